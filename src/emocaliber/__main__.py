@@ -1,0 +1,75 @@
+"""`emocaliber`: finds the command, runs it, and turns whatever happens into an exit code and, if need be, a sentence."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+
+from emocaliber.errors import UserError
+
+# In the order in which --help lists them. Importing a command imports nothing heavy; running it may.
+COMMANDS = ("predict", "respond", "score", "scenes", "emotions", "train")
+
+UNEXPECTED, WRONG_USAGE, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"emocaliber {version('emocaliber')}")
+        except PackageNotFoundError:
+            print("emocaliber (run from its source folder, not installed)")
+        parser.exit()
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of every command."""
+    parser = argparse.ArgumentParser(
+        prog="emocaliber",
+        description="Which emotion an image evokes, why, and how far to trust the answer.",
+        epilog="Exit codes: 0 all well, 1 unexpected failure, 2 wrong usage, 3 finished but some inputs failed (their rows say why).",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an unexpected error (also EMOCALIBER_DEBUG=1)")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    for name in COMMANDS:
+        import_module(f"emocaliber.cli.{name}").add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code. Only --help, --version and what argparse refuses leave by SystemExit."""
+    args = build_parser().parse_args(argv)
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()  # here, so that a reader who has gone away is noticed inside this `try`
+        return code
+    except UserError as error:
+        print(f"emocaliber: {error}", file=sys.stderr)
+        return WRONG_USAGE
+    except KeyboardInterrupt:
+        print("emocaliber: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes stdout once more as it ends; that must not fail a second time.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except Exception as error:
+        if args.debug or os.environ.get("EMOCALIBER_DEBUG") == "1":
+            traceback.print_exc()
+        else:
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            print(f"emocaliber: unexpected error ({what}); --debug shows where it happened", file=sys.stderr)
+        return UNEXPECTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
