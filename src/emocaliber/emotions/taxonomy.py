@@ -1,0 +1,149 @@
+"""Taxonomies of emotion: their labels, families, aliases and VAD values, read from TOML files."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from emocaliber.emotions.loop import Loop, shortest_loop
+from emocaliber.emotions.vad import VAD
+from emocaliber.errors import UserError
+
+_EDGES = re.compile(r"^[\W_]+|[\W_]+$")
+
+
+def fold(text: str) -> str:
+    """The form in which labels are compared: case folded, single spaces, no punctuation at either end."""
+    return _EDGES.sub("", " ".join(text.casefold().split()))
+
+
+@dataclass(frozen=True)
+class Taxonomy:
+    """A closed set of emotion labels and what is known about them.
+
+    `parents` names each label's family: every label has one, or none has. A family may bear the name of one of its own
+    labels (sadness in sadness). `aliases` maps other spellings to labels. `vad` may be incomplete; only `loop` needs it
+    whole. With `hierarchical`, the loop keeps each family together.
+
+    Raises UserError, naming the field and the remedy, where these do not fit together.
+    To change one family, as in putting surprise among the negative: `replace(t, parents={**t.parents, "surprise": "negative"})`.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    parents: Mapping[str, str] = field(default_factory=dict, hash=False)
+    aliases: Mapping[str, str] = field(default_factory=dict, hash=False)
+    vad: Mapping[str, VAD] = field(default_factory=dict, hash=False)
+    hierarchical: bool = False
+
+    def __post_init__(self) -> None:
+        _check_labels(self.labels)
+        _check_aliases(self.aliases, self.labels)
+        _check_parents(self.parents, self.labels)
+        _check_vad(self.vad, self.labels)
+        if self.hierarchical and not self.parents:
+            raise UserError('loop: a hierarchical loop needs families; add a [parents] table or set loop = "flat"')
+
+    def canonical(self, text: str) -> str | None:
+        """The label that `text` names, by itself or by an alias, whatever its case and surrounding punctuation; else None."""
+        return self._spellings.get(fold(text))
+
+    @property
+    def kind_of_loop(self) -> str:
+        """As in the taxonomy's file: "flat" or "hierarchical"."""
+        return "hierarchical" if self.hierarchical else "flat"
+
+    def loop(self) -> Loop:
+        """The emotion loop through all labels, computed once. Raises UserError where a label has no VAD value."""
+        return self._loop
+
+    def without_vad(self) -> tuple[str, ...]:
+        """The labels that have no VAD value yet."""
+        return tuple(label for label in self.labels if label not in self.vad)
+
+    def with_lexicon(self, lexicon: Mapping[str, VAD]) -> Taxonomy:
+        """This taxonomy with the missing VAD values taken from `lexicon`; values it already has are kept.
+
+        Raises UserError naming the labels that the lexicon lacks too.
+        """
+        found = {label: lexicon[fold(label)] for label in self.without_vad() if fold(label) in lexicon}
+        filled = replace(self, vad={**self.vad, **found})
+        filled._require_vad()
+        return filled
+
+    @cached_property
+    def _spellings(self) -> dict[str, str]:
+        return {fold(label): label for label in self.labels} | {fold(alias): label for alias, label in self.aliases.items()}
+
+    @cached_property
+    def _loop(self) -> Loop:
+        self._require_vad()
+        return shortest_loop({label: self.vad[label] for label in self.labels}, self.parents if self.hierarchical else None)
+
+    def _require_vad(self) -> None:
+        if missing := self.without_vad():
+            raise UserError(
+                f"taxonomy '{self.name}': no VAD value for {_listed(missing)}; add a line such as "
+                f'"{missing[0]}" = [valence, arousal, dominance], each from -1 to 1, to its [vad] table, '
+                "or give a lexicon that has the word"
+            )
+
+
+def _check_labels(labels: Sequence[str]) -> None:
+    seen: dict[str, str] = {}
+    for label in labels:
+        if not fold(label):
+            raise UserError(f"labels: '{label}' has no letter or digit; a label must be a word")
+        if earlier := seen.get(fold(label)):
+            raise UserError(f"labels: '{earlier}' and '{label}' are the same label (case and edges do not count); remove one")
+        seen[fold(label)] = label
+    if len(labels) < 2:
+        raise UserError(f"labels: {len(labels)} given; a taxonomy needs at least two")
+
+
+def _check_aliases(aliases: Mapping[str, str], labels: Sequence[str]) -> None:
+    own = {fold(label): label for label in labels}
+    seen: dict[str, str] = {}
+    for alias, label in aliases.items():
+        key = fold(alias)
+        if not key:
+            raise UserError(f"aliases: '{alias}' has no letter or digit; an alias must be a word")
+        if label not in labels:
+            raise UserError(f"aliases: '{alias}' stands for '{label}', which is not a label; use one of {_listed(labels)}")
+        if key in own:
+            raise UserError(f"aliases: '{alias}' is the label '{own[key]}' itself; remove the alias")
+        if key in seen:
+            raise UserError(f"aliases: '{seen[key]}' and '{alias}' are the same alias (case and edges do not count); remove one")
+        seen[key] = alias
+
+
+def _check_parents(parents: Mapping[str, str], labels: Sequence[str]) -> None:
+    for label, parent in parents.items():
+        if label not in labels:
+            raise UserError(f"parents: '{label}' is not a label; use one of {_listed(labels)}")
+        if not fold(parent):
+            raise UserError(f"parents: the parent of '{label}' is '{parent}'; a parent must be a word")
+        # A label that is a family must be its own parent, which leaves no room for cycles or for a third level.
+        if parent in labels and parents.get(parent) != parent:
+            raise UserError(
+                f"parents: '{parent}' is the parent of '{label}' but not its own (a cycle or a third level); "
+                f'write "{parent}" = "{parent}" or name the family differently'
+            )
+    if parents and (missing := [label for label in labels if label not in parents]):
+        raise UserError(f"parents: none for {_listed(missing)}; give every label a parent, or remove the table")
+
+
+def _check_vad(vad: Mapping[str, VAD], labels: Sequence[str]) -> None:
+    for label, value in vad.items():
+        if label not in labels:
+            raise UserError(f"vad: '{label}' is not a label; use one of {_listed(labels)}")
+        for axis, x in zip(VAD._fields, value, strict=True):
+            if not (math.isfinite(x) and -1 <= x <= 1):
+                raise UserError(f"vad: the {axis} of '{label}' is {x:g}; it must lie between -1 and 1 (a value x in 0..1 is 2x - 1 here)")
+
+
+def _listed(words: Sequence[str]) -> str:
+    return ", ".join(f"'{word}'" for word in words)
