@@ -1,0 +1,9 @@
+"""Scenes: a drawn world in which the right confidence is known."""
+
+from __future__ import annotations
+
+from emocaliber.scenes.narrator import caption, narrate
+from emocaliber.scenes.viewers import feeling, fit_temperature, posterior, vote_entropy
+from emocaliber.scenes.world import Scene, draw_samples, random_scene
+
+__all__ = ["Scene", "caption", "draw_samples", "feeling", "fit_temperature", "narrate", "posterior", "random_scene", "vote_entropy"]

@@ -1,0 +1,1 @@
+"""Drawing scenes: every concept as simple shapes, put together into a picture."""

@@ -1,0 +1,79 @@
+"""Scenes on disk: any number of known-answer samples, drawn from a seed, with their exact posteriors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from emocaliber.emotions import Taxonomy, taxonomy
+from emocaliber.response import render
+from emocaliber.rows import RowWriter
+from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS, INTERACTIONS
+from emocaliber.scenes.drawing.compose import draw
+from emocaliber.scenes.narrator import narrate
+from emocaliber.scenes.viewers import feeling, posterior
+from emocaliber.vecbench import Sample, task
+
+
+class Scene(NamedTuple):
+    """The keys of a scene's four parts."""
+
+    element: str
+    human: str
+    context: str
+    interaction: str
+
+
+def random_scene(rng: np.random.Generator) -> Scene:
+    """Every concept of a kind equally likely, independently of the others, so that no part gives another away."""
+    return Scene(*(list(kind)[rng.integers(len(kind))] for kind in (ELEMENTS, HUMANS, CONTEXTS, INTERACTIONS)))
+
+
+def draw_samples(out: str | Path, n: int, seed: int, task_name: str = "EmoSet-8", *, size: int = 224, split: str = "test", workers: int | None = None) -> Iterator[int]:
+    """Draws samples 0..n-1 of `seed` into `out/images` and `out/samples.jsonl`, and yields how many are done after each.
+
+    A row is a sample row plus `scene` (its concepts) and `response` (the narrator's five steps for its label). The same seed gives the same
+    bytes; a broken run goes on where it stopped, and a larger `n` later adds to what is there.
+    """
+    out = Path(out)
+    labels = taxonomy(task(task_name).taxonomy)
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    with RowWriter(out / "samples.jsonl", resume=True) as rows:
+        missing = [index for index in range(n) if _name(seed, index) not in rows.done]
+        yield n - len(missing)
+        make = partial(_make, out, seed, task_name, labels, size, split)
+        with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
+            for done, row in enumerate(pool.map(make, missing, chunksize=32), start=n - len(missing) + 1):
+                rows.write(row)
+                yield done
+
+
+def _name(seed: int, index: int) -> str:
+    return f"scene-{seed}-{index:06d}"
+
+
+def _make(out: Path, seed: int, task_name: str, labels: Taxonomy, size: int, split: str, index: int) -> dict[str, Any]:
+    """Draws one image to its file and returns its row. Every sample has a random generator of its own, so order does not matter."""
+    rng = np.random.default_rng([seed, index])
+    scene = random_scene(rng)
+    shares = posterior(feeling(*scene), labels)
+    label = labels.labels[rng.choice(len(shares), p=shares)]
+    image = Path("images") / f"{_name(seed, index)}.png"
+    draw(*scene, rng, size=size).save(out / image, compress_level=1)
+    sample = Sample(
+        id=_name(seed, index),
+        image=image.as_posix(),
+        task=task_name,
+        candidates=labels.labels,
+        ground_truth=label,
+        source="scenes",
+        split=split,
+        posterior=dict(zip(labels.labels, np.round(shares, 6).tolist(), strict=True)),
+    )
+    return sample.to_row() | {"scene": scene._asdict(), "response": render(narrate(*scene, label, rng))}

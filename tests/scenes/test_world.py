@@ -1,0 +1,136 @@
+"""Scenes on disk: the same seed gives the same bytes, broken-off work goes on, and labels follow the posteriors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.stats import chi2
+
+from emocaliber.emotions import taxonomy
+from emocaliber.errors import UserError
+from emocaliber.response import parse
+from emocaliber.scenes import Scene, draw_samples, feeling, posterior, random_scene
+from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS, INTERACTIONS
+from emocaliber.vecbench import read_samples
+
+SIZE = 32
+
+
+def draw(out: Path, n: int, seed: int = 0, task: str = "EmoSet-8", size: int = SIZE) -> Path:
+    assert list(draw_samples(out, n, seed, task, size=size, workers=1))[-1] == n
+    return out
+
+
+def files(out: Path) -> dict[str, bytes]:
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def six(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw(tmp_path_factory.mktemp("six"), 6)
+
+
+def test_there_is_one_image_and_one_row_for_each_scene(six: Path) -> None:
+    samples = list(read_samples(six / "samples.jsonl"))
+    assert [sample.id for sample in samples] == [f"scene-0-{index:06d}" for index in range(6)]
+    for sample in samples:
+        with Image.open(sample.image) as image:
+            assert (image.size, image.mode) == ((SIZE, SIZE), "RGB")
+        assert (sample.task, sample.source, sample.split) == ("EmoSet-8", "scenes", "test")
+        assert sample.candidates == taxonomy("mikels-8").labels
+        assert sample.posterior is not None
+        assert sum(sample.posterior.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_row_says_what_was_drawn_and_what_its_posterior_is(six: Path) -> None:
+    labels = taxonomy("mikels-8")
+    for row in rows(six):
+        expected = posterior(feeling(*Scene(**row["scene"])), labels)
+        assert list(row["posterior"].values()) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_stored_response_is_a_lesson_for_the_rows_own_label(six: Path) -> None:
+    for row in rows(six):
+        response = parse(row["response"], row["candidates"], confidence="forbidden")
+        assert getattr(response, "answer", response) == row["ground_truth"]
+
+
+def test_the_same_seed_gives_the_same_bytes_with_any_number_of_workers(six: Path, tmp_path: Path) -> None:
+    list(draw_samples(tmp_path, 6, 0, size=SIZE, workers=2))
+    assert files(tmp_path) == files(six)
+
+
+def test_another_seed_gives_other_scenes(six: Path, tmp_path: Path) -> None:
+    other = draw(tmp_path, 6, seed=1)
+    assert [row["scene"] for row in rows(other)] != [row["scene"] for row in rows(six)]
+
+
+def test_a_draw_that_was_broken_off_goes_on_to_the_same_bytes(six: Path, tmp_path: Path) -> None:
+    for done in draw_samples(tmp_path, 6, 0, size=SIZE, workers=1):
+        if done == 3:
+            break
+    text = (tmp_path / "samples.jsonl").read_bytes()
+    (tmp_path / "samples.jsonl").write_bytes(text[:-20])  # the kill came in the middle of a row
+    assert files(draw(tmp_path, 6)) == files(six)
+
+
+def test_a_larger_number_only_adds(six: Path, tmp_path: Path) -> None:
+    before = files(draw(tmp_path, 4))
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "images").iterdir()}
+    assert list(draw_samples(tmp_path, 6, 0, size=SIZE, workers=1)) == [4, 5, 6]
+    assert files(tmp_path) == files(six)
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+    assert files(tmp_path)["samples.jsonl"].startswith(before["samples.jsonl"])
+
+
+def test_drawing_what_is_there_draws_nothing(six: Path) -> None:
+    before = files(six)
+    assert list(draw_samples(six, 6, 0, size=SIZE, workers=1)) == [6]
+    assert files(six) == before
+
+
+@pytest.mark.parametrize("task", ["WebEmo-25", "WebEmo-7", "FI-2", "UnbiasedEmo-6"])
+def test_every_taxonomy_can_be_asked_of_the_same_scenes(task: str, six: Path, tmp_path: Path) -> None:
+    drawn = draw(tmp_path, 2, task=task)
+    assert [row["scene"] for row in rows(drawn)] == [row["scene"] for row in rows(six)][:2]
+    assert all(set(sample.posterior or {}) == set(sample.candidates) for sample in read_samples(drawn / "samples.jsonl"))
+
+
+def test_an_unknown_task_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no task 'Joy-1'"):
+        draw(tmp_path, 1, task="Joy-1")
+
+
+def test_labels_are_drawn_as_the_posteriors_say(tmp_path: Path) -> None:
+    drawn = rows(draw(tmp_path, 600, seed=5, size=16))
+    labels = taxonomy("mikels-8").labels
+    shares = np.array([[row["posterior"][label] for label in labels] for row in drawn])
+    hits = np.array([[row["ground_truth"] == label for label in labels] for row in drawn])
+    expected = shares.sum(0)
+    variance = (shares * (1 - shares)).sum(0)
+    statistic = ((hits.sum(0) - expected) ** 2 / variance).sum()
+    assert statistic < chi2.ppf(0.999, len(labels))
+    top = shares.max(-1)  # and the likeliest label of each scene wins as often as it says
+    wins = hits[np.arange(len(hits)), shares.argmax(-1)]
+    assert abs(wins.sum() - top.sum()) < 3.3 * np.sqrt((top * (1 - top)).sum())
+
+
+def test_every_concept_is_equally_likely_and_independent_of_the_others() -> None:
+    rng = np.random.default_rng(0)
+    scenes = [random_scene(rng) for _ in range(20_000)]
+    for part, kind in zip(Scene._fields, (ELEMENTS, HUMANS, CONTEXTS, INTERACTIONS), strict=True):
+        counts = np.array([sum(getattr(scene, part) == key for scene in scenes) for key in kind])
+        expected = len(scenes) / len(kind)
+        assert ((counts - expected) ** 2 / expected).sum() < chi2.ppf(0.999, len(kind) - 1)
+    table = np.array([[sum(s.human == h and s.context == c for s in scenes) for c in CONTEXTS] for h in HUMANS])
+    expected_table = table.sum(1, keepdims=True) * table.sum(0) / len(scenes)
+    assert ((table - expected_table) ** 2 / expected_table).sum() < chi2.ppf(0.999, (len(HUMANS) - 1) * (len(CONTEXTS) - 1))
