@@ -1,0 +1,131 @@
+"""Taking a row's fields with their checks, so that every complaint names the file, the line, the field and the remedy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from emocaliber.errors import UserError
+from emocaliber.rows import Row, display_name, read_rows
+
+_SHOWN = 60
+
+
+class Fields:
+    """One row of a file. Each method returns a field in its right type or raises UserError; `where` is the row's file and line."""
+
+    def __init__(self, row: Mapping[str, object], where: str) -> None:
+        self._row = row
+        self.where = where
+
+    def error(self, field: str, problem: str, remedy: str) -> UserError:
+        """The complaint about a field, to be raised: "FILE, line N: field 'F' PROBLEM; REMEDY"."""
+        return UserError(f"{self.where}: field '{field}' {problem}; {remedy}")
+
+    def text(self, field: str) -> str:
+        """A string that is not blank."""
+        remedy = "give it a string that is not blank"
+        value = self._required(field, remedy)
+        if not isinstance(value, str) or not value.strip():
+            raise self.error(field, f"is {_shown(value)}", remedy)
+        return value
+
+    def optional_text(self, field: str) -> str | None:
+        """A string, perhaps empty, or None where the field is null. The field itself must be there."""
+        remedy = "give it a string, or null where there is none"
+        value = self._required(field, remedy)
+        if value is not None and not isinstance(value, str):
+            raise self.error(field, f"is {_shown(value)}", remedy)
+        return value
+
+    def labels(self, field: str) -> tuple[str, ...]:
+        """Two or more different labels."""
+        remedy = 'give it a list of two or more different labels, such as ["awe", "fear"]'
+        value = self._required(field, remedy)
+        if not isinstance(value, list) or not all(isinstance(label, str) and label.strip() for label in value):
+            raise self.error(field, f"is {_shown(value)}", remedy)
+        if len(value) < 2 or len({label.strip().casefold() for label in value}) < len(value):
+            raise self.error(field, f"is {_shown(value)}", remedy)
+        return tuple(value)
+
+    def label(self, field: str, candidates: Sequence[str]) -> str:
+        """One of the candidates."""
+        value = self.text(field)
+        if value not in candidates:
+            raise self.error(field, f"is {_shown(value)}, which is not a candidate", f"it must be one of {', '.join(candidates)}")
+        return value
+
+    def votes(self, field: str, candidates: Sequence[str]) -> dict[str, int] | None:
+        """How many people chose each candidate, or None where nobody was asked."""
+        remedy = 'give it whole numbers of people, at least one in all, such as {"awe": 7, "fear": 4}, or leave it out'
+        votes = self._table(field, candidates, lambda value: isinstance(value, int) and value >= 0, remedy)
+        if votes is None:
+            return None
+        if not any(votes.values()):
+            raise self.error(field, "holds no vote", remedy)
+        return {label: int(count) for label, count in votes.items()}
+
+    def posterior(self, field: str, candidates: Sequence[str]) -> dict[str, float] | None:
+        """The probability of each candidate, or None where it is not known. Sums within 0.02 of 1 pass as rounding."""
+        remedy = 'give it probabilities that sum to 1, such as {"awe": 0.7, "fear": 0.3}, or leave it out'
+        posterior = self._table(field, candidates, _is_fraction, remedy)
+        if posterior is not None and abs(math.fsum(posterior.values()) - 1) > 0.02:
+            raise self.error(field, f"sums to {math.fsum(posterior.values()):.4g}", remedy)
+        return posterior
+
+    def fractions(self, field: str) -> dict[str, float | None]:
+        """Named numbers in [0, 1], each of which may be null; empty where the field is missing or null."""
+        remedy = 'give it numbers between 0 and 1, or null where there is none, such as {"ans": 0.85, "avg": null}'
+        return self._mapping(field, lambda value: value is None or _is_fraction(value), remedy) or {}
+
+    def _required(self, field: str, remedy: str) -> object:
+        if field not in self._row:
+            raise self.error(field, "is missing", remedy)
+        return self._row[field]
+
+    def _mapping(self, field: str, allowed: Callable[[object], bool], remedy: str) -> dict[str, float | None] | None:
+        value = self._row.get(field)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise self.error(field, f"is {_shown(value)}", remedy)
+        for key, number in value.items():
+            if isinstance(number, bool) or not allowed(number):
+                raise self.error(f"{field}.{key}", f"is {_shown(number)}", remedy)
+        return dict(value)
+
+    def _table(self, field: str, candidates: Sequence[str], allowed: Callable[[object], bool], remedy: str) -> dict[str, float] | None:
+        table = self._mapping(field, lambda value: value is None or allowed(value), remedy)
+        if table is None:
+            return None
+        known = {label: number for label, number in table.items() if number is not None}  # Parquet fills absent labels with null
+        for label in known:
+            if label not in candidates:
+                problem = f"names {_shown(label)}, which is not a candidate"
+                raise self.error(field, problem, f"its labels must be among {', '.join(candidates)}")
+        return known
+
+
+def identified_rows(path: str | Path) -> Iterator[tuple[str, Row]]:
+    """The rows of a file, each after its place ("FILE, line N") for complaints.
+
+    Raises UserError for the first row that has no id or repeats one.
+    """
+    seen: dict[str, int] = {}
+    for number, row in enumerate(read_rows(path), start=1):
+        fields = Fields(row, f"{display_name(path)}, line {number}")
+        identity = fields.text("id")
+        if identity in seen:
+            raise fields.error("id", f"is {_shown(identity)}, as on line {seen[identity]}", "every row needs its own id")
+        seen[identity] = number
+        yield fields.where, row
+
+
+def _is_fraction(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1  # NaN compares false
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

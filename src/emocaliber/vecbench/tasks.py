@@ -1,0 +1,63 @@
+"""The nine subtasks of VECBench and the three groups the paper reports them in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from emocaliber.emotions import taxonomy
+from emocaliber.errors import UserError
+
+GROUPS = ("ID VER", "ID VSA", "OOD VER")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A subtask: its group in the paper's tables, the taxonomy its labels belong to, and which question it asks."""
+
+    name: str
+    group: str
+    taxonomy: str
+    kind: Literal["emotion", "sentiment"] = "emotion"
+
+
+TASKS: Mapping[str, Task] = MappingProxyType(
+    {
+        task.name: task
+        for task in (
+            Task("EmoSet-8", "ID VER", "mikels-8"),
+            Task("FI-8", "ID VER", "mikels-8"),
+            Task("WebEmo-7", "ID VER", "webemo-7"),
+            Task("WebEmo-25", "ID VER", "webemo-25"),
+            Task("FI-2", "ID VSA", "polarity-2", "sentiment"),
+            Task("WebEmo-2", "ID VSA", "polarity-2", "sentiment"),
+            Task("Abstract-8", "OOD VER", "mikels-8"),
+            Task("Artphoto-8", "OOD VER", "mikels-8"),
+            Task("UnbiasedEmo-6", "OOD VER", "unbiasedemo-6"),
+        )
+    }
+)
+
+# Some released files carry the misspelling.
+_SPELLINGS = {name.casefold(): name for name in TASKS} | {"unbaisedemo-6": "UnbiasedEmo-6"}
+
+
+def canonical_task(name: str) -> str:
+    """VECBench's spelling of a subtask's name, whatever its case; any other name (a custom task) as it is."""
+    return _SPELLINGS.get(name.casefold(), name)
+
+
+def aliases_of(name: str) -> Mapping[str, str]:
+    """The other spellings of a task's labels, for `parse`; none for a custom task."""
+    known = TASKS.get(canonical_task(name))
+    return taxonomy(known.taxonomy).aliases if known else {}
+
+
+def task(name: str) -> Task:
+    """The subtask called `name`, in any case and with the spellings of the released files. Raises UserError for any other name."""
+    known = TASKS.get(canonical_task(name))
+    if known is None:
+        raise UserError(f"there is no task {name!r}; the tasks of VECBench are {', '.join(TASKS)}")
+    return known

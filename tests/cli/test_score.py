@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emocaliber.cli import score
+from emocaliber.errors import UserError
+from emocaliber.response import Reasoning, Response, render
+
+TEXT = render(Response(Reasoning("a storm", "nobody", "the sea", "none", "it overwhelms"), "awe", 0.8))
+ROW: dict[str, Any] = {"id": "a", "task": "FI-8", "candidates": ["awe", "fear"], "ground_truth": "awe", "response": TEXT, "error": None}
+
+
+def run(*argv: str) -> int:
+    parser = argparse.ArgumentParser()
+    score.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["score", *argv])
+    code: int = args.run(args)
+    return code
+
+
+def write(path: Path, *rows: object) -> str:
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return str(path)
+
+
+def test_it_writes_metrics_tables_and_outcomes_and_prints_the_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    failed = ROW | {"id": "b", "response": None, "error": {"code": "timeout", "message": "no reply"}}
+    responses = write(tmp_path / "r.jsonl", ROW | {"confidence": {"verb": 0.8, "ans": 0.5}}, failed)
+    out = tmp_path / "new" / "run"
+    assert run(responses, "--out", str(out)) == 0
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["n"] == 2
+    assert metrics["overall"]["accuracy"] == 0.5
+    assert metrics["overall"]["malformed"]["reasons"] == {"no_answer": {"count": 1, "share": 0.5}}
+    outcomes = [json.loads(line) for line in (out / "outcomes.jsonl").read_text().splitlines()]
+    assert [(row["id"], row["correct"]) for row in outcomes] == [("a", True), ("b", False)]
+    assert capsys.readouterr().out == (out / "tables.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("bad", "complaint"),
+    [
+        ("{not json", "line 2"),
+        ({"id": "b", "candidates": ["awe", "fear"]}, "line 2: field 'ground_truth' is missing"),
+        (ROW | {"id": "b", "confidence": {"ans": 1.2}}, r"line 2: field 'confidence\.ans' is 1\.2"),
+        (ROW | {"id": "b", "confidence": {"ans": float("nan")}}, "line 2.*(nan|NaN)"),
+    ],
+)
+def test_a_bad_row_is_named_and_nothing_is_written(tmp_path: Path, bad: object, complaint: str) -> None:
+    responses = write(tmp_path / "r.jsonl", ROW, bad)
+    with pytest.raises(UserError, match=rf"r\.jsonl.*{complaint}"):
+        run(responses, "--out", str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"r\.jsonl"):
+        run(write(tmp_path / "r.jsonl"), "--out", str(tmp_path / "out"))
+
+
+def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"r\.jsonl"):
+        run(str(tmp_path / "r.jsonl"), "--out", str(tmp_path / "out"))

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emocaliber.evaluation import summarise
+from emocaliber.scoring import Outcome
+
+
+def made(id: str, task: str = "FI-8", answer: str | None = "awe", truth: str = "awe", verb: float | None = 0.5, **fields: Any) -> Outcome:
+    defaults: dict[str, Any] = {"malformed": None if answer else "ambiguous", "distance": None, "confidence": {"verb": verb}}
+    return Outcome(id=id, task=task, ground_truth=truth, answer=answer, correct=answer == truth, **(defaults | fields))
+
+
+def test_a_group_means_over_tasks_and_pools_over_samples() -> None:
+    rows = [made("1"), made("2", task="EmoSet-8", answer="fear"), made("3", task="EmoSet-8"), made("4", task="EmoSet-8", answer="fear")]
+    group = summarise(rows)["groups"]["ID VER"]
+    assert group["accuracy"] == pytest.approx((1 + 1 / 3) / 2)
+    assert group["accuracy_pooled"] == pytest.approx(2 / 4)
+    assert group["f1_weighted"] == pytest.approx((1 + 0.5) / 2)
+    assert group["f1_macro"] == pytest.approx((1 + 0.25) / 2)
+    assert group["confidence"]["verb"]["brier"] == pytest.approx(0.25)
+    assert group["n"] == 4
+
+
+def test_a_custom_task_counts_overall_but_forms_no_group() -> None:
+    summary = summarise([made("1"), made("2", task="Moods", answer="fear")])
+    assert list(summary["groups"]) == ["ID VER"]
+    assert list(summary["tasks"]) == ["FI-8", "Moods"]
+    assert summary["overall"]["n"] == 2 and summary["overall"]["accuracy"] == 0.5
+
+
+def test_malformed_answers_are_wrong_and_counted_by_reason() -> None:
+    rows = [made("1"), made("2", answer=None, verb=None), made("3", answer=None, malformed="no_answer"), made("4", answer=None)]
+    task = summarise(rows)["tasks"]["FI-8"]
+    assert task["accuracy"] == 0.25
+    assert task["malformed"] == {
+        "count": 3,
+        "share": 0.75,
+        "reasons": {"ambiguous": {"count": 2, "share": 0.5}, "no_answer": {"count": 1, "share": 0.25}},
+    }
+
+
+def test_missing_confidences_lower_the_coverage_and_nothing_else() -> None:
+    task = summarise([made("1", verb=1.0), made("2", answer="fear", verb=None)])["tasks"]["FI-8"]
+    assert task["confidence"]["verb"] == {
+        "coverage": 0.5,
+        "ece": 0.0,
+        "brier": 0.0,
+        "auroc": None,
+        "undefined": {"auroc": "every answer is right"},
+    }
+
+
+def test_a_source_that_gave_nothing_is_shown_with_the_reason() -> None:
+    rows = [made("1", confidence={"verb": None}), made("2", task="EmoSet-8", confidence={"ans": 0.5, "verb": None})]
+    summary = summarise(rows)
+    assert summary["settings"]["sources"] == ["verb", "ans"]
+    ans = summary["tasks"]["FI-8"]["confidence"]["ans"]
+    assert (ans["coverage"], ans["ece"], ans["undefined"]["ece"]) == (0.0, None, "no sample has a confidence")
+
+
+def test_the_best_possible_stands_beside_the_numbers_where_the_truth_is_known() -> None:
+    known = [made("1", posterior={"awe": 0.8, "fear": 0.2}), made("2", task="EmoSet-8", answer="fear", posterior={"awe": 0.6, "fear": 0.4})]
+    overall = summarise(known)["overall"]
+    best, same = overall["best_possible"], overall["best_possible_same_answers"]
+    assert best["accuracy"] == pytest.approx(0.7) and best["accuracy_pooled"] == pytest.approx(0.7)
+    assert best["confidence"]["posterior"]["brier"] == pytest.approx((0.16 + 0.24) / 2)
+    assert same["accuracy"] == pytest.approx((0.8 + 0.4) / 2)
+    assert same["confidence"]["posterior"]["brier"] == pytest.approx((0.2**2 + 0.4**2) / 2)
+
+
+def test_the_best_possible_is_null_with_its_reason_where_the_truth_is_not_known_for_all() -> None:
+    overall = summarise([made("1", posterior={"awe": 1.0}), made("2")])["overall"]
+    assert overall["best_possible"] is None and overall["best_possible_same_answers"] is None
+    assert overall["undefined"]["best_possible"] == "1 of 2 samples carry no posterior"
+
+
+def test_nothing_to_summarise_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no outcomes"):
+        summarise([])
+
+
+outcome_lists = st.lists(
+    st.builds(
+        made,
+        id=st.just(""),
+        task=st.sampled_from(["FI-8", "FI-2", "Abstract-8", "Moods"]),
+        answer=st.none() | st.sampled_from(["awe", "fear"]),
+        verb=st.none() | st.floats(0, 1),
+        posterior=st.just({"awe": 0.7, "fear": 0.3}),
+    ),
+    min_size=1,
+    max_size=15,
+).map(lambda rows: [Outcome(**{**row.to_row(), "id": str(number)}) for number, row in enumerate(rows)])  # type: ignore[arg-type]
+
+
+@settings(max_examples=50)
+@given(outcome_lists, st.data())
+def test_the_order_of_rows_changes_not_one_digit(rows: list[Outcome], data: st.DataObject) -> None:
+    shuffled = data.draw(st.permutations(rows))
+    assert json.dumps(summarise(shuffled)) == json.dumps(summarise(rows))
+
+
+@settings(max_examples=50)
+@given(outcome_lists)
+def test_every_number_is_a_fraction_or_null_with_a_reason(rows: list[Outcome]) -> None:
+    summary = summarise(rows)
+    for metrics in (*summary["tasks"].values(), *summary["groups"].values(), summary["overall"]):
+        for holder in (metrics, *metrics["confidence"].values()):
+            for name, value in holder.items():
+                if name != "n" and isinstance(value, float):
+                    assert 0 <= value <= 1
+                if value is None:
+                    assert holder["undefined"][name]
