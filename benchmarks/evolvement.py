@@ -1,0 +1,111 @@
+"""The shape of the paper's Table 6 in the known-answer world: scaffold, cold start and final model on the same unseen scenes.
+
+    python benchmarks/evolvement.py --models runs/tiny [--n 2000] [--out docs/evolvement.md]
+
+Draws the test scenes (seed 7) if they are not there, asks each stage's model greedily, scores the answers, writes the table and ends with
+one JSON line. Also says in which share of the answers the model named the element, figure, context and interaction that are really there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from emocaliber.answering import respond
+from emocaliber.evaluation import evolvement_table, summarise
+from emocaliber.models import load_model
+from emocaliber.response import Malformed, parse
+from emocaliber.rows import RowWriter, read_rows, write_atomically
+from emocaliber.scenes import draw_samples
+from emocaliber.scenes.reading import read_right
+from emocaliber.scoring import read_outcomes
+from emocaliber.vecbench import Sample, read_samples
+
+SEED = 7
+STAGES = {"Scaffold (stage 1)": "stage1", "Cold start (stage 2)": "stage2", "Final (stage 3)": "stage3"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, default=Path("runs/tiny"), help="the folder with stage1, stage2 and stage3")
+    parser.add_argument("--n", type=int, default=2000)
+    parser.add_argument("--out", type=Path, help="a Markdown file for the table")
+    args = parser.parse_args()
+    folder = args.models / "scenes" / "test"
+    for _ in draw_samples(folder, args.n, SEED):
+        pass
+    samples = list(read_samples(folder / "samples.jsonl"))[: args.n]
+    scenes = {row["id"]: row["scene"] for row in read_rows(folder / "samples.jsonl")}
+    summaries: dict[str, dict[str, Any]] = {}
+    readings: dict[str, dict[str, float]] = {}
+    for name, stage in STAGES.items():
+        if (args.models / stage / "model").is_dir():
+            answers = args.models / "evolvement" / f"{stage}.jsonl"
+            ask(args.models / stage / "model", samples, answers, confidence=stage != "stage1")
+            summaries[name] = summarise(list(read_outcomes(answers)))
+            readings[name] = reading_accuracy(answers, scenes)
+    text = report(summaries, readings, args.n)
+    print(text)
+    if args.out:
+        write_atomically(args.out, text)
+    print(json.dumps({"benchmark": "evolvement", "n": args.n, "reading": readings, "overall": {k: v["overall"] for k, v in summaries.items()}}))
+
+
+def ask(model: Path, samples: list[Sample], out: Path, *, confidence: bool) -> None:
+    """Asks a model about all samples, unless that was done with these very weights already."""
+    stamp = out.with_suffix(".model")
+    weights = str((model / "model.safetensors").stat().st_mtime_ns)
+    same = stamp.is_file() and stamp.read_text() == weights
+    with RowWriter(out, resume=same) as writer, tqdm(total=len(samples), desc=str(model), file=sys.stderr) as bar:
+        stamp.write_text(weights)
+        if any(sample.id not in writer.done for sample in samples):
+            rows = respond(
+                samples,
+                load_model(str(model), batch_size=128, max_new_tokens=160),
+                done=writer.done,
+                confidence=confidence,
+                folder=out.parent,
+                progress=lambda count: bar.update(count - bar.n),
+            )
+            for row in rows:
+                writer.write(row)
+
+
+def reading_accuracy(answers: Path, scenes: Mapping[str, Mapping[str, str]]) -> dict[str, float]:
+    """The share of all answers whose reasoning names what is there, by step; a malformed answer names nothing."""
+    right = {"element": 0, "human": 0, "context": 0, "interaction": 0}
+    total = 0
+    for row in read_rows(answers):
+        response = parse(row["response"] or "", row["candidates"])
+        total += 1
+        if not isinstance(response, Malformed):
+            for step, seen in read_right(response.reasoning, scenes[row["id"]]).items():
+                right[step] += seen
+    return {step: count / total for step, count in right.items()}
+
+
+def report(summaries: Mapping[str, dict[str, Any]], readings: Mapping[str, Mapping[str, float]], n: int) -> str:
+    """The Markdown page."""
+    lines = [
+        f"# How `tiny` evolves over the three stages ({n:,} unseen EmoSet-8 scenes)",
+        "",
+        f"Written by `python benchmarks/evolvement.py --n {n}`. Scenes of seed {SEED}, greedy answers, stated confidence.",
+        "",
+        evolvement_table(summaries),
+        "What the models see: the share of answers whose reasoning names the concept that is really there.",
+        "",
+        "| Model | Element | Human | Context | Interaction |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [f"| {name} | " + " | ".join(f"{100 * share:.2f}" for share in shares.values()) + " |" for name, shares in readings.items()]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

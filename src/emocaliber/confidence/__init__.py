@@ -1,0 +1,8 @@
+"""Confidence: what it should be taught to be (targets) and what it is rewarded for (rewards)."""
+
+from __future__ import annotations
+
+from emocaliber.confidence.rewards import PARTS, RewardSettings, confidence_reward, reward
+from emocaliber.confidence.targets import confidence_target
+
+__all__ = ["PARTS", "RewardSettings", "confidence_reward", "confidence_target", "reward"]

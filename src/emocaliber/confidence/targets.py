@@ -1,0 +1,18 @@
+"""Stage 2's confidence target (equation 2)."""
+
+from __future__ import annotations
+
+from emocaliber.emotions import Loop
+from emocaliber.scoring import is_correct
+
+
+def confidence_target(answer: str, ground_truth: str, mean_probability: float, loop: Loop) -> float:
+    """c* in [0, 1] for one answer: at least 0.5 if it is right, at most 0.5 if it is wrong (equation 2).
+
+    `mean_probability` is E_j[p_j], the mean token probability of the response; how wrong an answer is is its distance on the emotion loop.
+    """
+    if not 0 <= mean_probability <= 1:
+        raise ValueError(f"the mean token probability must lie in [0, 1], not {mean_probability}")
+    if is_correct(answer, ground_truth):
+        return 0.5 * (1 + mean_probability)
+    return 0.5 - loop.distance(answer, ground_truth) * mean_probability

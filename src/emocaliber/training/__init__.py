@@ -1,0 +1,1 @@
+"""Training: the four stages, their configurations, and what they share."""

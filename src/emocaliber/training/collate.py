@@ -1,0 +1,66 @@
+"""Lessons into tensors: an image, a question, and a text of which some tokens are learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from emocaliber.images import open_image
+from emocaliber.models.local import chat_prompt
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """The model is asked `question` about `image` and learns to say `tail` and end, after `head`, which it is taken to have said."""
+
+    image: str
+    question: str
+    tail: str
+    head: str = ""
+
+
+class LessonCollator:
+    """Makes a batch from lessons, with the usual model inputs (padded right) and, shaped as `input_ids` (B, L):
+
+    `labels`: the tokens of head, tail and the end of the turn, -100 elsewhere; `in_tail`: True on those of the tail and the end.
+    """
+
+    def __init__(self, processor: Any) -> None:
+        self._processor = processor
+        self._tokenizer = processor.tokenizer
+
+    def __call__(self, lessons: Sequence[Lesson]) -> dict[str, torch.Tensor]:
+        prompts = self._processor(
+            images=[open_image(lesson.image).image for lesson in lessons],
+            text=[chat_prompt(lesson.question, self._tokenizer) for lesson in lessons],
+        )
+        rows = []
+        for lesson, prompt in zip(lessons, prompts["input_ids"], strict=True):
+            head, tail = (self._tokenizer(text, add_special_tokens=False)["input_ids"] if text else [] for text in (lesson.head, lesson.tail))
+            rows.append((list(prompt), head, [*tail, self._tokenizer.eos_token_id]))
+        length = max(sum(map(len, row)) for row in rows)
+        pad = self._tokenizer.pad_token_id
+
+        def padded(values: list[list[int]], filler: int) -> torch.Tensor:
+            return torch.tensor([row + [filler] * (length - len(row)) for row in values])
+
+        types = [list(row) for row in prompts["mm_token_type_ids"]]
+        return {
+            "input_ids": padded([prompt + head + tail for prompt, head, tail in rows], pad),
+            "attention_mask": padded([[1] * sum(map(len, row)) for row in rows], 0),
+            "mm_token_type_ids": padded(types, 0),
+            "pixel_values": torch.as_tensor(_stacked(prompts["pixel_values"])),
+            "image_grid_thw": torch.as_tensor(_stacked(prompts["image_grid_thw"])),
+            "labels": padded([[IGNORED] * len(prompt) + head + tail for prompt, head, tail in rows], IGNORED),
+            "in_tail": padded([[0] * (len(prompt) + len(head)) + [1] * len(tail) for prompt, head, tail in rows], 0).bool(),
+        }
+
+
+def _stacked(values: Any) -> torch.Tensor:
+    """The processor gives one array for all images, or a list with one for each."""
+    return torch.cat([torch.as_tensor(value) for value in values]) if isinstance(values, list) and values[0].ndim == 2 else torch.as_tensor(values)

@@ -1,0 +1,54 @@
+"""Stage 0: a base checkpoint for `tiny`. It learns to see, then to put scenes into words; no label and no confidence is shown.
+
+It plays the part of the public base checkpoint, from which larger models start.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from emocaliber.emotions import BUILT_IN, taxonomy
+from emocaliber.response import render
+from emocaliber.scenes import Scene, caption, narrate, random_scene
+from emocaliber.training.collate import Lesson
+from emocaliber.training.config import Stage0Config
+from emocaliber.training.rows import training_rows
+from emocaliber.training.sight import train_sight
+from emocaliber.training.trainer import Lessons, freeze_vision, train_lessons
+
+QUESTION = "Describe this image."
+
+
+def tokenizer_texts(count: int, seed: int) -> list[str]:
+    """What the tokenizer is trained on: captions, reasoning, and the emotion words in every place they can stand."""
+    rng = np.random.default_rng(seed)
+    labels = [label for name in BUILT_IN for label in taxonomy(name).labels]
+    texts = [QUESTION, "system user assistant You are a helpful assistant."] * 50
+    for index in range(count):
+        scene, label = random_scene(rng), labels[index % len(labels)]
+        texts += [caption(*scene, rng), render(narrate(*scene, label, rng)), f"'{label}', {label}; {label.capitalize()}"]
+    return texts
+
+
+def train(config: Stage0Config) -> Path:
+    """Trains the base model and returns its folder."""
+    from emocaliber.models.tiny import build_model, build_processor, build_tokenizer
+
+    rows = training_rows(config)
+    processor = build_processor(build_tokenizer(tokenizer_texts(4000, config.seed), config.vocabulary), config.image_side)
+    torch.manual_seed(config.seed)
+    model = build_model(
+        processor.tokenizer, width=config.width, layers=config.layers, vision_width=config.vision_width, vision_layers=config.vision_layers
+    )
+    train_sight(config, model, processor, rows)
+    if config.freeze_vision:
+        freeze_vision(model)
+    return train_lessons(config, model, processor, Lessons(lambda index: _lesson(rows[index], config.seed + index), len(rows)))
+
+
+def _lesson(row: dict[str, Any], seed: int) -> Lesson:
+    return Lesson(row["image"], QUESTION, caption(*Scene(**row["scene"]), np.random.default_rng(seed)))

@@ -1,0 +1,37 @@
+"""Stage 1: structured reasoning (section 3.1, eq. 1). Cross-entropy on the whole response; the vision encoder is frozen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from emocaliber.answering import question_for
+from emocaliber.errors import UserError
+from emocaliber.response import Malformed, parse
+from emocaliber.training.collate import Lesson
+from emocaliber.training.config import Stage1Config
+from emocaliber.training.rows import training_rows
+from emocaliber.training.trainer import Lessons, freeze_vision, load_checkpoint, train_lessons
+
+
+def train(config: Stage1Config) -> Path:
+    """Trains the scaffold model on the teacher's responses (`response` of each row) and returns its folder."""
+    rows = training_rows(config)
+    for line, row in enumerate(rows, start=1):
+        _check(row, f"{config.samples}, line {line}")
+    model, processor = load_checkpoint(config.model)
+    freeze_vision(model)
+    return train_lessons(config, model, processor, Lessons(lambda index: _lesson(rows[index]), len(rows)))
+
+
+def _lesson(row: dict[str, Any]) -> Lesson:
+    return Lesson(row["image"], question_for(row["task"], row["candidates"], confidence=False), row["response"])
+
+
+def _check(row: dict[str, Any], where: str) -> None:
+    """A lesson must be a well-formed response without a confidence that gives the row's own label."""
+    response = parse(row.get("response") or "", row["candidates"], confidence="forbidden")
+    if isinstance(response, Malformed):
+        raise UserError(f"{where}: response is not a lesson ({response.reason}): {response.detail}")
+    if response.answer != row["ground_truth"]:
+        raise UserError(f"{where}: response answers {response.answer!r}, but ground_truth is {row['ground_truth']!r}; filter such rows out")

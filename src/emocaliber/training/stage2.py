@@ -1,0 +1,70 @@
+"""Stage 2: verbalized confidence (section 3.2). The scaffold answers unseen samples, equation 2 says how sure it should have been, and it
+learns to say so: cross-entropy on `<confidence>x.xx</confidence>` and the end of the turn alone (equation 3).
+
+`anchor` adds a cross-entropy on the scaffold's own answer. The paper has none; without it a small model forgets how to answer.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from emocaliber.answering import question_for, respond
+from emocaliber.confidence import confidence_target
+from emocaliber.emotions import Loop, taxonomy
+from emocaliber.models.local import LocalModel
+from emocaliber.response import Malformed, parse, render
+from emocaliber.rows import RowWriter, read_rows
+from emocaliber.training.collate import Lesson
+from emocaliber.training.config import Stage2Config
+from emocaliber.training.rows import training_rows
+from emocaliber.training.trainer import Lessons, freeze_vision, load_checkpoint, train_lessons
+from emocaliber.vecbench import Sample, aliases_of, task
+
+
+def train(config: Stage2Config) -> Path:
+    """Trains the cold-start model and returns its folder. The scaffold's answers are kept in `OUT/scaffold.jsonl`."""
+    rows = training_rows(config)
+    answers = scaffold_answers(config, [Sample.from_row(row, config.samples) for row in rows])
+    lessons = [lesson for row in answers if (lesson := confidence_lesson(row)) is not None]
+    print(f"stage 2: {len(lessons):,} of {len(answers):,} scaffold answers are well-formed and become lessons")
+    model, processor = load_checkpoint(config.model)
+    freeze_vision(model)
+    return train_lessons(config, model, processor, Lessons(lessons.__getitem__, len(lessons)), anchor=config.anchor)
+
+
+def scaffold_answers(config: Stage2Config, samples: list[Sample]) -> list[dict[str, Any]]:
+    """The scaffold's response rows for `samples`, with absolute image paths; those of an earlier, broken run are kept."""
+    file = Path(config.out) / "scaffold.jsonl"
+    with RowWriter(file, resume=True) as writer, tqdm(total=len(samples), desc="scaffold answers", unit="answer", mininterval=1) as bar:
+        if any(sample.id not in writer.done for sample in samples):
+            model = LocalModel(
+                config.model,
+                batch_size=config.inference_batch,
+                temperature=config.temperature,
+                seed=config.seed,
+                max_new_tokens=config.max_new_tokens,
+            )
+            for row in respond(samples, model, done=writer.done, confidence=False, progress=lambda count: bar.update(count - bar.n)):
+                writer.write(row)
+    return list(read_rows(file))
+
+
+def confidence_lesson(row: dict[str, Any]) -> Lesson | None:
+    """The lesson in one scaffold answer; None if it is malformed. Equation 2's value is written with two decimals."""
+    response = parse(row["response"] or "", row["candidates"], aliases=aliases_of(row["task"]), confidence="forbidden")
+    if isinstance(response, Malformed):
+        return None
+    target = confidence_target(response.answer, row["ground_truth"], row["confidence"]["avg"], _loop(row["task"]))
+    return Lesson(
+        row["image"],
+        question_for(row["task"], row["candidates"], confidence=True),
+        tail=f"<confidence>{target:.2f}</confidence>",
+        head=render(response),
+    )
+
+
+def _loop(task_name: str) -> Loop:
+    return taxonomy(task(task_name).taxonomy).loop()

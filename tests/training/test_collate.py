@@ -1,0 +1,191 @@
+"""Lessons become tensors: what is learnt, what weighs as the tail, and the loss by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from emocaliber.answering import question_for
+from emocaliber.emotions import taxonomy
+from emocaliber.errors import UserError
+from emocaliber.response import Reasoning, Response, render
+from emocaliber.training.collate import IGNORED, Lesson, LessonCollator
+from emocaliber.training.config import Stage1Config
+from emocaliber.training.rows import training_rows
+from emocaliber.training.stage2 import confidence_lesson
+from emocaliber.training.trainer import lesson_loss
+
+LABELS = taxonomy("mikels-8").labels
+ANSWER = render(Response(Reasoning("A coiled snake.", "Nobody.", "A dark forest.", "It is close.", "It evokes fear."), "fear"))
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A square, a wide and a small image."""
+    folder = tmp_path_factory.mktemp("images")
+    paths = []
+    for index, size in enumerate([(112, 112), (224, 112), (60, 60)]):
+        path = folder / f"{index}.png"
+        Image.new("RGB", size, (40 * index, 90, 120)).save(path)
+        paths.append(str(path))
+    return paths
+
+
+def scaffold_row(image: str, response: str = ANSWER, truth: str = "fear") -> dict[str, Any]:
+    return {
+        "image": image,
+        "task": "EmoSet-8",
+        "candidates": list(LABELS),
+        "ground_truth": truth,
+        "response": response,
+        "confidence": {"verb": None, "ans": 0.9, "avg": 0.9},
+    }
+
+
+@pytest.fixture(scope="module")
+def lessons(images: list[str]) -> list[Lesson]:
+    """One lesson of each stage, on images of different shapes, so that rows differ in length."""
+    stage2 = confidence_lesson(scaffold_row(images[2]))
+    assert stage2 is not None
+    return [
+        Lesson(images[0], "Describe this image.", "A dark forest."),
+        Lesson(images[1], question_for("EmoSet-8", LABELS, confidence=False), ANSWER),
+        stage2,
+    ]
+
+
+@pytest.fixture(scope="module")
+def batch(processor: Any, lessons: list[Lesson]) -> dict[str, torch.Tensor]:
+    return LessonCollator(processor)(lessons)
+
+
+def said(batch: dict[str, torch.Tensor], index: int, mask: torch.Tensor, processor: Any) -> str:
+    text: str = processor.tokenizer.decode(batch["input_ids"][index][mask])
+    return text
+
+
+def test_the_labels_are_the_heads_and_tails_own_tokens_and_the_end(
+    batch: dict[str, torch.Tensor], lessons: list[Lesson], processor: Any
+) -> None:
+    for index, lesson in enumerate(lessons):
+        learnt = batch["labels"][index] != IGNORED
+        assert said(batch, index, learnt, processor) == lesson.head + lesson.tail + processor.tokenizer.eos_token
+        assert (batch["labels"][index][learnt] == batch["input_ids"][index][learnt]).all()
+
+
+def test_without_a_head_everything_learnt_is_tail(batch: dict[str, torch.Tensor]) -> None:
+    for index in (0, 1):
+        assert (batch["in_tail"][index] == (batch["labels"][index] != IGNORED)).all()
+
+
+def test_a_confidence_lesson_marks_the_confidence_and_the_end_alone(batch: dict[str, torch.Tensor], processor: Any) -> None:
+    # Equation 2: the scaffold was right with a mean token probability of 0.9.
+    assert said(batch, 2, batch["in_tail"][2], processor) == "<confidence>0.95</confidence><|im_end|>"
+
+
+def test_the_prompt_asks_the_lessons_question(batch: dict[str, torch.Tensor], lessons: list[Lesson], processor: Any) -> None:
+    for index, lesson in enumerate(lessons):
+        prompt = said(batch, index, (batch["labels"][index] == IGNORED) & batch["attention_mask"][index].bool(), processor)
+        assert prompt.startswith("<|im_start|>user\n<|vision_start|><|image_pad|>")
+        assert prompt.endswith(f"<|vision_end|>{lesson.question}<|im_end|>\n<|im_start|>assistant\n")
+
+
+def test_every_image_has_one_token_for_four_patches(batch: dict[str, torch.Tensor], processor: Any) -> None:
+    cells = batch["image_grid_thw"].prod(-1)
+    assert len(set(cells.tolist())) > 1, "the images differ in size"
+    assert ((batch["input_ids"] == processor.image_token_id).sum(-1) == cells // 4).all()
+    assert len(batch["pixel_values"]) == cells.sum()
+    assert ((batch["mm_token_type_ids"] == 1) == (batch["input_ids"] == processor.image_token_id)).all()
+
+
+def test_padding_is_on_the_right(batch: dict[str, torch.Tensor], processor: Any) -> None:
+    mask = batch["attention_mask"]
+    lengths = mask.sum(-1)
+    assert int(lengths.max()) == mask.shape[1]
+    assert int(lengths.min()) < mask.shape[1]
+    assert (mask == (torch.arange(mask.shape[1]) < lengths[:, None])).all()
+    padding = ~mask.bool()
+    assert (batch["input_ids"][padding] == processor.tokenizer.pad_token_id).all()
+    assert (batch["labels"][padding] == IGNORED).all()
+    assert not batch["in_tail"][padding].any()
+
+
+def test_a_lesson_is_the_same_alone_and_in_company(batch: dict[str, torch.Tensor], lessons: list[Lesson], processor: Any) -> None:
+    for index, lesson in enumerate(lessons):
+        alone = LessonCollator(processor)([lesson])
+        length = alone["input_ids"].shape[1]
+        for key in ("input_ids", "labels", "in_tail", "attention_mask", "mm_token_type_ids"):
+            assert (batch[key][index, :length] == alone[key][0]).all()
+
+
+def test_a_wrong_answers_target_is_at_most_a_half(images: list[str]) -> None:
+    lesson = confidence_lesson(scaffold_row(images[0], truth="amusement"))
+    assert lesson is not None
+    distance = taxonomy("mikels-8").loop().distance("fear", "amusement")
+    assert lesson.tail == f"<confidence>{0.5 - distance * 0.9:.2f}</confidence>"
+
+
+@pytest.mark.parametrize("response", ["", "no tags", ANSWER[:-3], ANSWER + "<confidence>0.50</confidence>"])
+def test_a_malformed_answer_is_no_lesson(images: list[str], response: str) -> None:
+    assert confidence_lesson(scaffold_row(images[0], response)) is None
+
+
+# A vocabulary of two; the tokens are prompt, head, tail, end in the first row and prompt, tail, end, padding in the second.
+LOGITS = torch.tensor([[[0.0, 1.0], [2.0, 0.0], [0.0, 3.0], [9.0, 9.0]], [[0.0, 0.5], [1.0, 0.0], [7.0, 0.0], [9.0, 9.0]]])
+TARGETS = torch.tensor([[IGNORED, 1, 0, 1], [IGNORED, 1, 1, IGNORED]])
+IN_TAIL = torch.tensor([[False, False, True, True], [False, True, True, False]])
+
+
+def surprise(chosen: float, other: float) -> float:
+    return math.log(1 + math.exp(other - chosen))
+
+
+def test_the_loss_by_hand() -> None:
+    tail = [surprise(2, 0), surprise(3, 0), surprise(0.5, 0), surprise(0, 1)]
+    head = surprise(1, 0)
+    assert lesson_loss(LOGITS, TARGETS, IN_TAIL, 0.0).item() == pytest.approx(sum(tail) / 4)
+    assert lesson_loss(LOGITS, TARGETS, IN_TAIL, 0.3).item() == pytest.approx(sum(tail) / 4 + 0.3 * head)
+
+
+def test_an_anchor_without_any_head_changes_nothing() -> None:
+    everything = TARGETS != IGNORED
+    assert lesson_loss(LOGITS, TARGETS, everything, 0.7) == lesson_loss(LOGITS, TARGETS, everything, 0.0)
+
+
+def test_without_an_anchor_nothing_but_the_tail_is_learnt() -> None:
+    logits = LOGITS.clone().requires_grad_()
+    lesson_loss(logits, TARGETS, IN_TAIL, 0.0).backward()
+    assert logits.grad is not None
+    # The logits before each tail token: those at its place, less one.
+    assert (logits.grad.abs().sum(-1) > 0).tolist() == [[False, True, True, False], [True, True, False, False]]
+
+
+def stage1(samples: Path) -> Stage1Config:
+    return Stage1Config(model="m", out="o", samples=str(samples), learning_rate=1.0, batch_size=1)
+
+
+def write(path: Path, *splits: str) -> Path:
+    rows = ({"id": str(i), "image": f"images/{i}.png", "split": split} for i, split in enumerate(splits))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_rows_come_with_absolute_image_paths(tmp_path: Path) -> None:
+    rows = training_rows(stage1(write(tmp_path / "s.jsonl", "train", "train")))
+    assert [row["image"] for row in rows] == [str(tmp_path / f"images/{i}.png") for i in range(2)]
+
+
+def test_a_row_of_the_test_split_is_refused_by_its_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"s\.jsonl, line 3: split is 'test'"):
+        training_rows(stage1(write(tmp_path / "s.jsonl", "train", "train", "test")))
+
+
+def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"s\.jsonl has no rows to train on"):
+        training_rows(stage1(write(tmp_path / "s.jsonl")))
