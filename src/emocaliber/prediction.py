@@ -1,0 +1,218 @@
+"""Which emotion an image evokes, why, and how far to trust that: one `Prediction` for every image, whatever it turns out to be."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+from PIL import Image, ImageOps
+
+from emocaliber.answering import Answered, Ask, ask_all, question_for
+from emocaliber.emotions import taxonomy
+from emocaliber.errors import UserError
+from emocaliber.images import DEFAULT_LIMITS, ImageError, OpenedImage, read_image
+from emocaliber.models import Model, load_model
+from emocaliber.response import Malformed, Reasoning, parse
+from emocaliber.rows import display_name
+from emocaliber.vecbench import task as task_called
+
+ImageSource = str | os.PathLike[str] | bytes | Image.Image  # bytes are those of an image file, not a path
+Labels = str | Iterable[str]
+DEFAULT_TASK = "EmoSet-8"
+CUSTOM_TASK = "custom"
+UNNAMED = "-"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no emotion: a code of `images.CODES`, or "malformed" for an answer that cannot be read; and a sentence."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one image. `image` is its path as given, or "-" for one without a name.
+
+    `confidence` is the stated one, in [0, 1]. `accepted` is None where no `min_confidence` was given; False means abstain.
+    `alternatives` is the model's distribution over the candidates, likeliest first, empty where the model cannot give it.
+    `notes` say what the reader of the file should know, such as that only the first frame of an animation was seen.
+    """
+
+    image: str
+    task: str
+    emotion: str | None
+    confidence: float | None
+    accepted: bool | None
+    reasoning: Reasoning | None
+    alternatives: Mapping[str, float]
+    response: str | None
+    model: str
+    seconds: float | None
+    error: Failure | None
+    notes: tuple[str, ...] = ()
+
+    def to_row(self) -> dict[str, Any]:
+        """The prediction as a JSON row, without its notes."""
+        return {
+            "image": self.image,
+            "task": self.task,
+            "emotion": self.emotion,
+            "confidence": self.confidence,
+            "accepted": self.accepted,
+            "reasoning": asdict(self.reasoning) if self.reasoning else None,
+            "alternatives": [{"emotion": emotion, "probability": probability} for emotion, probability in self.alternatives.items()],
+            "response": self.response,
+            "model": self.model,
+            "seconds": self.seconds,
+            "error": asdict(self.error) if self.error else None,
+        }
+
+
+Status = Literal["answered", "accepted", "abstained", "failed"]
+
+
+def status(row: Mapping[str, Any]) -> Status:
+    """What became of an image, by its row; "answered" where nothing decided between "accepted" and "abstained"."""
+    if row["error"] is not None:
+        return "failed"
+    return "answered" if row["accepted"] is None else "accepted" if row["accepted"] else "abstained"
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked of every image: a task's candidates or one's own, and from which confidence on an answer is accepted."""
+
+    task: str
+    candidates: tuple[str, ...]
+    aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    min_confidence: float | None = None
+
+    @classmethod
+    def of(cls, task: str = DEFAULT_TASK, labels: Labels | None = None, min_confidence: float | None = None) -> Query:
+        """The query of a VECBench task, or of `labels` in its place (several, or one text with commas). Raises UserError for nonsense."""
+        if min_confidence is not None and not 0 <= min_confidence <= 1:
+            raise UserError(f"the least confidence must lie between 0 and 1, not {min_confidence:g}")
+        if labels is None:
+            known = task_called(task)
+            emotions = taxonomy(known.taxonomy)
+            return cls(known.name, emotions.labels, emotions.aliases, min_confidence)
+        candidates = tuple(label.strip() for label in (labels.split(",") if isinstance(labels, str) else labels))
+        if len(candidates) < 2 or not all(candidates) or len({label.casefold() for label in candidates}) < len(candidates):
+            raise UserError(f"the labels are {', '.join(map(repr, candidates))}; give two or more different ones, such as awe,fear,calm")
+        return cls(CUSTOM_TASK, candidates, min_confidence=min_confidence)
+
+    def accepts(self, confidence: float | None) -> bool | None:
+        """Whether an answer of this confidence is accepted; None if that was not asked. Without a confidence it is not."""
+        return None if self.min_confidence is None else confidence is not None and confidence >= self.min_confidence
+
+
+class Predictor:
+    """A model that is asked about emotions. `load` makes one."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def predict(
+        self, image: ImageSource, task: str = DEFAULT_TASK, labels: Labels | None = None, min_confidence: float | None = None
+    ) -> Prediction:
+        """The prediction for one image: a path, the bytes of an image file, or a Pillow image.
+
+        `labels` replaces the task's candidates by one's own. A bad image is no exception but a prediction with an `error`; UserError is
+        raised for a task that does not exist, labels that make no sense, or a `min_confidence` outside [0, 1].
+        """
+        return next(self.ask([image], Query.of(task, labels, min_confidence)))
+
+    def predict_many(
+        self,
+        images: Iterable[ImageSource],
+        task: str = DEFAULT_TASK,
+        labels: Labels | None = None,
+        min_confidence: float | None = None,
+        *,
+        done: Collection[str] = (),
+    ) -> Iterator[Prediction]:
+        """Predictions in order, asked in batches, without those whose `image` is in `done`. Raises as `predict` does, at once."""
+        return self.ask(images, Query.of(task, labels, min_confidence), done=done)
+
+    def ask(self, images: Iterable[ImageSource], query: Query, *, done: Collection[str] = ()) -> Iterator[Prediction]:
+        """`predict_many` for a query made before."""
+        question = question_for(query.task, query.candidates)
+        asks = [Ask(_key(image), _to_open(image), question, query.candidates) for image in images]
+        return (self._prediction(answered, query) for answered in ask_all(asks, self.model, done=done))
+
+    def unfamiliar(self, query: Query) -> str | None:
+        """A sentence of warning if the model's card names the tasks it knows and this is none of them."""
+        tasks: Collection[str] | None = getattr(self.model, "tasks", None)
+        if not tasks or query.task in tasks:
+            return None
+        asked = "labels of your own" if query.task == CUSTOM_TASK else query.task
+        return f"{self.model.name} has learnt {', '.join(tasks)}; its answers and confidence on {asked} deserve little trust"
+
+    def _prediction(self, answered: Answered, query: Query) -> Prediction:
+        image, reply = answered.ask.key, answered.reply
+        parsed = parse(reply.text, query.candidates, aliases=query.aliases) if reply else None
+        error: Failure | None = None
+        if answered.error:
+            error = Failure(answered.error.code, answered.error.message)
+        elif isinstance(parsed, Malformed):
+            error = Failure("malformed", f"{display_name(image)}: the model's answer cannot be read ({parsed.detail}).")
+        response = None if isinstance(parsed, Malformed) else parsed
+        confidence = response.confidence if response else None
+        alternatives = sorted((reply.alternatives or {}).items(), key=lambda item: -item[1]) if reply else []
+        return Prediction(
+            image=image,
+            task=query.task,
+            emotion=response.answer if response else None,
+            confidence=confidence,
+            accepted=query.accepts(confidence),
+            reasoning=response.reasoning if response else None,
+            alternatives=MappingProxyType({emotion: round(probability, 6) for emotion, probability in alternatives}),
+            response=reply.text if reply else None,
+            model=self.model.name,
+            seconds=round(reply.seconds, 4) if reply else None,
+            error=error,
+            notes=answered.notes,
+        )
+
+
+def load(name: str = "tiny", **settings: Any) -> Predictor:
+    """A predictor with the model called `name`: "tiny" (shipped with the package), a checkpoint folder or a hub id.
+
+    `settings` are those of `models.load_model`, such as `batch_size`. Raises UserError for a model that cannot be loaded.
+    """
+    return Predictor(load_model(name, **settings))
+
+
+def _key(image: ImageSource) -> str:
+    return os.fspath(image) if isinstance(image, str | os.PathLike) else UNNAMED
+
+
+def _to_open(image: ImageSource) -> str | OpenedImage | ImageError:
+    if isinstance(image, str | os.PathLike):
+        return os.fspath(image)
+    try:
+        return read_image(image) if isinstance(image, bytes) else _opened(image)
+    except ImageError as error:
+        return error
+
+
+def _opened(image: Image.Image) -> OpenedImage:
+    """A Pillow image made upright RGB just as a file's would be, by way of one in memory."""
+    file = io.BytesIO()
+    try:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode in ("I", "I;16", "F"):
+            upright.save(file, "TIFF")
+        else:
+            keeps = upright.mode in ("1", "L", "LA", "P", "RGB", "RGBA")
+            (upright if keeps else upright.convert("RGB")).save(file, "PNG", compress_level=1)
+    except Exception as error:  # Pillow reads files late, and decoders raise nearly everything
+        raise ImageError("corrupt", f"the image cannot be decoded ({error}); open the file anew.") from error
+    return read_image(file.getvalue(), replace(DEFAULT_LIMITS, max_bytes=sys.maxsize))

@@ -1,0 +1,281 @@
+"""`emocaliber predict`, as people and scripts use it."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from emocaliber import prediction
+from emocaliber.cli import predict
+from emocaliber.errors import UserError
+from emocaliber.models import Reply, Request
+from stand_ins import ColourModel, photo
+
+
+@pytest.fixture(autouse=True)
+def model(monkeypatch: pytest.MonkeyPatch, colour_model: ColourModel) -> ColourModel:
+    def load_model(name: str, batch_size: int = 4) -> ColourModel:
+        colour_model.batch_size = batch_size
+        return colour_model
+
+    monkeypatch.setattr(prediction, "load_model", load_model)
+    return colour_model
+
+
+def run(*argv: object) -> int:
+    parser = argparse.ArgumentParser()
+    predict.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["predict", *map(str, argv)])
+    code: int = args.run(args)
+    return code
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def photos(folder: Path, n: int = 6) -> Path:
+    for number in range(n):
+        photo(folder / f"{number}.png", f"rgb({40 * number + 20}, 90, {200 - 30 * number})")
+    return folder
+
+
+def test_without_out_a_table_is_printed_and_the_models_notice_goes_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(photos(tmp_path, 2), "--min-confidence", 0.2) == 0
+    shown = capsys.readouterr()
+    head, first, second = shown.out.splitlines()
+    assert head.split() == ["image", "emotion", "confidence", "answer", "alternatives"]
+    assert "0.png" in first and " 8% " in first and "abstain" in first and "80%" in first
+    assert "1.png" in second and " 24% " in second and "accepted" in second
+    assert "emocaliber: It sees colours only.\n" in shown.err
+    assert "2 images, 1 abstained, 1 accepted" in shown.err
+    assert "2/2" in shown.err and "image/s" in shown.err
+
+
+def test_every_odd_file_gets_one_row_and_the_code_is_3(tmp_path: Path, oddities: dict[str, str | None]) -> None:
+    out = tmp_path / "out.jsonl"
+    assert run(tmp_path / "odd", "--out", out) == 3
+    assert {row["image"]: row["error"] and row["error"]["code"] for row in rows(out)} == oddities
+    assert len(rows(out)) == len(oddities)
+
+
+def test_the_table_holds_odd_files_too(oddities: dict[str, str | None], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*oddities) == 3
+    shown = capsys.readouterr()
+    assert len(shown.out.splitlines()) == 1 + len(oddities)
+    assert "empty: the file is empty; copy or download it again." in shown.out
+    assert r"caf\udce9.jpg" in shown.out
+    assert "moving.gif: has several frames" in shown.err
+
+
+def test_a_file_that_is_missing_has_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path / "missing.jpg", "--out", "-") == 3
+    (row,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert row["error"]["code"] == "not_found"
+
+
+def test_csv_and_parquet_hold_the_same_rows(tmp_path: Path, oddities: dict[str, str | None]) -> None:
+    for suffix in ("csv", "parquet"):
+        assert run(tmp_path / "odd", "--out", tmp_path / f"out.{suffix}") == 3
+    assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.csv", "out.parquet"]
+    with open(tmp_path / "out.csv", newline="") as file:
+        flat = list(csv.DictReader(file))
+    nested = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    assert [row["image"] for row in flat] == [row["image"] for row in nested] and len(flat) == len(oddities)
+    for row, other in zip(flat, nested, strict=True):
+        assert row["emotion"] == (other["emotion"] or "")
+        assert row["error.code"] == (other["error"]["code"] if other["error"] else "")
+        assert row["reasoning.analysis"] == (other["reasoning"]["analysis"] if other["reasoning"] else "")
+
+
+def test_an_image_or_a_list_may_be_piped_in(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = photo(tmp_path / "a.png", "teal")
+    responses = []
+    for piped in (path.read_bytes(), os.fsencode(path) + b"\n"):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(piped)))
+        assert run("-", "--out", "-") == 0
+        responses.append(json.loads(capsys.readouterr().out))
+    assert [row["image"] for row in responses] == ["-", str(path)]
+    assert responses[0]["response"] == responses[1]["response"]
+
+
+def test_a_file_with_rows_is_never_overwritten(tmp_path: Path) -> None:
+    folder, out = photos(tmp_path / "in"), tmp_path / "out.jsonl"
+    assert run(folder, "--out", out) == 0
+    before = out.read_bytes()
+    with pytest.raises(UserError, match=r"out\.jsonl holds rows already; give --resume"):
+        run(folder, "--out", out)
+    assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+def test_resuming_what_is_finished_changes_nothing_and_keeps_the_exit_code(tmp_path: Path, suffix: str) -> None:
+    folder, out = photos(tmp_path / "in"), tmp_path / f"out.{suffix}"
+    (folder / "zero.jpg").touch()
+    assert run(folder, "--out", out, "--resume") == 3
+    before = out.read_bytes()
+    assert run(folder, "--out", out, "--resume") == 3
+    assert out.read_bytes() == before
+
+
+def test_images_may_be_added_by_resuming(tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    photos(tmp_path / "in", 3)
+    run(tmp_path / "in", "--out", out, "--resume")
+    photos(tmp_path / "in", 5)
+    assert run(tmp_path / "in", "--out", out, "--resume") == 0
+    with open(out, newline="") as file:
+        assert [Path(row["image"]).name for row in csv.DictReader(file)] == [f"{n}.png" for n in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        (["--task", "FI-2"], "made with task EmoSet-8, not FI-2"),
+        (["--labels", "calm,panic"], "made with task EmoSet-8, not custom"),
+        (["--min-confidence", "0.9"], "made with another --min-confidence, not 0.9"),
+    ],
+)
+def test_rows_made_otherwise_are_not_gone_on_from(tmp_path: Path, settings: list[str], complaint: str) -> None:
+    folder, out = photos(tmp_path / "in"), tmp_path / "out.jsonl"
+    run(folder, "--out", out)
+    with pytest.raises(UserError, match=complaint):
+        run(folder, "--out", out, "--resume", *settings)
+
+
+def test_rows_of_other_labels_are_not_gone_on_from(tmp_path: Path) -> None:
+    folder, out = photos(tmp_path / "in"), tmp_path / "out.jsonl"
+    run(folder, "--out", out, "--labels", "calm,panic")
+    with pytest.raises(UserError, match=r"made with other labels \(panic\), not calm, glee"):
+        run(folder, "--out", out, "--resume", "--labels", "calm,glee")
+
+
+def test_rows_of_another_model_are_not_gone_on_from(tmp_path: Path, model: ColourModel) -> None:
+    folder, out = photos(tmp_path / "in"), tmp_path / "out.jsonl"
+    run(folder, "--out", out)
+    model.name = "another"
+    photo(folder / "new.png")
+    with pytest.raises(UserError, match="made with model colour, not another"):
+        run(folder, "--out", out, "--resume")
+    assert len(rows(out)) == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--out", "x.xlsx"], r"x\.xlsx: predictions are written as \.jsonl, \.csv, \.parquet"),
+        (["--resume"], "--resume needs a file"),
+        (["--resume", "--out", "-"], "--resume needs a file"),
+        (["--task", "FI-9"], "there is no task 'FI-9'"),
+        (["--labels", "calm"], "two or more"),
+        (["--min-confidence", "85"], "between 0 and 1"),
+    ],
+)
+def test_mistakes_are_named_before_a_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], complaint: str
+) -> None:
+    monkeypatch.setattr(prediction, "load_model", lambda *_, **__: pytest.fail("a model was loaded"))
+    monkeypatch.chdir(photos(tmp_path, 1))
+    with pytest.raises(UserError, match=complaint):
+        run("0.png", *options)
+
+
+def test_a_piped_image_cannot_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(photo(tmp_path / "a.png").read_bytes())))
+    with pytest.raises(UserError, match="one on standard input has none"):
+        run("-", "--out", tmp_path / "o.jsonl", "--resume")
+
+
+@pytest.mark.parametrize(("settings", "warned"), [([], False), (["--task", "FI-2"], True), (["--labels", "calm,panic"], True)])
+def test_a_task_the_model_has_not_learnt_is_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], model: ColourModel, settings: list[str], warned: bool
+) -> None:
+    model.tasks = ("EmoSet-8",)
+    run(photos(tmp_path, 1), *settings)
+    assert ("warning: colour has learnt EmoSet-8" in capsys.readouterr().err) is warned
+
+
+def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([False] * 4 + [True])
+    reply = ColourModel._reply
+
+    def interrupted(self: ColourModel, request: Request) -> Reply:
+        if next(answers):
+            raise KeyboardInterrupt
+        return reply(self, request)
+
+    monkeypatch.setattr(ColourModel, "_reply", interrupted)
+    assert run(photos(tmp_path / "in"), "--out", tmp_path / "out.jsonl") == 130
+    assert "give --resume to go on from" in capsys.readouterr().err
+    assert len(rows(tmp_path / "out.jsonl")) == 4
+
+
+SLOW = """
+import argparse, sys
+from stand_ins import ColourModel
+from emocaliber import prediction
+from emocaliber.cli import predict
+prediction.load_model = lambda name: ColourModel(seconds_each=0.02, batch_size=3)
+parser = argparse.ArgumentParser()
+predict.add_parser(parser.add_subparsers())
+args = parser.parse_args(sys.argv[1:])
+sys.exit(args.run(args))
+"""
+
+
+def test_after_kill_9_the_same_command_ends_with_the_same_rows(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "in", 6)
+    for number in range(6, 50):
+        photo(folder / f"{number}.png", f"hsl({7 * number}, 80%, 50%)")
+    (folder / "7.png").write_text("not an image")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), *filter(None, sys.path)])}
+
+    def command(out: Path) -> list[str]:
+        return [sys.executable, "-c", SLOW, "predict", str(folder), "--out", str(out), "--resume"]
+
+    killed, out = 0, tmp_path / "broken.jsonl"
+    for enough in (5, 15, 25):
+        process = subprocess.Popen(command(out), env=environment, stderr=subprocess.DEVNULL)
+        while process.poll() is None and (not out.exists() or out.read_bytes().count(b"\n") < enough):
+            time.sleep(0.005)
+        killed += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert killed == 3
+    with open(out, "ab") as file:
+        file.write(b'{"image": "half a li')
+    for path in (out, tmp_path / "whole.jsonl"):
+        assert subprocess.run(command(path), env=environment, stderr=subprocess.DEVNULL).returncode == 3
+    assert rows(out) == rows(tmp_path / "whole.jsonl")
+    assert len({row["image"] for row in rows(out)}) == len(rows(out)) == 50
+
+
+def test_a_report_covers_rows_from_before_a_resume(tmp_path: Path) -> None:
+    folder, out = photos(tmp_path / "in", 3), tmp_path / "out.jsonl"
+    run(folder, "--out", out)
+    photos(tmp_path / "in", 5)
+    assert run(folder, "--out", out, "--resume", "--report", tmp_path / "report") == 0
+    page = (tmp_path / "report/index.html").read_text()
+    assert all(f"{n}.png" in page for n in range(5))
+
+
+def test_a_report_needs_no_out(tmp_path: Path, oddities: dict[str, str | None]) -> None:
+    assert run(tmp_path / "odd", "--report", tmp_path / "report") == 3
+    assert (tmp_path / "report/index.html").read_text().count("<article") == sum(code is None for code in oddities.values())
+
+
+def test_the_command_is_described_without_importing_numpy_or_torch() -> None:
+    code = "import sys; from emocaliber.cli import predict; print([m for m in ('numpy', 'torch', 'PIL', 'tqdm') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

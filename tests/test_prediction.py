@@ -1,0 +1,135 @@
+"""One prediction for every image, and what it says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from emocaliber import emotions
+from emocaliber.errors import UserError
+from emocaliber.images import CODES
+from emocaliber.models import Model
+from emocaliber.prediction import Predictor
+from emocaliber.response import STEPS
+from stand_ins import ColourModel, photo
+
+
+def test_a_prediction_says_what_why_and_how_sure(tmp_path: Path, colour_model: ColourModel) -> None:
+    path = photo(tmp_path / "a.png", "orange")
+    prediction = Predictor(colour_model).predict(path)
+    assert prediction.image == str(path)
+    assert prediction.task == "EmoSet-8"
+    assert prediction.emotion in emotions.taxonomy("mikels-8").labels
+    assert prediction.confidence == 1.0
+    assert prediction.accepted is None and prediction.error is None
+    assert prediction.reasoning is not None and prediction.reasoning.human == "nobody"
+    assert next(iter(prediction.alternatives)) == prediction.emotion
+    assert sum(prediction.alternatives.values()) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_row_has_the_fields_of_the_contract(tmp_path: Path, colour_model: ColourModel) -> None:
+    row = Predictor(colour_model).predict(photo(tmp_path / "a.png")).to_row()
+    assert " ".join(row) == "image task emotion confidence accepted reasoning alternatives response model seconds error"
+    assert tuple(row["reasoning"]) == STEPS
+    assert set(row["alternatives"][0]) == {"emotion", "probability"}
+
+
+def test_a_path_its_bytes_and_the_open_image_are_predicted_alike(tmp_path: Path, colour_model: ColourModel) -> None:
+    path, predictor = photo(tmp_path / "a.png", "teal"), Predictor(colour_model)
+    by_path, by_bytes, by_image = (predictor.predict(source) for source in (path, path.read_bytes(), Image.open(path)))
+    assert by_path.response == by_bytes.response == by_image.response
+    assert (by_bytes.image, by_image.image) == ("-", "-")
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        *(Image.new("RGB", (20, 20), "salmon").convert(mode) for mode in ("1", "L", "P", "RGBA", "CMYK", "YCbCr")),
+        *(Image.new(mode, (20, 20), 40_000) for mode in ("I", "I;16")),
+        Image.new("F", (20, 20), 0.8),
+    ],
+    ids=lambda image: image.mode,
+)
+def test_a_pillow_image_may_have_any_mode(colour_model: ColourModel, image: Image.Image) -> None:
+    assert Predictor(colour_model).predict(image).emotion is not None
+
+
+def test_a_pillow_image_is_turned_upright() -> None:
+    sizes: list[tuple[int, int]] = []
+
+    class Watching(ColourModel):
+        def answer(self, requests):  # type: ignore[no-untyped-def]
+            for request in requests:
+                sizes.append(request.image.size)
+                yield self._reply(request)
+
+    image = Image.new("RGB", (40, 20), "pink")
+    image.getexif()[0x0112] = 6
+    Predictor(Watching()).predict(image)
+    assert sizes == [(20, 40)]
+
+
+def test_odd_files_get_a_code_and_a_sentence_and_others_a_prediction(oddities: dict[str, str | None], colour_model: ColourModel) -> None:
+    predictions = list(Predictor(colour_model).predict_many(oddities))
+    assert {each.image: each.error and each.error.code for each in predictions} == oddities
+    for each in predictions:
+        if each.error:
+            assert each.error.code in CODES and each.error.message.endswith(".")
+            assert each.emotion is None and each.response is None
+    assert len({each.response for each in predictions if "turned" in each.image}) == 1
+    moving = next(each for each in predictions if each.image.endswith("moving.gif"))
+    assert "first" in moving.notes[0]
+
+
+@pytest.mark.parametrize(("least", "accepted"), [(None, None), (0.0, True), (0.5, True), (0.51, False)])
+def test_an_answer_is_accepted_from_the_least_confidence_on(colour_model: ColourModel, least: float | None, accepted: bool | None) -> None:
+    image = Image.new("RGB", (8, 8), (128, 255, 0))
+    assert Predictor(colour_model).predict(image, min_confidence=least).accepted is accepted
+
+
+def test_an_answer_that_cannot_be_read_is_an_error_and_not_accepted(colour_model: ColourModel) -> None:
+    prediction = Predictor(colour_model).predict(Image.new("RGB", (8, 8)), min_confidence=0)
+    assert prediction.error is not None and prediction.error.code == "malformed"
+    assert "the text ends without <human>" in prediction.error.message
+    assert (prediction.emotion, prediction.accepted) == (None, False)
+    assert prediction.response == "<think><element>darkness</element>"
+
+
+@pytest.mark.parametrize("labels", ["calm, panic", ["calm", "panic"]])
+def test_labels_of_ones_own_replace_the_task(colour_model: ColourModel, labels: str | list[str]) -> None:
+    prediction = Predictor(colour_model).predict(Image.new("RGB", (8, 8), "red"), labels=labels)
+    assert prediction.task == "custom"
+    assert set(prediction.alternatives) == {"calm", "panic"}
+
+
+@pytest.mark.parametrize("labels", ["calm", "", [], "calm,", "calm,Calm"])
+def test_labels_that_leave_no_choice_are_refused(colour_model: ColourModel, labels: str | list[str]) -> None:
+    with pytest.raises(UserError, match="two or more"):
+        Predictor(colour_model).predict_many([], labels=labels)
+
+
+@pytest.mark.parametrize("least", [-0.1, 1.1, float("nan")])
+def test_a_least_confidence_outside_0_to_1_is_refused(colour_model: ColourModel, least: float) -> None:
+    with pytest.raises(UserError, match="between 0 and 1"):
+        Predictor(colour_model).predict_many([], min_confidence=least)
+
+
+def test_what_is_done_is_not_asked_again(tmp_path: Path, colour_model: ColourModel) -> None:
+    paths = [str(photo(tmp_path / f"{n}.png")) for n in range(6)]
+    assert [each.image for each in Predictor(colour_model).predict_many(paths, done=paths[1:5])] == [paths[0], paths[5]]
+
+
+def test_the_package_is_imported_without_torch_and_offers_load() -> None:
+    code = "import sys, emocaliber as ec; first = 'torch' in sys.modules; print(first, callable(ec.load), ec.Prediction.__name__)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False True Prediction\n"
+
+
+def test_the_shipped_model_answers(tiny_model: Model) -> None:
+    prediction = Predictor(tiny_model).predict(Image.new("RGB", (64, 64), "orange"))
+    assert prediction.error is None
+    assert prediction.confidence is not None and 0 <= prediction.confidence <= 1
+    assert sum(prediction.alternatives.values()) == pytest.approx(1, abs=1e-4)
