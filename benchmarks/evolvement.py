@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import pstdev
 from typing import Any
 
 from tqdm import tqdm
@@ -44,13 +45,17 @@ def main() -> None:
     scenes = {row["id"]: row["scene"] for row in read_rows(folder / "samples.jsonl")}
     summaries: dict[str, dict[str, Any]] = {}
     readings: dict[str, dict[str, float]] = {}
+    spreads: dict[str, float] = {}
     for name, stage in STAGES.items():
         if (args.models / stage / "model").is_dir():
             answers = args.models / "evolvement" / f"{stage}.jsonl"
             ask(args.models / stage / "model", samples, answers, confidence=stage != "stage1")
-            summaries[name] = summarise(list(read_outcomes(answers)))
+            outcomes = list(read_outcomes(answers))
+            summaries[name] = summarise(outcomes)
+            stated = [outcome.confidence["verb"] for outcome in outcomes if outcome.confidence["verb"] is not None]
+            spreads[name] = pstdev(stated) if stated else float("nan")
             readings[name] = reading_accuracy(answers, scenes)
-    text = report(summaries, readings, args.n)
+    text = report(summaries, readings, spreads, args.n)
     print(text)
     if args.out:
         write_atomically(args.out, text)
@@ -90,7 +95,9 @@ def reading_accuracy(answers: Path, scenes: Mapping[str, Mapping[str, str]]) -> 
     return {step: count / total for step, count in right.items()}
 
 
-def report(summaries: Mapping[str, dict[str, Any]], readings: Mapping[str, Mapping[str, float]], n: int) -> str:
+def report(
+    summaries: Mapping[str, dict[str, Any]], readings: Mapping[str, Mapping[str, float]], spreads: Mapping[str, float], n: int
+) -> str:
     """The Markdown page."""
     lines = [
         f"# How `tiny` evolves over the three stages ({n:,} unseen EmoSet-8 scenes)",
@@ -98,6 +105,13 @@ def report(summaries: Mapping[str, dict[str, Any]], readings: Mapping[str, Mappi
         f"Written by `python benchmarks/evolvement.py --n {n}`. Scenes of seed {SEED}, greedy answers, stated confidence.",
         "",
         evolvement_table(summaries),
+        "Against what could be known (accuracy as a share of the best possible; Brier and AUROC against stating, for the very same answers,",
+        "the true probability that each is right):",
+        "",
+        "| Model | Acc / best | Brier | Brier at best | AUROC | AUROC at best | Spread of confidence |",
+        "|---|---|---|---|---|---|---|",
+        *(_against_best(name, summary["overall"], spreads[name]) for name, summary in summaries.items()),
+        "",
         "What the models see: the share of answers whose reasoning names the concept that is really there.",
         "",
         "| Model | Element | Human | Context | Interaction |",
@@ -105,6 +119,15 @@ def report(summaries: Mapping[str, dict[str, Any]], readings: Mapping[str, Mappi
     ]
     lines += [f"| {name} | " + " | ".join(f"{100 * share:.2f}" for share in shares.values()) + " |" for name, shares in readings.items()]
     return "\n".join(lines) + "\n"
+
+
+def _against_best(name: str, overall: Mapping[str, Any], spread: float) -> str:
+    best = overall["best_possible_same_answers"]["confidence"]["posterior"]
+    stated = overall["confidence"]["verb"]
+    share = overall["accuracy"] / overall["best_possible"]["accuracy"]
+    values = (share, stated["brier"], best["brier"], stated["auroc"], best["auroc"])
+    cells = ["–" if value is None else f"{100 * value:.2f}" for value in values]  # noqa: RUF001
+    return f"| {name} | {' | '.join(cells)} | {'–' if spread != spread else f'{100 * spread:.2f}'} |"  # noqa: RUF001
 
 
 if __name__ == "__main__":
