@@ -14,6 +14,7 @@ from tqdm import tqdm
 from emocaliber.answering import question_for, respond
 from emocaliber.confidence import confidence_target
 from emocaliber.emotions import Loop, taxonomy
+from emocaliber.errors import UserError
 from emocaliber.models.local import LocalModel
 from emocaliber.response import Malformed, parse, render
 from emocaliber.rows import RowWriter, read_rows
@@ -29,6 +30,11 @@ def train(config: Stage2Config) -> Path:
     rows = training_rows(config)
     answers = scaffold_answers(config, [Sample.from_row(row, config.samples) for row in rows])
     lessons = [lesson for row in answers if (lesson := confidence_lesson(row)) is not None]
+    if not lessons:
+        raise UserError(
+            f"none of the {len(answers):,} answers in {config.out}/scaffold.jsonl is well-formed, so there is nothing to learn from: "
+            f"{config.model} must answer in the format of stage 1 (train it longer, or raise max_new_tokens), then remove that file"
+        )
     print(f"stage 2: {len(lessons):,} of {len(answers):,} scaffold answers are well-formed and become lessons")
     model, processor = load_checkpoint(config.model)
     freeze_vision(model)

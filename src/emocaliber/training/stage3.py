@@ -14,37 +14,45 @@ from typing import Any
 
 from emocaliber.answering import question_for
 from emocaliber.confidence import PARTS, RewardSettings, reward
+from emocaliber.errors import UserError
+from emocaliber.images import open_image
 from emocaliber.training.config import Stage3Config
 from emocaliber.training.rows import training_rows
-from emocaliber.training.trainer import common_arguments, finish, last_checkpoint, load_checkpoint
+from emocaliber.training.trainer import Resuming, common_arguments, finish, last_checkpoint, load_checkpoint
 from emocaliber.vecbench import aliases_of
 
 RewardFunction = Callable[..., list[float]]
 
 
 def train(config: Stage3Config) -> Path:
-    """Trains the final model and returns its folder. What the roll-outs earned is logged in `OUT/checkpoints/*/trainer_state.json`."""
+    """Trains the final model and returns its folder. What the roll-outs of each step earned is kept there in `rollouts.json`."""
     from trl import GRPOConfig, GRPOTrainer
 
     rewards = reward_functions(RewardSettings(confidence=config.confidence_reward))  # type: ignore[arg-type]
-    prompts = _prompts(training_rows(config))
+    rows = training_rows(config)
+    _check_groups(config, len(rows))
     model, processor = load_checkpoint(config.model)
     arguments = GRPOConfig(
-        **common_arguments(config),
+        **common_arguments(config) | {"logging_steps": 1},
         num_generations=config.group_size,
         max_completion_length=config.max_new_tokens,
         temperature=config.temperature,
         beta=config.kl,
+        use_bias_correction_kl=False,  # TRL's default weighs the KL by the importance ratio; the paper's estimate is the plain one
         epsilon=config.clip,
         loss_type="grpo",
         scale_rewards="group" if config.normalise_advantages else "none",
         generation_kwargs={"suppress_tokens": [model.config.image_token_id, model.config.video_token_id]},
     )
-    trainer = GRPOTrainer(
+
+    class Grpo(Resuming, GRPOTrainer):  # type: ignore[misc]
+        """TRL's trainer, which resumes as ours do."""
+
+    trainer = Grpo(
         model=model,
         args=arguments,
         processing_class=processor,
-        train_dataset=prompts,
+        train_dataset=_prompts(rows),
         reward_funcs=rewards,
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(config.out))
@@ -52,9 +60,21 @@ def train(config: Stage3Config) -> Path:
     return finish(config, trainer.model, processor, files=[("rollouts.json", log)])
 
 
+def _check_groups(config: Stage3Config, rows: int) -> None:
+    """TRL samples whole groups, and leaves out prompts that do not fill a step."""
+    rollouts, group = config.batch_size * config.accumulation, config.group_size
+    if group < 2 or rollouts % group:
+        raise UserError(
+            f"group_size must be at least 2 and divide batch_size x accumulation = {rollouts}, not {group}: "
+            "an answer is compared with the others to the same question"
+        )
+    if rows < rollouts // group:
+        raise UserError(f"{config.samples} has {rows} rows, but a step asks {rollouts // group} questions; make batch_size smaller")
+
+
 def _prompts(rows: list[dict[str, Any]]) -> Any:
-    """The data set TRL wants: a conversation, its image, and what the reward needs to know."""
-    from datasets import Dataset, Image
+    """The data set TRL wants: a conversation, its image, and what the reward needs to know. Images are opened when they are read."""
+    from datasets import Dataset
 
     data = Dataset.from_list(
         [
@@ -68,7 +88,7 @@ def _prompts(rows: list[dict[str, Any]]) -> Any:
             for row in rows
         ]
     )
-    return data.cast_column("image", Image())
+    return data.with_transform(lambda batch: {**batch, "image": [open_image(path).image for path in batch["image"]]})
 
 
 def reward_functions(settings: RewardSettings) -> list[RewardFunction]:

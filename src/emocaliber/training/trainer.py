@@ -45,7 +45,20 @@ def lesson_loss(logits: torch.Tensor, labels: torch.Tensor, in_tail: torch.Tenso
     return loss + anchor * losses[head].mean() if anchor and head.any() else loss
 
 
-class LessonTrainer(Trainer):  # type: ignore[misc]
+class Resuming(Trainer):  # type: ignore[misc]
+    """Trainer that finds its weights again. Transformers writes a Qwen2.5-VL checkpoint under the hub's names for the weights, but reads it
+    back under the module's own, which are others, and so would go on from the weights that training began with.
+    """
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if self.is_fsdp_enabled:  # has checkpoints of its own kind
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        model = self.model if model is None else model
+        model.load_state_dict(type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype).state_dict())
+
+
+class LessonTrainer(Resuming):
     """Trainer with `lesson_loss`; a batch's loss is a mean over its tokens, and accumulation averages batches."""
 
     def __init__(self, *args: Any, anchor: float = 0.0, **kwargs: Any) -> None:
