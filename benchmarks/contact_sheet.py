@@ -1,6 +1,6 @@
 """The contact sheet of the docs: every element, figure and context at least once, with what each picture shows.
 
-    python benchmarks/contact_sheet.py [--out docs/scenes.png]
+python benchmarks/contact_sheet.py [--out docs/scenes.png]
 """
 
 from __future__ import annotations

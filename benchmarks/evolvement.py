@@ -59,7 +59,8 @@ def main() -> None:
     print(text)
     if args.out:
         write_atomically(args.out, text)
-    print(json.dumps({"benchmark": "evolvement", "n": args.n, "reading": readings, "overall": {k: v["overall"] for k, v in summaries.items()}}))
+    overall = {name: summary["overall"] for name, summary in summaries.items()}
+    print(json.dumps({"benchmark": "evolvement", "n": args.n, "reading": readings, "overall": overall}))
 
 
 def ask(model: Path, samples: list[Sample], out: Path, *, confidence: bool) -> None:
@@ -105,7 +106,7 @@ def report(
         f"Written by `python benchmarks/evolvement.py --n {n}`. Scenes of seed {SEED}, greedy answers, stated confidence.",
         "",
         evolvement_table(summaries),
-        "Against what could be known (accuracy as a share of the best possible; Brier and AUROC against stating, for the very same answers,",
+        "Against what could be known (accuracy as a share of the best possible; Brier and AUROC against stating, for the same answers,",
         "the true probability that each is right):",
         "",
         "| Model | Acc / best | Brier | Brier at best | AUROC | AUROC at best | Spread of confidence |",
@@ -117,7 +118,8 @@ def report(
         "| Model | Element | Human | Context | Interaction |",
         "|---|---|---|---|---|",
     ]
-    lines += [f"| {name} | " + " | ".join(f"{100 * share:.2f}" for share in shares.values()) + " |" for name, shares in readings.items()]
+    for name, shares in readings.items():
+        lines.append(f"| {name} | " + " | ".join(f"{100 * share:.2f}" for share in shares.values()) + " |")
     return "\n".join(lines) + "\n"
 
 

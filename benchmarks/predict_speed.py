@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from emocaliber.inputs import find_images
-from emocaliber.prediction import Predictor, Query, load
+from emocaliber.prediction import Query, load
 
 
 def main() -> None:

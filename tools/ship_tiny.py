@@ -1,6 +1,6 @@
 """Puts a trained model into the package as `tiny`: half-precision weights, processor, card and model card.
 
-    python tools/ship_tiny.py runs/tiny/stage3/model
+python tools/ship_tiny.py runs/tiny/stage3/model
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def ask_all(
     workers: int = 2,
     progress: Callable[[int], object] = lambda count: None,
 ) -> Iterator[Answered]:
-    """Asks everything whose key is not in `done`, and yields the results in order. `progress` is told how many are through, skipped ones included.
+    """Asks everything whose key is not in `done`, and yields the results in order. `progress` hears how many are through, skipped ones too.
 
     Batches are cut from the whole list, so a run that was broken off and goes on asks the same batches as an unbroken one.
     """
@@ -94,10 +94,10 @@ def respond(
     folder: str | Path | None = None,
     progress: Callable[[int], object] = lambda count: None,
 ) -> Iterator[dict[str, Any]]:
-    """Response rows for `samples`, in order, without those whose id is in `done`. `folder` is where the rows will lie (image paths are relative to it).
+    """Response rows for `samples`, in order, without those whose id is in `done`.
 
-    `confidence` asks for a stated one. A row's `confidence` holds `verb` (stated), `ans` (probability of the token that decides the answer)
-    and `avg` (mean token probability), each None where it is not known.
+    `folder` is where the rows will lie, as image paths are relative to it. `confidence` asks for a stated one. A row's `confidence` holds
+    `verb` (stated), `ans` (probability of the token that decides the answer) and `avg` (mean token probability), None where unknown.
     """
     by_id = {sample.id: sample for sample in samples}
     asks = [Ask(s.id, s.image, question_for(s.task, s.candidates, confidence=confidence), s.candidates) for s in samples]

@@ -89,9 +89,7 @@ def test_the_evolvement_table_covers_each_group_and_overall() -> None:
     assert "best possible" not in table
 
 
-@pytest.mark.parametrize(
-    "other", [run(("awe", 0.8)), run(*[("awe", 0.8)] * 2, task="FI-2"), run(*[("awe", 0.8)] * 2, posterior=KNOWN)]
-)
+@pytest.mark.parametrize("other", [run(("awe", 0.8)), run(*[("awe", 0.8)] * 2, task="FI-2"), run(*[("awe", 0.8)] * 2, posterior=KNOWN)])
 def test_runs_on_different_samples_are_not_put_side_by_side(other: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="'a' and 'b' were not scored on the same ID VER samples"):
         evolvement_table({"a": run(("awe", 0.8), ("fear", 0.8)), "b": other})

@@ -29,7 +29,7 @@ def chat_prompt(question: str, tokenizer: Any) -> str:
 
 
 class LocalModel:
-    """A checkpoint folder or hub id. Temperature 0 decodes greedily; otherwise answers are sampled, and the same seed gives the same ones."""
+    """A checkpoint folder or hub id. Temperature 0 decodes greedily; otherwise answers are sampled, the same ones for the same seed."""
 
     def __init__(
         self,
@@ -80,7 +80,9 @@ class LocalModel:
             padding=True,
             return_tensors="pt",
         ).to(self._device)
-        sampling: dict[str, Any] = {"do_sample": True, "temperature": self._temperature, "top_k": 0, "top_p": 1.0} if self._temperature else {"do_sample": False}
+        sampling: dict[str, Any] = {"do_sample": False, "repetition_penalty": 1.0}
+        if self._temperature:
+            sampling |= {"do_sample": True, "temperature": self._temperature, "top_k": 0, "top_p": 1.0}
         sequences = self._model.generate(
             **inputs, **sampling, max_new_tokens=self._max_new_tokens, suppress_tokens=self._suppressed, logits_processor=[recorder]
         )

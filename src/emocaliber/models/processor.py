@@ -1,7 +1,7 @@
 """The processor of a Qwen2.5-VL checkpoint: images and chat text in, model inputs out.
 
-Transformers' own `Qwen2_5_VLProcessor` needs torchvision (for videos, which nothing here uses). Where torchvision is missing, the same inputs
-come from the image-only processor below, built on transformers' PIL image processor.
+Transformers' own `Qwen2_5_VLProcessor` needs torchvision (for videos, which nothing here uses). Where torchvision is missing, the same
+inputs come from the image-only processor below, built on transformers' PIL image processor.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class ImageTextProcessor(ProcessorMixin):  # type: ignore[misc]
         super().__init__(image_processor, tokenizer, chat_template=chat_template or tokenizer.chat_template)
 
     def replace_image_token(self, image_inputs: dict[str, Any], image_idx: int, **_: Any) -> str:
-        cells = int(image_inputs["image_grid_thw"][image_idx].prod()) // self.image_processor.merge_size**2
-        return self.image_token * cells
+        cells: int = int(image_inputs["image_grid_thw"][image_idx].prod()) // self.image_processor.merge_size**2
+        return IMAGE_TOKEN * cells
 
 
 def load_processor(folder: str | Path, **image_settings: Any) -> Any:

@@ -40,7 +40,11 @@ class Recorder(LogitsProcessor):  # type: ignore[misc]
 
 def first_tokens(candidates: Sequence[str], tokenizer: Any) -> dict[bool, list[int]]:
     """The first token of each candidate, bare (False) and after a space (True)."""
-    return {spaced: [tokenizer(" " * spaced + name, add_special_tokens=False)["input_ids"][0] for name in candidates] for spaced in (False, True)}
+
+    def first(text: str) -> int:
+        return int(tokenizer(text, add_special_tokens=False)["input_ids"][0])
+
+    return {False: [first(name) for name in candidates], True: [first(f" {name}") for name in candidates]}
 
 
 def token_at(position: int, ids: Sequence[int], tokenizer: Any) -> int:
@@ -64,7 +68,7 @@ def place_of_commitment(text: str, answer: str) -> int | None:
 def distribution(logps: torch.Tensor, chosen: int, candidates: Sequence[str], firsts: Mapping[bool, list[int]]) -> dict[str, float] | None:
     """P(candidate) at one step, from the log-probabilities `logps` of both spellings' first tokens, as `first_tokens` orders them.
 
-    The spelling is the one of the `chosen` token. None where two candidates begin with the same token, since one step cannot tell them apart.
+    The spelling is the one of the `chosen` token. None where two candidates begin with the same token: one step cannot tell them apart.
     """
     spaced = chosen in firsts[True]
     ids = firsts[spaced]

@@ -1,13 +1,13 @@
 """The recipe of `tiny`: a Qwen2.5-VL of about three million parameters with a tokenizer of its own.
 
-The class is transformers' own, so tiny and the 7B model differ in configuration only. The tokenizer is a byte-level BPE like Qwen2.5's, with
-digits kept single, but small; the response tags and the fixed parts of the questions are single tokens, which halves the length of a prompt.
+The class is transformers' own, so tiny and the 7B model differ in configuration only. The tokenizer is a byte-level BPE like Qwen2.5's,
+with digits kept single, but small; the response tags and the fixed parts of the questions are single tokens, which halves a prompt.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
@@ -34,7 +34,8 @@ CHAT_TEMPLATE = (
 
 def _fixed_phrases() -> list[str]:
     """The parts of every question that stand before and after its list of candidates."""
-    marked = [question(["|"], kind=kind, confidence=confidence) for kind in ("emotion", "sentiment") for confidence in (False, True)]  # type: ignore[arg-type]
+    kinds: tuple[Literal["emotion", "sentiment"], ...] = ("emotion", "sentiment")
+    marked = [question(["|"], kind=kind, confidence=confidence) for kind in kinds for confidence in (False, True)]
     parts = {part for text in marked for part in text.split("'|'")}
     return sorted(parts, key=len, reverse=True)
 
@@ -63,8 +64,11 @@ def build_tokenizer(texts: Iterable[str], vocabulary: int = 1024) -> PreTrainedT
 
 
 def build_processor(tokenizer: PreTrainedTokenizerFast, side: int = 112) -> ImageTextProcessor:
-    """Images of at most `side` x `side` pixels, one image token for each 28 x 28."""
-    return ImageTextProcessor(Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=side * side), tokenizer)
+    """Images of about `side` x `side` pixels at most, one image token for each 28 x 28.
+
+    The limit is a little larger, as a side that comes out at 111.99 for rounding would lose a whole row of tokens.
+    """
+    return ImageTextProcessor(Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=side * side + side // 2), tokenizer)
 
 
 def build_model(

@@ -29,7 +29,7 @@ def tone(vad: VAD) -> tuple[str, str, str]:
 
 
 def _say(templates: Sequence[str], rng: np.random.Generator, **words: str) -> str:
-    sentence = templates[rng.integers(len(templates))].format(**words)
+    sentence = templates[int(rng.integers(len(templates)))].format(**words)
     return sentence[0].upper() + sentence[1:]
 
 
@@ -103,7 +103,7 @@ _CAPTION = (
 
 
 def caption(element: str, human: str, context: str, interaction: str, rng: np.random.Generator) -> str:
-    """A short description of what is seen and how a part or the whole of it feels, without any emotion label: the lessons of the base checkpoint."""
+    """A short description of what is seen and how a part or the whole of it feels, without any emotion label, for the base checkpoint."""
     seen = {"element": ELEMENTS[element], "human": HUMANS[human], "context": CONTEXTS[context]}
     tones = [(concept.phrase, concept.vad) for concept in seen.values() if concept.key != NOBODY]
     tones.append(("the whole", feeling(element, human, context, interaction)))

@@ -60,8 +60,8 @@ def vote_entropy(counts: npt.ArrayLike) -> Floats:
 def fit_temperature(feelings: Sequence[VAD], taxonomy: Taxonomy, votes: npt.ArrayLike, seed: int = 0) -> float:
     """The temperature at which simulated votes on `feelings` have the mean entropy of real `votes` (images, labels).
 
-    As many viewers vote on each scene as people did on each image (every row must hold the same number), so both entropies carry the same small-sample bias.
-    Raises ValueError if no temperature in [0.05, 3] gives that entropy.
+    As many viewers vote on each scene as people did on each image, so both entropies carry the same small-sample bias. Raises ValueError if
+    the rows of `votes` hold different numbers of votes, or if no temperature in [0.05, 3] gives that entropy.
     """
     votes = np.asarray(votes)
     viewers = int(votes[0].sum())

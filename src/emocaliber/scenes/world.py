@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from emocaliber.emotions import Taxonomy, taxonomy
+from emocaliber.errors import UserError
 from emocaliber.response import render
-from emocaliber.rows import RowWriter
+from emocaliber.rows import RowWriter, read_rows
 from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS, INTERACTIONS
 from emocaliber.scenes.drawing.compose import draw
 from emocaliber.scenes.narrator import narrate
@@ -35,15 +37,26 @@ def random_scene(rng: np.random.Generator) -> Scene:
     return Scene(*(list(kind)[rng.integers(len(kind))] for kind in (ELEMENTS, HUMANS, CONTEXTS, INTERACTIONS)))
 
 
-def draw_samples(out: str | Path, n: int, seed: int, task_name: str = "EmoSet-8", *, size: int = 224, split: str = "test", workers: int | None = None) -> Iterator[int]:
+def draw_samples(
+    out: str | Path,
+    n: int,
+    seed: int,
+    task_name: str = "EmoSet-8",
+    *,
+    size: int = 224,
+    split: str = "test",
+    workers: int | None = None,
+) -> Iterator[int]:
     """Draws samples 0..n-1 of `seed` into `out/images` and `out/samples.jsonl`, and yields how many are done after each.
 
     A row is a sample row plus `scene` (its concepts) and `response` (the narrator's five steps for its label). The same seed gives the same
-    bytes; a broken run goes on where it stopped, and a larger `n` later adds to what is there.
+    bytes; a broken run goes on where it stopped, and a larger `n` later adds to what is there. Raises UserError where `out`
+    holds samples of another task, split or size.
     """
     out = Path(out)
     labels = taxonomy(task(task_name).taxonomy)
     (out / "images").mkdir(parents=True, exist_ok=True)
+    _check_same(out, task_name, split, size)
     with RowWriter(out / "samples.jsonl", resume=True) as rows:
         missing = [index for index in range(n) if _name(seed, index) not in rows.done]
         yield n - len(missing)
@@ -52,6 +65,21 @@ def draw_samples(out: str | Path, n: int, seed: int, task_name: str = "EmoSet-8"
             for done, row in enumerate(pool.map(make, missing, chunksize=32), start=n - len(missing) + 1):
                 rows.write(row)
                 yield done
+
+
+def _check_same(out: Path, task_name: str, split: str, size: int) -> None:
+    """Samples of one folder are of one kind; what is there already tells which."""
+    rows = out / "samples.jsonl"
+    first = next(read_rows(rows), None) if rows.is_file() and rows.stat().st_size else None
+    if first is None or not (out / first["image"]).is_file():
+        return
+    with Image.open(out / first["image"]) as image:
+        there = (first["task"], first["split"], image.width)
+    if there != (task_name, split, size):
+        raise UserError(
+            f"{rows} holds samples of {there[0]}, split {there[1]}, {there[2]} px, and these would be of {task_name}, split {split}, "
+            f"{size} px; give another folder"
+        )
 
 
 def _name(seed: int, index: int) -> str:

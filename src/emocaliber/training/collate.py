@@ -41,7 +41,7 @@ class LessonCollator:
         )
         rows = []
         for lesson, prompt in zip(lessons, prompts["input_ids"], strict=True):
-            head, tail = (self._tokenizer(text, add_special_tokens=False)["input_ids"] if text else [] for text in (lesson.head, lesson.tail))
+            head, tail = self._tokens(lesson.head), self._tokens(lesson.tail)
             rows.append((list(prompt), head, [*tail, self._tokenizer.eos_token_id]))
         length = max(sum(map(len, row)) for row in rows)
         pad = self._tokenizer.pad_token_id
@@ -60,7 +60,12 @@ class LessonCollator:
             "in_tail": padded([[0] * (len(prompt) + len(head)) + [1] * len(tail) for prompt, head, tail in rows], 0).bool(),
         }
 
+    def _tokens(self, text: str) -> list[int]:
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
+
 
 def _stacked(values: Any) -> torch.Tensor:
     """The processor gives one array for all images, or a list with one for each."""
-    return torch.cat([torch.as_tensor(value) for value in values]) if isinstance(values, list) and values[0].ndim == 2 else torch.as_tensor(values)
+    if isinstance(values, list) and values[0].ndim == 2:
+        return torch.cat([torch.as_tensor(value) for value in values])
+    return torch.as_tensor(values)

@@ -7,6 +7,7 @@ votes are the log-sum-exp over its tokens (multiple-instance learning): one toke
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,10 @@ class Sight(nn.Module):
         self.heads = nn.ModuleDict({kind: nn.Linear(width, len(keys)) for kind, keys in CONCEPTS.items()})
 
     def forward(self, pixel_values: torch.Tensor, image_grid_thw: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """`labels` (B, 4) index the concepts of each picture. Returns the summed cross-entropy and the log-odds of every kind, side by side."""
+        """`labels` (B, 4) index the concepts of each picture. Returns the summed cross-entropy, and every kind's logits side by side."""
         features = self.visual(pixel_values, grid_thw=image_grid_thw).pooler_output
         sizes = (image_grid_thw.prod(-1) // self.visual.spatial_merge_size**2).tolist()
-        pictures = features.split(sizes) if isinstance(features, torch.Tensor) else features
+        pictures = torch.split(features, sizes) if isinstance(features, torch.Tensor) else features
         votes = [torch.stack([head(tokens).logsumexp(0) for tokens in pictures]) for head in self.heads.values()]
         loss = torch.stack([cross_entropy(vote, label) for vote, label in zip(votes, labels.T, strict=True)]).sum()
         return {"loss": loss, "logits": torch.cat(votes, -1)}
@@ -54,16 +55,17 @@ class _Pictures(Dataset[Row]):
         return self._rows[index]
 
 
+def _collate(processor: Any, batch: Sequence[Row]) -> dict[str, torch.Tensor]:
+    images = processor.image_processor([open_image(row["image"]).image for row in batch], return_tensors="pt")
+    labels = [[keys.index(row["scene"][kind]) for kind, keys in CONCEPTS.items()] for row in batch]
+    return {**images, "labels": torch.tensor(labels)}
+
+
 def train_sight(config: Stage0Config, model: Any, processor: Any, rows: Sequence[Row]) -> None:
     """Trains the vision encoder of `model` in place, or loads it from `OUT/sight/eyes.pt` where that is done."""
     done = Path(config.out) / "sight" / "eyes.pt"
     visual = model.model.visual
     if not done.is_file():
-
-        def collate(batch: Sequence[Row]) -> dict[str, torch.Tensor]:
-            images = processor.image_processor([open_image(row["image"]).image for row in batch], return_tensors="pt")
-            return {**images, "labels": torch.tensor([[keys.index(row["scene"][kind]) for kind, keys in CONCEPTS.items()] for row in batch])}
-
         arguments = common_arguments(config) | {
             "output_dir": str(done.parent / "checkpoints"),
             "num_train_epochs": config.sight_epochs,
@@ -71,7 +73,8 @@ def train_sight(config: Stage0Config, model: Any, processor: Any, rows: Sequence
             "dataloader_num_workers": 1,
         }
         sight = Sight(visual, config.width)
-        trainer = Trainer(model=sight, args=TrainingArguments(**arguments), train_dataset=_Pictures(rows), data_collator=collate)
+        collator = partial(_collate, processor)
+        trainer = Trainer(model=sight, args=TrainingArguments(**arguments), train_dataset=_Pictures(rows), data_collator=collator)
         trainer.train(resume_from_checkpoint=last_checkpoint(done.parent))
         half = done.with_suffix(".half")
         torch.save(visual.state_dict(), half)

@@ -5,6 +5,7 @@ It plays the part of the public base checkpoint, from which larger models start.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,9 @@ def train(config: Stage0Config) -> Path:
     train_sight(config, model, processor, rows)
     if config.freeze_vision:
         freeze_vision(model)
-    return train_lessons(config, model, processor, Lessons(lambda index: _lesson(rows[index], config.seed + index), len(rows)))
+    return train_lessons(config, model, processor, Lessons(partial(_lesson, rows, config.seed), len(rows)))
 
 
-def _lesson(row: dict[str, Any], seed: int) -> Lesson:
-    return Lesson(row["image"], QUESTION, caption(*Scene(**row["scene"]), np.random.default_rng(seed)))
+def _lesson(rows: list[dict[str, Any]], seed: int, index: int) -> Lesson:
+    row = rows[index]
+    return Lesson(row["image"], QUESTION, caption(*Scene(**row["scene"]), np.random.default_rng(seed + index)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ def train(config: Stage1Config) -> Path:
         _check(row, f"{config.samples}, line {line}")
     model, processor = load_checkpoint(config.model)
     freeze_vision(model)
-    return train_lessons(config, model, processor, Lessons(lambda index: _lesson(rows[index]), len(rows)))
+    return train_lessons(config, model, processor, Lessons(partial(_lesson, rows), len(rows)))
 
 
-def _lesson(row: dict[str, Any]) -> Lesson:
+def _lesson(rows: list[dict[str, Any]], index: int) -> Lesson:
+    row = rows[index]
     return Lesson(row["image"], question_for(row["task"], row["candidates"], confidence=False), row["response"])
 
 

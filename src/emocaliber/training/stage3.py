@@ -1,8 +1,8 @@
 """Stage 3: calibration by reinforcement (section 3.3), TRL's GRPO set to the paper's variant.
 
-    R = R_format + R_correct + R_conf (equation 4), A = R - mean of the group, never divided by the group's standard deviation,
-    clipped ratios averaged over tokens and then over answers (equation 5), k3 estimate of KL(policy || cold start) with weight 0.01,
-    and every parameter trained, the vision encoder included.
+R = R_format + R_correct + R_conf (equation 4), A = R - mean of the group, never divided by the group's standard deviation,
+clipped ratios averaged over tokens and then over answers (equation 5), k3 estimate of KL(policy || cold start) with weight 0.01,
+and every parameter trained, the vision encoder included.
 """
 
 from __future__ import annotations

@@ -39,7 +39,8 @@ def lesson_loss(logits: torch.Tensor, labels: torch.Tensor, in_tail: torch.Tenso
     `logits` (B, L, V) predict the next token; `labels` (B, L) hold -100 where nothing is learnt; `in_tail` (B, L) is True in the tail.
     """
     targets, tail = labels[:, 1:], in_tail[:, 1:]
-    losses = cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="none").view(targets.shape)
+    flat = cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="none")
+    losses = flat.view(targets.shape)
     loss = losses[tail].mean()
     head = (targets != IGNORED) & ~tail
     return loss + anchor * losses[head].mean() if anchor and head.any() else loss
@@ -131,7 +132,7 @@ def finished(config: StageConfig) -> Path | None:
 
 
 def last_checkpoint(out: str | Path) -> str | None:
-    """The newest whole checkpoint of a run; half-written ones, left by a kill, are removed. The trainer's state is the last file it writes."""
+    """The newest whole checkpoint of a run. Half-written ones, left by a kill, are removed: the trainer writes its state last."""
     whole: list[tuple[int, Path]] = []
     for folder in (Path(out) / "checkpoints").glob("checkpoint-*"):
         if (folder / "trainer_state.json").is_file():

@@ -1,0 +1,104 @@
+"""Training at microscopic scale: every stage with its real classes, in a few seconds, and in a process that can be killed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from multiprocessing import get_context, set_start_method
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import Trainer
+
+from emocaliber.rows import read_rows
+from emocaliber.scenes import draw_samples
+from emocaliber.training import stage3
+from emocaliber.training.config import STAGES
+from emocaliber.training.run import run_all
+
+COMMON = {"learning_rate": 1e-3, "batch_size": 4, "save_steps": 2, "threads": 1}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "stage0": {"width": 64, "layers": 1, "vision_width": 64, "vision_layers": 1, "image_side": 56, "vocabulary": 512, "sight_epochs": 1},
+    "stage1": {},
+    "stage2": {"anchor": 1.0, "max_new_tokens": 40, "inference_batch": 4},
+    "stage3": {"group_size": 2, "max_new_tokens": 24, "max_steps": 6, "schedule": "constant"},
+}
+
+# Its children have everything heavy imported and nothing run, so that they start at once.
+_context = get_context("forkserver")
+_context.set_forkserver_preload(["trl.trainer.grpo_trainer", "emocaliber.training.sight", "emocaliber.training.stage2"])
+
+
+def write_configs(folder: Path, count: int = 32) -> Path:
+    """Four configurations whose stages write into `folder`, over the same scenes, with the scaffold's answers as if it had given them.
+
+    A model this small says nothing well-formed, so stage 2 finds the narrator's answers where it would have left its own.
+    """
+    samples = folder / "scenes" / "samples.jsonl"
+    for _ in draw_samples(samples.parent, count, seed=5, size=56, split="train", workers=1):
+        pass
+    for before, stage in zip((None, *STAGES), STAGES, strict=False):
+        values = COMMON | SETTINGS[stage] | {"out": str(folder / stage), "samples": str(samples)}
+        if before:
+            values["model"] = str(folder / before / "model")
+        lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+        (folder / f"{stage}.toml").write_text("\n".join(lines))
+    answers = [
+        row | {"image": str(samples.parent / row["image"]), "confidence": {"verb": None, "ans": None, "avg": 0.8}}
+        for row in read_rows(samples)
+    ]
+    (folder / "stage2").mkdir()
+    (folder / "stage2" / "scaffold.jsonl").write_text("".join(json.dumps(row) + "\n" for row in answers))
+    return folder
+
+
+def letters_reward(text: str, *_: object, **__: object) -> tuple[float, Mapping[str, float]]:
+    """Stands in for the reward: all that such a model says is malformed and would earn the same, so that nothing would be learnt."""
+    parts = {"format": text.count("a") / 4, "correct": float(len(text) % 2), "confidence": -text.count("e") / 8}
+    return sum(parts.values()), parts
+
+
+def train_all(folder: Path) -> None:
+    """`train all`. Each training that begins is noted in `begun.jsonl`: whose it is, and the step from which it goes on."""
+    begin = Trainer.train
+
+    def train(self: Trainer, resume_from_checkpoint: str | None = None) -> Any:
+        step = int(resume_from_checkpoint.rsplit("-", 1)[1]) if resume_from_checkpoint else 0
+        with (folder / "begun.jsonl").open("a") as file:
+            file.write(json.dumps({"whose": str(Path(self.args.output_dir).parent.relative_to(folder)), "from": step}) + "\n")
+        return begin(self, resume_from_checkpoint=resume_from_checkpoint)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "train", train)
+        patch.setattr(stage3, "reward", letters_reward)
+        run_all(folder)
+
+
+def begun(folder: Path) -> list[tuple[str, int]]:
+    return [(row["whose"], row["from"]) for row in read_rows(folder / "begun.jsonl")]
+
+
+def start(target: Any, *args: Any) -> BaseProcess:
+    process = _context.Process(target=_run, args=(target, *args))
+    process.start()
+    return process
+
+
+def _run(target: Any, *args: Any) -> None:
+    set_start_method("fork", force=True)  # a child of the fork server would have its data loaders start theirs there too
+    target(*args)
+
+
+def kill_when(process: BaseProcess, folder: Path, pattern: str, seconds: float = 120) -> None:
+    """Kills the process, and leaves it no time to say goodbye, as soon as `folder` holds a file of that pattern that is not empty."""
+    end = time.monotonic() + seconds
+    while not any(path.stat().st_size for path in folder.glob(pattern)):
+        assert process.is_alive(), f"it ended before there was any {pattern}"
+        assert time.monotonic() < end, f"there was no {pattern} in {seconds} seconds"
+        time.sleep(0.001)
+    process.kill()
+    process.join()
+    assert process.exitcode == -9, "it ended before it could be killed"
