@@ -134,3 +134,10 @@ def test_every_concept_is_equally_likely_and_independent_of_the_others() -> None
     table = np.array([[sum(s.human == h and s.context == c for s in scenes) for c in CONTEXTS] for h in HUMANS])
     expected_table = table.sum(1, keepdims=True) * table.sum(0) / len(scenes)
     assert ((table - expected_table) ** 2 / expected_table).sum() < chi2.ppf(0.999, (len(HUMANS) - 1) * (len(CONTEXTS) - 1))
+
+
+def test_a_folder_of_another_task_split_or_size_is_refused(tmp_path: Path) -> None:
+    list(draw_samples(tmp_path, 1, 3, size=32, workers=1))
+    for different in ({"size": 64}, {"size": 32, "split": "train"}, {"size": 32, "task_name": "WebEmo-7"}):
+        with pytest.raises(UserError, match="give another folder"):
+            list(draw_samples(tmp_path, 2, 3, workers=1, **different))  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from emocaliber.training.collate import IGNORED, Lesson, LessonCollator
 from emocaliber.training.config import Stage1Config
 from emocaliber.training.rows import training_rows
 from emocaliber.training.stage2 import confidence_lesson
-from emocaliber.training.trainer import lesson_loss
+from emocaliber.training.trainer import LossSettings, lesson_loss
 
 LABELS = taxonomy("mikels-8").labels
 ANSWER = render(Response(Reasoning("A coiled snake.", "Nobody.", "A dark forest.", "It is close.", "It evokes fear."), "fear"))
@@ -87,6 +87,7 @@ def test_without_a_head_everything_learnt_is_tail(batch: dict[str, torch.Tensor]
 def test_a_confidence_lesson_marks_the_confidence_and_the_end_alone(batch: dict[str, torch.Tensor], processor: Any) -> None:
     # Equation 2: the scaffold was right with a mean token probability of 0.9.
     assert said(batch, 2, batch["in_tail"][2], processor) == "<confidence>0.95</confidence><|im_end|>"
+    assert said(batch, 2, batch["decimals"][2], processor) == "95"
 
 
 def test_the_prompt_asks_the_lessons_question(batch: dict[str, torch.Tensor], lessons: list[Lesson], processor: Any) -> None:
@@ -120,7 +121,7 @@ def test_a_lesson_is_the_same_alone_and_in_company(batch: dict[str, torch.Tensor
     for index, lesson in enumerate(lessons):
         alone = LessonCollator(processor)([lesson])
         length = alone["input_ids"].shape[1]
-        for key in ("input_ids", "labels", "in_tail", "attention_mask", "mm_token_type_ids"):
+        for key in ("input_ids", "labels", "in_tail", "decimals", "attention_mask", "mm_token_type_ids"):
             assert (batch[key][index, :length] == alone[key][0]).all()
 
 
@@ -140,6 +141,8 @@ def test_a_malformed_answer_is_no_lesson(images: list[str], response: str) -> No
 LOGITS = torch.tensor([[[0.0, 1.0], [2.0, 0.0], [0.0, 3.0], [9.0, 9.0]], [[0.0, 0.5], [1.0, 0.0], [7.0, 0.0], [9.0, 9.0]]])
 TARGETS = torch.tensor([[IGNORED, 1, 0, 1], [IGNORED, 1, 1, IGNORED]])
 IN_TAIL = torch.tensor([[False, False, True, True], [False, True, True, False]])
+DECIMALS = torch.tensor([[False, False, True, False], [False, False, False, False]])
+PLAIN = LossSettings()
 
 
 def surprise(chosen: float, other: float) -> float:
@@ -149,18 +152,25 @@ def surprise(chosen: float, other: float) -> float:
 def test_the_loss_by_hand() -> None:
     tail = [surprise(2, 0), surprise(3, 0), surprise(0.5, 0), surprise(0, 1)]
     head = surprise(1, 0)
-    assert lesson_loss(LOGITS, TARGETS, IN_TAIL, 0.0).item() == pytest.approx(sum(tail) / 4)
-    assert lesson_loss(LOGITS, TARGETS, IN_TAIL, 0.3).item() == pytest.approx(sum(tail) / 4 + 0.3 * head)
+    assert lesson_loss(LOGITS, TARGETS, IN_TAIL, DECIMALS, PLAIN).item() == pytest.approx(sum(tail) / 4)
+    assert lesson_loss(LOGITS, TARGETS, IN_TAIL, DECIMALS, LossSettings(anchor=0.3)).item() == pytest.approx(sum(tail) / 4 + 0.3 * head)
 
 
 def test_an_anchor_without_any_head_changes_nothing() -> None:
     everything = TARGETS != IGNORED
-    assert lesson_loss(LOGITS, TARGETS, everything, 0.7) == lesson_loss(LOGITS, TARGETS, everything, 0.0)
+    anchored = lesson_loss(LOGITS, TARGETS, everything, DECIMALS, LossSettings(anchor=0.7))
+    assert anchored == lesson_loss(LOGITS, TARGETS, everything, DECIMALS, PLAIN)
+
+
+def test_smoothing_spreads_a_decimals_target_over_the_digits_and_nothing_else() -> None:
+    smoothed = lesson_loss(LOGITS, TARGETS, IN_TAIL, DECIMALS, LossSettings(smoothing=0.2, digits=(0, 1)))
+    decimal = 0.8 * surprise(2, 0) + 0.2 * (surprise(2, 0) + surprise(0, 2)) / 2
+    assert smoothed.item() == pytest.approx((decimal + surprise(3, 0) + surprise(0.5, 0) + surprise(0, 1)) / 4)
 
 
 def test_without_an_anchor_nothing_but_the_tail_is_learnt() -> None:
     logits = LOGITS.clone().requires_grad_()
-    lesson_loss(logits, TARGETS, IN_TAIL, 0.0).backward()
+    lesson_loss(logits, TARGETS, IN_TAIL, DECIMALS, PLAIN).backward()
     assert logits.grad is not None
     # The logits before each tail token: those at its place, less one.
     assert (logits.grad.abs().sum(-1) > 0).tolist() == [[False, True, True, False], [True, True, False, False]]
@@ -171,7 +181,8 @@ def stage1(samples: Path) -> Stage1Config:
 
 
 def write(path: Path, *splits: str) -> Path:
-    rows = ({"id": str(i), "image": f"images/{i}.png", "split": split} for i, split in enumerate(splits))
+    sample = {"task": "EmoSet-8", "candidates": ["awe", "fear"], "ground_truth": "awe", "source": "scenes"}
+    rows = ({"id": str(i), "image": f"images/{i}.png", "split": split} | sample for i, split in enumerate(splits))
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 

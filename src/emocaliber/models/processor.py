@@ -1,12 +1,13 @@
 """The processor of a Qwen2.5-VL checkpoint: images and chat text in, model inputs out.
 
-Transformers' own `Qwen2_5_VLProcessor` needs torchvision (for videos, which nothing here uses). Where torchvision is missing, the same
-inputs come from the image-only processor below, built on transformers' PIL image processor.
+Transformers' own `Qwen2_5_VLProcessor` needs torchvision (for videos, which nothing here uses). Where torchvision is missing, and for the
+checkpoints trained here, the same inputs come from the image-only processor below, built on transformers' PIL image processor.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,9 @@ class ImageTextProcessor(ProcessorMixin):  # type: ignore[misc]
 
 def load_processor(folder: str | Path, **image_settings: Any) -> Any:
     """The processor saved in `folder` (or of a hub id); `image_settings` such as `max_pixels` override the saved ones."""
-    if importlib.util.find_spec("torchvision"):
+    saved = Path(folder) / "processor_config.json"
+    ours = saved.is_file() and json.loads(saved.read_text(encoding="utf-8")).get("processor_class") == ImageTextProcessor.__name__
+    if not ours and importlib.util.find_spec("torchvision"):
         from transformers import AutoProcessor
 
         return AutoProcessor.from_pretrained(folder, **image_settings)
