@@ -128,8 +128,11 @@ def test_the_package_is_imported_without_torch_and_offers_load() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False True Prediction\n"
 
 
-def test_the_shipped_model_answers(tiny_model: Model) -> None:
-    prediction = Predictor(tiny_model).predict(Image.new("RGB", (64, 64), "orange"))
-    assert prediction.error is None
-    assert prediction.confidence is not None and 0 <= prediction.confidence <= 1
-    assert sum(prediction.alternatives.values()) == pytest.approx(1, abs=1e-4)
+def test_the_shipped_model_answers_the_example_pictures(tiny_model: Model) -> None:
+    pictures = sorted((Path(__file__).parent.parent / "examples" / "images").glob("*.png"))
+    assert len(pictures) == 12
+    for prediction in Predictor(tiny_model).predict_many(pictures):
+        assert prediction.error is None
+        assert prediction.confidence is not None and 0 <= prediction.confidence <= 1
+        assert prediction.emotion == max(prediction.alternatives, key=lambda emotion: prediction.alternatives[emotion])
+        assert sum(prediction.alternatives.values()) == pytest.approx(1, abs=1e-4)

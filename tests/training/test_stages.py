@@ -94,7 +94,7 @@ def test_a_finished_stage_is_not_trained_again(trained: Path, capsys: pytest.Cap
 
 def test_every_stage_leaves_a_model_that_loads_with_its_processor(trained: Path) -> None:
     for stage in STAGES:
-        assert load_processor(trained / stage / "model").image_processor.size["longest_edge"] == 56 * 56
+        assert load_processor(trained / stage / "model").image_processor.size["longest_edge"] == 56 * 56 + 28
 
 
 def test_training_that_is_killed_in_every_stage_ends_as_if_it_had_not_been(trained: Path, tmp_path: Path) -> None:

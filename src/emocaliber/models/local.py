@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForImageTextToText
+from transformers.utils.logging import disable_progress_bar
 
 from emocaliber.errors import UserError
 from emocaliber.models.base import Reply, Request
@@ -43,6 +44,7 @@ class LocalModel:
     ) -> None:
         self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.float32 if self._device == "cpu" else torch.bfloat16
+        disable_progress_bar()  # of loading weights: a newcomer's first output should be an answer
         try:
             self._model = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype).to(self._device).eval()
             self.processor = load_processor(folder)

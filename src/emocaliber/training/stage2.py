@@ -1,9 +1,9 @@
 """Stage 2: verbalized confidence (section 3.2). The scaffold answers unseen samples, equation 2 says how sure it should have been, and it
 learns to say so: cross-entropy on `<confidence>x.xx</confidence>` and the end of the turn alone (equation 3).
 
-Two settings, both 0 in the paper, are for small models. `anchor` adds a cross-entropy on the scaffold's own answer, without which it forgets
-how to answer. `smoothing` lets the decimals be any digit with that probability: equation 2 never gives a value between 0.5 and about 0.9, a
-model that has met no other numbers would never say one, and stage 3 could not find out that it pays.
+Two settings, both 0 in the paper, are for small models. `anchor` adds a cross-entropy on the scaffold's own answer, without which it
+forgets how to answer. `smoothing` lets the decimals be any digit with that probability: equation 2 gives no value between 0.5 and about
+0.9, a model that has met no other numbers would never say one, and stage 3 could not find out that it pays.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def train(config: Stage2Config) -> Path:
     print(f"stage 2: {len(lessons):,} of {len(answers):,} scaffold answers are well-formed and become lessons")
     model, processor = load_checkpoint(config.model)
     freeze_vision(model)
-    return train_lessons(config, model, processor, Lessons(lessons.__getitem__, len(lessons)), anchor=config.anchor, smoothing=config.smoothing)
+    return train_lessons(
+        config, model, processor, Lessons(lessons.__getitem__, len(lessons)), anchor=config.anchor, smoothing=config.smoothing
+    )
 
 
 def scaffold_answers(config: Stage2Config, samples: list[Sample]) -> list[dict[str, Any]]:
