@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from emocaliber.errors import UserError
-
-STAGES = ("stage0", "stage1", "stage2", "stage3")
+from emocaliber.training.config import STAGES, load_config
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -29,8 +28,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    from emocaliber.training.config import load_config
-
     path, *overrides = args.config
     if args.stage == "all" and not Path(path).is_dir():
         raise UserError(f"{path} is not a folder; `train all` needs one with {', '.join(f'{stage}.toml' for stage in STAGES)}")
