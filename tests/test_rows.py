@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from emocaliber import rows
 from emocaliber.errors import UserError
-from emocaliber.rows import RowWriter, convert, display_name, read_rows, write_atomically
+from emocaliber.rows import RowWriter, convert, display_name, numbered_rows, read_rows, write_atomically
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
@@ -56,6 +56,27 @@ def test_a_bad_line_is_named_by_file_and_number(tmp_path: Path, bad: bytes) -> N
     assert next(reader) == {"a": 1}
     with pytest.raises(UserError, match=r"rows\.jsonl, line 3: "):
         next(reader)
+
+
+def test_rows_are_numbered_by_their_lines_blank_ones_included(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('\n{"a": 1}\n\n{"a": 2}\n')
+    assert list(numbered_rows(path)) == [(2, {"a": 1}), (4, {"a": 2})]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_a_number_that_json_does_not_have_is_named_by_its_field(tmp_path: Path, number: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"confidence": {"verb": 0.5, "ans": ' + number + "}}\n")
+    with pytest.raises(UserError, match=rf"rows\.jsonl, line 1: field 'confidence\.ans': {number} is not JSON, a missing number is null"):
+        list(read_rows(path))
+
+
+def test_a_file_cut_off_within_a_line_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": 1}\n{"a": 2, "b')
+    with pytest.raises(UserError, match=r"rows\.jsonl, line 2: .*the file ends within this line"):
+        list(read_rows(path))
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:

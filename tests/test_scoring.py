@@ -9,6 +9,7 @@ import pytest
 from emocaliber.emotions import VAD, Taxonomy, taxonomy
 from emocaliber.errors import UserError
 from emocaliber.response import Reasoning, Response, render
+from emocaliber.rows import convert
 from emocaliber.scoring import is_correct, outcome, read_outcomes
 
 REASONING = Reasoning("a storm", "nobody", "the sea", "none", "it overwhelms")
@@ -85,12 +86,129 @@ def test_correct_means_the_same_label(answer: str | None, right: bool) -> None:
         ({"confidence": {"ans": 1.2}}, r"field 'confidence\.ans' is 1\.2; .*between 0 and 1"),
         ({"confidence": {"ans": float("nan")}}, r"field 'confidence\.ans' is nan"),
         ({"confidence": {"ans": "high"}}, r"field 'confidence\.ans' is 'high'"),
-        ({"confidence": 0.9}, r"field 'confidence' is 0\.9"),
+        ({"confidence": {"ans": float("inf")}}, r"field 'confidence\.ans' is inf"),
+        ({"confidence": [0.9]}, r"field 'confidence' is \[0\.9\]"),
+        ({"confidence": True}, r"field 'confidence' is True"),
+        ({"candidates": None}, "field 'candidates' is None; give it a list"),
     ],
 )
 def test_a_row_that_is_not_a_response_row_is_refused_by_field(fields: dict[str, Any], complaint: str) -> None:
     with pytest.raises(UserError, match=f"r.jsonl, line 4: {complaint}"):
         outcome(row(say("awe")) | fields, where="r.jsonl, line 4")
+
+
+@pytest.mark.parametrize("field", ["id", "task", "candidates", "ground_truth", "response"])
+def test_a_missing_field_is_named(field: str) -> None:
+    without = {name: value for name, value in row(say("awe")).items() if name != field}
+    with pytest.raises(UserError, match=f"r.jsonl, line 4: field '{field}' is missing; give it"):
+        outcome(without, where="r.jsonl, line 4")
+
+
+@pytest.mark.parametrize("written", ["1.2", "-0.1", "NaN", "inf", "sure", ""])
+def test_a_confidence_in_the_text_that_is_no_fraction_makes_the_answer_malformed(written: str) -> None:
+    result = outcome(row(say("awe", 0.5).replace("0.50", written)))
+    assert (result.malformed, result.correct, result.confidence) == ("bad_confidence", False, {"verb": None})
+
+
+@pytest.mark.parametrize("stated", [0.9, 1.2, "0.9", "sure", None])
+def test_the_confidence_of_a_released_row_is_left_alone_as_the_text_has_it(stated: object) -> None:
+    assert outcome(row(say("awe", 0.25), confidence=stated)).confidence == {"verb": 0.25}
+
+
+def test_the_truth_may_differ_in_case_from_its_candidate() -> None:
+    result = outcome(row(say("awe"), ground_truth=" Awe"))
+    assert (result.ground_truth, result.correct) == ("awe", True)
+
+
+def test_the_image_of_the_row_is_kept_as_it_is_written() -> None:
+    assert outcome(row(say("awe"), image="../a.jpg")).image == "../a.jpg"
+    assert outcome(row(say("awe"), image={"bytes": None})).image is None
+
+
+@pytest.mark.parametrize("slip", ["EmoSet8", "emo_set-8", "EmosSet-8", "Emoset-8."])
+def test_a_slip_in_the_name_of_a_task_is_pointed_out(slip: str) -> None:
+    with pytest.raises(UserError, match=f"r.jsonl, line 4: field 'task' is '{slip}', but VECBench calls it 'EmoSet-8'; write that"):
+        outcome(row(say("awe"), task=slip), where="r.jsonl, line 4")
+
+
+@pytest.mark.parametrize("name", ["Moods", "EmoSet-8-val", "FI-9", "FI-8-hard-negatives"])
+def test_any_other_name_is_a_task_of_ones_own(name: str) -> None:
+    assert outcome(row(say("awe"), task=name)).task == name
+
+
+def test_nearly_the_name_of_a_task_with_other_labels_is_a_task_of_ones_own() -> None:
+    assert outcome(row(say("awe"), task="FI8", candidates=["awe", "fear"])).task == "FI8"
+
+
+def put(path: Path, *rows: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def nameless(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in row(say("awe", 0.25), **fields).items() if name != "id"}
+
+
+def test_released_rows_are_read_and_named_by_their_lines(tmp_path: Path) -> None:
+    conversations = [{"role": "user", "content": [{"type": "image", "image": "a.jpg"}, {"type": "text", "text": "Which?"}]}]
+    bare = {"task": "UnbaisedEmo-6", "ground_truth": "Joy", "response": say("joy"), "confidence": None}
+    path = put(tmp_path / "released.jsonl", nameless(conversations=conversations, confidence=0.3), bare)
+    first, second = read_outcomes(path)
+    assert (first.id, first.image, first.confidence) == ("00001", "a.jpg", {"verb": 0.25})
+    assert (second.id, second.task, second.correct, second.image) == ("00002", "UnbiasedEmo-6", True, None)
+
+
+def test_shards_are_read_together_and_their_nameless_rows_told_apart(tmp_path: Path) -> None:
+    for shard in ("rank0.jsonl", "rank1.jsonl"):
+        put(tmp_path / shard, nameless(), nameless())
+    named = [result.id for result in read_outcomes(tmp_path)]
+    assert named == ["rank0/00001", "rank0/00002", "rank1/00001", "rank1/00002"]
+    assert [result.id for result in read_outcomes([tmp_path / "rank0.jsonl", tmp_path / "rank1.jsonl"])] == named
+
+
+def test_parquet_gives_the_same_outcomes_as_json_lines(tmp_path: Path) -> None:
+    rows = [row(say("awe", 0.5), confidence={"ans": 0.4}), row(None, id="b", votes={"awe": 3, "fear": 1})]
+    path = put(tmp_path / "r.jsonl", *rows)
+    convert(path, tmp_path / "r.parquet")
+    from_parquet = [result.to_row() for result in read_outcomes(tmp_path / "r.parquet")]
+    assert from_parquet[0] == next(read_outcomes(path)).to_row()
+    assert from_parquet[1]["votes"] == {"awe": 3, "fear": 1}
+
+
+def test_whole_numbers_serve_as_ids(tmp_path: Path) -> None:
+    assert [result.id for result in read_outcomes(put(tmp_path / "r.jsonl", row(say("awe"), id=7)))] == ["7"]
+
+
+def test_a_row_without_an_id_among_named_ones_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"r\.jsonl, line 2: field 'id' is missing"):
+        list(read_outcomes(put(tmp_path / "r.jsonl", row(say("awe")), nameless())))
+
+
+def test_an_id_in_two_shards_is_refused_by_both_their_names(tmp_path: Path) -> None:
+    paths = [put(tmp_path / name, row(say("awe"))) for name in ("a.jsonl", "b.jsonl")]
+    with pytest.raises(UserError, match=r"b\.jsonl, line 1: field 'id' is 'a', as in .*a\.jsonl, line 1"):
+        list(read_outcomes(paths))
+
+
+@pytest.mark.parametrize(
+    ("bad", "complaint"),
+    [
+        ('{"id": "b"', r"line 3: .*one JSON object"),
+        ("[1]", "line 3: found a JSON list"),
+        ('{"id": "b", "task": "FI-8", "response": NaN}', "line 3: field 'response': NaN is not JSON"),
+        ('{"id": "b", "task": "FI-8", "response": "x"}', "line 3: field 'ground_truth' is missing"),
+    ],
+)
+def test_a_bad_row_is_named_by_the_line_it_really_stands_on(tmp_path: Path, bad: str, complaint: str) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_text(json.dumps(row(say("awe"))) + "\n\n" + bad + "\n")
+    with pytest.raises(UserError, match=rf"r\.jsonl, {complaint}"):
+        list(read_outcomes(path))
+
+
+def test_an_empty_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"r\.jsonl: there are no rows in it"):
+        list(read_outcomes(put(tmp_path / "r.jsonl")))
 
 
 def test_an_answer_given_twice_is_refused(tmp_path: Path) -> None:
@@ -113,4 +231,5 @@ def test_an_outcome_is_a_json_row() -> None:
         "confidence": {"verb": 0.5},
         "posterior": {"awe": 0.75, "fear": 0.25},
         "votes": None,
+        "image": None,
     }

@@ -34,15 +34,28 @@ def read_rows(path: RowPath) -> Iterator[Row]:
     """Yield the rows of a Parquet file (`.parquet`) or of a JSON Lines file (anything else; a BOM and blank lines are allowed).
 
     Parquet gives every nested object the same keys, so keys that a row did not have come back as None.
-
-    Raises:
-        UserError: the file cannot be read, or a line is not a JSON object; it names the file and the line.
+    Raises UserError, naming the file, the line and the field, if the file cannot be read or a line is not a JSON object.
     """
+    return (row for _, row in numbered_rows(path))
+
+
+def numbered_rows(path: RowPath) -> Iterator[tuple[int, Row]]:
+    """`read_rows`, each row after its number from 1: the line it stands on, or its place in a Parquet file."""
     suffix = Path(path).suffix.lower()
     if suffix == ".csv":
         raise UserError(f"{display_name(path)}: CSV is written but not read, as it loses nesting; give the .jsonl or .parquet file.")
-    with _reading(path), open(path, "rb") as file:
-        yield from _parquet_rows(file, path) if suffix == ".parquet" else _json_rows(file, path)
+    with opened(path) as file:
+        yield from enumerate(_parquet_rows(file, path), 1) if suffix == ".parquet" else _json_rows(file, path)
+
+
+@contextlib.contextmanager
+def opened(path: RowPath) -> Iterator[IO[bytes]]:
+    """The file, open for reading. Raises UserError, naming it, if it cannot be opened or read."""
+    try:
+        with open(path, "rb") as file:
+            yield file
+    except OSError as error:
+        raise UserError(f"{display_name(path)}: cannot be read ({error.strerror or error}).") from error
 
 
 class RowWriter:
@@ -127,9 +140,7 @@ def convert(rows_path: RowPath, out_path: RowPath) -> None:
 
     CSV flattens nested objects into dotted columns (`error.code`), writes lists as JSON and None as nothing. Parquet keeps
     the nesting; a column whose values have no common type is written as JSON text.
-
-    Raises:
-        UserError: a file cannot be read or written, or the suffix is another.
+    Raises UserError if a file cannot be read or written, or the suffix is another.
     """
     suffix = Path(out_path).suffix.lower()
     writers = {".csv": _write_csv, ".parquet": _write_parquet, ".jsonl": _write_jsonl}
@@ -145,11 +156,11 @@ def write_atomically(path: RowPath, data: str | bytes) -> None:
         file.write(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
 
 
-def _json_rows(file: IO[bytes], path: RowPath) -> Iterator[Row]:
+def _json_rows(file: IO[bytes], path: RowPath) -> Iterator[tuple[int, Row]]:
     for number, line in enumerate(file, 1):
         row = _from_line(line, path, number)
         if row is not None:
-            yield row
+            yield number, row
 
 
 def _parquet_rows(file: IO[bytes], path: RowPath) -> Iterator[Row]:
@@ -175,6 +186,10 @@ def _from_line(line: bytes, path: RowPath, number: int) -> Row | None:
         problem = f"found a JSON {type(row).__name__}"
     except (ValueError, RecursionError) as error:
         problem = str(error)
+        with contextlib.suppress(ValueError, RecursionError):
+            problem = "".join(f"field '{name}': " for name in _not_finite(json.loads(text))[:1]) + problem
+        if not line.endswith(b"\n"):
+            problem += " (the file ends within this line, as one does whose writing was cut off)"
     raise UserError(f"{display_name(path)}, line {number}: {problem}; every line must be one JSON object.")
 
 
@@ -182,13 +197,19 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON, a missing number is null")
 
 
+def _not_finite(row: object) -> list[str]:
+    """The fields of a row that hold NaN or an infinity."""
+    named = _flatten(row) if isinstance(row, Mapping) else ()
+    return [name for name, value in named if isinstance(value, float) and not math.isfinite(value)]
+
+
 def _to_line(row: Mapping[str, Any]) -> bytes:
     try:
         # ASCII, because a file name that is not UTF-8 becomes lone surrogates, which only \u escapes can carry.
         return json.dumps(row, ensure_ascii=True, allow_nan=False).encode("ascii") + b"\n"
     except ValueError as error:
-        culprits = [name for name, value in _flatten(row) if isinstance(value, float) and not math.isfinite(value)]
-        raise ValueError(f"cannot write a row: {', '.join(culprits) or error} is not a finite number; write None instead") from error
+        culprits = ", ".join(_not_finite(row))
+        raise ValueError(f"cannot write a row: {culprits or error} is not a finite number; write None instead") from error
 
 
 def _flatten(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -271,14 +292,6 @@ def _replacing(path: RowPath) -> Iterator[IO[bytes]]:
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _reading(path: RowPath) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{display_name(path)}: cannot be read ({error.strerror or error}).") from error
 
 
 @contextlib.contextmanager

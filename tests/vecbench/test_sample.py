@@ -100,6 +100,13 @@ def test_the_same_id_twice_is_an_error_that_names_both_lines(tmp_path: Path) -> 
         list(read_samples(path))
 
 
+def test_lines_are_counted_though_blank_ones_go_before(tmp_path: Path) -> None:
+    path = tmp_path / "samples.jsonl"
+    path.write_text(f"\n\n{json.dumps(ROW | {'split': None})}\n")
+    with pytest.raises(UserError, match="line 3: field 'split' is None"):
+        list(read_samples(path))
+
+
 def test_probabilities_rounded_to_two_decimals_pass() -> None:
     assert Sample.from_row(ROW | {"posterior": {"awe": 0.33, "fear": 0.33, "anger": 0.33}}, "row").posterior is not None
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from emocaliber.errors import UserError
-from emocaliber.rows import Row, display_name, read_rows
+from emocaliber.row_formats import Place
+from emocaliber.rows import Row, numbered_rows
 
 _SHOWN = 60
 
@@ -50,11 +51,12 @@ class Fields:
         return tuple(value)
 
     def label(self, field: str, candidates: Sequence[str]) -> str:
-        """One of the candidates."""
+        """One of the candidates, as it is spelt there; the field may differ in case and surrounding space."""
         value = self.text(field)
-        if value not in candidates:
+        spelt = {label.strip().casefold(): label for label in candidates}
+        if (label := spelt.get(value.strip().casefold())) is None:
             raise self.error(field, f"is {_shown(value)}, which is not a candidate", f"it must be one of {', '.join(candidates)}")
-        return value
+        return label
 
     def votes(self, field: str, candidates: Sequence[str]) -> dict[str, int] | None:
         """How many people chose each candidate, or None where nobody was asked."""
@@ -112,13 +114,30 @@ def identified_rows(path: str | Path) -> Iterator[tuple[str, Row]]:
 
     Raises UserError for the first row that has no id or repeats one.
     """
-    seen: dict[str, int] = {}
-    for number, row in enumerate(read_rows(path), start=1):
-        fields = Fields(row, f"{display_name(path)}, line {number}")
+    return identified(((Place(Path(path), number), row) for number, row in numbered_rows(path)), required=True)
+
+
+def identified(rows: Iterable[tuple[Place, Row]], *, required: bool) -> Iterator[tuple[str, Row]]:
+    """The rows, each after its place in words. Unless ids are required, they may be whole numbers, and where the first row has none
+    the rows are named by their places.
+
+    Raises UserError for the first row that has no id where it should, or repeats one.
+    """
+    seen: dict[str, Place] = {}
+    nameless: bool | None = False if required else None
+    for place, row in rows:
+        if nameless is None:
+            nameless = row.get("id") is None
+        if nameless and row.get("id") is None:
+            row = {**row, "id": place.name}
+        elif not required and type(row.get("id")) is int:
+            row = {**row, "id": str(row["id"])}
+        fields = Fields(row, str(place))
         identity = fields.text("id")
-        if identity in seen:
-            raise fields.error("id", f"is {_shown(identity)}, as on line {seen[identity]}", "every row needs its own id")
-        seen[identity] = number
+        if earlier := seen.get(identity):
+            there = f"on {earlier.spot}" if earlier.file == place.file else f"in {earlier}"
+            raise fields.error("id", f"is {_shown(identity)}, as {there}", "every row needs its own id")
+        seen[identity] = place
         yield fields.where, row
 
 
