@@ -3,11 +3,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
 
+from emocaliber.emotions import taxonomy
 from emocaliber.evaluation import summarise
+from emocaliber.evaluation.stated import METRICS, PENALISED
 from emocaliber.scoring import Outcome
 
 
@@ -38,22 +42,69 @@ def test_malformed_answers_are_wrong_and_counted_by_reason() -> None:
     rows = [made("1"), made("2", answer=None, verb=None), made("3", answer=None, malformed="no_answer"), made("4", answer=None)]
     task = summarise(rows)["tasks"]["FI-8"]
     assert task["accuracy"] == 0.25
-    assert task["malformed"] == {
-        "count": 3,
-        "share": 0.75,
-        "reasons": {"ambiguous": {"count": 2, "share": 0.5}, "no_answer": {"count": 1, "share": 0.25}},
-    }
+    assert (task["malformed"]["count"], task["malformed"]["share"]) == (3, 0.75)
+    assert task["malformed"]["reasons"] == {"ambiguous": {"count": 2, "share": 0.5}, "no_answer": {"count": 1, "share": 0.25}}
 
 
 def test_missing_confidences_lower_the_coverage_and_nothing_else() -> None:
-    task = summarise([made("1", verb=1.0), made("2", answer="fear", verb=None)])["tasks"]["FI-8"]
-    assert task["confidence"]["verb"] == {
-        "coverage": 0.5,
-        "ece": 0.0,
-        "brier": 0.0,
-        "auroc": None,
-        "undefined": {"auroc": "every answer is right"},
-    }
+    stated = summarise([made("1", verb=1.0), made("2", answer="fear", verb=None)])["tasks"]["FI-8"]["confidence"]["verb"]
+    assert (stated["coverage"], stated["ece"], stated["brier"], stated["auroc"]) == (0.5, 0.0, 0.0, None)
+    assert stated["undefined"]["auroc"] == "there is only one answer"
+
+
+def test_the_penalised_reading_takes_silence_for_certainty_and_error() -> None:
+    unread = made("3", answer=None, malformed="ambiguous", confidence={"verb": 0.3})
+    rows = [made("1", verb=0.8), made("2", answer="fear", verb=None), unread]
+    penalised = summarise(rows)["tasks"]["FI-8"]["confidence"]["verb"]["penalised"]
+    assert penalised["brier"] == pytest.approx((0.2**2 + 1 + 1) / 3)
+    assert penalised["auroc"] == 0.0
+    assert penalised["ece"] == pytest.approx((0.2 + 1 + 1) / 3)
+
+
+def test_every_estimated_number_has_its_interval_beside_it() -> None:
+    random = np.random.default_rng(0)
+    rows = [made(str(n), answer="awe" if random.random() < 0.6 else "fear", verb=round(random.random(), 2)) for n in range(200)]
+    summary = summarise(rows)
+    overall = summary["overall"]
+    stated = overall["confidence"]["verb"]
+    for holder, names in (
+        (overall, ("accuracy", "accuracy_pooled", "f1_macro", "f1_weighted")),
+        (overall["malformed"], ("share",)),
+        (overall["emotion"], ("loop_distance", "polarity_flips")),
+        (stated, [*(name for name in METRICS if not name.startswith("spiegelhalter")), "coverage"]),
+        (stated["penalised"], PENALISED),
+    ):
+        for name in names:
+            low, high = holder[f"{name}_ci"]
+            assert low <= high and low <= holder[name] + 1e-9, name
+    assert stated["ece_null"][0] < stated["ece_null"][1] < stated["ece"], "confidence is noise here"
+    assert summary["settings"]["replicates"] == 1000 and summary["settings"]["level"] == 0.95
+
+
+def test_merging_two_files_gives_the_pooled_numbers() -> None:
+    answers = ("fear", "awe", "awe")
+    first, second = ([made(f"{part}{n}", verb=n / 20, answer=answers[(n + part) % 3]) for n in range(20)] for part in (0, 1))
+    parts = [summarise(rows, replicates=20)["tasks"]["FI-8"] for rows in (first, second)]
+    merged = summarise([*first, *second], replicates=20)["tasks"]["FI-8"]
+    assert merged["accuracy"] == pytest.approx(np.mean([part["accuracy"] for part in parts]))
+    assert merged["confidence"]["verb"]["brier"] == pytest.approx(np.mean([part["confidence"]["verb"]["brier"] for part in parts]))
+
+
+def test_the_confusion_is_in_the_order_of_the_loop() -> None:
+    rows = [made("1"), made("2", truth="fear", answer="sadness"), made("3", truth="fear", answer=None)]
+    confusion = summarise(rows, replicates=20)["tasks"]["FI-8"]["emotion"]["confusion"]
+    order = taxonomy("mikels-8").loop().order
+    assert confusion["labels"] == [label for label in order if label in ("awe", "fear", "sadness")]
+    assert confusion["rows"]["fear"] == {"sadness": 1, "malformed": 1}
+
+
+def test_people_are_asked_where_there_are_votes() -> None:
+    votes = {"awe": 3, "fear": 1}
+    rows = [made("1", votes=votes, verb=0.9), made("2", votes=votes, answer="fear", verb=0.2), made("3", votes=votes, verb=0.7)]
+    emotion = summarise(rows, replicates=50)["overall"]["emotion"]
+    assert emotion["agreement"] == pytest.approx((0.75 + 0.25 + 0.75) / 3)
+    assert emotion["agreement_best"] == pytest.approx(0.75)
+    assert emotion["agreement_spearman"]["verb"]["value"] == pytest.approx(spearmanr([0.9, 0.2, 0.7], [0.75, 0.25, 0.75]).statistic)
 
 
 def test_a_source_that_gave_nothing_is_shown_with_the_reason() -> None:
@@ -103,17 +154,18 @@ outcome_lists = st.lists(
 @given(outcome_lists, st.data())
 def test_the_order_of_rows_changes_not_one_digit(rows: list[Outcome], data: st.DataObject) -> None:
     shuffled = data.draw(st.permutations(rows))
-    assert json.dumps(summarise(shuffled)) == json.dumps(summarise(rows))
+    assert json.dumps(summarise(shuffled, replicates=20)) == json.dumps(summarise(rows, replicates=20))
 
 
 @settings(max_examples=50)
 @given(outcome_lists)
-def test_every_number_is_a_fraction_or_null_with_a_reason(rows: list[Outcome]) -> None:
-    summary = summarise(rows)
+def test_every_number_is_defined_or_null_with_a_reason(rows: list[Outcome]) -> None:
+    summary = summarise(rows, replicates=20)
+    json.dumps(summary, allow_nan=False)
     for metrics in (*summary["tasks"].values(), *summary["groups"].values(), summary["overall"]):
         for holder in (metrics, *metrics["confidence"].values()):
             for name, value in holder.items():
-                if name != "n" and isinstance(value, float):
+                if isinstance(value, float) and name not in ("nll", "brier_skill", "spiegelhalter_z"):
                     assert 0 <= value <= 1
-                if value is None:
+                if value is None and not name.endswith(("_ci", "_null")):
                     assert holder["undefined"][name]

@@ -1,4 +1,4 @@
-"""From outcomes to `metrics.json`: every number by task, by the paper's groups, and overall."""
+"""From outcomes to `metrics.json`: every number by task, by the paper's groups, and overall, each beside its interval."""
 
 from __future__ import annotations
 
@@ -7,128 +7,143 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from emocaliber.evaluation import metrics
+from emocaliber.evaluation import calibration, stated
+from emocaliber.evaluation.bootstrap import LEVEL, Estimate
 from emocaliber.evaluation.ceiling import best_possible, best_possible_same_answers
-from emocaliber.evaluation.metrics import Result
-from emocaliber.scoring import VERBALIZED, Outcome
-from emocaliber.vecbench import GROUPS, TASKS
+from emocaliber.evaluation.emotional import people
+from emocaliber.evaluation.estimates import Scope, Sheet
+from emocaliber.scoring import Outcome
 
 Metrics = dict[str, Any]
 
-_MEANS = ("accuracy", "f1_macro", "f1_weighted")
-_CONFIDENCE = ("ece", "brier", "auroc")
 
-
-def summarise(outcomes: Iterable[Outcome]) -> dict[str, Any]:
+def summarise(outcomes: Iterable[Outcome], *, replicates: int = 1000, seed: int = 0) -> dict[str, Any]:
     """`{"n", "tasks": {TASK: M}, "groups": {GROUP: M}, "overall": M, "settings"}`, in which the order of the outcomes plays no part.
 
-    In a group and overall, accuracy and the F1s are means over tasks, as in the paper; `accuracy_pooled` and everything about confidence
-    are over samples. A task outside VECBench is in no group but counts overall. `undefined` gives the reason for each null beside it.
-    `best_possible` and `best_possible_same_answers` are null unless every sample in question carries a posterior.
-    Raises ValueError where there are no outcomes.
+    In a group and overall, accuracy and the F1s are means over tasks, as in the paper; `accuracy_pooled` and everything else is over
+    samples. A task outside VECBench is in no group but counts overall. Beside a number `X` stands its 95 % interval `X_ci`; `undefined`
+    gives the reason for each null. `best_possible` and `best_possible_same_answers` are null unless every sample in question carries a
+    posterior. Raises ValueError where there are no outcomes.
     """
-    ordered = sorted(outcomes, key=lambda outcome: (outcome.task, outcome.id))
-    if not ordered:
-        raise ValueError("there are no outcomes to summarise")
-    sources = sorted({source for outcome in ordered for source in outcome.confidence}, key=lambda source: (source != VERBALIZED, source))
-    by_task: dict[str, list[Outcome]] = {name: [] for name in TASKS}
-    for outcome in ordered:
-        by_task.setdefault(outcome.task, []).append(outcome)
-    by_task = {name: rows for name, rows in by_task.items() if rows}
-    tasks = {name: _metrics(rows, sources) for name, rows in by_task.items()}
-    groups = {}
-    for group in GROUPS:
-        if members := [name for name in by_task if name in TASKS and TASKS[name].group == group]:
-            pooled = [outcome for name in members for outcome in by_task[name]]
-            groups[group] = _pooled_metrics(pooled, [tasks[name] for name in members], sources)
+    sheet = Sheet(outcomes, replicates=replicates, seed=seed)
+    found: dict[str, dict[str, Metrics]] = {"tasks": {}, "groups": {}, "overall": {}}
+    for scope in sheet.scopes:
+        found[scope.kind][scope.name] = _metrics(sheet, scope)
+    for m in (*found["groups"].values(), *found["overall"].values()):
+        _mean_ceilings(m, [found["tasks"][name] for name in m.pop("tasks")])
+    for m in found["tasks"].values():
+        del m["tasks"], m["accuracy_pooled"], m["accuracy_pooled_ci"]
     return {
-        "n": len(ordered),
-        "tasks": tasks,
-        "groups": groups,
-        "overall": _pooled_metrics(ordered, list(tasks.values()), sources),
-        "settings": {"ece_bins": metrics.BINS, "ece_edges": "(low, high], 0 in the first", "sources": sources},
+        "n": len(sheet.outcomes),
+        "tasks": found["tasks"],
+        "groups": found["groups"],
+        "overall": found["overall"]["overall"],
+        "settings": {
+            "ece_bins": calibration.BINS,
+            "ece_edges": "(low, high], 0 in the first",
+            "nll_clip": [calibration.CLIP, 1 - calibration.CLIP],
+            "sources": sheet.sources,
+            "replicates": replicates,
+            "seed": seed,
+            "level": LEVEL,
+        },
     }
 
 
-def _metrics(outcomes: Sequence[Outcome], sources: Sequence[str]) -> Metrics:
-    truths = [outcome.ground_truth for outcome in outcomes]
-    answers = [outcome.answer for outcome in outcomes]
-    values, undefined = _split(
-        {
-            "accuracy": metrics.accuracy([outcome.correct for outcome in outcomes]),
-            "f1_macro": metrics.f1_macro(truths, answers),
-            "f1_weighted": metrics.f1_weighted(truths, answers),
-        }
-    )
-    ceilings, without = _ceilings(outcomes)
+def _metrics(sheet: Sheet, scope: Scope) -> Metrics:
+    outcomes = sheet.of(scope)
+    answers = sheet.answers(scope)
+    malformed = answers.pop("malformed")
     return {
         "n": len(outcomes),
-        **values,
-        "malformed": _malformed(outcomes),
-        "confidence": {source: _confidence(outcomes, source) for source in sources},
-        **ceilings,
-        "undefined": undefined | without,
+        **_numbers(answers),
+        "malformed": _malformed(outcomes, malformed),
+        "confidence": {source: _confidence(sheet, scope, source) for source in sheet.sources},
+        "emotion": _emotion(sheet, scope, outcomes),
+        **_ceilings(outcomes),
+        "tasks": scope.tasks,
     }
 
 
-def _pooled_metrics(outcomes: Sequence[Outcome], tasks: Sequence[Metrics], sources: Sequence[str]) -> Metrics:
-    pooled = _metrics(outcomes, sources)
-    result = {"n": pooled["n"], "accuracy": None, "accuracy_pooled": pooled["accuracy"], **pooled}
-    result |= {name: _mean(task[name] for task in tasks) for name in _MEANS}
-    for ceiling in ("best_possible", "best_possible_same_answers"):
-        if (best := pooled[ceiling]) is not None:
-            mean = _mean(task[ceiling]["accuracy"] for task in tasks)
-            result[ceiling] = {"n": best["n"], "accuracy": mean, "accuracy_pooled": best["accuracy"], "confidence": best["confidence"]}
-    return result
+def _numbers(estimates: Mapping[str, Estimate]) -> Metrics:
+    """Each estimate as its value and its interval."""
+    found: Metrics = {}
+    for name, estimate in estimates.items():
+        interval = estimate.interval()
+        found[name] = _defined(estimate.value)
+        found[f"{name}_ci"] = None if interval is None else list(interval)
+    return found
 
 
-def _malformed(outcomes: Sequence[Outcome]) -> Metrics:
+def _malformed(outcomes: Sequence[Outcome], share: Estimate) -> Metrics:
     reasons = Counter(outcome.malformed for outcome in outcomes if outcome.malformed is not None)
     n = len(outcomes)
     return {
         "count": reasons.total(),
-        "share": reasons.total() / n,
+        **_numbers({"share": share}),
         "reasons": {reason: {"count": reasons[reason], "share": reasons[reason] / n} for reason in sorted(reasons)},
     }
 
 
-def _confidence(outcomes: Sequence[Outcome], source: str) -> Metrics:
-    stated = [(outcome.confidence.get(source), outcome.correct) for outcome in outcomes]
-    confidences = [confidence for confidence, _ in stated if confidence is not None]
-    correct = [right for confidence, right in stated if confidence is not None]
-    values, undefined = _split(
-        {
-            "coverage": metrics.coverage([confidence for confidence, _ in stated]),
-            "ece": metrics.ece(confidences, correct),
-            "brier": metrics.brier(confidences, correct),
-            "auroc": metrics.auroc(confidences, correct),
+def _confidence(sheet: Sheet, scope: Scope, source: str) -> Metrics:
+    seed = sheet.resampling.seed
+    tally, estimates = sheet.stated(source, scope)
+    penalised = stated.report(*sheet.stated(source, scope, stated.PENALISED, penalised=True), seed=seed)
+    return {
+        **_numbers({"coverage": sheet.coverage(source, scope)}),
+        **stated.report(tally, estimates, seed=seed),
+        "penalised": penalised,
+    }
+
+
+def _emotion(sheet: Sheet, scope: Scope, outcomes: Sequence[Outcome]) -> Metrics:
+    estimates = sheet.emotion(scope)
+    found: Metrics = _numbers({name: estimate for name, estimate in estimates.items() if "." not in name})
+    if "agreement" in estimates:
+        found["agreement_best"] = math.fsum(max((people(outcome) or {}).values()) for outcome in outcomes) / len(outcomes)
+        found["agreement_spearman"] = {
+            name.partition(".")[2]: _numbers({"value": estimate}) for name, estimate in estimates.items() if "." in name
         }
-    )
-    return {**values, "undefined": undefined}
+    if scope.kind == "tasks":
+        confusion = sheet.confusions[scope.name]
+        answers = (*confusion.labels, "malformed")
+        found["confusion"] = {
+            "labels": list(confusion.labels),
+            "rows": {
+                truth: {answer: int(count) for answer, count in zip(answers, counts, strict=True) if count}
+                for truth, counts in zip(confusion.labels, confusion.counts.tolist(), strict=True)
+            },
+        }
+    return found
 
 
-def _ceilings(outcomes: Sequence[Outcome]) -> tuple[Metrics, dict[str, str]]:
+def _ceilings(outcomes: Sequence[Outcome]) -> Metrics:
     names = ("best_possible", "best_possible_same_answers")
     posteriors = [outcome.posterior for outcome in outcomes if outcome.posterior is not None]
     if missing := len(outcomes) - len(posteriors):
         reason = f"{missing} of {len(outcomes)} samples carry no posterior"
-        return dict.fromkeys(names), dict.fromkeys(names, reason)
+        return {**dict.fromkeys(names), "undefined": dict.fromkeys(names, reason)}
     answers, correct = [outcome.answer for outcome in outcomes], [outcome.correct for outcome in outcomes]
     readings = (best_possible(posteriors), best_possible_same_answers(posteriors, answers, correct))
-    return {name: _ceiling(len(outcomes), reading) for name, reading in zip(names, readings, strict=True)}, {}
+    found: Metrics = {name: _ceiling(len(outcomes), *reading) for name, reading in zip(names, readings, strict=True)}
+    return found | {"undefined": {}}
 
 
-def _ceiling(n: int, reading: Mapping[str, Result]) -> Metrics:
-    values, undefined = _split({name: reading[name] for name in _CONFIDENCE})
-    return {"n": n, "accuracy": reading["accuracy"][0], "confidence": {"posterior": {"coverage": 1.0, **values, "undefined": undefined}}}
+def _ceiling(n: int, accuracy: float, numbers: Mapping[str, float]) -> Metrics:
+    return {
+        "n": n,
+        "accuracy": accuracy,
+        "confidence": {"posterior": {"coverage": 1.0, **{name: _defined(value) for name, value in numbers.items()}}},
+    }
 
 
-def _split(results: Mapping[str, Result]) -> tuple[dict[str, float | None], dict[str, str]]:
-    """The values, and the reason for each that is None."""
-    values = {name: value for name, (value, _) in results.items()}
-    return values, {name: str(details["reason"]) for name, (value, details) in results.items() if value is None}
+def _mean_ceilings(m: Metrics, tasks: Sequence[Metrics]) -> None:
+    """In a group, the best possible accuracy is the mean over its tasks, and the pooled one has a name of its own."""
+    for name in ("best_possible", "best_possible_same_answers"):
+        if m[name] is not None:
+            mean = math.fsum(task[name]["accuracy"] for task in tasks) / len(tasks)
+            m[name] = {"n": m[name]["n"], "accuracy": mean, "accuracy_pooled": m[name]["accuracy"], "confidence": m[name]["confidence"]}
 
 
-def _mean(values: Iterable[float]) -> float:
-    numbers = list(values)
-    return math.fsum(numbers) / len(numbers)
+def _defined(value: float) -> float | None:
+    return None if math.isnan(value) else value

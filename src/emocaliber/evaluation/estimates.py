@@ -1,0 +1,245 @@
+"""From outcomes to estimates: every number of every task, group and overall, with its bootstrap replicates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from emocaliber.emotions import taxonomy
+from emocaliber.evaluation import metrics, stated
+from emocaliber.evaluation.bootstrap import Estimate, Ints, Resampling, mean
+from emocaliber.evaluation.emotional import Cost, agreement, costs, rank_correlation
+from emocaliber.evaluation.tally import Floats, Tally
+from emocaliber.scoring import VERBALIZED, Outcome
+from emocaliber.vecbench import GROUPS, TASKS
+
+ANSWERS: dict[str, Callable[[Floats], Floats]] = {
+    "accuracy": metrics.accuracy,
+    "f1_macro": metrics.f1_macro,
+    "f1_weighted": metrics.f1_weighted,
+    "malformed": metrics.malformed_share,
+}
+_RANKS = 32
+
+Estimates = dict[str, Estimate]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """A task, a group or "overall": the tasks it is made of."""
+
+    kind: str
+    name: str
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Truth by answer in the order of `labels`, the last answer being none: `counts` (K, K + 1) and `replicates` (R, K, K + 1)."""
+
+    labels: tuple[str, ...]
+    counts: Floats
+    replicates: Floats
+    costs: Mapping[str, Cost]
+
+    def estimate(self, metric: Callable[[Floats], Floats]) -> Estimate:
+        return Estimate(float(metric(self.counts)), metric(self.replicates))
+
+
+class Sheet:
+    """The outcomes of one system, counted. Their order plays no part. Raises ValueError where there are none."""
+
+    def __init__(self, outcomes: Iterable[Outcome], *, replicates: int = 1000, seed: int = 0) -> None:
+        self.outcomes = sorted(outcomes, key=lambda outcome: (outcome.task, outcome.id))
+        if not self.outcomes:
+            raise ValueError("there are no outcomes to summarise")
+        tasks = [outcome.task for outcome in self.outcomes]
+        self.resampling = Resampling([outcome.image or outcome.id for outcome in self.outcomes], tasks, replicates, seed)
+        self.sources = sorted({s for outcome in self.outcomes for s in outcome.confidence}, key=lambda s: (s != VERBALIZED, s))
+        self.rows: dict[str, Ints] = {
+            name: np.flatnonzero(np.asarray(tasks) == name) for name in sorted(set(tasks), key=lambda name: (_place(name), name))
+        }
+        self._sources: dict[str, _Source] = {}
+
+    @cached_property
+    def scopes(self) -> list[Scope]:
+        """Every task, each group of the paper that has one, and overall. A task outside VECBench is in no group but counts overall."""
+        members = {group: tuple(name for name in self.rows if name in TASKS and TASKS[name].group == group) for group in GROUPS}
+        return [
+            *(Scope("tasks", name, (name,)) for name in self.rows),
+            *(Scope("groups", group, names) for group, names in members.items() if names),
+            Scope("overall", "overall", tuple(self.rows)),
+        ]
+
+    def of(self, scope: Scope) -> list[Outcome]:
+        """The outcomes of a scope."""
+        return [self.outcomes[row] for name in scope.tasks for row in self.rows[name].tolist()]
+
+    def answers(self, scope: Scope) -> Estimates:
+        """Accuracy, F1s and the malformed share; the first three as means over the tasks, as in the paper, and accuracy also pooled."""
+        confusions = [self.confusions[name] for name in scope.tasks]
+        found = {name: mean([each.estimate(metric) for each in confusions]) for name, metric in ANSWERS.items()}
+        for name in ("accuracy", "malformed"):
+            sizes = [len(self.rows[task]) for task in scope.tasks]
+            shares = [each.estimate(ANSWERS[name]) for each in confusions]
+            pooled = Estimate(
+                float(np.average([share.value for share in shares], weights=sizes)),
+                np.average([share.replicates for share in shares], axis=0, weights=sizes),
+            )
+            found["accuracy_pooled" if name == "accuracy" else name] = pooled
+        return found
+
+    def emotion(self, scope: Scope) -> Estimates:
+        """The costs of the answers, pooled, and their agreement with people, as far as they are known for every task of the scope."""
+        confusions = [self.confusions[name] for name in scope.tasks]
+        found: Estimates = {}
+        for name in confusions[0].costs:
+            if all(name in each.costs for each in confusions):
+                values = [each.costs[name].parts(each.counts) for each in confusions]
+                replicates = [each.costs[name].parts(each.replicates) for each in confusions]
+                found[name] = Estimate(float(metrics.ratio(*_sums(values))), metrics.ratio(*_sums(replicates)))
+        return found | self._agreement(scope)
+
+    def stated(
+        self, source: str, scope: Scope, names: Iterable[str] = stated.METRICS, *, penalised: bool = False
+    ) -> tuple[Tally, Estimates]:
+        """One source of confidence: the tally of the scope, and the named metrics of it (none where no sample has a confidence).
+
+        `penalised` counts a missing confidence, and a malformed answer, as a wrong answer at confidence 1.
+        """
+        counted = self._source(source)
+        tally = counted.tally(self._all_rows(scope), penalised=penalised)
+        if not tally.n:
+            return tally, {}
+        return tally, stated.estimates(tally, counted.replicated(scope.tasks, penalised=penalised), names)
+
+    def coverage(self, source: str, scope: Scope) -> Estimate:
+        """The share of samples with a confidence."""
+        counted = self._source(source)
+        present = sum(counted.replicates[name][:, :-2].sum(axis=1) for name in scope.tasks)
+        rows = self._all_rows(scope)
+        return Estimate(float(counted.present[rows].mean()), np.asarray(present) / len(rows))
+
+    @cached_property
+    def confusions(self) -> dict[str, Confusion]:
+        return {name: self._confusion(name) for name in self.rows}
+
+    def _confusion(self, task: str) -> Confusion:
+        outcomes = [self.outcomes[row] for row in self.rows[task].tolist()]
+        labels = _labels(task, outcomes)
+        place = {label: number for number, label in enumerate(labels)}
+        k = len(labels)
+        cells = np.array([place[o.ground_truth] * (k + 1) + (k if o.answer is None else place[o.answer]) for o in outcomes])
+        counts = np.bincount(cells, minlength=k * (k + 1)).reshape(k, k + 1).astype(float)
+        replicates = self.resampling.counts(self.rows[task], cells, k * (k + 1)).reshape(-1, k, k + 1)
+        return Confusion(labels, counts, replicates, costs(task, labels, _distances(task, labels, outcomes)))
+
+    def _agreement(self, scope: Scope) -> Estimates:
+        shares = [agreement(outcome) for outcome in self.of(scope)]
+        if not shares or any(share is None for share in shares):
+            return {}
+        rows = self._all_rows(scope)
+        agreed = np.array(shares, dtype=float)
+        cells, values = stated.levels(agreed)
+        counts = self._counts(rows, cells, values.size)
+        found = {"agreement": Estimate(float(agreed.mean()), counts @ values / counts.sum(axis=1))}
+        for source in self.sources:
+            counted = self._source(source)
+            present = counted.present[rows]
+            if present.any():
+                found[f"agreement_spearman.{source}"] = self._spearman(rows[present], counted.confidences[rows[present]], agreed[present])
+        return found
+
+    def _spearman(self, rows: Ints, confidences: Floats, agreed: Floats) -> Estimate:
+        exact = [np.unique(each, return_inverse=True)[1] for each in (confidences, agreed)]
+        few = [stated.levels(each, _RANKS)[0] for each in (confidences, agreed)]
+        shape = (int(few[0].max()) + 1, int(few[1].max()) + 1)
+        joint = self._counts(rows, few[0] * shape[1] + few[1], shape[0] * shape[1]).reshape(-1, *shape)
+        return Estimate(_spearman(*exact), rank_correlation(joint))
+
+    def _counts(self, rows: Ints, cells: Ints, size: int) -> Floats:
+        """As `Resampling.counts`, task by task, so that each keeps its size."""
+        task_of = np.array([self.outcomes[row].task for row in rows.tolist()])
+        parts = [self.resampling.counts(rows[task_of == name], cells[task_of == name], size) for name in sorted(set(task_of.tolist()))]
+        together: Floats = np.sum(parts, axis=0)
+        return together
+
+    def _source(self, name: str) -> _Source:
+        if name not in self._sources:
+            self._sources[name] = _Source(name, self.outcomes, self.rows, self.resampling)
+        return self._sources[name]
+
+    def _all_rows(self, scope: Scope) -> Ints:
+        return np.concatenate([self.rows[name] for name in scope.tasks])
+
+
+class _Source:
+    """One source of confidence, counted by task in cells: level by (wrong, right, malformed), then two for a missing confidence."""
+
+    def __init__(self, name: str, outcomes: Sequence[Outcome], rows: Mapping[str, Ints], resampling: Resampling) -> None:
+        stated_ = [outcome.confidence.get(name) for outcome in outcomes]
+        self.present = np.array([confidence is not None for confidence in stated_])
+        self.confidences = np.array([np.nan if confidence is None else confidence for confidence in stated_], dtype=float)
+        self.correct = np.array([outcome.correct for outcome in outcomes])
+        self.malformed = np.array([outcome.malformed is not None for outcome in outcomes])
+        level, self.values = stated.levels(self.confidences[self.present])
+        cells = np.full(len(outcomes), 3 * self.values.size)
+        cells[self.present] = 3 * level + np.where(self.malformed, 2, self.correct)[self.present]
+        size = 3 * self.values.size + 2
+        self.replicates = {task: resampling.counts(members, cells[members], size) for task, members in rows.items()}
+
+    def tally(self, rows: Ints, *, penalised: bool) -> Tally:
+        """The tally of some outcomes, from the confidences as they are."""
+        if penalised:
+            lost = ~self.present[rows] | self.malformed[rows]
+            return Tally.of(np.where(lost, 1.0, self.confidences[rows]), self.correct[rows] & ~lost)
+        rows = rows[self.present[rows]]
+        return Tally.of(self.confidences[rows], self.correct[rows])
+
+    def replicated(self, tasks: Sequence[str], *, penalised: bool) -> Tally:
+        """The tallies (R, L) of the replicates of some tasks."""
+        counts = np.sum([self.replicates[task] for task in tasks], axis=0)
+        wrong, right, malformed = (counts[:, kind : 3 * self.values.size : 3] for kind in range(3))
+        if not penalised:
+            return Tally(self.values, right, wrong + malformed)
+        lost = (malformed.sum(axis=1) + counts[:, -2:].sum(axis=1))[:, None]
+        if self.values.size and self.values[-1] == 1.0:
+            return Tally(self.values, right, np.hstack([wrong[:, :-1], wrong[:, -1:] + lost]))
+        return Tally(np.append(self.values, 1.0), np.hstack([right, np.zeros_like(lost)]), np.hstack([wrong, lost]))
+
+
+def _spearman(first: Ints, second: Ints) -> float:
+    """Spearman's correlation of two lists of ranks (n,) that may tie."""
+    counts = [np.bincount(each) for each in (first, second)]
+    ranks = [(np.cumsum(count) - (count - 1) / 2)[each] for count, each in zip(counts, (first, second), strict=True)]
+    centred = [rank - rank.mean() for rank in ranks]
+    return float(metrics.ratio(np.sum(centred[0] * centred[1]), np.sqrt(np.sum(centred[0] ** 2) * np.sum(centred[1] ** 2))))
+
+
+def _labels(task: str, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    """The labels that occur, in the order of the loop where the task has one."""
+    occurring = {outcome.ground_truth for outcome in outcomes} | {outcome.answer for outcome in outcomes if outcome.answer is not None}
+    order = taxonomy(TASKS[task].taxonomy).loop().order if task in TASKS else ()
+    return tuple(sorted(occurring, key=lambda label: (order.index(label) if label in order else len(order), label)))
+
+
+def _distances(task: str, labels: Sequence[str], outcomes: Sequence[Outcome]) -> dict[tuple[str, str], float]:
+    """The distance of each truth and answer: from the loop of a known task, else as the outcomes have it."""
+    found = {(o.ground_truth, o.answer): o.distance for o in outcomes if o.answer is not None and o.distance is not None}
+    if task in TASKS:
+        loop = taxonomy(TASKS[task].taxonomy).loop()
+        inside = [label for label in labels if label in loop.order]
+        found |= {(a, b): loop.distance(a, b) for a in inside for b in inside}
+    return found
+
+
+def _place(task: str) -> int:
+    names = list(TASKS)
+    return names.index(task) if task in names else len(names)
+
+
+def _sums(parts: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+    return np.sum([part for part, _ in parts], axis=0), np.sum([whole for _, whole in parts], axis=0)
