@@ -1,4 +1,4 @@
-"""Tables for people, in Markdown: percentages with two decimals, like the paper's; an en dash where a number is not defined."""
+"""The tables of a run for people: percentages with two decimals, like the paper's; an en dash where a number is not defined."""
 
 from __future__ import annotations
 
@@ -6,91 +6,247 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from emocaliber.errors import UserError
+from emocaliber.evaluation.layout import NONE, Table, decimal, interval, percent, with_interval
+from emocaliber.evaluation.paper import EVOLVEMENT_TABLE, paper_rows
+from emocaliber.evaluation.paper_tables import is_drawn, is_whole, paper_tables
+from emocaliber.rows import display_name
 from emocaliber.scoring import VERBALIZED
 
 Summary = Mapping[str, Any]
 Metrics = Mapping[str, Any]
 
-_NONE = "–"  # noqa: RUF001
+WIDEST = 132
+
 _CEILING = "posterior"
+_NUMBERS = ("nll", "spiegelhalter_z", "spiegelhalter_p")  # no fractions
+_CALIBRATION = {
+    "ece_equal_mass": "ECE equal mass",
+    "ece_debiased": "ECE debiased",
+    "ece_smooth": "ECE smooth",
+    "mce": "MCE",
+    "brier_reliability": "Reliability",
+    "brier_resolution": "Resolution",
+    "brier_uncertainty": "Uncertainty",
+    "brier_skill": "Brier skill",
+    "nll": "NLL",
+    "spiegelhalter_z": "Z",
+    "spiegelhalter_p": "p",
+}
+_RANKING = {"aurc": "AURC", "augrc": "AUGRC", "coverage_at_80": "Coverage at 80", "coverage_at_90": "Coverage at 90"}
+_PENALISED = {"ece": "ECE", "brier": "Brier", "auroc": "AUROC"}
+_EMOTION = {
+    "loop_distance": "Loop distance",
+    "polarity_flips": "Polarity flips",
+    "accuracy_at_7": "Acc at 7",
+    "accuracy_at_2": "Acc at 2",
+    "agreement": "Agreement",
+    "agreement_best": "Best agreement",
+}
 
 
-def markdown(summary: Summary) -> str:
-    """The tables of one run: every task, group and overall with its verbalized confidence; then a table for each other source.
+def markdown(summary: Summary, name: str = "this run") -> str:
+    """The tables of one run: beside the paper's where its tasks are VECBench's, in full, and against what is best possible where known."""
+    return "\n\n".join([_how_to_read(summary), *(table.as_markdown() for table in tables(summary, name))]) + "\n"
 
-    Where every sample of a row carries a posterior, the best possible accuracy, Brier and AUROC stand beside it.
-    """
-    scopes = [*summary["tasks"].items(), *summary["groups"].items(), ("Overall", summary["overall"])]
-    with_ceiling = any(m["best_possible"] for _, m in scopes)
-    header = ["", "n", "Acc", "F1 macro", "F1 weighted", "Malformed", "Coverage", "ECE", "Brier", "AUROC"]
-    if with_ceiling:
-        header += ["Best Acc", "Best Brier", "Best AUROC"]
-    rows = []
-    for name, m in scopes:
-        row = [name, str(m["n"]), *map(_percent, (m["accuracy"], m["f1_macro"], m["f1_weighted"], m["malformed"]["share"]))]
-        row += _confidence(m, VERBALIZED, ("coverage", "ece", "brier", "auroc"))
-        if with_ceiling:
-            best = m["best_possible"] or {}
-            row += [_percent(best.get("accuracy")), *_confidence(best, _CEILING, ("brier", "auroc"))]
-        rows.append(row)
-    note = "Accuracy and F1 of a group are means over its tasks; the rest is over samples. Confidence as stated in the text."
-    parts = [_table(header, rows), note]
-    for source in summary["settings"]["sources"]:
-        if source != VERBALIZED:
-            columns = ("coverage", "ece", "brier", "auroc")
-            others = [[name, *_confidence(m, source, columns)] for name, m in scopes]
-            parts.append(_table([f"Confidence: {source}", "Coverage", "ECE", "Brier", "AUROC"], others))
-    return "\n\n".join(parts) + "\n"
+
+def latex(summary: Summary, name: str = "this run") -> str:
+    """The same tables for LaTeX. They need the packages booktabs and graphicx."""
+    head = f"% {_how_to_read(summary)}\n% \\usepackage{{booktabs}} \\usepackage{{graphicx}}"
+    return "\n\n".join([head, *(table.as_latex() for table in tables(summary, name))]) + "\n"
+
+
+def headline(summary: Summary, width: int = WIDEST) -> str:
+    """A short table for a terminal of `width` columns: every task, group and overall, without the intervals where they do not fit."""
+    source = main_source(summary)
+    note = (
+        f"Percentages, 95 % intervals in brackets. Confidence: {display_name(source)}. If calibrated: ECE of perfectly calibrated models."
+    )
+    full = Table(
+        ("", "n", "Acc", "ECE", "If calibrated", "Brier", "AUROC", "Coverage"),
+        [
+            [
+                name,
+                f"{m['n']:,}",
+                _number(m, "accuracy"),
+                _number(c := _stated(m, source), "ece"),
+                interval(c.get("ece_null")),
+                percent(c.get("brier")),
+                _number(c, "auroc"),
+                percent(c.get("coverage")),
+            ]
+            for name, m in _scopes(summary)
+        ],
+    )
+    if max(map(len, full.as_text().splitlines())) > width:
+        shorter = [[cell.split(" [")[0] if column else cell for column, cell in enumerate(row)] for row in full.rows]
+        full, note = Table(full.header, shorter), note.replace(", 95 % intervals in brackets", "")
+    return f"{full.as_text()}\n\n{note}\n"
+
+
+def main_source(summary: Summary) -> str:
+    """The source of confidence to show first: the one stated in the text, unless only others have numbers."""
+    sources = summary["settings"]["sources"]
+    used = [source for source in sources if _stated(summary["overall"], source).get("coverage")]
+    return VERBALIZED if VERBALIZED in used or not used else str(used[0])
+
+
+def tables(summary: Summary, name: str) -> Iterator[Table]:
+    """The tables of one run, in order of reading. `name` is the run's in those that it shares with the paper's systems."""
+    first = main_source(summary)
+    sources = [first, *(source for source in summary["settings"]["sources"] if source != first)]
+    yield from paper_tables(summary, display_name(name))
+    yield _answers(summary)
+    for source in sources:
+        yield _confidence(summary, source)
+    for source in sources:
+        if any(_stated(m, source).get("coverage") for _, m in _scopes(summary)):
+            yield from _more_on_confidence(summary, source)
+    if any(is_drawn(m) for _, m in _scopes(summary)):
+        yield _best_possible(summary, first)
+    yield from _emotion(summary)
 
 
 def evolvement_table(named_summaries: Mapping[str, Summary], source: str = VERBALIZED) -> str:
     """How a model grew over its stages, after the paper's Table 6: one table per group and overall, one row per summary, in their order.
 
-    The last row is the best possible where the samples carry posteriors. Raises UserError where the summaries were not made on the
-    same samples, as far as their counts and best possible numbers tell.
+    The paper's rows come first in a group that has all its tasks of VECBench; the last row is the best possible where the samples carry
+    posteriors. Raises UserError where the summaries were not made on the same samples, as far as their counts and best possible numbers
+    tell.
     """
     first, *others = named_summaries
     parts = []
-    for scope, metrics in _scopes(named_summaries[first]):
+    for scope, metrics in _wholes(named_summaries[first]):
         members = {first: metrics}
         for name in others:
-            other = dict(_scopes(named_summaries[name])).get(scope)
-            if other is None or other["n"] != metrics["n"] or other["best_possible"] != metrics["best_possible"]:
+            other = dict(_wholes(named_summaries[name])).get(scope)
+            if other is None or other["n"] != metrics["n"] or other.get("best_possible") != metrics.get("best_possible"):
                 raise UserError(f"{first!r} and {name!r} were not scored on the same {scope} samples; score both on the same file")
             members[name] = other
-        rows = [[name, *_numbers(m, source), _percent(m["malformed"]["share"])] for name, m in members.items()]
-        if best := metrics["best_possible"]:
-            rows.append(["best possible", *_numbers(best, _CEILING), _percent(0.0)])
-        parts.append(_table([scope, "Acc", "ECE", "Brier", "AUROC", "Malformed"], rows))
+        rows = [[name, *_evolved(m, source), percent(m.get("malformed", {}).get("share"))] for name, m in members.items()]
+        if best := metrics.get("best_possible"):
+            rows.append(["best possible", *_evolved(best, _CEILING), percent(0.0)])
+        elif scope in named_summaries[first]["groups"] and is_whole(named_summaries[first], scope):
+            rows = [*_papers_evolvement(scope), *rows]
+        parts.append(Table([scope, "Acc", "ECE", "Brier", "AUROC", "Malformed"], rows).as_markdown())
     return "\n\n".join(parts) + "\n"
 
 
-def _scopes(summary: Summary) -> Iterator[tuple[str, Metrics]]:
-    yield from summary["groups"].items()
-    yield "Overall", summary["overall"]
+def _how_to_read(summary: Summary) -> str:
+    settings, tasks = summary["settings"], len(summary["tasks"])
+    text = f"n = {summary['n']:,} samples in {tasks} {'task' if tasks == 1 else 'tasks'}. Numbers are percentages; {NONE}: not defined."
+    if "replicates" in settings:
+        text += f" In brackets: {100 * settings['level']:g} % intervals, of {settings['replicates']:,} bootstrap replicates over images."
+    return text
 
 
-def _numbers(m: Metrics, source: str) -> list[str]:
-    return [_percent(m["accuracy"]), *_confidence(m, source, ("ece", "brier", "auroc"))]
-
-
-def _confidence(m: Metrics, source: str, columns: Sequence[str]) -> list[str]:
-    stated = m.get("confidence", {}).get(source, {})
-    return [_percent(stated.get(column)) for column in columns]
-
-
-def _percent(fraction: float | None) -> str:
-    return _NONE if fraction is None else f"{100 * fraction:.2f}"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose columns also line up as plain text: names to the left, numbers to the right."""
-    safe = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
-    widths = [max(3, *(len(row[column]) for row in safe)) for column in range(len(header))]
-    first, *others = widths
-    lines = [
-        "| " + " | ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], others, strict=True))]) + " |"
-        for row in safe
+def _answers(summary: Summary) -> Table:
+    header = ["", "n", "Acc", "Acc pooled", "F1 macro", "F1 weighted", "Malformed"]
+    rows = [
+        [
+            name,
+            f"{m['n']:,}",
+            *(_number(m, key) for key in ("accuracy", "accuracy_pooled", "f1_macro", "f1_weighted")),
+            _number(m.get("malformed", {}), "share"),
+        ]
+        for name, m in _scopes(summary)
     ]
-    rule = "|".join(["", "-" * (first + 2), *("-" * (width + 1) + ":" for width in others), ""])
-    return "\n".join((lines[0], rule, *lines[1:]))
+    note = "In a group and overall, Acc and F1 are means over its tasks; Acc pooled and all else are over samples."
+    return Table(header, rows, "Answers", note)
+
+
+def _confidence(summary: Summary, source: str) -> Table:
+    rows = []
+    for name, m in _scopes(summary):
+        c = _stated(m, source)
+        stated = (_number(c, "ece"), interval(c.get("ece_null")), _number(c, "brier"), _number(c, "auroc"))
+        rows.append([name, percent(c.get("coverage")), *stated])
+    header = ["", "Coverage", "ECE", "ECE if calibrated", "Brier", "AUROC"]
+    note = "If calibrated: where 95 % of perfectly calibrated models with these confidences have their ECE; for any finite n above 0."
+    return Table(header, rows, f"Confidence: {_title(source)}", note)
+
+
+def _best_possible(summary: Summary, source: str) -> Table:
+    header = ["", "Acc", "Best Acc", *(f"{kind}{metric}" for metric in _PENALISED.values() for kind in ("", "Same answers ", "Best "))]
+    rows = []
+    for name, m in _scopes(summary):
+        best, same = m.get("best_possible") or {}, m.get("best_possible_same_answers") or {}
+        row = [name, percent(m.get("accuracy")), percent(best.get("accuracy"))]
+        for key in _PENALISED:
+            row += [percent(c.get(key)) for c in (_stated(m, source), _stated(same, _CEILING), _stated(best, _CEILING))]
+        rows.append(row)
+    note = (
+        "Best: always answering the likeliest emotion and stating its probability. Same answers: stating the true probability of each "
+        f"answer as it was given. Beside them, this run ({display_name(source)})."
+    )
+    return Table(header, rows, "What is possible at best", note)
+
+
+def _more_on_confidence(summary: Summary, source: str) -> Iterator[Table]:
+    scopes = [(name, _stated(m, source)) for name, m in _scopes(summary)]
+    note = (
+        "Reliability, resolution and uncertainty: the parts of Brier = reliability - resolution + uncertainty. "
+        "NLL (nats), Spiegelhalter's Z and its p are no percentages. The intervals of these numbers are in metrics.json."
+    )
+    yield from _columns(scopes, _CALIBRATION, f"More on calibration: {_title(source)}", note)
+    note = "Coverage at 80: the largest share of answers that a threshold on confidence keeps with 80 % of them right."
+    yield from _columns(scopes, _RANKING, f"More on telling right from wrong: {_title(source)}", note)
+    penalised = [(name, c.get("penalised") or {}) for name, c in scopes]
+    if any(c.get(key) != p.get(key) for (_, c), (_, p) in zip(scopes, penalised, strict=True) for key in _PENALISED if p):
+        note = "As if every malformed answer and every missing confidence were a wrong answer stated with confidence 1."
+        yield from _columns(penalised, _PENALISED, f"With what is missing held against it: {_title(source)}", note)
+
+
+def _emotion(summary: Summary) -> Iterator[Table]:
+    scopes = [(name, m.get("emotion") or {}) for name, m in _scopes(summary)]
+    note = (
+        "Loop distance: how far wrong answers are from the truth on the emotion loop, in percent of it (50 is opposite). "
+        "Polarity flips: the share of samples answered with the other polarity. Acc at 7 and at 2: WebEmo-25 in coarser classes. "
+        "Agreement: the share of viewers who would give the same answer."
+    )
+    yield from _columns(scopes, _EMOTION, "Errors as emotions", note, intervals=True)
+    correlations = [(name, {s: c.get("value") for s, c in (e.get("agreement_spearman") or {}).items()}) for name, e in scopes]
+    found = {source: _title(source) for source in summary["settings"]["sources"]}
+    note = "Spearman's rank correlation of confidence with the share of viewers who agree, times 100."
+    yield from _columns(correlations, found, "Does confidence follow the viewers?", note)
+
+
+def _columns(
+    scopes: Sequence[tuple[str, Metrics]], titles: Mapping[str, str], title: str, note: str, *, intervals: bool = False
+) -> Iterator[Table]:
+    """A table of the numbers that any scope has; none if there is no such number."""
+    keys = [key for key in titles if any(m.get(key) is not None for _, m in scopes)]
+    if keys:
+        rows = [[name, *(_number(m, key, intervals=intervals) for key in keys)] for name, m in scopes]
+        yield Table(["", *(titles[key] for key in keys)], rows, title, note)
+
+
+def _scopes(summary: Summary) -> list[tuple[str, Metrics]]:
+    return [*((display_name(task), m) for task, m in summary["tasks"].items()), *_wholes(summary)]
+
+
+def _wholes(summary: Summary) -> list[tuple[str, Metrics]]:
+    return [*summary["groups"].items(), ("Overall", summary["overall"])]
+
+
+def _stated(m: Metrics, source: str) -> Metrics:
+    found: Metrics = m.get("confidence", {}).get(source, {})
+    return found
+
+
+def _evolved(m: Metrics, source: str) -> list[str]:
+    return [percent(m["accuracy"]), *(percent(_stated(m, source).get(key)) for key in ("ece", "brier", "auroc"))]
+
+
+def _papers_evolvement(group: str) -> Iterator[list[str]]:
+    for row in paper_rows(EVOLVEMENT_TABLE):
+        yield [f"{row.system} (paper)", *(percent(row.figures[group, metric]) for metric in ("acc", "ece", "brier")), NONE, NONE]
+
+
+def _number(m: Metrics, key: str, *, intervals: bool = True) -> str:
+    if key in _NUMBERS:
+        return decimal(m.get(key))
+    return with_interval(m.get(key), m.get(f"{key}_ci") if intervals else None)
+
+
+def _title(source: str) -> str:
+    return "verb (stated in the text)" if source == VERBALIZED else display_name(source)

@@ -1,0 +1,185 @@
+"""The figures of a run: is confidence true, does it rank, how is it spread, and which emotions are taken for which."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from scipy.special import betaincinv
+
+from emocaliber.evaluation.calibration import BINS, bin_of, reliability_bins
+from emocaliber.evaluation.canvas import BLUE, GREY, LINES, VERMILION, Sheet, png, style
+from emocaliber.evaluation.confusion_figure import confusion_figure
+from emocaliber.evaluation.layout import interval, percent, with_interval
+from emocaliber.evaluation.ranking import aurc, risk_coverage
+from emocaliber.evaluation.tables import main_source
+from emocaliber.evaluation.tally import Floats, Tally
+from emocaliber.rows import display_name, write_atomically
+from emocaliber.scoring import Outcome
+
+Summary = Mapping[str, Any]
+
+_MOST_TASKS = 30  # in one figure, and with a figure of their own: the largest
+_LOWEST_COVERAGE = 0.05  # below it the risk of a few answers leaps about
+_MOST_AREAS = 3  # in a title
+
+
+def draw(summary: Summary, outcomes: Sequence[Outcome], folder: str | Path) -> list[Path]:
+    """Writes the figures as PNG files into a folder and returns their paths, in order of reading.
+
+    `summary` is that of the outcomes. Figures about confidence are left out where there is none, those by task where there is one task.
+    Raises UserError where a file cannot be written.
+    """
+    paths = []
+    with style():
+        for name, figure in _figures(summary, outcomes):
+            paths.append(Path(folder) / f"{name}.png")
+            write_atomically(paths[-1], png(figure))
+    return paths
+
+
+def _figures(summary: Summary, outcomes: Sequence[Outcome]) -> Iterator[tuple[str, Figure]]:
+    tasks = _largest(summary)
+    first = main_source(summary)
+    sources = [first, *(source for source in summary["settings"]["sources"] if source != first)]
+    overall = {source: tally for source in sources if (tally := _tally(outcomes, source)).n}
+    if overall:
+        stated = {source: summary["overall"]["confidence"][source] for source in overall}
+        yield "reliability", _reliability("Is confidence true? All answers", overall, stated)
+        yield "risk_coverage", _risk_coverage("Are confident answers right? All answers", {"overall": overall}, list(overall))
+        yield "confidence", _confidence("Confidence of right and of wrong answers. All answers", overall)
+    if len(tasks) > 1:
+        yield from _figures_by_task(summary, outcomes, tasks, list(overall))
+    names: set[str] = set()
+    for task in tasks:
+        if confusion := (summary["tasks"][task].get("emotion") or {}).get("confusion"):
+            yield _file_name("confusion", task, names), confusion_figure(task, confusion)
+
+
+def _figures_by_task(
+    summary: Summary, outcomes: Sequence[Outcome], tasks: Sequence[str], sources: Sequence[str]
+) -> Iterator[tuple[str, Figure]]:
+    """The same for each task; risk and coverage of all sources, the others of the first one."""
+    answers = {task: [outcome for outcome in outcomes if outcome.task == task] for task in tasks}
+    tallies = {task: {source: tally for source in sources if (tally := _tally(answers[task], source)).n} for task in tasks}
+    of_first = {task: found[sources[0]] for task, found in tallies.items() if sources and sources[0] in found}
+    if of_first:
+        stated = {task: summary["tasks"][task]["confidence"][sources[0]] for task in of_first}
+        by_task = f"By task ({display_name(sources[0])})"
+        yield "reliability_by_task", _reliability(f"Is confidence true? {by_task}", of_first, stated)
+        yield "risk_coverage_by_task", _risk_coverage("Are confident answers right? By task", tallies, sources)
+        yield "confidence_by_task", _confidence(f"Confidence of right and of wrong answers. {by_task}", of_first)
+
+
+def _reliability(title: str, tallies: Mapping[str, Tally], stated: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Accuracy against mean confidence per bin, with Clopper-Pearson intervals, over how many answers each bin has."""
+    sheet = Sheet(len(tallies), title, height=3.0)
+    for panel, (name, tally) in enumerate(tallies.items()):
+        bins = reliability_bins(tally)
+        above, below = sheet.axes(panel, 0.3, 1.0), sheet.axes(panel, 0.0, 0.24)
+        m = stated[name]
+        ece = with_interval(m.get("ece"), m.get("ece_ci"))
+        above.set_title(f"{display_name(name)}, n = {int(tally.n):,}\nECE {ece}; if calibrated {interval(m.get('ece_null'))}", loc="left")
+        above.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--")
+        accuracy = np.array([each.accuracy for each in bins])
+        ends = np.abs(np.array([each.accuracy_ci for each in bins]).T - accuracy)
+        at = [each.confidence for each in bins]
+        above.plot(at, accuracy, color=BLUE, linewidth=1, alpha=0.35)
+        above.errorbar(at, accuracy, yerr=ends, color=BLUE, fmt="o", markersize=3.5, elinewidth=0.9, capsize=2, clip_on=False)
+        _unit_axis(above, "Accuracy")
+        above.set_xticklabels([])
+        edges, sizes = [each.low for each in bins], [each.n for each in bins]
+        below.bar(edges, sizes, 1 / BINS, align="edge", color=BLUE, edgecolor="white", linewidth=0.6)
+        most = int(max(sizes))
+        below.set(xlim=(0, 1), ylim=(0, most), yticks=[0, most], yticklabels=["0", f"{most:,}"], xlabel="Confidence", ylabel="Answers")
+    return sheet.figure
+
+
+def _risk_coverage(title: str, panels: Mapping[str, Mapping[str, Tally]], sources: Sequence[str]) -> Figure:
+    """The share of wrong answers among the most confident ones, for every share that is kept, between chance and a perfect ranking."""
+    colour = {source: LINES[place % len(LINES)] for place, source in enumerate(sources)}
+    handles = [Line2D([], [], color=colour[source], label=display_name(source)) for source in sources]
+    handles += [
+        Line2D([], [], color=GREY, linewidth=0.8, linestyle="--", label="chance"),
+        Line2D([], [], color=GREY, linewidth=0.8, linestyle=":", label="perfect"),
+    ]
+    sheet = Sheet(len(panels), title, legend=handles)
+    for panel, (name, tallies) in enumerate(panels.items()):
+        axes = sheet.axes(panel)
+        highest = 0.05
+        for source, tally in tallies.items():
+            coverage, risk = risk_coverage(tally)
+            start = int(np.searchsorted(coverage, _LOWEST_COVERAGE))
+            before = [0.0] if start == 0 else []  # the strictest threshold keeps many: fewer of them are wrong as often
+            axes.plot([*before, *coverage[start:]], [*risk[: len(before)], *risk[start:]], color=colour[source], linewidth=1.2)
+            highest = max(highest, *risk[start:])
+        if tallies:
+            tally = next(iter(tallies.values()))
+            right = float(tally.rights / tally.n)
+            kept = np.linspace(max(right, 1e-9), 1, 50)
+            axes.axhline(1 - right, color=GREY, linewidth=0.8, linestyle="--")
+            axes.plot(kept, 1 - right / kept, color=GREY, linewidth=0.8, linestyle=":")
+        areas = [f"{display_name(source)} {percent(float(aurc(tally)))}" for source, tally in tallies.items()]
+        axes.set_title(f"{display_name(name)}\nAURC {', '.join(areas[:_MOST_AREAS]) or 'not defined'}", loc="left")
+        axes.set(xlim=(0, 1), ylim=(0, 1.1 * highest), xlabel="Share of answers kept", ylabel="Share of them wrong")
+    return sheet.figure
+
+
+def _confidence(title: str, tallies: Mapping[str, Tally]) -> Figure:
+    """How often each confidence is stated when right and when wrong, with Clopper-Pearson intervals. After the paper's Figure 6."""
+    sheet = Sheet(len(tallies), title, legend=[Patch(color=BLUE, label="right"), Patch(color=VERMILION, label="wrong")])
+    for panel, (name, tally) in enumerate(tallies.items()):
+        axes = sheet.axes(panel)
+        for side, (counts, colour) in enumerate(((tally.right, BLUE), (tally.wrong, VERMILION))):
+            total = counts.sum()
+            inside = np.bincount(bin_of(tally.values), counts, minlength=BINS).astype(float)
+            if total:
+                at = (np.arange(BINS) + 0.3 + 0.4 * side) / BINS
+                errors = _distances_to_interval(inside, total)
+                axes.bar(at, inside / total, 0.4 / BINS, color=colour, yerr=errors, error_kw={"elinewidth": 0.7, "ecolor": "#333333"})
+        right, n = int(tally.rights), int(tally.n)
+        axes.set_title(f"{display_name(name)}\n{right:,} right, {n - right:,} wrong", loc="left")
+        axes.set(xlim=(0, 1), xlabel="Confidence", ylabel="Share of the right, of the wrong")
+        axes.set_ylim(bottom=0)
+    return sheet.figure
+
+
+def _distances_to_interval(counts: Floats, total: float) -> Floats:
+    """(2, B): how far below and above `counts / total` its 95 % interval of Clopper and Pearson reaches; 0 for a count of 0."""
+    low = betaincinv(np.maximum(counts, 1), total - counts + 1, 0.025)
+    high = betaincinv(counts + 1, np.maximum(total - counts, 1e-9), 0.975)
+    ends: Floats = np.stack([counts / total - low, np.where(counts < total, high, 1) - counts / total])
+    return np.where(counts > 0, np.maximum(ends, 0), 0)
+
+
+def _unit_axis(axes: Axes, label: str) -> None:
+    ticks = [0, 0.2, 0.4, 0.6, 0.8, 1]
+    axes.set(xlim=(0, 1), ylim=(0, 1), xticks=ticks, yticks=ticks, ylabel=label)
+
+
+def _tally(outcomes: Sequence[Outcome], source: str) -> Tally:
+    stated = [(confidence, outcome.correct) for outcome in outcomes if (confidence := outcome.confidence.get(source)) is not None]
+    return Tally.of([confidence for confidence, _ in stated], [correct for _, correct in stated])
+
+
+def _largest(summary: Summary) -> list[str]:
+    """The tasks to draw, in their order."""
+    largest = sorted(summary["tasks"], key=lambda task: -summary["tasks"][task]["n"])[:_MOST_TASKS]
+    return [task for task in summary["tasks"] if task in largest]
+
+
+def _file_name(kind: str, task: str, taken: set[str]) -> str:
+    """A name of letters, digits, `-` and `_`, with a number if it is taken, whatever the case: tasks may be called anything."""
+    plain = f"{kind}_{re.sub(r'[^A-Za-z0-9_-]+', '_', task).strip('_')[:100] or 'task'}"
+    name, number = plain, 2
+    while name.casefold() in taken:
+        name, number = f"{plain}_{number}", number + 1
+    taken.add(name.casefold())
+    return name

@@ -1,0 +1,128 @@
+"""A table as data, and what it looks like in Markdown, in LaTeX and in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+NONE = "–"  # noqa: RUF001
+
+Mark = Literal["best", "second"]
+
+_MARKDOWN = {"best": "**{}**", "second": "<u>{}</u>"}
+_LATEX = {"best": "\\textbf{{{}}}", "second": "\\underline{{{}}}"}
+_LATEX_LETTERS = str.maketrans(
+    {letter: f"\\{letter}" for letter in "&%$#_{}"}
+    | {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
+    | {NONE: "--", "<": "\\textless{}", ">": "\\textgreater{}"}
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text. The first `words` columns are names, the others numbers; `marks[row, column]` sets cells apart."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    title: str = ""
+    note: str = ""
+    words: int = 1
+    marks: Mapping[tuple[int, int], Mark] = field(default_factory=dict)
+
+    def as_markdown(self) -> str:
+        """A heading, a table whose columns also line up as plain text, and the note; the title and the note where there are any."""
+        lines = list(_aligned([list(map(_markdown, self.header)), *self._marked(_MARKDOWN, _markdown)], self.words))
+        widths = [len(cell) for cell in lines[0]]
+        rule = "|".join(
+            ["", *("-" * (w + 2) if column < self.words else "-" * (w + 1) + ":" for column, w in enumerate(widths)), ""],
+        )
+        head, *body = ("| " + " | ".join(line) + " |" for line in lines)
+        parts = [f"### {_markdown(self.title)}" if self.title else "", "\n".join((head, rule, *body)), self.note]
+        return "\n\n".join(filter(None, parts))
+
+    def as_latex(self) -> str:
+        """A floating table with booktabs' rules, shrunk to the width of the text where it is wider. The title and note are its caption."""
+        body = [list(map(_latex, self.header)), *self._marked(_LATEX, _latex)]
+        # After a line's end LaTeX would read a bracket or a star as an option of that end.
+        lines = (" & ".join(line) + " \\\\" for line in body)
+        head, *rows = (f"{{}}{line}" if line.startswith(("[", "*")) else line for line in lines)
+        alignment = "l" * self.words + "r" * (len(self.header) - self.words)
+        caption = " ".join(filter(None, (f"{self.title}." if self.title else "", self.note)))
+        return "\n".join(
+            (
+                "\\begin{table*}[t]",
+                "\\centering",
+                *([f"\\caption{{{caption.translate(_LATEX_LETTERS)}}}"] if caption else []),
+                "\\resizebox{\\ifdim\\width>\\textwidth\\textwidth\\else\\width\\fi}{!}{%",
+                f"\\begin{{tabular}}{{{alignment}}}",
+                "\\toprule",
+                head,
+                "\\midrule",
+                *rows,
+                "\\bottomrule",
+                "\\end{tabular}}",
+                "\\end{table*}",
+            )
+        )
+
+    def as_text(self) -> str:
+        """Aligned columns without rules or marks, for a terminal."""
+        lines = ["  ".join(line).rstrip() for line in _aligned([self.header, *self.rows], self.words)]
+        return "\n".join([*lines, *([self.note] if self.note else [])])
+
+    def _marked(self, styles: Mapping[str, str], escape: Callable[[str], str]) -> Iterator[list[str]]:
+        for number, row in enumerate(self.rows):
+            yield [styles.get(self.marks.get((number, column), ""), "{}").format(escape(cell)) for column, cell in enumerate(row)]
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction as a percentage with two decimals, like the paper's; an en dash for what is not defined."""
+    return NONE if fraction is None else f"{100 * fraction:.2f}"
+
+
+def decimal(value: float | None) -> str:
+    """A number that is no fraction, to three digits; an en dash for what is not defined."""
+    return NONE if value is None else f"{value:.3g}"
+
+
+def interval(ends: Sequence[float] | None) -> str:
+    """`[low, high]` in percent; an en dash where there is none."""
+    return NONE if ends is None else f"[{percent(ends[0])}, {percent(ends[1])}]"
+
+
+def with_interval(fraction: float | None, ends: Sequence[float] | None) -> str:
+    """A percentage with its interval after it, where it has one."""
+    return percent(fraction) if fraction is None or ends is None else f"{percent(fraction)} {interval(ends)}"
+
+
+def marks_of(columns: Iterable[tuple[int, Sequence[float | None], bool]]) -> dict[tuple[int, int], Mark]:
+    """The best and the second best cell of each column, given as its place, its numbers by row and whether higher is better.
+
+    What prints alike is equally good. A column with fewer than two numbers has neither.
+    """
+    marks: dict[tuple[int, int], Mark] = {}
+    for column, values, higher in columns:
+        printed = [None if value is None else float(percent(value)) for value in values]
+        ranking = sorted({value for value in printed if value is not None}, reverse=higher)
+        if sum(value is not None for value in printed) > 1:
+            for row, value in enumerate(printed):
+                if value is not None and value in ranking[:2]:
+                    marks[row, column] = "best" if value == ranking[0] else "second"
+    return marks
+
+
+def _aligned(lines: Sequence[Sequence[str]], words: int) -> Iterator[list[str]]:
+    """The cells padded to their columns' widths: names to the left, numbers to the right."""
+    widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = enumerate(zip(line, widths, strict=True))
+        yield [cell.ljust(width) if column < words else cell.rjust(width) for column, (cell, width) in cells]
+
+
+def _markdown(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def _latex(text: str) -> str:
+    return text.translate(_LATEX_LETTERS)

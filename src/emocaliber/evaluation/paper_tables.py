@@ -1,0 +1,149 @@
+"""A run in the shape of the paper's Tables 2 to 5, beside the systems printed there.
+
+Drawn scenes only bear the names of VECBench's tasks: where a run answered those, the best possible stands in the place of the paper's
+systems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from emocaliber.evaluation.layout import NONE, Table, interval, marks_of, percent
+from emocaliber.evaluation.paper import ANSWER_TABLES, CONFIDENCE_TABLE, TEST_SIZES, group_tasks, paper_rows
+
+Metrics = Mapping[str, Any]
+
+PAPER = "The other rows are the paper's."
+SCENES = "The samples are drawn scenes: these numbers cannot be compared with the paper's, whose systems are left out."
+
+_AVERAGE = "average"
+_HEADINGS = {"acc": "Acc", "f1": "F1", "ece": "ECE", "brier": "Brier", "auc": "AUC", _AVERAGE: "Average"}
+_LOWER_IS_BETTER = ("ece", "brier")
+_KEYS = {"acc": "accuracy", "f1": "f1_weighted", "ece": "ece", "brier": "brier", "auc": "auroc"}
+
+Column = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One row of the run: its names, and where the numbers of each column are."""
+
+    names: tuple[str, ...]
+    numbers: Mapping[Column, Metrics]
+
+    def values(self, columns: Sequence[Column]) -> list[float | None]:
+        return [self.numbers[column].get(_KEYS[column[1]]) for column in columns]
+
+    def intervals(self, columns: Sequence[Column], suffix: str) -> list[str]:
+        return [interval(self.numbers[column].get(f"{_KEYS[column[1]]}_{suffix}")) for column in columns]
+
+
+def paper_tables(summary: Metrics, name: str) -> Iterator[Table]:
+    """Tables 2 to 4, each for the tasks of its group that the run has, and Table 5 for the groups it has whole."""
+    for group in ANSWER_TABLES:
+        if group in summary["groups"]:
+            yield _answers(summary, group, name)
+    groups = [group for group in ANSWER_TABLES if is_whole(summary, group)]
+    if groups and summary["settings"]["sources"]:
+        yield _confidence(summary, groups, name)
+
+
+def is_whole(summary: Metrics, group: str) -> bool:
+    """Whether the run has every task of the group; numbers of a part of it cannot stand beside the paper's."""
+    return all(task in summary["tasks"] for task in group_tasks(group))
+
+
+def is_drawn(metrics: Metrics) -> bool:
+    """Whether the samples are drawn scenes: only of those the best possible is known."""
+    return bool(metrics.get("best_possible"))
+
+
+def _answers(summary: Metrics, group: str, name: str) -> Table:
+    tasks = [task for task in group_tasks(group) if task in summary["tasks"]]
+    scopes: dict[str, Metrics] = {task: summary["tasks"][task] for task in tasks}
+    if is_whole(summary, group):
+        scopes[_AVERAGE] = summary["groups"][group]
+    columns = [(scope, metric) for scope in scopes for metric in ("acc", "f1")]
+    run = _Run((name,), {column: scopes[column[0]] for column in columns})
+    drawn = any(map(is_drawn, scopes.values()))
+    best = _Run(("best possible",), {column: scopes[column[0]].get("best_possible") or {} for column in columns})
+    table = ANSWER_TABLES[group]
+    note = ["F1 is weighted by support: the paper prints that, under the name of macro F1."]
+    if _AVERAGE in scopes:
+        note.append("The average is the mean over the tasks.")
+    note += [SCENES] if drawn else [PAPER, _other_samples(summary, tasks)]
+    return _beside(
+        f"Answers on {group}, after the paper's Table {table}",
+        ("System",),
+        columns,
+        [] if drawn else [((row.system,), row.figures) for row in paper_rows(table)],
+        [run],
+        [best] if drawn else [],
+        " ".join(note).strip(),
+    )
+
+
+def _confidence(summary: Metrics, groups: Sequence[str], name: str) -> Table:
+    columns = [(group, metric) for group in groups for metric in ("ece", "brier", "auc")]
+    scopes = {group: summary["groups"][group] for group in groups}
+    runs = [
+        _Run((name, source), {column: scopes[column[0]].get("confidence", {}).get(source, {}) for column in columns})
+        for source in summary["settings"]["sources"]
+    ]
+    drawn = any(map(is_drawn, scopes.values()))
+    posteriors = {group: (m.get("best_possible") or {}).get("confidence", {}).get("posterior", {}) for group, m in scopes.items()}
+    best = _Run(("best possible", "posterior"), {column: posteriors[column[0]] for column in columns})
+    note = [
+        "Over all samples of a group that have a confidence. If calibrated: where 95 % of perfectly calibrated models with the same",
+        "confidences have their ECE.",
+    ]
+    note += [SCENES] if drawn else [PAPER, _other_samples(summary, [task for group in groups for task in group_tasks(group)])]
+    return _beside(
+        f"Confidence, after the paper's Table {CONFIDENCE_TABLE}",
+        ("System", "Confidence"),
+        columns,
+        [] if drawn else [((row.system, row.source), row.figures) for row in paper_rows(CONFIDENCE_TABLE)],
+        runs,
+        [best] if drawn else [],
+        " ".join(note).strip(),
+    )
+
+
+def _beside(
+    title: str,
+    names: tuple[str, ...],
+    columns: Sequence[Column],
+    theirs: Sequence[tuple[tuple[str, ...], Mapping[Column, float | None]]],
+    ours: Sequence[_Run],
+    best: Sequence[_Run],
+    note: str,
+) -> Table:
+    """The paper's rows, then the run's with their intervals under them; the best of both are marked, what is best possible is not."""
+    rows: list[tuple[tuple[str, ...], list[str]]] = []
+    numbers: list[list[float | None]] = []
+    blank: list[float | None] = [None] * len(columns)
+    for labels, figures in theirs:
+        numbers.append([figures.get(column) for column in columns])
+        rows.append((labels, list(map(percent, numbers[-1]))))
+    for run in ours:
+        numbers.append(run.values(columns))
+        rows.append((run.names, list(map(percent, numbers[-1]))))
+        for label, suffix in (("95 % interval", "ci"), ("if calibrated", "null")):
+            ends = run.intervals(columns, suffix)
+            if any(end != NONE for end in ends):
+                numbers.append(blank)
+                rows.append(((label, *run.names[1:]), ends))
+    rows += [(run.names, list(map(percent, run.values(columns)))) for run in best]
+    heading = [f"{_HEADINGS.get(scope, scope)} {_HEADINGS[metric]}" for scope, metric in columns]
+    by_column = list(zip(*numbers, strict=True))
+    marks = marks_of((len(names) + at, by_column[at], metric not in _LOWER_IS_BETTER) for at, (_, metric) in enumerate(columns))
+    return Table((*names, *heading), [(*labels, *cells) for labels, cells in rows], title, note, len(names), marks)
+
+
+def _other_samples(summary: Metrics, tasks: Sequence[str]) -> str:
+    """What to know where the run's samples cannot be VECBench's whole test split."""
+    sizes = {task: summary["tasks"][task]["n"] for task in tasks}
+    other = [f"{task} {n:,} (theirs: {TEST_SIZES[task]:,})" for task, n in sizes.items() if n != TEST_SIZES[task]]
+    return f"The run has other samples than VECBench's test split: {', '.join(other)}." if other else ""

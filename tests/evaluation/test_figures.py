@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from emocaliber.errors import UserError
+from emocaliber.evaluation import summarise
+from emocaliber.evaluation.canvas import Sheet, png, style
+from emocaliber.evaluation.confusion_figure import confusion_figure
+from emocaliber.evaluation.figures import draw
+from emocaliber.scoring import Outcome
+
+
+def answered(task: str, n: int, *, verb: bool = True, seed: int = 0) -> list[Outcome]:
+    random = np.random.default_rng(seed)
+    return [
+        Outcome(
+            id=f"{task}-{number}",
+            task=task,
+            ground_truth="awe",
+            answer=answer,
+            correct=answer == "awe",
+            malformed=None if answer else "empty",
+            distance=None,
+            confidence={"verb": round(float(random.random()), 2) if verb and answer else None},
+        )
+        for number, answer in enumerate(random.choice(["awe", "fear", None], size=n).tolist())
+    ]
+
+
+def drawn(outcomes: list[Outcome], folder: Path) -> list[str]:
+    paths = draw(summarise(outcomes, replicates=10), outcomes, folder)
+    for path in paths:
+        with Image.open(path) as image:
+            assert image.format == "PNG" and min(image.size) > 100
+    return [path.stem for path in paths]
+
+
+def test_a_run_of_two_tasks_has_figures_of_all_answers_and_by_task(tmp_path: Path) -> None:
+    assert drawn([*answered("FI-8", 40), *answered("EmoSet-8", 30)], tmp_path) == [
+        "reliability",
+        "risk_coverage",
+        "confidence",
+        "reliability_by_task",
+        "risk_coverage_by_task",
+        "confidence_by_task",
+        "confusion_EmoSet-8",
+        "confusion_FI-8",
+    ]
+
+
+def test_one_task_has_no_figures_by_task(tmp_path: Path) -> None:
+    first = next(outcome for outcome in answered("FI-8", 20) if outcome.answer)
+    assert drawn([first], tmp_path) == ["reliability", "risk_coverage", "confidence", "confusion_FI-8"]
+
+
+def test_without_confidence_only_the_confusion_is_drawn(tmp_path: Path) -> None:
+    assert drawn(answered("FI-8", 5, verb=False), tmp_path) == ["confusion_FI-8"]
+
+
+def test_confidence_in_none_of_the_tasks_drawn_leaves_out_the_figures_by_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emocaliber.evaluation.figures._MOST_TASKS", 2)
+    silent = [*answered("a", 9, verb=False), *answered("b", 9, verb=False)]
+    names = drawn([*silent, *answered("c", 8)], tmp_path)
+    assert names == ["reliability", "risk_coverage", "confidence", "confusion_a", "confusion_b"]
+
+
+def test_a_task_without_confidence_is_left_out_of_the_panels_but_not_of_the_confusions(tmp_path: Path) -> None:
+    names = drawn([*answered("FI-8", 20), *answered("EmoSet-8", 20, verb=False)], tmp_path)
+    assert "reliability_by_task" in names and "confusion_EmoSet-8" in names
+
+
+@pytest.mark.parametrize("correct", [True, False])
+def test_answers_that_are_all_right_or_all_wrong_can_be_drawn(tmp_path: Path, correct: bool) -> None:
+    outcomes = [outcome for outcome in answered("FI-8", 60) if outcome.answer and outcome.correct is correct]
+    assert "risk_coverage" in drawn(outcomes, tmp_path)
+
+
+def test_names_of_tasks_are_made_fit_for_files_and_kept_apart(tmp_path: Path) -> None:
+    names = drawn([*answered("../a b", 5), *answered("../a_b", 5), *answered("../A b", 5), *answered("気分 $x$", 5)], tmp_path)
+    confusions = [name for name in names if name.startswith("confusion")]
+    assert confusions == ["confusion_A_b", "confusion_a_b_2", "confusion_a_b_3", "confusion_x"]
+    assert all(path.parent == tmp_path for path in tmp_path.rglob("*.png"))
+
+
+def test_odd_names_give_no_warnings(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert drawn([*answered("$x^{$", 5), *answered("気分", 5)], tmp_path)
+
+
+def test_the_same_run_gives_the_same_files(tmp_path: Path) -> None:
+    outcomes = answered("FI-8", 20)
+    summary = summarise(outcomes, replicates=10)
+    first, second = draw(summary, outcomes, tmp_path / "a"), draw(summary, outcomes, tmp_path / "b")
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_only_the_largest_of_very_many_tasks_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emocaliber.evaluation.figures._MOST_TASKS", 2)
+    names = drawn([*answered("a", 3), *answered("b", 2), *answered("c", 3)], tmp_path)
+    assert [name for name in names if name.startswith("confusion")] == ["confusion_a", "confusion_c"]
+
+
+def test_a_folder_that_cannot_be_written_is_a_users_mistake(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    outcomes = answered("FI-8", 3)
+    with pytest.raises(UserError, match="file"):
+        draw(summarise(outcomes, replicates=10), outcomes, tmp_path / "file")
+
+
+def texts(confusion: dict[str, Any]) -> dict[tuple[int, int], str]:
+    """The counts written into the cells, by row and column."""
+    axes = confusion_figure("FI-8", confusion).axes[0]
+    return {(round(text.get_position()[1]), round(text.get_position()[0])): text.get_text() for text in axes.texts}
+
+
+def test_a_confusion_keeps_the_order_of_its_labels_and_writes_its_counts() -> None:
+    rows = {"awe": {"awe": 3, "malformed": 1}, "fear": {"awe": 2}}
+    assert texts({"labels": ["awe", "fear"], "rows": rows}) == {(0, 0): "3", (0, 2): "1", (1, 0): "2"}
+
+
+def test_a_confusion_is_shaded_by_the_share_of_its_row() -> None:
+    figure = confusion_figure("FI-8", {"labels": ["awe", "fear"], "rows": {"awe": {"awe": 3, "fear": 1}, "fear": {}}})
+    assert figure.axes[0].images[0].get_array().tolist() == [[0.75, 0.25], [0.0, 0.0]]  # type: ignore[union-attr]
+
+
+def test_text_of_a_confusion_stays_inside_the_figure() -> None:
+    labels = [f"a rather long emotion {number}" for number in range(25)]
+    with style():
+        figure = confusion_figure("Moods", {"labels": labels, "rows": {label: {label: 1000, "malformed": 1} for label in labels}})
+        png(figure)
+        tight = figure.get_tightbbox()
+    width, height = figure.get_size_inches()
+    assert tight.x0 >= 0 and tight.y0 >= 0 and tight.x1 <= width and tight.y1 <= height
+
+
+def test_panels_do_not_overlap() -> None:
+    sheet = Sheet(5, "title")
+    boxes = [sheet.axes(panel).get_position() for panel in range(5)]
+    assert not any(a.overlaps(b) for place, a in enumerate(boxes) for b in boxes[:place])
+    assert all(box.x0 >= 0 and box.x1 <= 1 and box.y0 >= 0 and box.y1 <= 1 for box in boxes)
+
+
+def test_numbers_without_figures_do_not_load_matplotlib() -> None:
+    code = "import sys, emocaliber.evaluation; print('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
