@@ -28,7 +28,7 @@ def write(path: Path, *rows: object) -> str:
     return str(path)
 
 
-def test_it_writes_metrics_tables_and_outcomes_and_prints_the_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_writes_everything_and_prints_a_short_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     failed = ROW | {"id": "b", "response": None, "error": {"code": "timeout", "message": "no reply"}}
     responses = write(tmp_path / "r.jsonl", ROW | {"confidence": {"verb": 0.8, "ans": 0.5}}, failed)
     out = tmp_path / "new" / "run"
@@ -39,7 +39,29 @@ def test_it_writes_metrics_tables_and_outcomes_and_prints_the_tables(tmp_path: P
     assert metrics["overall"]["malformed"]["reasons"] == {"no_answer": {"count": 1, "share": 0.5}}
     outcomes = [json.loads(line) for line in (out / "outcomes.jsonl").read_text().splitlines()]
     assert [(row["id"], row["correct"]) for row in outcomes] == [("a", True), ("b", False)]
-    assert capsys.readouterr().out == (out / "tables.md").read_text()
+    assert metrics["settings"]["responses"] == responses
+    for name in ("tables.md", "tables.tex", "report.html", "figures"):
+        assert (out / name).exists()
+    printed = capsys.readouterr().out
+    assert "Overall" in printed and "50.00 [0.00, 100.00]" in printed
+    assert printed.rstrip().endswith(str(out / "report.html"))
+
+
+def test_numbers_only_leaves_out_the_figures_and_the_page(tmp_path: Path) -> None:
+    assert run(write(tmp_path / "r.jsonl", ROW), "--out", str(tmp_path / "run"), "--numbers-only", "--replicates", "20") == 0
+    assert sorted(file.name for file in (tmp_path / "run").iterdir()) == ["metrics.json", "outcomes.jsonl", "tables.md", "tables.tex"]
+
+
+def test_parity_shows_what_the_released_scripts_say_and_why_it_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    certain_and_wrong = ROW | {"id": "b", "ground_truth": "fear", "response": TEXT.replace("0.80", "1.00")}
+    arguments = ("--out", str(tmp_path / "run"), "--parity", "--numbers-only", "--replicates", "20")
+    assert run(write(tmp_path / "r.jsonl", ROW, certain_and_wrong), *arguments) == 0
+    released = json.loads((tmp_path / "run" / "metrics_parity.json").read_text())
+    ours = json.loads((tmp_path / "run" / "metrics.json").read_text())["tasks"]["FI-8"]["confidence"]["verb"]["ece"]
+    assert released["tasks"]["FI-8"]["ece"] == pytest.approx(0.1)
+    assert ours == pytest.approx((0.2 + 1.0) / 2)
+    assert "why they differ" in capsys.readouterr().out
+    assert "edges: 1 at 1" in (tmp_path / "run" / "parity.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,38 +1,75 @@
-"""`emocaliber score`: from a file of responses to outcomes, metrics and tables."""
+"""`emocaliber score`: from a file of responses to outcomes, metrics, tables, figures and a page."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from emocaliber.errors import UserError
+from emocaliber.cli.arguments import natural, positive
+
+if TYPE_CHECKING:
+    from emocaliber.rows import Row
+    from emocaliber.scoring import Outcome
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "score",
         help="score a file of responses",
-        description="Reads response rows and writes metrics.json, tables.md and outcomes.jsonl. No model is asked.",
+        description="Reads response rows and writes metrics.json, outcomes.jsonl, tables.md, tables.tex, figures/ and report.html, "
+        "with a 95 % interval for every number. No model is asked.",
     )
-    parser.add_argument("responses", type=Path, metavar="RESPONSES.jsonl", help="response rows, as `emocaliber respond` writes them")
+    parser.add_argument(
+        "responses",
+        type=Path,
+        metavar="RESPONSES",
+        help="response rows, ours or the released ones: .jsonl, .parquet, a folder of such shards, or a saved Hugging Face data set",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
+    parser.add_argument("--parity", action="store_true", help="also what the paper's released scripts would print, and why it differs")
+    parser.add_argument("--name", help="what the tables call this system (default: the name of the responses)")
+    parser.add_argument("--numbers-only", action="store_true", help="leave out the figures and the page")
+    parser.add_argument("--replicates", type=positive, default=1000, metavar="R", help="of the bootstrap (default: 1000)")
+    parser.add_argument("--seed", type=natural, default=0, metavar="S", help="of the bootstrap (default: 0)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    from emocaliber.evaluation import markdown, summarise
-    from emocaliber.rows import display_name, write_atomically
-    from emocaliber.scoring import read_outcomes
+    from emocaliber.evaluation import headline, latex, markdown, parity, parity_table, summarise
+    from emocaliber.rows import write_atomically
+    from emocaliber.scoring import outcome, response_rows
 
-    outcomes = list(read_outcomes(args.responses))
-    if not outcomes:
-        raise UserError(f"{display_name(args.responses)} holds no response rows; `emocaliber respond` writes them")
-    summary = summarise(outcomes)
-    tables = markdown(summary)
-    rows = (json.dumps(outcome.to_row(), allow_nan=False) + "\n" for outcome in outcomes)
-    write_atomically(args.out / "outcomes.jsonl", "".join(rows))
-    write_atomically(args.out / "tables.md", tables)
+    placed = list(response_rows(args.responses))
+    rows = [row for _, row in placed]
+    outcomes = [outcome(row, where=where) for where, row in placed]
+    summary = summarise(outcomes, replicates=args.replicates, seed=args.seed)
+    summary["settings"]["responses"] = str(args.responses.absolute())
+    name = args.name or args.responses.stem
+    write_atomically(args.out / "outcomes.jsonl", "".join(json.dumps(each.to_row(), allow_nan=False) + "\n" for each in outcomes))
+    write_atomically(args.out / "tables.md", markdown(summary, name))
+    write_atomically(args.out / "tables.tex", latex(summary, name))
     write_atomically(args.out / "metrics.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
-    print(tables, end="")
+    print(headline(summary))
+    if args.parity:
+        released = parity(rows)
+        write_atomically(args.out / "metrics_parity.json", json.dumps(released, indent=2, allow_nan=False) + "\n")
+        write_atomically(args.out / "parity.md", parity_table(released, summary))
+        print("\n" + parity_table(released, summary), end="")
+    if not args.numbers_only:
+        _draw(args, summary, outcomes, rows, name)
+    print(f"\n{args.out / 'tables.md' if args.numbers_only else args.out / 'report.html'}")
     return 0
+
+
+def _draw(args: argparse.Namespace, summary: Mapping[str, Any], outcomes: Sequence[Outcome], rows: Sequence[Row], name: str) -> None:
+    from emocaliber.evaluation import write_report
+    from emocaliber.evaluation.figures import draw
+
+    print("drawing the figures and the page (--numbers-only leaves them out)", file=sys.stderr)
+    figures = draw(summary, outcomes, args.out / "figures")
+    images = args.responses if args.responses.is_dir() else args.responses.parent
+    write_report(summary, outcomes, rows, args.out, name=name, figures=figures, images=images)

@@ -1,8 +1,28 @@
-"""Evaluation: outcomes in, numbers and tables out. No model is asked here."""
+"""Evaluation: outcomes in, numbers, tables, figures and pages out. No model is asked here.
+
+`evaluation.figures.draw` is imported from its module: it brings matplotlib.
+"""
 
 from __future__ import annotations
 
+from emocaliber.evaluation.compare import compare
+from emocaliber.evaluation.comparison_table import comparison_table
+from emocaliber.evaluation.parity import parity, parity_table
+from emocaliber.evaluation.report import write_report
+from emocaliber.evaluation.stated import confidence_metrics
 from emocaliber.evaluation.summary import summarise
-from emocaliber.evaluation.tables import evolvement_table, markdown
+from emocaliber.evaluation.tables import evolvement_table, headline, latex, markdown
 
-__all__ = ["evolvement_table", "markdown", "summarise"]
+__all__ = [
+    "compare",
+    "comparison_table",
+    "confidence_metrics",
+    "evolvement_table",
+    "headline",
+    "latex",
+    "markdown",
+    "parity",
+    "parity_table",
+    "summarise",
+    "write_report",
+]

@@ -1,0 +1,145 @@
+"""How long scoring takes on one core, with intervals, against loops over resampled indices with scikit-learn and torchmetrics.
+
+    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/evaluation_speed.py [--n 8035] [--many 1000000] [--replicates 1000]
+
+First all that `emocaliber score --numbers-only` does on n released rows of the nine tasks, in this process; then every confidence metric
+of `many` answers. The peers resample indices and compute Brier and AUROC (scikit-learn) and ECE (torchmetrics) alone, for as many
+replicates as fit in ten seconds; their time is scaled up to all replicates. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from emocaliber.__main__ import main as emocaliber
+from emocaliber.emotions import taxonomy
+from emocaliber.evaluation import confidence_metrics
+from emocaliber.vecbench import TASKS
+
+SIZES = {name: 1000 for name in TASKS} | {"Abstract-8": 229, "Artphoto-8": 806}
+STEPS = "".join(f"<{step}>some words about the {step} of this picture</{step}>" for step in ("element", "human", "context", "interaction"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=8035)
+    parser.add_argument("--many", type=int, default=1_000_000)
+    parser.add_argument("--replicates", type=int, default=1000)
+    args = parser.parse_args()
+    random = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        rows = released_rows(args.n, random)
+        file = Path(folder) / "responses.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        score = ["score", str(file), "--out", folder, "--numbers-only", "--replicates", str(args.replicates)]
+        seconds_score = best(lambda: silently(lambda: emocaliber(score)))
+    confidences, correct = answers(args.n, random)
+    many_confidences, many_correct = answers(args.many, random)
+    seconds_few = best(lambda: confidence_metrics(confidences, correct, replicates=args.replicates))
+    seconds_many = best(lambda: confidence_metrics(many_confidences, many_correct, replicates=args.replicates))
+    peers = {name: index_loop(peer, confidences, correct, args.replicates) for name, peer in PEERS.items() if peer is not None}
+    print(
+        f"score of {args.n:,} rows, {args.replicates:,} replicates of every metric in every task, group and overall: {seconds_score:.2f} s"
+    )
+    print(f"every confidence metric of {args.n:,} answers: {seconds_few:.3f} s; of {args.many:,}: {seconds_many:.2f} s")
+    for name, seconds in peers.items():
+        print(f"{name}: {seconds:.1f} s for {args.n:,}, {seconds / seconds_few:.0f} times ours (and ours holds 18 metrics)")
+    print(
+        json.dumps(
+            {
+                "benchmark": "evaluation_speed",
+                "rows": args.n,
+                "replicates": args.replicates,
+                "seconds": {
+                    "score": round(seconds_score, 2),
+                    "metrics": round(seconds_few, 3),
+                    f"metrics_{args.many}": round(seconds_many, 2),
+                },
+                "peers_seconds": {name: round(seconds, 1) for name, seconds in peers.items()},
+                "ratio": {name: round(seconds / seconds_few) for name, seconds in peers.items()},
+            }
+        )
+    )
+
+
+def released_rows(n: int, random: np.random.Generator) -> list[dict[str, object]]:
+    """n rows in the released format, spread over the tasks as in VECBench."""
+    tasks = [task for task, size in SIZES.items() for _ in range(size)]
+    rows: list[dict[str, object]] = []
+    for number in range(n):
+        task = tasks[number % len(tasks)]
+        labels = taxonomy(TASKS[task].taxonomy).labels
+        truth, confidence = labels[random.integers(len(labels))], round(float(random.beta(3, 2)), 2)
+        answer = truth if random.random() < confidence - 0.1 else labels[random.integers(len(labels))]
+        text = f"<think>{STEPS}<analysis>all this evokes {answer}</analysis></think><answer>{answer}</answer>"
+        stated = f"<confidence>{confidence:.2f}</confidence>"
+        row = {"task": task, "ground_truth": truth, "candidates": list(labels), "response": text + stated, "confidence": confidence}
+        rows.append({"conversations": [{"role": "user", "content": [{"type": "image", "image": f"images/{number}.jpg"}]}], **row})
+    return rows
+
+
+def answers(n: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Two-decimal confidences, somewhat too high, and whether each answer was right."""
+    confidences = np.round(random.beta(3, 2, n), 2)
+    return confidences, random.random(n) < np.clip(confidences - 0.1, 0, 1)
+
+
+def index_loop(peer: Callable[[np.ndarray, np.ndarray], object], confidences: np.ndarray, correct: np.ndarray, replicates: int) -> float:
+    """Seconds for all replicates, from as many as ten seconds hold."""
+    random = np.random.default_rng(0)
+    peer(confidences, correct)
+    start, done = time.perf_counter(), 0
+    while done < replicates and time.perf_counter() - start < 10:
+        index = random.integers(0, confidences.size, confidences.size)
+        peer(confidences[index], correct[index])
+        done += 1
+    return (time.perf_counter() - start) * replicates / done
+
+
+def scikit_learn(confidences: np.ndarray, correct: np.ndarray) -> object:
+    from sklearn.metrics import brier_score_loss, roc_auc_score
+
+    return brier_score_loss(correct, confidences), roc_auc_score(correct, confidences)
+
+
+def torchmetrics() -> Callable[[np.ndarray, np.ndarray], object] | None:
+    """torchmetrics' binary ECE, where it is installed (it is no dependency of this project)."""
+    try:
+        import torch
+        from torchmetrics.functional.classification import binary_calibration_error
+    except ImportError:
+        print("torchmetrics is not installed, so it is left out: pip install torchmetrics")
+        return None
+    torch.set_num_threads(1)
+    return lambda confidences, correct: binary_calibration_error(torch.from_numpy(confidences), torch.from_numpy(correct).int(), n_bins=10)
+
+
+PEERS = {"scikit-learn (Brier, AUROC)": scikit_learn, "torchmetrics (ECE)": torchmetrics()}
+
+
+def best(work: Callable[[], object], times: int = 3) -> float:
+    """The shortest of some runs, in seconds."""
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def silently(work: Callable[[], object]) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        work()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""`emocaliber trace`: everything known of one sample, on one screen."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "trace",
+        help="show everything known of one sample",
+        description="Shows one sample: its question, the response step by step, and each confidence beside what it should have been.",
+    )
+    parser.add_argument("id", metavar="ID", help="the sample's id")
+    parser.add_argument(
+        "--run", dest="folder", type=Path, required=True, metavar="DIR", help="a folder that `score` made, or one with response rows"
+    )
+    parser.add_argument("--json", action="store_true", help="print the same as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from emocaliber.evaluation.trace import trace
+    from emocaliber.evaluation.trace_text import as_text
+
+    found = trace(args.id, args.folder)
+    print(json.dumps(found, indent=2) if args.json else as_text(found, min(110, shutil.get_terminal_size().columns)))
+    return 0

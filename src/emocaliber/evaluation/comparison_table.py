@@ -1,0 +1,47 @@
+"""A comparison of two systems for people: a table of the answers, and one for each source of confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from emocaliber.evaluation.compare import Difference
+from emocaliber.evaluation.layout import NONE, Table, interval, percent
+
+_TITLES = {
+    "accuracy": "Accuracy",
+    "accuracy_pooled": "Accuracy, pooled",
+    "f1_macro": "F1 macro",
+    "f1_weighted": "F1 weighted",
+    "malformed": "Malformed",
+    "ece": "ECE",
+    "brier": "Brier",
+    "auroc": "AUROC",
+    "aurc": "AURC",
+}
+_CERTAIN = 0.05
+
+
+def comparison_table(differences: Sequence[Difference], *, a: str, b: str) -> str:
+    """Every difference on a line, in percent, with its interval and p-values; a star where the corrected p-value is below 0.05."""
+    tables = []
+    for source in dict.fromkeys(each.source for each in differences):
+        rows = [_row(each) for each in differences if each.source == source]
+        title = "Answers" if source is None else f"Confidence: {source}"
+        tables.append(f"{title}\n{Table(['', '', 'A', 'B', 'B - A', '95 % interval', 'p', 'p, Holm', ''], rows, words=2).as_text()}")
+    note = (
+        f"A: {a}\nB: {b}\nIn percent. p: McNemar's exact test for accuracy over samples, else the paired bootstrap; Holm's correction is "
+        f"over the tests of a table's tasks, of its groups, or of its overall lines. *: corrected p below {_CERTAIN}."
+    )
+    return "\n\n".join([*tables, note])
+
+
+def _row(each: Difference) -> list[str]:
+    star = "*" if each.p_holm is not None and each.p_holm < _CERTAIN else ""
+    change = NONE if each.difference is None else f"{100 * each.difference:+.2f}"
+    scope = "Overall" if each.kind == "overall" else each.scope
+    values = (percent(each.a), percent(each.b), change, interval(each.interval), _p(each.p), _p(each.p_holm))
+    return [scope, _TITLES[each.metric], *values, star]
+
+
+def _p(p: float | None) -> str:
+    return NONE if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"

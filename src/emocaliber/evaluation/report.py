@@ -1,0 +1,220 @@
+"""The page of `score`: what the numbers are, how confidence and accuracy compare, and every answer behind them, the worst first."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from markupsafe import Markup
+
+from emocaliber.evaluation.calibration import Bin, reliability_bins
+from emocaliber.evaluation.tally import Tally
+from emocaliber.html_page import render_page, thumbnails
+from emocaliber.response import STEPS, Malformed, parse
+from emocaliber.rows import Row, write_atomically
+from emocaliber.scoring import Outcome
+from emocaliber.vecbench import aliases_of
+
+# The most overconfident answers get thumbnails, the rest links: 400 take some seconds to make and 3 MB of the page.
+_THUMBNAILS, _SIDE = 400, 192
+
+# Words of the tables' columns that are abbreviations, and the columns that hold no fractions.
+_TITLES = {word: word.upper() for word in ("aurc", "augrc", "nll", "mce", "ece", "auroc", "f1")}
+_NUMBERS = ("nll", "spiegelhalter_z", "spiegelhalter_p")
+_ANSWERS = ("accuracy", "accuracy_pooled", "f1_macro", "f1_weighted")
+
+
+def write_report(
+    summary: Mapping[str, Any],
+    outcomes: Sequence[Outcome],
+    rows: Iterable[Row],
+    folder: str | Path,
+    *,
+    name: str,
+    figures: Sequence[Path] = (),
+    images: str | Path = ".",
+) -> Path:
+    """Writes `folder/report.html`, one page with everything in it, and returns its path.
+
+    `rows` are the response rows behind `outcomes`, matched by id, and `images` is the folder that their image paths are relative to.
+    The page needs no network and allows none. Raises UserError if it cannot be written.
+    """
+    folder = Path(folder).absolute()
+    sources = summary["settings"]["sources"]
+    scopes = _scopes(summary)
+    samples = _samples(outcomes, {row["id"]: row for row in rows}, sources, Path(images).absolute(), folder)
+    page = render_page(
+        "evaluation/report_page",
+        name=name,
+        made=datetime.now().astimezone(),
+        summary=summary,
+        headline=_headline(summary["overall"], sources),
+        tables=list(_tables(scopes, sources)),
+        diagrams=[(source, bins) for source in sources if (bins := _reliability(outcomes, source))],
+        confusions=[(task, m["emotion"]["confusion"]) for task, m in summary["tasks"].items() if (m.get("emotion") or {}).get("confusion")],
+        figures=[(path.stem.replace("_", " "), _embedded(path)) for path in figures],
+        tasks=list(summary["tasks"]),
+        truths=Counter(outcome.ground_truth for outcome in outcomes),
+        answers=Counter(outcome.answer for outcome in outcomes if outcome.answer is not None),
+        sources=sources,
+        thumbnailed=min(_THUMBNAILS, len(outcomes)),
+        data=_script_data({"sources": sources, "steps": STEPS, "samples": samples}),
+        percent=percent,
+        number=_number,
+        title=title,
+        query=_query,
+    )
+    path = folder / "report.html"
+    write_atomically(path, page)
+    return path
+
+
+def title(key: str) -> str:
+    """A key of metrics.json as a heading: `ece_equal_mass` is "ECE equal mass"."""
+    words = " ".join(_TITLES.get(word, word) for word in key.split("_"))
+    return words[:1].upper() + words[1:]
+
+
+def percent(fraction: float) -> str:
+    """A fraction as people read it in the tables: a percentage with two decimals."""
+    return f"{100 * fraction:.2f}"
+
+
+def _number(key: str, value: float) -> str:
+    return f"{value:.3f}" if key in _NUMBERS else percent(value)
+
+
+def _scopes(summary: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """Kind, name and numbers of each row of the tables."""
+    kinds = (("task", summary["tasks"]), ("group", summary["groups"]), ("overall", {"Overall": summary["overall"]}))
+    return [(kind, name, m) for kind, members in kinds for name, m in members.items()]
+
+
+def _headline(overall: Mapping[str, Any], sources: Sequence[str]) -> list[dict[str, Any]]:
+    figures = [_cell(overall, "accuracy"), _cell(overall, "f1_weighted")]
+    if sources:
+        stated = overall["confidence"][sources[0]]
+        figures += [_cell(stated, key) for key in ("ece", "brier", "auroc", "coverage")]
+    return [*figures, _cell(overall["malformed"], "share") | {"key": "malformed"}]
+
+
+def _cell(m: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """A number with its interval and its null band, each None where there is none, and the reason if the number itself is."""
+    reason = (m.get("undefined") or {}).get(key, "not defined here")
+    return {"key": key, "value": m.get(key), "ci": m.get(f"{key}_ci"), "null": m.get(f"{key}_null"), "reason": reason}
+
+
+def _tables(scopes: Sequence[tuple[str, str, Mapping[str, Any]]], sources: Sequence[str]) -> Iterable[dict[str, Any]]:
+    """The tables of the page. A column is there if any scope has a number for it."""
+    parts: list[tuple[str, list[dict[str, Any]]]] = [("Answers", [_answer_numbers(m) for _, _, m in scopes])]
+    parts += [(f"Confidence: {source}", [_stated_numbers(m, source) for _, _, m in scopes]) for source in sources]
+    for caption, members in parts:
+        keys = [key for key in dict.fromkeys(chain.from_iterable(members)) if any(_is_number(m.get(key)) for m in members)]
+        rows = [
+            {"kind": kind, "name": name, "n": scope["n"], "cells": [_cell(m, key) for key in keys]}
+            for (kind, name, scope), m in zip(scopes, members, strict=True)
+        ]
+        yield {"caption": caption, "keys": keys, "rows": rows}
+
+
+def _answer_numbers(m: Mapping[str, Any]) -> dict[str, Any]:
+    malformed, best = m["malformed"], m.get("best_possible") or {}
+    numbers = {key: m[key] for name in _ANSWERS for key in (name, f"{name}_ci") if key in m}
+    numbers |= {"malformed": malformed["share"], "malformed_ci": malformed.get("share_ci"), **(m.get("emotion") or {})}
+    return numbers | {"best_possible_accuracy": best.get("accuracy"), "undefined": m.get("undefined")}
+
+
+def _stated_numbers(m: Mapping[str, Any], source: str) -> dict[str, Any]:
+    spearman = ((m.get("emotion") or {}).get("agreement_spearman") or {}).get(source) or {}
+    of_agreement = {"agreement_spearman": spearman.get("value"), "agreement_spearman_ci": spearman.get("value_ci")}
+    return {**m.get("confidence", {}).get(source, {}), **of_agreement}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _reliability(outcomes: Sequence[Outcome], source: str) -> list[Bin]:
+    stated = [(confidence, outcome.correct) for outcome in outcomes if (confidence := outcome.confidence.get(source)) is not None]
+    return reliability_bins(Tally.of([confidence for confidence, _ in stated], [correct for _, correct in stated]))
+
+
+def _overconfidence(outcome: Outcome, source: str | None) -> float:
+    stated = outcome.confidence.get(source) if source else None
+    return (0.0 if stated is None else stated) - outcome.correct
+
+
+def _samples(outcomes: Sequence[Outcome], rows: Mapping[str, Row], sources: Sequence[str], images: Path, folder: Path) -> list[Row]:
+    """What the page's list shows of each answer: the most overconfident first, as far as the first source goes."""
+    first = sources[0] if sources else None
+    ordered = sorted(outcomes, key=lambda outcome: (-_overconfidence(outcome, first), outcome.task, outcome.id))
+    paths = [_image_path(rows.get(outcome.id, {}), images) for outcome in ordered]
+    made = thumbnails((path for path in paths[:_THUMBNAILS] if path), _SIDE)
+    return [
+        _sample(outcome, rows.get(outcome.id, {}), sources)
+        | {"link": path and _link(path, folder), "thumbnail": next(made) if path and few else None}
+        for outcome, path, few in zip(ordered, paths, chain(repeat(True, _THUMBNAILS), repeat(False)), strict=False)
+    ]
+
+
+def _sample(outcome: Outcome, row: Row, sources: Sequence[str]) -> Row:
+    return {
+        "id": outcome.id,
+        "task": outcome.task,
+        "truth": outcome.ground_truth,
+        "answer": outcome.answer,
+        "verdict": "malformed" if outcome.malformed else "right" if outcome.correct else "wrong",
+        "reason": _reason(outcome, row),
+        "distance": outcome.distance,
+        "confidence": [outcome.confidence.get(source) for source in sources],
+        "posterior": outcome.posterior,
+        "votes": outcome.votes,
+        "response": row.get("response"),
+    }
+
+
+def _reason(outcome: Outcome, row: Row) -> str | None:
+    """Why there is no answer, in a sentence where there is one."""
+    if outcome.malformed is None:
+        return None
+    if isinstance(error := row.get("error"), Mapping):
+        return f"{error.get('code')}: {error.get('message')}"
+    if isinstance(text := row.get("response"), str):
+        parsed = parse(text, row.get("candidates") or (), aliases=aliases_of(outcome.task))
+        if isinstance(parsed, Malformed):
+            return f"{outcome.malformed}: {parsed.detail}"
+    return outcome.malformed
+
+
+def _image_path(row: Row, images: Path) -> Path | None:
+    """Where the image should be; None without a name, or with one that no file can have."""
+    image = row.get("image")
+    try:
+        return images / os.fsdecode(os.fsencode(image)) if isinstance(image, str) and image and "\0" not in image else None
+    except UnicodeEncodeError:
+        return None
+
+
+def _link(path: Path, folder: Path) -> str:
+    return quote(Path(os.path.relpath(path, folder)).as_posix(), errors="surrogateescape")
+
+
+def _embedded(path: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _query(text: str) -> str:
+    return quote(text, safe="", errors="replace")
+
+
+def _script_data(data: object) -> Markup:
+    """JSON that no text in it can end the script element of."""
+    return Markup(json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"))

@@ -1,0 +1,175 @@
+"""Everything known of one sample: the question, what was answered and how surely, and what training would have made of that answer."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from emocaliber import emotions
+from emocaliber.answering import question_for
+from emocaliber.confidence import PARTS, confidence_target, reward
+from emocaliber.emotions import Taxonomy
+from emocaliber.errors import UserError
+from emocaliber.response import Malformed, parse
+from emocaliber.row_formats import SHARDS
+from emocaliber.rows import Row, display_name, read_rows
+from emocaliber.scoring import Outcome, outcome, response_rows
+from emocaliber.vecbench import TASKS
+
+Trace = dict[str, Any]
+
+_MEAN_PROBABILITY = "avg"
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The answers of one file. `outcomes` is empty for samples nobody was asked about; `missing` says why there are no rows."""
+
+    file: Path
+    outcomes: Mapping[str, Outcome]
+    rows: Mapping[str, Row]
+    missing: str | None = None
+
+
+def trace(identity: str, folder: str | Path) -> Trace:
+    """`{"id", "task", "group", "image", "image_exists", "candidates", "ground_truth", "votes", "posterior", "question", "answers"}`.
+
+    `folder` was made by `score`, or holds files of response rows or samples (or is one): then `answers` has one entry per file that
+    answers the sample. What an entry cannot know (no text, no mean probability) is None. Raises UserError, naming the ids that come
+    near, if no file has the id.
+    """
+    runs = list(_runs(Path(folder)))
+    holding = [run for run in runs if identity in run.rows or identity in run.outcomes]
+    if not holding:
+        raise _unknown(identity, folder, runs)
+    return _sample(identity, holding) | {"answers": [_answer(identity, run) for run in holding if identity in run.outcomes]}
+
+
+def _runs(folder: Path) -> Iterator[_Run]:
+    if (folder / "outcomes.jsonl").is_file():
+        yield _scored(folder)
+        return
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SHARDS) if folder.is_dir() else [folder]
+    found = False
+    for file in files:
+        first = next(read_rows(file), {}) if file.suffix.lower() != ".arrow" else {"task": None}
+        if "task" not in first:
+            continue  # a log of training or another file of rows
+        placed = {row["id"]: (where, row) for where, row in response_rows(file)}
+        outcomes = {key: outcome(row, where=where) for key, (where, row) in placed.items() if "response" in row}
+        yield _Run(file, outcomes, {key: row for key, (_, row) in placed.items()})
+        found = True
+    if not found:
+        raise UserError(f"{display_name(folder)} holds no response rows or samples; give the folder that `emocaliber score` wrote")
+
+
+def _scored(folder: Path) -> _Run:
+    try:
+        outcomes = {row["id"]: Outcome(**row) for row in read_rows(folder / "outcomes.jsonl")}
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{display_name(folder / 'outcomes.jsonl')} is not what `score` writes ({error}); score again") from error
+    source = _responses_of(folder)
+    if source is None:
+        return _Run(folder, outcomes, {}, "metrics.json does not say which responses these are")
+    if not source.exists():
+        return _Run(folder, outcomes, {}, f"{display_name(source)} is no longer there")
+    return _Run(source, outcomes, {row["id"]: row for _, row in response_rows(source)})
+
+
+def _responses_of(folder: Path) -> Path | None:
+    """The file that was scored, as `metrics.json` gives it: from where `score` was called, or from its folder."""
+    try:
+        named = json.loads((folder / "metrics.json").read_text("utf-8"))["settings"]["responses"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not isinstance(named, str):
+        return None
+    return Path(named) if Path(named).exists() or not (folder / named).exists() else folder / named
+
+
+def _sample(identity: str, runs: Sequence[_Run]) -> Trace:
+    run = next((run for run in runs if identity in run.rows), runs[0])
+    known: Mapping[str, Any] = asdict(run.outcomes[identity]) if identity in run.outcomes else {}
+    row = {**run.rows.get(identity, {}), **known}
+    candidates, image = run.rows.get(identity, {}).get("candidates"), row.get("image")
+    beside = run.file if run.file.is_dir() else run.file.parent
+    path = beside / image if isinstance(image, str) else None
+    return {
+        "id": identity,
+        "task": row["task"],
+        "group": TASKS[row["task"]].group if row["task"] in TASKS else None,
+        "image": None if path is None else str(path),
+        "image_exists": path is not None and path.is_file(),
+        "candidates": candidates,
+        "ground_truth": row["ground_truth"],
+        "votes": row.get("votes"),
+        "posterior": row.get("posterior"),
+        "question": question_for(row["task"], candidates) if candidates else None,
+    }
+
+
+def _answer(identity: str, run: _Run) -> Trace:
+    given, row = run.outcomes[identity], run.rows.get(identity, {})
+    text, candidates = row.get("response"), row.get("candidates") or ()
+    taxonomy = emotions.taxonomy(TASKS[given.task].taxonomy) if given.task in TASKS else None
+    parsed = parse(text, candidates, aliases=taxonomy.aliases if taxonomy else None) if isinstance(text, str) else None
+    return {
+        "file": str(run.file),
+        "rows_missing": run.missing,
+        "model": row.get("model"),
+        "answer": given.answer,
+        "correct": given.correct,
+        "distance": given.distance,
+        "agreement": _agreement(given),
+        "malformed": given.malformed and {"reason": given.malformed, "detail": parsed.detail if isinstance(parsed, Malformed) else None},
+        "error": row.get("error"),
+        "confidence": {source: _standing(value, source, run) for source, value in given.confidence.items()},
+        "reasoning": None if parsed is None or isinstance(parsed, Malformed) else asdict(parsed.reasoning),
+        "response": text,
+        "target": _target(given, taxonomy),
+        "reward": _reward(text, candidates, given, taxonomy),
+        "seconds": row.get("seconds"),
+    }
+
+
+def _agreement(given: Outcome) -> float | None:
+    """The share of viewers who would give this answer: what a perfectly calibrated model would state."""
+    shares = given.posterior or given.votes
+    return None if given.answer is None or not shares else shares.get(given.answer, 0) / sum(shares.values())
+
+
+def _standing(value: float | None, source: str, run: _Run) -> Trace | None:
+    """A confidence, and the share of the run's answers that have a lower one."""
+    if value is None:
+        return None
+    stated = sorted(other for each in run.outcomes.values() if (other := each.confidence.get(source)) is not None)
+    return {"value": value, "higher_than": bisect_left(stated, value) / len(stated), "n": len(stated)}
+
+
+def _target(given: Outcome, taxonomy: Taxonomy | None) -> float | None:
+    """What stage 2 would teach the model to state after this answer (equation 2)."""
+    mean = given.confidence.get(_MEAN_PROBABILITY)
+    if given.answer is None or given.distance is None or taxonomy is None or mean is None:
+        return None
+    said, true = taxonomy.canonical(given.answer), taxonomy.canonical(given.ground_truth)
+    return None if said is None or true is None else confidence_target(said, true, mean, taxonomy.loop())
+
+
+def _reward(text: object, candidates: Sequence[str], given: Outcome, taxonomy: Taxonomy | None) -> Trace | None:
+    """What stage 3 would have paid for this response (equation 4), with its default settings."""
+    if not isinstance(text, str) or not candidates:
+        return None
+    total, parts = reward(text, candidates, given.ground_truth, aliases=taxonomy.aliases if taxonomy else None)
+    return {"total": total, **{part: parts[part] for part in PARTS}}
+
+
+def _unknown(identity: str, folder: str | Path, runs: Sequence[_Run]) -> UserError:
+    ids = list(dict.fromkeys(key for run in runs for key in (*run.outcomes, *run.rows)))
+    close = difflib.get_close_matches(identity, ids, n=3, cutoff=0.5) or ids[:3]
+    near = f"; ids there are such as {', '.join(map(display_name, close))}" if close else ""
+    return UserError(f"{display_name(folder)} has no sample {display_name(identity)!r}{near}")
