@@ -16,7 +16,7 @@ from emocaliber.answering import Answered, Ask, ask_all, question_for
 from emocaliber.emotions import taxonomy
 from emocaliber.errors import UserError
 from emocaliber.images import DEFAULT_LIMITS, ImageError, OpenedImage, read_image
-from emocaliber.models import Model, load_model
+from emocaliber.models import Model, Reply, load_model
 from emocaliber.response import Malformed, Reasoning, parse
 from emocaliber.rows import display_name
 from emocaliber.vecbench import task as task_called
@@ -26,6 +26,7 @@ Labels = str | Iterable[str]
 DEFAULT_TASK = "EmoSet-8"
 CUSTOM_TASK = "custom"
 UNNAMED = "-"
+RETRIES = 3  # of an answer that cannot be read
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Prediction:
 
     `confidence` is the stated one, in [0, 1]. `accepted` is None where no `min_confidence` was given; False means abstain.
     `alternatives` is the model's distribution over the candidates, likeliest first, empty where the model cannot give it.
-    `notes` say what the reader of the file should know, such as that only the first frame of an animation was seen.
+    `notes` say what the reader should know, such as that only the first frame of an animation was seen, or that the model was asked twice.
     """
 
     image: str
@@ -178,16 +179,21 @@ class Predictor:
             model=self.model.name,
             seconds=round(reply.seconds, 4) if reply else None,
             error=error,
-            notes=answered.notes,
+            notes=(*answered.notes, *_asked_again(reply)),
         )
 
 
 def load(name: str = "tiny", **settings: Any) -> Predictor:
     """A predictor with the model called `name`: "tiny" (shipped with the package), a checkpoint folder or a hub id.
 
-    `settings` are those of `models.load_model`, such as `batch_size`. Raises UserError for a model that cannot be loaded.
+    `settings` are those of `models.load_model`, such as `batch_size`; an answer that cannot be read is asked for again up to 3 times unless
+    `retries` says otherwise. Raises UserError for a model that cannot be loaded.
     """
-    return Predictor(load_model(name, **settings))
+    return Predictor(load_model(name, **{"retries": RETRIES} | settings))
+
+
+def _asked_again(reply: Reply | None) -> tuple[str, ...]:
+    return (f"the model was asked {reply.attempts} times, as its answer could not be read",) if reply and reply.attempts > 1 else ()
 
 
 def _key(image: ImageSource) -> str:

@@ -16,7 +16,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 from emocaliber.answering import question_for
 from emocaliber.emotions import taxonomy
 from emocaliber.errors import UserError
-from emocaliber.models import Request, load_model
+from emocaliber.models import Reply, Request, load_model
 from emocaliber.models.local import LocalModel, chat_prompt
 from emocaliber.models.recording import first_tokens
 from emocaliber.response import Reasoning, Response, render
@@ -150,6 +150,28 @@ def test_a_model_without_a_card_is_called_by_its_folder(mite: Path, tmp_path: Pa
     shutil.copytree(mite, tmp_path / "bare", ignore=shutil.ignore_patterns("emocaliber.json"))
     model = LocalModel(tmp_path / "bare")
     assert (model.name, model.notice, model.tasks) == (str(tmp_path / "bare"), None, None)
+
+
+def test_an_answer_that_cannot_be_read_is_asked_for_again(mite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = render(Response(Reasoning("a storm", "nobody", "the sea", "none", "it overwhelms"), "awe", 0.8))
+    said = iter([["garbage", good, "rubbish"], [good, "worse"], ["worst"]])
+    temperatures = []
+
+    def answer(self: LocalModel, batch: list[Request], temperature: float) -> list[Reply]:
+        temperatures.append(temperature)
+        return [Reply(text, seconds=1.0) for text, _ in zip(next(said), batch, strict=True)]
+
+    monkeypatch.setattr(LocalModel, "_answer_batch", answer)
+    replies = list(LocalModel(mite, retries=2).answer(REQUESTS[0:1] + REQUESTS[2:3] + REQUESTS[4:5]))
+    assert [(reply.text, reply.attempts, reply.seconds) for reply in replies] == [(good, 2, 2.0), (good, 1, 1.0), ("rubbish", 3, 3.0)]
+    assert temperatures == [0.0, 0.7, 0.7]
+
+
+def test_nothing_is_asked_again_unless_wanted(mite: Path) -> None:
+    once, thrice = (list(LocalModel(mite, retries=retries).answer(REQUESTS)) for retries in (0, 2))
+    assert [reply.attempts for reply in once] == [1] * 5
+    assert [reply.attempts for reply in thrice] == [3] * 5, "random weights say nothing that can be read"
+    assert [reply.text for reply in once] == [reply.text for reply in thrice]
 
 
 def test_an_empty_list_gets_no_answer(mite: Path) -> None:

@@ -16,7 +16,7 @@ __all__ = ["TINY", "Model", "Reply", "Request", "load_model"]
 def load_model(name: str = "tiny", **settings: Any) -> Model:
     """The model called `name`: "tiny" (shipped with the package), a checkpoint folder, or a hub id.
 
-    `settings` go to `LocalModel`: batch_size, temperature, seed, max_new_tokens, device. Raises UserError if it cannot be loaded.
+    `settings` go to `LocalModel`: batch_size, temperature, retries, seed, max_new_tokens, device. Raises UserError if it cannot be loaded.
     """
     for kind in ("vllm", "openai", "recorded"):
         if name.startswith(f"{kind}:"):

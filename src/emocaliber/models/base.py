@@ -27,6 +27,7 @@ class Reply:
     `answer_probability`: of the token that decides the answer inside `<answer>`.
     `alternatives`: the distribution over the candidates where the response first names its emotion (usually inside `<analysis>`; after
     that, `<answer>` only repeats it). It sums to 1.
+    `attempts`: how often the model was asked, as a model may be asked again when its answer cannot be read.
     """
 
     text: str
@@ -34,6 +35,7 @@ class Reply:
     probabilities: tuple[float, ...] | None = None
     answer_probability: float | None = None
     alternatives: Mapping[str, float] | None = None
+    attempts: int = 1
 
     @property
     def mean_probability(self) -> float | None:

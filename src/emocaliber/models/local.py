@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from emocaliber.models.recording import Recorder, distribution, first_tokens, pl
 from emocaliber.response import Malformed, parse
 
 CARD = "emocaliber.json"  # beside the weights: name, notice, tasks and decoding settings of a checkpoint of ours
+_RETRY_TEMPERATURE = 0.7
 _VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 
 
@@ -30,7 +32,10 @@ def chat_prompt(question: str, tokenizer: Any) -> str:
 
 
 class LocalModel:
-    """A checkpoint folder or hub id. Temperature 0 decodes greedily; otherwise answers are sampled, the same ones for the same seed."""
+    """A checkpoint folder or hub id. Temperature 0 decodes greedily; otherwise answers are sampled, the same ones for the same seed.
+
+    With `retries`, a request whose reply cannot be read is asked that often again, sampled. Whoever measures a model leaves it at 0.
+    """
 
     def __init__(
         self,
@@ -38,6 +43,7 @@ class LocalModel:
         *,
         batch_size: int = 32,
         temperature: float = 0.0,
+        retries: int = 0,
         seed: int = 0,
         max_new_tokens: int | None = None,
         device: str | None = None,
@@ -57,7 +63,7 @@ class LocalModel:
         self.notice: str | None = card.get("notice")
         self.tasks: tuple[str, ...] | None = tuple(card["tasks"]) if "tasks" in card else None
         self.batch_size = batch_size
-        self._temperature, self._seed = temperature, seed
+        self._temperature, self._retries, self._seed = temperature, retries, seed
         self._max_new_tokens = max_new_tokens or card.get("max_new_tokens", 1024)
         self._tokenizer = self.processor.tokenizer
         self._tokenizer.padding_side = "left"
@@ -68,10 +74,18 @@ class LocalModel:
         pending = iter(requests)
         for batch in iter(lambda: list(islice(pending, self.batch_size)), []):
             torch.manual_seed(self._seed * 1_000_003 + batch[0].seed)
-            yield from self._answer_batch(batch)
+            replies = self._answer_batch(batch, self._temperature)
+            for attempt in range(2, self._retries + 2):
+                unread = [place for place, reply in enumerate(replies) if _cannot_be_read(reply, batch[place])]
+                again = self._answer_batch([batch[place] for place in unread], self._temperature or _RETRY_TEMPERATURE) if unread else []
+                for place, reply in zip(unread, again, strict=True):
+                    earlier = replies[place]
+                    kept = earlier if _cannot_be_read(reply, batch[place]) else reply  # the first text says most about what went wrong
+                    replies[place] = replace(kept, attempts=attempt, seconds=earlier.seconds + reply.seconds)
+            yield from replies
 
     @torch.inference_mode()
-    def _answer_batch(self, batch: list[Request]) -> list[Reply]:
+    def _answer_batch(self, batch: list[Request], temperature: float) -> list[Reply]:
         start = time.perf_counter()
         candidates = sorted({name for request in batch for name in request.candidates})
         firsts = first_tokens(candidates, self._tokenizer)
@@ -83,8 +97,8 @@ class LocalModel:
             return_tensors="pt",
         ).to(self._device)
         sampling: dict[str, Any] = {"do_sample": False, "repetition_penalty": 1.0}
-        if self._temperature:
-            sampling |= {"do_sample": True, "temperature": self._temperature, "top_k": 0, "top_p": 1.0}
+        if temperature:
+            sampling |= {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
         sequences = self._model.generate(
             **inputs, **sampling, max_new_tokens=self._max_new_tokens, suppress_tokens=self._suppressed, logits_processor=[recorder]
         )
@@ -115,3 +129,7 @@ class LocalModel:
             logps = watched[step][own + [len(names) + i for i in own]]
             alternatives = distribution(logps, spoken[step], request.candidates, firsts)
         return Reply(text, seconds, probabilities, answer_probability, alternatives)
+
+
+def _cannot_be_read(reply: Reply, request: Request) -> bool:
+    return isinstance(parse(reply.text, request.candidates), Malformed)
