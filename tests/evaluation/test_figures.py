@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from emocaliber.canvas import Sheet, png, style
 from emocaliber.errors import UserError
 from emocaliber.evaluation import summarise
-from emocaliber.evaluation.canvas import Sheet, png, style
 from emocaliber.evaluation.confusion_figure import confusion_figure
 from emocaliber.evaluation.figures import draw
 from emocaliber.scoring import Outcome

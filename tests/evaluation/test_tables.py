@@ -7,9 +7,9 @@ import pytest
 
 from emocaliber.errors import UserError
 from emocaliber.evaluation import evolvement_table, markdown, summarise
-from emocaliber.evaluation.layout import Table, marks_of
 from emocaliber.evaluation.paper import TEST_SIZES
 from emocaliber.evaluation.tables import headline, latex, main_source
+from emocaliber.layout import Table, marks_of
 from emocaliber.scoring import Outcome
 
 KNOWN = {"awe": 0.8, "fear": 0.2}
@@ -228,8 +228,9 @@ def test_the_evolvement_table_has_a_row_per_stage_and_ends_with_the_best_possibl
     final = run(("awe", 0.8), ("fear", 0.4), posterior=KNOWN)
     table = evolvement_table({"scaffold": scaffold, "final": final}).split("\n\n")[0]
     assert [line.split("|")[1].strip() for line in table.splitlines()][2:] == ["scaffold", "final", "best possible"]
-    assert cells(table, "scaffold") == {"Acc": "50.00", "ECE": DASH, "Brier": DASH, "AUROC": DASH, "Malformed": "50.00"}
-    assert cells(table, "final") == {"Acc": "50.00", "ECE": "30.00", "Brier": "10.00", "AUROC": "100.00", "Malformed": "0.00"}
+    assert cells(table, "scaffold") == {"Acc": "50.00 [0.00, 100.00]", "ECE": DASH, "Brier": DASH, "AUROC": DASH, "Malformed": "50.00"}
+    final_cells = {name: cell.split(" [")[0] for name, cell in cells(table, "final").items()}
+    assert final_cells == {"Acc": "50.00", "ECE": "30.00", "Brier": "10.00", "AUROC": "100.00", "Malformed": "0.00"}
     assert cells(table, "best possible")["Acc"] == "80.00"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from emocaliber.evaluation.compare import Difference
-from emocaliber.evaluation.layout import NONE, Table, interval, percent
+from emocaliber.layout import NONE, Table, interval, percent
 
 _TITLES = {
     "accuracy": "Accuracy",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from emocaliber.evaluation.canvas import Sheet
+from emocaliber.canvas import Sheet
 from emocaliber.rows import display_name
 
 _MALFORMED = "malformed"

@@ -14,13 +14,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from scipy.special import betaincinv
 
+from emocaliber.canvas import BLUE, GREY, LINES, VERMILION, Sheet, png, style
 from emocaliber.evaluation.calibration import BINS, bin_of, reliability_bins
-from emocaliber.evaluation.canvas import BLUE, GREY, LINES, VERMILION, Sheet, png, style
 from emocaliber.evaluation.confusion_figure import confusion_figure
-from emocaliber.evaluation.layout import interval, percent, with_interval
 from emocaliber.evaluation.ranking import aurc, risk_coverage
 from emocaliber.evaluation.tables import main_source
 from emocaliber.evaluation.tally import Floats, Tally
+from emocaliber.layout import interval, percent, with_interval
 from emocaliber.rows import display_name, write_atomically
 from emocaliber.scoring import Outcome
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from emocaliber.evaluation.layout import NONE, Table, interval, marks_of, percent
 from emocaliber.evaluation.paper import ANSWER_TABLES, CONFIDENCE_TABLE, TEST_SIZES, group_tasks, paper_rows
+from emocaliber.layout import NONE, Table, interval, marks_of, percent
 
 Metrics = Mapping[str, Any]
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from emocaliber.errors import UserError
-from emocaliber.evaluation.layout import NONE, Table, decimal, interval, percent, with_interval
 from emocaliber.evaluation.paper import EVOLVEMENT_TABLE, paper_rows
 from emocaliber.evaluation.paper_tables import is_drawn, is_whole, paper_tables
+from emocaliber.layout import NONE, Table, decimal, interval, percent, with_interval
 from emocaliber.rows import display_name
 from emocaliber.scoring import VERBALIZED
 
@@ -109,7 +109,7 @@ def tables(summary: Summary, name: str) -> Iterator[Table]:
 def evolvement_table(named_summaries: Mapping[str, Summary], source: str = VERBALIZED) -> str:
     """How a model grew over its stages, after the paper's Table 6: one table per group and overall, one row per summary, in their order.
 
-    The paper's rows come first in a group that has all its tasks of VECBench; the last row is the best possible where the samples carry
+    Numbers are percentages with their 95 % intervals. The paper's rows come first in a group that has all its tasks of VECBench; the last row is the best possible where the samples carry
     posteriors. Raises UserError where the summaries were not made on the same samples, as far as their counts and best possible numbers
     tell.
     """
@@ -234,7 +234,7 @@ def _stated(m: Metrics, source: str) -> Metrics:
 
 
 def _evolved(m: Metrics, source: str) -> list[str]:
-    return [percent(m["accuracy"]), *(percent(_stated(m, source).get(key)) for key in ("ece", "brier", "auroc"))]
+    return [_number(m, "accuracy"), *(_number(_stated(m, source), key) for key in ("ece", "brier", "auroc"))]
 
 
 def _papers_evolvement(group: str) -> Iterator[list[str]]:
