@@ -1,0 +1,23 @@
+"""FI, Flickr and Instagram: You et al., "Building a Large Scale Dataset for Image Emotion Recognition", AAAI 2016.
+
+`emotion_dataset/<emotion>/*.jpg`, one folder for each of Mikels' eight emotions; about 23,185 photographs, some of them broken.
+The authors send it on request. Give `emotion_dataset` or the folder it lies in. Skipped: broken images, other files and folders.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from emocaliber.emotions import taxonomy
+from emocaliber.vecbench.sources.base import Reading
+from emocaliber.vecbench.sources.folders import files_below, find_folder, has_folder_per_label
+from emocaliber.vecbench.sources.reading import Progress, collect, labelled, silent
+
+
+def read(folder: Path, *, check_images: bool = True, progress: Progress = silent) -> Reading:
+    """FI as it lies in the folder; see `Reader`."""
+    emotions = taxonomy("mikels-8")
+    expected = f"emotion_dataset/ with a folder of photographs for each of {', '.join(emotions.labels)}"
+    root = find_folder(folder, ["emotion_dataset"], has_folder_per_label(emotions), name="FI", expected=expected)
+    found = (labelled(root, path, path.split("/")[0], emotions, "fi") for path in files_below(root))
+    return collect("fi", root, found, check_images=check_images, progress=progress)

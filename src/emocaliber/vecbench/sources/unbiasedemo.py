@@ -1,0 +1,25 @@
+"""UnbiasedEmo: Panda et al., "Contemplating Visual Emotions: Understanding and Overcoming Dataset Bias", ECCV 2018.
+
+`UnBiasedEmo/images/<emotion>/<object>/*.jpg`, six emotions, each with the same objects; 3,045 photographs. The authors offer it for
+download with WebEmo. Give any folder on that path down to `images`. Skipped: broken images, other files and folders.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from emocaliber.emotions import taxonomy
+from emocaliber.vecbench.sources.base import Reading
+from emocaliber.vecbench.sources.folders import files_below, find_folder, has_folder_per_label
+from emocaliber.vecbench.sources.reading import Progress, collect, labelled, silent
+
+_BELOW = ("images", "UnBiasedEmo/images", "UnbiasedEmo/images")
+
+
+def read(folder: Path, *, check_images: bool = True, progress: Progress = silent) -> Reading:
+    """UnbiasedEmo as it lies in the folder; see `Reader`."""
+    emotions = taxonomy("unbiasedemo-6")
+    expected = f"UnBiasedEmo/images/ with a folder of objects for each of {', '.join(emotions.labels)}"
+    root = find_folder(folder, _BELOW, has_folder_per_label(emotions), name="UnbiasedEmo", expected=expected)
+    found = (labelled(root, path, path.split("/")[0], emotions, "unbiasedemo") for path in files_below(root))
+    return collect("unbiasedemo", root, found, check_images=check_images, progress=progress)
