@@ -1,0 +1,167 @@
+"""`emocaliber bench`: builds VECBench from the data sets' own folders, counts it, audits it, and exports it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emocaliber.cli.arguments import natural, positive
+
+if TYPE_CHECKING:
+    from emocaliber.vecbench.build_config import BuildConfig
+
+LEAKS = 3
+
+_SOURCES = ("fi", "webemo", "emoset", "abstract", "artphoto", "unbiasedemo")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser("bench", help="build, count, audit and export VECBench", description="VECBench, from the six data sets.")
+    actions = parser.add_subparsers(required=True, metavar="ACTION", title="actions")
+    _add_build(actions)
+    _add_others(actions)
+
+
+def _add_build(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = actions.add_parser(
+        "build",
+        help="make the benchmark from the data sets' folders",
+        description="Writes train.jsonl, test.jsonl, stage1.jsonl to stage3.jsonl, skipped.jsonl, manifest.json and README.md. Images "
+        "stay where they are. The same data sets and seed give the same bytes; a broken run goes on where it stopped.",
+    )
+    parser.add_argument("config", type=Path, nargs="?", metavar="CONFIG.toml", help="folders and settings (see configs/vecbench.toml)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
+    for name in _SOURCES:
+        parser.add_argument(f"--{name}", type=Path, metavar="PATH", help=f"the folder of {name}, instead of the configuration's")
+    parser.add_argument("--seed", type=natural, metavar="S", help="of splits and scenes, instead of the configuration's (default: 0)")
+    parser.add_argument(
+        "--scenes",
+        type=positive,
+        default=0,
+        metavar="N",
+        help="draw the subtasks without a data set: N test samples each, 4 N to train",
+    )
+    parser.add_argument("--size", type=positive, default=224, metavar="PIXELS", help="the side of drawn images (default: 224)")
+    parser.add_argument("--trust-images", action="store_true", help="do not open the images to find broken ones; much faster")
+    parser.set_defaults(run=_build)
+
+
+def _add_others(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    stats = actions.add_parser("stats", help="count a built benchmark", description="Counts a built benchmark, beside the paper's.")
+    stats.add_argument("folder", type=Path, metavar="DIR", help="a folder that `bench build` wrote")
+    stats.add_argument("--json", action="store_true", help="print JSON")
+    stats.add_argument("--picture", type=Path, metavar="PNG", help="also draw the distribution of labels")
+    stats.set_defaults(run=_stats)
+
+    audit = actions.add_parser(
+        "audit",
+        help="find duplicates, leaks and conflicting labels",
+        description="Looks for duplicate images, the same image in train and test, and conflicting labels. Exits with 3 if test leaks.",
+    )
+    audit.add_argument("files", type=Path, nargs="+", metavar="DIR|FILE", help="a folder that `bench build` wrote, or sample files")
+    audit.add_argument(
+        "--distance", type=natural, metavar="BITS", help="how far the looks of near duplicates may differ: 0 to 16 of 64 bits"
+    )
+    audit.add_argument("--drop", action="store_true", help="also write clean/: the files again without what leaks, contradicts or repeats")
+    audit.set_defaults(run=_audit)
+
+    export = actions.add_parser("export", help="write a built benchmark for other tools", description="For datasets, or for lmms-eval.")
+    export.add_argument("folder", type=Path, metavar="DIR", help="a folder that `bench build` wrote")
+    target = export.add_mutually_exclusive_group(required=True)
+    target.add_argument("--hf", type=Path, metavar="OUT", help="for Hugging Face's datasets")
+    target.add_argument("--lmms-eval", type=Path, metavar="OUT", help="a folder of tasks for lmms-eval")
+    choices = ("leave", "link", "copy")
+    export.add_argument("--images", choices=choices, default="leave", help="with --hf: where the images go (default: leave them)")
+    export.set_defaults(run=_export)
+
+
+def _build(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from emocaliber.vecbench.build import build
+    from emocaliber.vecbench.card import task_table
+
+    with tqdm(desc="building", unit="image", mininterval=0.5) as bar:
+
+        def progress(name: str, done: int) -> None:
+            if bar.desc != name:
+                bar.reset()
+                bar.set_description_str(name, refresh=False)
+            bar.update(done - bar.n)
+
+        manifest = build(_config(args), args.out, scenes=args.scenes, size=args.size, progress=progress)
+    print(task_table(manifest))
+    left_out = sum(count for source in manifest.sources.values() for count in source["skipped"].values())
+    print("".join(f"\n{note}" for note in manifest.notes))
+    print(f"\n{left_out:,} files left out, in {args.out / 'skipped.jsonl'}\n{args.out / 'README.md'}")
+    return 0
+
+
+def _config(args: argparse.Namespace) -> BuildConfig:
+    from dataclasses import replace
+
+    from emocaliber.vecbench.build_config import BuildConfig, read_config
+
+    config = read_config(args.config) if args.config else BuildConfig()
+    given = {name: path for name in _SOURCES if (path := getattr(args, name)) is not None}
+    return replace(
+        config,
+        sources={**config.sources, **given},
+        seed=config.seed if args.seed is None else args.seed,
+        check_images=config.check_images and not args.trust_images,
+    )
+
+
+def _stats(args: argparse.Namespace) -> int:
+    from emocaliber.rows import write_atomically
+    from emocaliber.vecbench.stats import stats
+
+    counted = stats(args.folder)
+    print(json.dumps(counted.as_dict(), indent=2) if args.json else counted.as_text())
+    if args.picture:
+        from emocaliber.vecbench.stats_figure import label_figure
+
+        write_atomically(args.picture, label_figure(counted))
+    return 0
+
+
+def _audit(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from emocaliber.rows import write_atomically
+    from emocaliber.vecbench.audit import audit
+    from emocaliber.vecbench.drop import drop
+    from emocaliber.vecbench.near_duplicates import DISTANCE
+    from emocaliber.vecbench.rebuild import describe_anew, sample_files
+
+    files = sample_files(args.files)
+    folder = files[0].parent
+    with tqdm(desc="comparing", unit="image", mininterval=0.5) as bar:
+        distance = DISTANCE if args.distance is None else args.distance
+        audited = audit(files, distance=distance, progress=lambda done: bar.update(done - bar.n))
+    write_atomically(folder / "audit.jsonl", audited.to_jsonl(folder))
+    print(f"{audited.as_table().as_text()}\n\n{folder / 'audit.jsonl'}")
+    if args.drop:
+        dropped = drop(audited, files, folder / "clean")
+        describe_anew(folder, folder / "clean", f"Without {len(dropped.dropped):,} samples that leaked, contradicted or repeated others.")
+        print(f"\n{dropped.as_table().as_text()}\n\n{folder / 'clean'}")
+    return LEAKS if audited.leaks else 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    if args.lmms_eval:
+        from emocaliber.evaluation.lmms_eval import export_lmms_eval
+
+        names = export_lmms_eval(args.folder, args.lmms_eval)
+        print(f"python -m lmms_eval --include_path {args.lmms_eval.absolute()} --tasks vecbench ...\n\n" + "\n".join(names))
+        return 0
+    from tqdm import tqdm
+
+    from emocaliber.vecbench.export import export_hf
+
+    with tqdm(desc="exporting", unit="row", mininterval=0.5) as bar:
+        sizes = export_hf(args.folder, args.hf, images=args.images, progress=lambda done: bar.update(done - bar.n) and None)
+    print("\n".join(f"{split}: {count:,} rows" for split, count in sizes.items()) + f"\n{args.hf / 'README.md'}")
+    return 0

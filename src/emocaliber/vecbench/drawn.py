@@ -1,0 +1,40 @@
+"""The subtasks of VECBench in the drawn world, for those whose data sets are not at hand: same names, same splits, exact posteriors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from emocaliber.rows import Row, read_rows
+from emocaliber.scenes import draw_samples
+from emocaliber.vecbench.tasks import TASKS
+
+# Training samples per test sample; out-of-domain subtasks have none.
+TRAIN_RATIO = 4
+
+
+def draw_subtasks(
+    folder: Path, tasks: Iterable[str], n: int, seed: int, *, size: int, workers: int | None, progress: Callable[[str, int], None]
+) -> tuple[list[Row], list[Row]]:
+    """(train, test): `n` test rows of each task and, in-domain, `TRAIN_RATIO` times as many to train on, drawn below `folder`.
+
+    Image paths are absolute. Rows keep `scene` and `response`. What is drawn already is not drawn again.
+    """
+    train: list[Row] = []
+    test: list[Row] = []
+    for task in tasks:
+        test += _drawn(folder, task, "test", n, 2 * seed, size, workers, progress)
+        if TASKS[task].group != "OOD VER":
+            train += _drawn(folder, task, "train", TRAIN_RATIO * n, 2 * seed + 1, size, workers, progress)
+    return train, test
+
+
+def _drawn(
+    folder: Path, task: str, split: str, n: int, seed: int, size: int, workers: int | None, progress: Callable[[str, int], None]
+) -> list[Row]:
+    # The seed is in the name because a folder of samples may be added to, and those of another seed are not ours.
+    place = folder / f"{task}-{split}-seed{seed}"
+    for done in draw_samples(place, n, seed, task, size=size, split=split, workers=workers):
+        progress(f"{task} {split}", done)
+    rows = sorted(read_rows(place / "samples.jsonl"), key=lambda row: str(row["id"]))[:n]
+    return [{**row, "id": f"{task}/{split}-{row['id']}", "image": str(place.absolute() / row["image"])} for row in rows]
