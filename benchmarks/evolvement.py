@@ -103,8 +103,8 @@ def report(
     lines = [
         f"# How `tiny` evolves over the three stages ({n:,} unseen EmoSet-8 scenes)",
         "",
-        f"Written by `python benchmarks/evolvement.py --n {n}`. Scenes of seed {SEED}, greedy answers, stated confidence. Percentages, with 95 %",
-        "intervals by the bootstrap over scenes.",
+        f"Written by `python benchmarks/evolvement.py --n {n}`. Scenes of seed {SEED}, greedy answers, stated confidence. In percent, with",
+        "95 % intervals by the bootstrap over scenes.",
         "",
         evolvement_table(summaries),
         "Against what could be known (accuracy as a share of the best possible; Brier and AUROC against stating, for the same answers,",

@@ -109,9 +109,9 @@ def tables(summary: Summary, name: str) -> Iterator[Table]:
 def evolvement_table(named_summaries: Mapping[str, Summary], source: str = VERBALIZED) -> str:
     """How a model grew over its stages, after the paper's Table 6: one table per group and overall, one row per summary, in their order.
 
-    Numbers are percentages with their 95 % intervals. The paper's rows come first in a group that has all its tasks of VECBench; the last row is the best possible where the samples carry
-    posteriors. Raises UserError where the summaries were not made on the same samples, as far as their counts and best possible numbers
-    tell.
+    Numbers are percentages with their 95 % intervals. The paper's rows come first in a group that has all its tasks of VECBench; the last
+    row is the best possible where the samples carry posteriors. Raises UserError where the summaries were not made on the same samples, as
+    far as their counts and best possible numbers tell.
     """
     first, *others = named_summaries
     parts = []
