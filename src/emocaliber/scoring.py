@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ class Outcome:
 
     def to_row(self) -> dict[str, object]:
         """The outcome as a JSON row."""
-        return asdict(self)
+        return dict(vars(self))
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any], where: str) -> Outcome:

@@ -84,23 +84,27 @@ def ece_smooth(tally: Tally) -> Floats:
     0 and 1; the result is the s at which smECE_s = s. Good to 1e-4 or better.
     """
     n = np.asarray(tally.n)
-    excess = np.divide(_excess(tally), n[..., None], out=np.zeros_like(tally.right), where=n[..., None] > 0)
+    excess = np.divide(_excess(tally), n[..., None], out=np.zeros_like(tally.right), where=n[..., None] > 0).reshape(n.size, -1)
     # smECE_s falls as s rises, so whatever s is tried, the fixed point lies between s and smECE_s.
-    before = np.full(n.shape, 0.05)
+    before = np.full(len(excess), 0.05)
     width = _Smoothing(tally.values, excess, 0.05)(before)
     low, high = np.minimum(before, width), np.maximum(before, width)
-    smoothed = _Smoothing(tally.values, excess, float(low.min(initial=1.0, where=n > 0)))
+    smoothed = _Smoothing(tally.values, excess, float(low.min(initial=1.0, where=n.ravel() > 0)))
     gap_before = width - before
+    found, open_ = width.copy(), np.arange(len(excess))
     for _ in range(_MOST_WIDTHS):
-        gap = smoothed(width) - width
-        if np.abs(gap).max(initial=0.0) < _WIDTH_TOLERANCE:
+        gap = smoothed(width, open_) - width
+        found[open_] = width
+        going = np.abs(gap) >= _WIDTH_TOLERANCE
+        if not going.any():
             break
+        open_, gap, gap_before, width, before, low, high = (each[going] for each in (open_, gap, gap_before, width, before, low, high))
         low, high = np.where(gap > 0, np.maximum(low, width), low), np.where(gap < 0, np.minimum(high, width), high)
         with np.errstate(invalid="ignore", divide="ignore"):
             secant = width - gap * (width - before) / (gap - gap_before)
         before, gap_before = width, gap
         width = np.where((secant > low) & (secant < high), secant, (low + high) / 2)
-    return np.where(n > 0, np.minimum(width, 1), np.nan)
+    return np.where(n > 0, np.minimum(found, 1).reshape(n.shape), np.nan)
 
 
 def brier(tally: Tally) -> Floats:
@@ -213,7 +217,7 @@ def _by_width(tally: Tally, bins: int) -> tuple[Floats, Floats, Floats]:
 
 
 class _Smoothing:
-    """s (...) -> smECE_s (...), of the mean excess (..., L) at each of the values (L,); for widths of `narrowest` and above.
+    """s (m,) -> smECE_s (m,) of some `rows` of the mean excess (R, L) at each of the values (L,); for widths of `narrowest` and above.
 
     The cosines are the eigenfunctions of the reflected kernel: smoothing over s multiplies cos(pi k t) by exp(-(pi k s)^2 / 2), which is
     below 1e-4 at the last k kept.
@@ -227,7 +231,7 @@ class _Smoothing:
         points = 2 * self._frequencies.size
         self._waves = np.cos(np.outer(self._frequencies, (np.arange(points) + 0.5) / points))
 
-    def __call__(self, widths: Floats) -> Floats:
-        damping = np.exp(-0.5 * (np.maximum(widths, self._narrowest)[..., None] * self._frequencies) ** 2)
-        mean: Floats = np.abs((self._coefficients * damping) @ self._waves).mean(axis=-1)
+    def __call__(self, widths: Floats, rows: NDArray[np.int64] | slice = slice(None)) -> Floats:
+        damping = np.exp(-0.5 * (np.maximum(widths, self._narrowest)[:, None] * self._frequencies) ** 2)
+        mean: Floats = np.abs((self._coefficients[rows] * damping) @ self._waves).mean(axis=-1)
         return mean

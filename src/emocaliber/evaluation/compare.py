@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtr
 
 from emocaliber.errors import UserError
 from emocaliber.evaluation.bootstrap import Estimate
@@ -57,9 +57,11 @@ def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> float:
 
     Only the samples that one has right and the other wrong say anything: without a difference they fall either way with even odds.
     """
+    from scipy.stats import binomtest  # takes half a second to import, which every `score` would wait for
+
     only_a = sum(x and not y for x, y in zip(a, b, strict=True))
     only_b = sum(y and not x for x, y in zip(a, b, strict=True))
-    return float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
 def _differences(first: Sheet, second: Sheet, scope: Scope, alone: bool) -> Iterator[Difference]:
@@ -94,7 +96,7 @@ def _p_value(change: Estimate) -> float:
     error = float(np.nanstd(change.replicates, ddof=1))
     if error == 0:
         return float(change.value == 0)
-    return float(2 * stats.norm.sf(abs(change.value) / error))
+    return float(2 * ndtr(-abs(change.value) / error))
 
 
 def _holm(differences: Sequence[Difference]) -> list[Difference]:

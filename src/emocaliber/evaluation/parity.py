@@ -22,7 +22,6 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import rankdata
 
 from emocaliber.evaluation.tally import Floats
 from emocaliber.rows import Row
@@ -159,6 +158,8 @@ def _auc(confidence: Floats, right: Floats) -> float | None:
     pairs = rights * (right.size - rights)
     if not pairs:
         return None
+    from scipy.stats import rankdata  # takes half a second to import, which every `score` would wait for
+
     return float((rankdata(confidence) @ right - rights * (rights + 1) / 2) / pairs)
 
 
