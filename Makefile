@@ -15,7 +15,7 @@ test: $(VENV)/.ready-dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
-# Trains tiny from nothing through all stages, and scores it after each (about 90 minutes on two cores).
+# Trains tiny from nothing through all stages, and scores it after each (about two and a half hours on two cores).
 reproduce: $(VENV)/.ready-dev
 	$(BIN)/emocaliber train all --config configs/tiny
 	$(BIN)/python benchmarks/evolvement.py --models runs/tiny

@@ -98,7 +98,8 @@ def ece_smooth(tally: Tally) -> Floats:
         going = np.abs(gap) >= _WIDTH_TOLERANCE
         if not going.any():
             break
-        open_, gap, gap_before, width, before, low, high = (each[going] for each in (open_, gap, gap_before, width, before, low, high))
+        open_ = open_[going]
+        gap, gap_before, width, before, low, high = (each[going] for each in (gap, gap_before, width, before, low, high))
         low, high = np.where(gap > 0, np.maximum(low, width), low), np.where(gap < 0, np.minimum(high, width), high)
         with np.errstate(invalid="ignore", divide="ignore"):
             secant = width - gap * (width - before) / (gap - gap_before)
