@@ -1,6 +1,9 @@
-"""The contact sheet of the docs: every element, figure and context at least once, with what each picture shows.
+"""The contact sheets of the docs: what scenes are made of, and what they look like in each of the nine subtasks.
 
-python benchmarks/contact_sheet.py [--out docs/scenes.png]
+    python benchmarks/contact_sheet.py [--out docs]
+
+writes scenes.png (every element, figure and context at least once, with what each picture shows) and scenes-tasks.png (a row of pictures
+for each subtask, each with its likeliest label and the share of viewers who would name it). The last line printed is JSON.
 """
 
 from __future__ import annotations
@@ -11,26 +14,50 @@ from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from emocaliber.scenes import Scene
+from emocaliber.emotions import taxonomy
+from emocaliber.scenes import KINDS, Scene, posterior
 from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS, INTERACTIONS
 from emocaliber.scenes.drawing.compose import draw
 from emocaliber.scenes.drawing.sheet import contact_sheet
+from emocaliber.vecbench import task
 
 COLUMNS, ROWS, SIDE = 9, 4, 160
+EACH, TASK_SIDE, SEED = 8, 132, 1
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("docs/scenes.png"))
-    out: Path = parser.parse_args().out
+def of_concepts() -> Image.Image:
     rng = np.random.default_rng(20)
     kinds = [list(rng.permutation(list(kind))) for kind in (ELEMENTS, HUMANS, CONTEXTS)]
     parts = zip(*map(cycle, kinds), cycle(INTERACTIONS))
     scenes = [Scene(*map(str, keys)) for keys in islice(parts, COLUMNS * ROWS)]
     pictures = [(draw(*scene, rng, size=SIDE), f"{scene.element}, {scene.human}, {scene.context}") for scene in scenes]
-    contact_sheet(pictures, COLUMNS).quantize(128).save(out, optimize=True)
-    print(json.dumps({"benchmark": "contact_sheet", "pictures": len(pictures), "bytes": out.stat().st_size}))
+    return contact_sheet(pictures, COLUMNS)
+
+
+def of_tasks() -> Image.Image:
+    pictures = []
+    for name, kind in KINDS.items():
+        labels = taxonomy(task(name).taxonomy)
+        for index in range(EACH):
+            rng = kind.generator(SEED, index)
+            scene = kind.choose(index, rng)
+            shares = posterior(kind.feel(scene), labels)
+            said = f"{labels.labels[shares.argmax()]} {shares.max():.0%}"
+            pictures.append((kind.paint(scene, rng, TASK_SIDE), said if index else f"{name}: {said}"))
+    return contact_sheet(pictures, EACH)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="the folder to write the sheets to (default: docs)")
+    out: Path = parser.parse_args().out
+    written = {}
+    for name, sheet in (("scenes.png", of_concepts().quantize(128)), ("scenes-tasks.png", of_tasks().quantize(256))):
+        sheet.save(out / name, optimize=True)
+        written[name] = (out / name).stat().st_size
+    print(json.dumps({"benchmark": "contact_sheet", "bytes": written}))
 
 
 if __name__ == "__main__":

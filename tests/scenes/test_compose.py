@@ -18,16 +18,19 @@ GREEN, RED = (0, 255, 0), (255, 0, 0)
 
 
 def scene(seed: int, element: str = "teddy", human: str = "child", context: str = "meadow", interaction: str = CLOSE) -> Image.Image:
-    return draw(element, human, context, interaction, np.random.default_rng(seed), SIZE)
+    return draw(element, human, context, interaction, np.random.default_rng(seed), SIZE, finish=even_light)
+
+
+def even_light(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    return picture
 
 
 @pytest.fixture
 def flat_world(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Elements are green squares, figures red ones, contexts black, and the light is even."""
+    """Elements are green squares, figures red ones, contexts black."""
     monkeypatch.setattr(compose, "ELEMENT_DRAWERS", {"teddy": lambda pen, rng: pen.rectangle(0, 0, 1, 1, GREEN)})
     monkeypatch.setattr(compose, "FIGURE_DRAWERS", {"child": lambda pen, rng: pen.rectangle(0, 0, 1, 1, RED)})
     monkeypatch.setattr(compose, "CONTEXT_DRAWERS", {"meadow": lambda pen, rng: pen.rectangle(0, 0, 1, 1, (0, 0, 0))})
-    monkeypatch.setattr(compose, "_nuisance", lambda picture, rng: picture)
 
 
 def covered(picture: Image.Image, colour: tuple[int, int, int]) -> np.ndarray:

@@ -23,7 +23,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("out", type=Path, metavar="OUT", help="the folder to draw into")
     parser.add_argument("--n", type=positive, required=True, metavar="N", help="how many scenes")
     parser.add_argument("--seed", type=natural, required=True, metavar="S", help="which scenes")
-    parser.add_argument("--task", default="EmoSet-8", metavar="T", help="the subtask whose labels viewers choose from (default: EmoSet-8)")
+    parser.add_argument("--task", default="EmoSet-8", metavar="T", help="the subtask whose kind of picture is drawn (default: EmoSet-8)")
     parser.add_argument("--size", type=positive, default=224, metavar="PIXELS", help="the side of the square images (default: 224)")
     parser.set_defaults(run=run)
 

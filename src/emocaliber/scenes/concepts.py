@@ -19,12 +19,18 @@ class Concept:
     phrase: str
     vad: VAD
 
+    @property
+    def bare(self) -> str:
+        """The phrase without its article."""
+        return self.phrase.removeprefix("a ").removeprefix("an ")
 
-def _concepts(*rows: tuple[str, str, float, float, float]) -> dict[str, Concept]:
+
+def concepts(*rows: tuple[str, str, float, float, float]) -> dict[str, Concept]:
+    """Concepts by their key, from rows of key, phrase, valence, arousal and dominance."""
     return {key: Concept(key, phrase, VAD(v, a, d)) for key, phrase, v, a, d in rows}
 
 
-ELEMENTS = _concepts(
+ELEMENTS = concepts(
     ("balloons", "a bunch of balloons", 0.90, 0.55, 0.50),
     ("cake", "a birthday cake", 0.95, 0.45, 0.60),
     ("clown", "a clown face", 0.85, 0.90, 0.65),
@@ -55,7 +61,7 @@ ELEMENTS = _concepts(
 
 NOBODY = "nobody"
 
-HUMANS = _concepts(
+HUMANS = concepts(
     (NOBODY, "nobody", 0.0, 0.0, 0.0),
     ("child", "a laughing child", 0.95, 0.65, 0.40),
     ("woman", "a crying woman", -0.90, -0.15, -0.85),
@@ -67,7 +73,7 @@ HUMANS = _concepts(
     ("runner", "a fleeing person", -0.75, 0.95, -0.85),
 )
 
-CONTEXTS = _concepts(
+CONTEXTS = concepts(
     ("meadow", "a sunny meadow", 0.90, -0.10, 0.50),
     ("beach", "a sandy beach", 0.85, 0.10, 0.45),
     ("mountains", "snowy mountains", 0.20, 0.35, -0.65),

@@ -28,12 +28,14 @@ def tone(vad: VAD) -> tuple[str, str, str]:
     return tuple(words[bisect(_EDGES, value)] for words, value in zip((_VALENCE, _AROUSAL, _DOMINANCE), vad, strict=True))  # type: ignore[return-value]
 
 
-def _say(templates: Sequence[str], rng: np.random.Generator, **words: str) -> str:
+def say(templates: Sequence[str], rng: np.random.Generator, **words: str) -> str:
+    """One of the wordings at random, filled in, as a sentence."""
     sentence = templates[int(rng.integers(len(templates)))].format(**words)
     return sentence[0].upper() + sentence[1:]
 
 
-def _felt(vad: VAD) -> dict[str, str]:
+def tones(vad: VAD) -> dict[str, str]:
+    """The three words of `tone`, for the places {v}, {a} and {d} of a wording."""
     return dict(zip("vad", tone(vad), strict=True))
 
 
@@ -42,12 +44,12 @@ _ELEMENT = (
     "{thing} stands out. It feels {v}, {a} and {d}.",
     "the picture shows {thing}, {v}, {a} and {d}.",
 )
-_HUMAN = (
+HUMAN = (
     "there is {thing}. The figure seems {v}, {a} and {d}.",
     "{thing} can be seen. The figure seems {v}, {a} and {d}.",
     "the human figure is {thing}, {v}, {a} and {d}.",
 )
-_ALONE = ("there is nobody in the picture.", "nobody can be seen.")
+ALONE = ("there is nobody in the picture.", "nobody can be seen.")
 _CONTEXT = (
     "the setting is {thing}. It feels {v}, {a} and {d}.",
     "around it lies {thing}, {v}, {a} and {d}.",
@@ -71,7 +73,7 @@ _INTERACTION = {
         "with nobody near, {thing} stands apart, and the setting matters more.",
     ),
 }
-_ANALYSIS = (
+ANALYSIS = (
     "taken together, the scene is {v}, {a} and {d}. It evokes {label}.",
     "as a whole it feels {v}, {a} and {d}, which evokes {label}.",
     "all this is {v}, {a} and {d}. It evokes {label}.",
@@ -81,15 +83,14 @@ _ANALYSIS = (
 def narrate(element: str, human: str, context: str, interaction: str, label: str, rng: np.random.Generator) -> Response:
     """The five steps and the answer for one scene and one viewer's label, without a confidence."""
     thing, figure, place = ELEMENTS[element], HUMANS[human], CONTEXTS[context]
-    bare = thing.phrase.split(" ", 1)[1] if thing.phrase.startswith(("a ", "an ")) else thing.phrase
     there = human != NOBODY
     return Response(
         Reasoning(
-            element=_say(_ELEMENT, rng, thing=thing.phrase, **_felt(thing.vad)),
-            human=_say(_HUMAN, rng, thing=figure.phrase, **_felt(figure.vad)) if there else _say(_ALONE, rng),
-            context=_say(_CONTEXT, rng, thing=place.phrase, **_felt(place.vad)),
-            interaction=_say(_INTERACTION[there, interaction == CLOSE], rng, thing=f"the {bare}"),
-            analysis=_say(_ANALYSIS, rng, label=label, **_felt(feeling(element, human, context, interaction))),
+            element=say(_ELEMENT, rng, thing=thing.phrase, **tones(thing.vad)),
+            human=say(HUMAN, rng, thing=figure.phrase, **tones(figure.vad)) if there else say(ALONE, rng),
+            context=say(_CONTEXT, rng, thing=place.phrase, **tones(place.vad)),
+            interaction=say(_INTERACTION[there, interaction == CLOSE], rng, thing=f"the {thing.bare}"),
+            analysis=say(ANALYSIS, rng, label=label, **tones(feeling(element, human, context, interaction))),
         ),
         label,
     )
@@ -105,8 +106,8 @@ _CAPTION = (
 def caption(element: str, human: str, context: str, interaction: str, rng: np.random.Generator) -> str:
     """A short description of what is seen and how a part or the whole of it feels, without any emotion label, for the base checkpoint."""
     seen = {"element": ELEMENTS[element], "human": HUMANS[human], "context": CONTEXTS[context]}
-    tones = [(concept.phrase, concept.vad) for concept in seen.values() if concept.key != NOBODY]
-    tones.append(("the whole", feeling(element, human, context, interaction)))
-    subject, vad = tones[rng.integers(len(tones))]
+    known = [(concept.phrase, concept.vad) for concept in seen.values() if concept.key != NOBODY]
+    known.append(("the whole", feeling(element, human, context, interaction)))
+    subject, vad = known[rng.integers(len(known))]
     felt = f"{subject[0].upper()}{subject[1:]} feels {', '.join(tone(vad))}."
-    return _say(_CAPTION, rng, distance=interaction, felt=felt, **{key: concept.phrase for key, concept in seen.items()})
+    return say(_CAPTION, rng, distance=interaction, felt=felt, **{key: concept.phrase for key, concept in seen.items()})

@@ -41,6 +41,11 @@ def feeling(element: str, human: str, context: str, interaction: str) -> VAD:
     return VAD(*(GAIN * np.asarray(weights) @ parts).tolist())
 
 
+def blend(feelings: Sequence[VAD], weights: Sequence[float]) -> VAD:
+    """The weighted mean of several feelings; the weights need not sum to 1."""
+    return VAD(*np.average(np.array(feelings), axis=0, weights=weights).tolist())
+
+
 def posterior(felt: npt.ArrayLike, taxonomy: Taxonomy, temperature: float = TEMPERATURE) -> Floats:
     """P(label | scene) for feelings of shape (..., 3): an array of shape (..., labels) in the taxonomy's order."""
     points = np.array([taxonomy.vad[label] for label in taxonomy.labels])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -16,25 +16,9 @@ from emocaliber.emotions import Taxonomy, taxonomy
 from emocaliber.errors import UserError
 from emocaliber.response import render
 from emocaliber.rows import RowWriter, read_rows
-from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS, INTERACTIONS
-from emocaliber.scenes.drawing.compose import draw
-from emocaliber.scenes.narrator import narrate
-from emocaliber.scenes.viewers import feeling, posterior
+from emocaliber.scenes.kinds import KINDS
+from emocaliber.scenes.viewers import posterior
 from emocaliber.vecbench import Sample, task
-
-
-class Scene(NamedTuple):
-    """The keys of a scene's four parts."""
-
-    element: str
-    human: str
-    context: str
-    interaction: str
-
-
-def random_scene(rng: np.random.Generator) -> Scene:
-    """Every concept of a kind equally likely, independently of the others, so that no part gives another away."""
-    return Scene(*(list(kind)[rng.integers(len(kind))] for kind in (ELEMENTS, HUMANS, CONTEXTS, INTERACTIONS)))
 
 
 def draw_samples(
@@ -50,11 +34,11 @@ def draw_samples(
     """Draws samples 0..n-1 of `seed` into `out/images` and `out/samples.jsonl`, and yields how many are done after each.
 
     A row is a sample row plus `scene` (its concepts) and `response` (the narrator's five steps for its label). The same seed gives the same
-    bytes; a broken run goes on where it stopped, and a larger `n` later adds to what is there. Raises UserError where `out`
-    holds samples of another task, split or size.
+    bytes for one task, and other scenes for another (`kinds`); a broken run goes on where it stopped, and a larger `n` later adds to what
+    is there. Raises UserError where `out` holds samples of another task, split or size.
     """
-    out = Path(out)
-    labels = taxonomy(task(task_name).taxonomy)
+    out, known = Path(out), task(task_name)
+    task_name, labels = known.name, taxonomy(known.taxonomy)
     (out / "images").mkdir(parents=True, exist_ok=True)
     _check_same(out, task_name, split, size)
     with RowWriter(out / "samples.jsonl", resume=True) as rows:
@@ -87,13 +71,14 @@ def _name(seed: int, index: int) -> str:
 
 
 def _make(out: Path, seed: int, task_name: str, labels: Taxonomy, size: int, split: str, index: int) -> dict[str, Any]:
-    """Draws one image to its file and returns its row. Every sample has a random generator of its own, so order does not matter."""
-    rng = np.random.default_rng([seed, index])
-    scene = random_scene(rng)
-    shares = posterior(feeling(*scene), labels)
+    """Draws one image to its file and returns its row."""
+    kind = KINDS[task_name]
+    rng = kind.generator(seed, index)
+    scene = kind.choose(index, rng)
+    shares = posterior(kind.feel(scene), labels)
     label = labels.labels[rng.choice(len(shares), p=shares)]
     image = Path("images") / f"{_name(seed, index)}.png"
-    draw(*scene, rng, size=size).save(out / image, compress_level=1)
+    kind.paint(scene, rng, size).save(out / image, compress_level=1)
     sample = Sample(
         id=_name(seed, index),
         image=image.as_posix(),
@@ -104,4 +89,4 @@ def _make(out: Path, seed: int, task_name: str, labels: Taxonomy, size: int, spl
         split=split,
         posterior=dict(zip(labels.labels, np.round(shares, 6).tolist(), strict=True)),
     )
-    return sample.to_row() | {"scene": scene._asdict(), "response": render(narrate(*scene, label, rng))}
+    return sample.to_row() | {"scene": scene._asdict(), "response": render(kind.tell(scene, label, rng))}

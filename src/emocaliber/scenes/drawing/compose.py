@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageChops, ImageFilter, ImageOps, ImageStat
+from PIL import Image, ImageChops, ImageOps, ImageStat
 
 from emocaliber.scenes.concepts import CLOSE, INTERACTIONS, NOBODY
 from emocaliber.scenes.drawing.contexts import CONTEXT_DRAWERS
 from emocaliber.scenes.drawing.elements import ELEMENT_DRAWERS
 from emocaliber.scenes.drawing.figures import FIGURE_DRAWERS
 from emocaliber.scenes.drawing.pen import SUPERSAMPLING, Colour, Pen
+from emocaliber.scenes.drawing.styles import Finish, everyday
 
 Drawer = Callable[[Pen, np.random.Generator], None]
 T = TypeVar("T")
@@ -23,8 +24,20 @@ LIGHT_RIM: Colour = (248, 248, 245)
 DARK_RIM: Colour = (24, 22, 28)
 
 
-def draw(element: str, human: str, context: str, interaction: str, rng: np.random.Generator, size: int = 224) -> Image.Image:
+def draw(
+    element: str,
+    human: str,
+    context: str,
+    interaction: str,
+    rng: np.random.Generator,
+    size: int = 224,
+    *,
+    finish: Finish = everyday,
+    supersampling: int = SUPERSAMPLING,
+) -> Image.Image:
     """The scene as an RGB picture of `size` x `size` pixels; the same `rng` state gives the same picture.
+
+    Shapes are drawn `supersampling` times larger and reduced, and the picture then gets its `finish`.
 
     Raises KeyError naming the first key that does not exist.
     """
@@ -33,14 +46,14 @@ def draw(element: str, human: str, context: str, interaction: str, rng: np.rando
     paint_human = None if human == NOBODY else _known("human", human, FIGURE_DRAWERS)
     close = _known("interaction", interaction, {key: key == CLOSE for key in INTERACTIONS})
 
-    side = size * SUPERSAMPLING
+    side = size * supersampling
     picture = Image.new("RGB", (side, side))
     paint_context(Pen(picture, (0, 0, side, side), mirror=_coin(rng)), rng)
     if paint_human is None:
         _place_alone(picture, paint_element, close, rng)
     else:
         _place_pair(picture, paint_element, paint_human, close, rng)
-    return _nuisance(picture.reduce(SUPERSAMPLING), rng)
+    return finish(picture.reduce(supersampling), rng)
 
 
 def _known(kind: str, key: str, table: Mapping[str, T]) -> T:
@@ -115,16 +128,3 @@ def _place_pair(picture: Image.Image, element: Drawer, human: Drawer, close: boo
     order = [(left, left_x, left_y), (right, right_x, right_y)]
     for part, x, y in reversed(order) if element_left else order:
         _paste(picture, part, x, y)
-
-
-def _nuisance(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Light, colour cast, blur and noise, which carry no meaning."""
-    gains = rng.uniform(0.75, 1.15) * rng.uniform(0.95, 1.05, 3)
-    levels = np.minimum(np.outer(gains, np.arange(256)).round(), 255).astype(int)
-    picture = picture.point(levels.ravel().tolist())
-    if _coin(rng, 0.15):
-        picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 0.9) * picture.width / 224))
-    if _coin(rng, 0.2):
-        noise = rng.standard_normal((picture.height, picture.width, 3), dtype=np.float32) * rng.uniform(3, 9)
-        picture = Image.fromarray(np.clip(np.asarray(picture) + noise, 0, 255).astype(np.uint8))
-    return picture

@@ -58,11 +58,11 @@ class Pen:
 
 def tint(colour: Colour, rng: np.random.Generator, amount: int = 28) -> Colour:
     """The colour with every channel moved by up to `amount` of 255."""
-    r, g, b = (int(np.clip(c + rng.integers(-amount, amount + 1), 0, 255)) for c in colour)
+    r, g, b = (min(max(c + int(rng.integers(-amount, amount + 1)), 0), 255) for c in colour)
     return r, g, b
 
 
 def shade(colour: Colour, factor: float) -> Colour:
     """The colour made darker (`factor` < 1) or lighter (> 1)."""
-    r, g, b = (int(np.clip(c * factor, 0, 255)) for c in colour)
+    r, g, b = (int(min(max(c * factor, 0), 255)) for c in colour)
     return r, g, b
