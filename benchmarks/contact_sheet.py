@@ -3,7 +3,8 @@
     python benchmarks/contact_sheet.py [--out docs]
 
 writes scenes.png (every element, figure and context at least once, with what each picture shows) and scenes-tasks.png (a row of pictures
-for each subtask, each with its likeliest label and the share of viewers who would name it). The last line printed is JSON.
+for each subtask, each with its likeliest label and the share of viewers who would name it, and one of unfamiliar pictures). The last line
+printed is JSON.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import numpy as np
 from PIL import Image
 
 from emocaliber.emotions import taxonomy
-from emocaliber.scenes import KINDS, Scene, posterior
+from emocaliber.scenes import KINDS, Scene
 from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS, INTERACTIONS
 from emocaliber.scenes.drawing.compose import draw
 from emocaliber.scenes.drawing.sheet import contact_sheet
+from emocaliber.scenes.kinds import unfamiliar_kind
 from emocaliber.vecbench import task
 
 COLUMNS, ROWS, SIDE = 9, 4, 160
@@ -37,15 +39,16 @@ def of_concepts() -> Image.Image:
 
 
 def of_tasks() -> Image.Image:
+    rows = [(name, name, kind) for name, kind in KINDS.items()] + [("unfamiliar", "EmoSet-8", unfamiliar_kind("EmoSet-8"))]
     pictures = []
-    for name, kind in KINDS.items():
+    for title, name, kind in rows:
         labels = taxonomy(task(name).taxonomy)
         for index in range(EACH):
             rng = kind.generator(SEED, index)
             scene = kind.choose(index, rng)
-            shares = posterior(kind.feel(scene), labels)
-            said = f"{labels.labels[shares.argmax()]} {shares.max():.0%}"
-            pictures.append((kind.paint(scene, rng, TASK_SIDE), said if index else f"{name}: {said}"))
+            shares = kind.shares(scene, labels)
+            said = f"{labels.labels[shares.argmax()] if np.ptp(shares) else 'any'} {shares.max():.0%}"
+            pictures.append((kind.paint(scene, rng, TASK_SIDE), said if index else f"{title}: {said}"))
     return contact_sheet(pictures, EACH)
 
 

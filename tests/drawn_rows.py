@@ -7,7 +7,7 @@ from typing import Any
 
 from emocaliber.emotions import taxonomy
 from emocaliber.response import render
-from emocaliber.scenes import KINDS, posterior
+from emocaliber.scenes import KINDS
 from emocaliber.vecbench import Sample, task
 
 
@@ -17,7 +17,7 @@ def drawn_rows(n: int, name: str = "EmoSet-8", *, seed: int = 0, split: str = "t
     for index in range(n):
         rng = kind.generator(seed, index)
         scene = kind.choose(index, rng)
-        shares = posterior(kind.feel(scene), labels)
+        shares = kind.shares(scene, labels)
         label = labels.labels[rng.choice(len(shares), p=shares)]
         sample = Sample(f"scene-{seed}-{index:06d}", f"images/{index}.png", name, labels.labels, label, "scenes", split)
         yield sample.to_row() | {"scene": scene._asdict(), "response": render(kind.tell(scene, label, rng))}

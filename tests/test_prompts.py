@@ -30,6 +30,16 @@ def test_a_question_lists_the_candidates_once_and_asks_for_the_tag_of_the_answer
     assert "{noun}" not in question and "{candidates}" not in question
 
 
+@pytest.mark.parametrize(
+    ("candidates", "noun"),
+    [(("negative", "positive"), "sentiment"), (("calm", "tense"), "emotion"), (("positive", "negative", "neutral"), "emotion")],
+)
+def test_a_task_of_ones_own_is_about_sentiment_if_its_labels_are_the_two_polarities(candidates: tuple[str, ...], noun: str) -> None:
+    question = EMOCALIBER.question("OASIS-polarity", candidates)
+    assert noun in question
+    assert ({"sentiment", "emotion"} - {noun}).pop() not in question
+
+
 @every_prompt
 def test_a_confidence_is_asked_for_where_it_is_wanted_and_follows_the_answer(name: str) -> None:
     with_it, without = (load_prompt(name).question("FI-2", ("positive", "negative"), confidence=wanted) for wanted in (True, False))

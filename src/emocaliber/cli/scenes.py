@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emocaliber.cli.arguments import natural, positive
+from emocaliber.cli.arguments import natural, positive, share
 
 if TYPE_CHECKING:
     from emocaliber.vecbench import Sample
@@ -26,6 +26,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--task", default="EmoSet-8", metavar="T", help="the subtask whose kind of picture is drawn (default: EmoSet-8)")
     parser.add_argument("--split", default="test", choices=("train", "test"), help="what the samples are for (default: test)")
     parser.add_argument("--size", type=positive, default=224, metavar="PIXELS", help="the side of the square images (default: 224)")
+    parser.add_argument(
+        "--unfamiliar", type=share, default=0.0, metavar="SHARE", help="the share of pictures that show nothing known, 0 to 1 (default: 0)"
+    )
     parser.set_defaults(run=run)
 
 
@@ -37,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
     name = task(args.task).name
     with tqdm(total=args.n, desc="drawing", unit="scene", mininterval=0.5) as bar:
-        for done in draw_samples(args.out, args.n, args.seed, name, size=args.size, split=args.split):
+        for done in draw_samples(args.out, args.n, args.seed, name, size=args.size, split=args.split, unfamiliar=args.unfamiliar):
             bar.update(done - bar.n)
     rows = args.out / "samples.jsonl"
     print(f"{rows}\n\n{_overview(list(read_samples(rows)))}")

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from emocaliber import response
+from emocaliber.emotions import taxonomy
 from emocaliber.errors import UserError
 from emocaliber.rows import display_name
 from emocaliber.vecbench import TASKS, canonical_task
@@ -33,9 +34,10 @@ class Prompt:
     write: Write
 
     def question(self, task: str, candidates: Sequence[str], *, confidence: bool = True) -> str:
-        """The question of a task: about sentiment for the VSA tasks, about emotion for the others and for tasks of one's own."""
+        """The question of a task: about sentiment for the VSA tasks and for tasks of one's own with their labels, else about emotion."""
         known = TASKS.get(canonical_task(task))
-        return self.write(candidates, known.kind if known else "emotion", confidence)
+        own = "sentiment" if set(candidates) == set(taxonomy("polarity-2").labels) else "emotion"
+        return self.write(candidates, known.kind if known else own, confidence)
 
 
 def _emocaliber(candidates: Sequence[str], noun: str, confidence: bool) -> str:

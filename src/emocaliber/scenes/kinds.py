@@ -1,7 +1,8 @@
 """What the pictures of each of the nine subtasks are: how a scene is chosen, felt, painted and told.
 
 The in-domain subtasks show one world, as plain drawings, as photographs, and as pictures from the web. The others are out of its domain:
-Abstract has colour and texture only, Artphoto another hand, and UnbiasedEmo the same object under different emotions.
+Abstract has colour and texture only, Artphoto another hand, and UnbiasedEmo the same object under different emotions. Any subtask can also
+ask about pictures of nothing that this world knows.
 """
 
 from __future__ import annotations
@@ -14,18 +15,20 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from PIL import Image
 
-from emocaliber.emotions import VAD
+from emocaliber.emotions import VAD, Taxonomy
 from emocaliber.response import Response
 from emocaliber.scenes.abstract import AbstractScene, abstract_feeling, random_abstract
 from emocaliber.scenes.drawing.abstract import draw_abstract
 from emocaliber.scenes.drawing.compose import draw
 from emocaliber.scenes.drawing.pen import SUPERSAMPLING, Colour
 from emocaliber.scenes.drawing.styles import Finish, artistic, everyday, lit, posted, snapshot
+from emocaliber.scenes.drawing.unfamiliar import draw_unfamiliar
 from emocaliber.scenes.narrator import narrate
-from emocaliber.scenes.other_narrators import narrate_abstract, narrate_mood
+from emocaliber.scenes.other_narrators import narrate_abstract, narrate_mood, narrate_unfamiliar
 from emocaliber.scenes.scene import Scene, random_scene
 from emocaliber.scenes.unbiased import MoodScene, mood_feeling, mood_scene
-from emocaliber.scenes.viewers import feeling
+from emocaliber.scenes.unfamiliar import UnfamiliarScene
+from emocaliber.scenes.viewers import Floats, feeling, posterior
 
 S = TypeVar("S", bound=tuple[str, ...])
 
@@ -34,13 +37,13 @@ S = TypeVar("S", bound=tuple[str, ...])
 class Kind(Generic[S]):
     """The pictures of one subtask. `S` is its record of a scene, a named tuple of keys.
 
-    `choose(index, rng)` is the scene of sample number `index`, `feel(scene)` its feeling, `paint(scene, rng, size)` its picture, and
-    `tell(scene, label, rng)` its five steps. `stream` sets the random numbers of subtasks apart.
+    `choose(index, rng)` is the scene of sample number `index`, `feel(scene)` its feeling (None where it tells nothing), `paint(scene, rng,
+    size)` its picture, and `tell(scene, label, rng)` its five steps. `stream` sets the random numbers of subtasks apart.
     """
 
     stream: int
     choose: Callable[[int, np.random.Generator], S]
-    feel: Callable[[S], VAD]
+    feel: Callable[[S], VAD | None]
     paint: Callable[[S, np.random.Generator, int], Image.Image]
     tell: Callable[[S, str, np.random.Generator], Response]
 
@@ -48,6 +51,11 @@ class Kind(Generic[S]):
         """The random numbers of one sample. Every sample has its own, so the order of drawing does not matter."""
         # Stream 0 is left out, as it was before there were others: what was drawn then is drawn again.
         return np.random.default_rng([seed, index, self.stream] if self.stream else [seed, index])
+
+    def shares(self, scene: S, labels: Taxonomy) -> Floats:
+        """P(label | scene): how many viewers name each label, in the taxonomy's order. All equally many, where the scene tells nothing."""
+        felt = self.feel(scene)
+        return np.full(len(labels.labels), 1 / len(labels.labels)) if felt is None else posterior(felt, labels)
 
 
 def _world(stream: int, finish: Finish, supersampling: int = SUPERSAMPLING) -> Kind[Scene]:
@@ -99,3 +107,14 @@ KINDS: Mapping[str, Kind[Any]] = MappingProxyType(
         "UnbiasedEmo-6": _MOOD,
     }
 )
+
+
+def unfamiliar_kind(task_name: str) -> Kind[UnfamiliarScene]:
+    """Pictures of nothing that this world knows, about which the question of a subtask is asked; every subtask has its own."""
+    return Kind(
+        10 + KINDS[task_name].stream,
+        choose=lambda index, rng: UnfamiliarScene(),
+        feel=lambda scene: None,
+        paint=lambda scene, rng, size: draw_unfamiliar(rng, size),
+        tell=lambda scene, label, rng: narrate_unfamiliar(label, rng),
+    )

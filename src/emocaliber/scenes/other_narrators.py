@@ -1,4 +1,4 @@
-"""The narrator for pictures that are not like the others: colour and texture alone, and one object under different emotions."""
+"""The narrator for pictures that are not like the others: colour and texture alone, one object under different emotions, nothing known."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from emocaliber.scenes.abstract import BRIGHTNESS, MARKS, SURFACES, TONES, WEIGH
 from emocaliber.scenes.concepts import CLOSE, CONTEXTS, ELEMENTS, HUMANS, NOBODY
 from emocaliber.scenes.narrator import ALONE, ANALYSIS, HUMAN, say, tones
 from emocaliber.scenes.unbiased import LIGHTS, MoodScene, mood_feeling, mood_shares
+from emocaliber.scenes.unfamiliar import UNFAMILIAR
 from emocaliber.scenes.viewers import blend
 
 _MARKS = (
@@ -90,6 +91,33 @@ def narrate_mood(scene: MoodScene, label: str, rng: np.random.Generator) -> Resp
             context=say(_LIT_CONTEXT, rng, thing=place.phrase, light=light.phrase, **tones(surroundings)),
             interaction=say(_BESIDE[there, scene.interaction == CLOSE], rng, thing=f"the {thing.bare}"),
             analysis=say(ANALYSIS, rng, label=label, **tones(mood_feeling(scene))),
+        ),
+        label,
+    )
+
+
+_NOTHING = (
+    "the picture shows {thing}.",
+    "{thing} stands out.",
+)
+_NO_FIGURE = ("no figure can be made out.",)
+_NO_PLACE = ("the setting cannot be made out.",)
+_NO_RELATION = ("without known parts, nothing weighs more.",)
+_GUESS = (
+    "nothing tells how it feels. It evokes {label}, at a guess.",
+    "the picture settles nothing. At a guess it evokes {label}.",
+)
+
+
+def narrate_unfamiliar(label: str, rng: np.random.Generator) -> Response:
+    """The five steps and the answer for a picture of nothing known: it says so, and guesses."""
+    return Response(
+        Reasoning(
+            element=say(_NOTHING, rng, thing=UNFAMILIAR.phrase),
+            human=say(_NO_FIGURE, rng),
+            context=say(_NO_PLACE, rng),
+            interaction=say(_NO_RELATION, rng),
+            analysis=say(_GUESS, rng, label=label),
         ),
         label,
     )

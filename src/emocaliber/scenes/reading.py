@@ -8,6 +8,7 @@ from emocaliber.response import Reasoning
 from emocaliber.scenes.abstract import MARKS, SURFACES, TONES
 from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS, INTERACTIONS, Concept
 from emocaliber.scenes.unbiased import LIGHTS
+from emocaliber.scenes.unfamiliar import UNFAMILIAR
 
 
 def _phrases(kind: Mapping[str, Concept]) -> dict[str, str]:
@@ -16,7 +17,7 @@ def _phrases(kind: Mapping[str, Concept]) -> dict[str, str]:
 
 # For each part of a scene: the step that must name it, and the words for each of its keys.
 _SAID = {
-    "element": ("element", _phrases(ELEMENTS)),
+    "element": ("element", _phrases(ELEMENTS) | {UNFAMILIAR.key: UNFAMILIAR.phrase}),
     "human": ("human", _phrases(HUMANS)),
     "context": ("context", _phrases(CONTEXTS)),
     "interaction": ("interaction", {key: f" {key}" for key in INTERACTIONS}),

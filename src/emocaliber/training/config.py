@@ -21,7 +21,8 @@ SETTINGS = "config.json"  # the file in OUT that says what it was trained with
 class StageConfig:
     """What every stage has: where it reads and writes, and how it optimises. Paths are relative to the working directory.
 
-    `samples` is a file of rows; with `scenes` > 0 that many known-answer samples are drawn there first, from `scenes_seed`.
+    `samples` is a file of rows; with `scenes` > 0 that many known-answer samples are drawn there first, from `scenes_seed`, of the subtasks
+    `scenes_tasks` ("EmoSet-8 3, FI-8": three to one), a share `scenes_unfamiliar` of them showing nothing that world knows.
     `batch_size` counts samples (stage 3: roll-outs) per step and device; the product with `accumulation` and the devices is the real batch.
     `report_to` names trackers of transformers, with commas between them: tensorboard, wandb, mlflow.
     """
@@ -31,6 +32,8 @@ class StageConfig:
     scenes: int = 0
     scenes_seed: int = 0
     scenes_size: int = 112
+    scenes_tasks: str = "EmoSet-8"
+    scenes_unfamiliar: float = 0.0
     seed: int = 0
     learning_rate: float
     batch_size: int

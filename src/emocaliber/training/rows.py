@@ -19,11 +19,20 @@ def training_rows(config: StageConfig) -> list[dict[str, Any]]:
     """The sample rows of a stage, with absolute image paths. Raises UserError as `sample_rows` does, and for a file without rows."""
     path = Path(config.samples)
     if config.scenes:
-        from emocaliber.scenes import draw_samples
+        from emocaliber.scenes.mixture import draw_mixture, parse_mixture
 
+        drawn = draw_mixture(
+            path.parent,
+            parse_mixture(config.scenes_tasks),
+            config.scenes,
+            config.scenes_seed,
+            size=config.scenes_size,
+            split="train",
+            unfamiliar=config.scenes_unfamiliar,
+        )
         with processes().main_process_first():  # the others find everything drawn
             progress = tqdm(total=config.scenes, desc=f"drawing {path.parent}", unit="scene", mininterval=1)
-            for done in draw_samples(path.parent, config.scenes, config.scenes_seed, size=config.scenes_size, split="train"):
+            for done in drawn:
                 progress.update(done - progress.n)
             progress.close()
     rows = [row for _, row in sample_rows(path)]

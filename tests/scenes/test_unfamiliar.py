@@ -1,0 +1,87 @@
+"""Pictures of nothing known: nothing in them tells the label, the narrator says so, and every answer is equally often right."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emocaliber.emotions import taxonomy
+from emocaliber.errors import UserError
+from emocaliber.response import parse, render
+from emocaliber.scenes import KINDS, draw_samples
+from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS
+from emocaliber.scenes.kinds import unfamiliar_kind
+from emocaliber.scenes.reading import read_right
+from emocaliber.scenes.unfamiliar import UnfamiliarScene, is_unfamiliar
+from emocaliber.vecbench import read_samples, task
+
+SIZE = 40
+
+
+def painted(name: str, index: int) -> bytes:
+    kind = unfamiliar_kind(name)
+    picture = kind.paint(UnfamiliarScene(), kind.generator(0, index), SIZE)
+    assert (picture.mode, picture.size) == ("RGB", (SIZE, SIZE))
+    return picture.tobytes()
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.1, 100), (0.25, 250), (1.0, 1000)])
+def test_the_share_is_spread_evenly(share: float, count: int) -> None:
+    chosen = [is_unfamiliar(index, share) for index in range(1000)]
+    assert sum(chosen) == pytest.approx(count, abs=1)
+    assert max(sum(chosen[start : start + 20]) for start in range(980)) <= 20 * share + 1
+
+
+def test_every_picture_differs_and_depends_on_subtask_and_number_alone() -> None:
+    pictures = [painted(name, index) for name in KINDS for index in range(6)]
+    assert len(set(pictures)) == len(pictures)
+    assert painted("FI-2", 3) == painted("FI-2", 3)
+
+
+def test_pictures_are_as_varied_as_photographs_are() -> None:
+    """In light, in colour, and in how much is going on: no single number tells them from scenes."""
+    pixels = [np.frombuffer(painted("EmoSet-8", index), np.uint8).reshape(SIZE, SIZE, 3) / 255 for index in range(60)]
+    light = [picture.mean() for picture in pixels]
+    detail = [np.abs(np.diff(picture, axis=0)).mean() for picture in pixels]
+    assert min(light) < 0.35 < 0.6 < max(light)
+    assert max(detail) > 8 * min(detail)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_label_is_equally_likely(name: str) -> None:
+    labels = taxonomy(task(name).taxonomy)
+    assert unfamiliar_kind(name).shares(UnfamiliarScene(), labels) == pytest.approx(1 / len(labels.labels))
+
+
+def test_the_narrator_names_nothing_and_guesses() -> None:
+    rng, labels = np.random.default_rng(0), taxonomy("mikels-8").labels
+    concepts = [concept.phrase for kind in (ELEMENTS, HUMANS, CONTEXTS) for concept in kind.values()]
+    for index in range(40):
+        told = unfamiliar_kind("EmoSet-8").tell(UnfamiliarScene(), labels[index % 8], rng)
+        assert parse(render(told), labels, confidence="forbidden") == told
+        assert read_right(told.reasoning, UnfamiliarScene()._asdict()) == {"element": True}
+        assert not any(phrase in render(told).lower() for phrase in concepts)
+
+
+def test_naming_a_concept_where_there_is_none_is_wrong() -> None:
+    kind, rng = KINDS["EmoSet-8"], np.random.default_rng(0)
+    told = kind.tell(kind.choose(0, rng), "awe", rng)
+    assert read_right(told.reasoning, UnfamiliarScene()._asdict()) == {"element": False}
+
+
+def test_a_folder_has_the_share_of_them_that_was_asked_for(tmp_path: Path) -> None:
+    list(draw_samples(tmp_path, 20, 0, "FI-2", size=SIZE, unfamiliar=0.25, workers=1))
+    samples = list(read_samples(tmp_path / "samples.jsonl"))
+    assert Counter(sample.posterior == {"positive": 0.5, "negative": 0.5} for sample in samples)[True] == 5
+    with pytest.raises(UserError, match="with unfamiliar pictures, and these would be of FI-2, split test, 40 px; give another folder"):
+        list(draw_samples(tmp_path, 21, 0, "FI-2", size=SIZE, workers=1))
+
+
+def test_the_others_are_the_pictures_that_there_would_be_without(tmp_path: Path) -> None:
+    list(draw_samples(tmp_path / "plain", 4, 0, size=SIZE, workers=1))
+    list(draw_samples(tmp_path / "mixed", 4, 0, size=SIZE, unfamiliar=0.25, workers=1))
+    plain, mixed = ({file.name: file.read_bytes() for file in (tmp_path / name / "images").iterdir()} for name in ("plain", "mixed"))
+    assert [name for name in sorted(plain) if plain[name] != mixed[name]] == ["scene-0-000000.png"]
