@@ -284,3 +284,13 @@ def test_steps_after_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
     log.write([{"step": 3, "new": True}])
     log.close()
     assert list(read_rows(file)) == [{"step": 1}, {"step": 2}, {"step": 3, "new": True}]
+
+
+def test_without_a_checkpoint_nothing_is_kept_as_even_the_first_look_is_taken_again(tmp_path: Path) -> None:
+    file = tmp_path / "log.jsonl"
+    file.write_text('{"step": 0}\n{"step": 1}\n')
+    log = StepLog(file)
+    log.go_on_from(0)
+    log.write([{"step": 0, "new": True}])
+    log.close()
+    assert list(read_rows(file)) == [{"step": 0, "new": True}]

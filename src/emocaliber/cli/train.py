@@ -79,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
         config = load_config(args.stage, path, overrides)
         check_one(args.stage, config, path)
     try:
+        from emocaliber.training.processes import say
         from emocaliber.training.run import run_all, run_stage, what_next
     except ImportError as error:
         raise UserError(f"training needs more packages ({error}); install emocaliber[train]") from error
@@ -86,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         run_all(path, overrides)
     else:
         run_stage(args.stage, config)
-        print(what_next(args.stage, config))
+        say(what_next(args.stage, config))
     return 0
 
 

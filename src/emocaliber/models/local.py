@@ -219,7 +219,7 @@ class LocalModel:
             torch.cuda.empty_cache()
         return replies
 
-    @torch.inference_mode()
+    @torch.no_grad()  # weights that FSDP gathers in inference mode could not be trained on afterwards
     def _generate(self, batch: Sequence[_Prompt]) -> list[Reply]:
         start = time.perf_counter()
         inputs = {name: each.to(self._device) for name, each in collate([prompt.inputs for prompt in batch], self._pad).items()}

@@ -10,12 +10,12 @@ stderr says why.
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import torch
 from transformers import GenerationConfig
 
+from emocaliber.training.processes import ready_to_generate, say
 from emocaliber.training.shared_prefix import branched_generate, group_logps, groups_of
 from emocaliber.training.sparse_logits import backbone
 from emocaliber.training.trainer import Resuming
@@ -48,8 +48,7 @@ class SharedPrefix(Resuming):
 
     def _share_no_more(self, reason: str) -> None:
         self._sharing = False
-        if self.accelerator.is_main_process:
-            print(f"stage 3 reads image and prompt once for each answer, not once for each group: {reason}", file=sys.stderr)
+        say(f"stage 3 reads image and prompt once for each answer, not once for each group: {reason}", warning=True)
 
     @property
     def _shares(self) -> bool:
@@ -123,9 +122,10 @@ class SharedPrefix(Resuming):
     def _generate_single_turn(
         self, prompt_ids: list[Any], images: Any, multimodal_fields: Any, num_generations: int, *rest: Any, **options: Any
     ) -> Any:
-        if not self._branches:
-            return super()._generate_single_turn(prompt_ids, images, multimodal_fields, num_generations, *rest, **options)
         model = self.accelerator.unwrap_model(self.model_wrapped)
+        if not self._branches:
+            with ready_to_generate(model):
+                return super()._generate_single_turn(prompt_ids, images, multimodal_fields, num_generations, *rest, **options)
 
         def generate(**inputs: Any) -> Any:
             if "roll-outs" not in self._compared:
@@ -137,9 +137,10 @@ class SharedPrefix(Resuming):
         # TRL pads the prompts, gathers sharded weights around `generate`, and cuts its answers where they end.
         model.generate = generate
         try:
-            return super()._generate_single_turn(
-                prompt_ids[::num_generations], images, multimodal_fields, num_generations, *rest, **options
-            )
+            with ready_to_generate(model):
+                return super()._generate_single_turn(
+                    prompt_ids[::num_generations], images, multimodal_fields, num_generations, *rest, **options
+                )
         finally:
             del model.generate
 

@@ -18,6 +18,7 @@ from emocaliber.prompts import EMOCALIBER, Prompt, load_prompt
 from emocaliber.scoring import Outcome, outcome
 from emocaliber.training.alarm import SURE, Alarm, Reading
 from emocaliber.training.config import Stage1Config, WatchedConfig
+from emocaliber.training.processes import ready_to_generate
 from emocaliber.training.telemetry import StepLog
 from emocaliber.vecbench import Sample
 
@@ -129,7 +130,8 @@ def _whole(trainer: Any) -> Iterator[Any]:
         model.eval()
         model.config.use_cache = True
         try:
-            yield model
+            with ready_to_generate(model):
+                yield model
         finally:
             model.train(training)
             model.generation_config, model.config.use_cache = settings, caching

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -16,8 +19,31 @@ def processes() -> Any:
     return PartialState(cpu=on_cpu(), timeout=timedelta(hours=1))
 
 
+def say(text: str, *, warning: bool = False) -> None:
+    """Prints, in the first process alone; a warning goes to stderr."""
+    if processes().is_main_process:
+        print(text, file=sys.stderr if warning else sys.stdout)
+
+
 def on_cpu() -> bool:
     """Whether there is nothing but a CPU, which accelerate and transformers must be told, or processes there would train on their own."""
     import torch
 
     return not torch.accelerator.is_available()
+
+
+@contextmanager
+def ready_to_generate(model: Any) -> Iterator[None]:
+    """Within it, a model that FSDP2 has sharded can `generate`. FSDP2 gathers weights when a module is called, but `generate` encodes
+    images before it calls the model as a whole, to which the weights outside layers belong.
+    """
+    from torch.distributed.fsdp import FSDPModule
+
+    if not isinstance(model, FSDPModule):
+        yield
+        return
+    model.unshard()
+    try:
+        yield
+    finally:
+        model.reshard()

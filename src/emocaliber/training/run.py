@@ -11,18 +11,19 @@ from pathlib import Path
 from emocaliber.rows import write_atomically
 from emocaliber.training.config import FINISHED, SETTINGS, STAGES, StageConfig
 from emocaliber.training.config_checks import check, load_stages
+from emocaliber.training.processes import say
 from emocaliber.training.trainer import finished
 
 
 def run_stage(stage: str, config: StageConfig) -> Path:
     """Trains one stage and returns the folder of its model; a finished stage is left as it is."""
     if done := finished(config):
-        print(f"{stage}: already finished, {done}; remove that folder to train it again")
+        say(f"{stage}: already finished, {done}; remove that folder to train it again")
         return done
     check(config)
     write_atomically(Path(config.out) / SETTINGS, json.dumps({"stage": stage, **asdict(config)}, indent=1) + "\n")
     folder: Path = import_module(f"emocaliber.training.{stage}").train(config)
-    print(f"{stage}: finished, {folder}")
+    say(f"{stage}: finished, {folder}")
     return folder
 
 
@@ -47,5 +48,5 @@ def run_all(folder: str | Path, overrides: Sequence[str] = ()) -> Path:
     """Trains every stage that `folder` has a TOML file for. All of them are read and checked before the first begins."""
     for stage, config in load_stages(folder, overrides).items():
         model = run_stage(stage, config)
-    print(what_next(stage, config))
+    say(what_next(stage, config))
     return model

@@ -22,7 +22,7 @@ from emocaliber.response import Malformed, parse, render
 from emocaliber.rows import RowWriter, read_rows, write_rows
 from emocaliber.training.collate import Lesson
 from emocaliber.training.config import Stage2Config
-from emocaliber.training.processes import processes
+from emocaliber.training.processes import processes, say
 from emocaliber.training.rows import training_rows
 from emocaliber.training.trainer import Lessons, load_model, short_enough, train_lessons
 from emocaliber.vecbench import Sample, aliases_of, task
@@ -38,7 +38,7 @@ def train(config: Stage2Config) -> Path:
             f"none of the {len(answers):,} answers in {config.out}/scaffold.jsonl is well-formed, so there is nothing to learn from: "
             f"{config.model} must answer in the format of stage 1 (train it longer, or raise max_new_tokens), then remove that file"
         )
-    print(f"stage 2: {len(lessons):,} of {len(answers):,} scaffold answers are well-formed and become lessons")
+    say(f"stage 2: {len(lessons):,} of {len(answers):,} scaffold answers are well-formed and become lessons")
     model, processor = load_model(config)
     fitting = short_enough(Lessons(lessons.__getitem__, len(lessons)), processor, config.max_length)
     return train_lessons(config, model, processor, fitting, anchor=config.anchor, smoothing=config.smoothing)

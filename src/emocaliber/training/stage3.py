@@ -8,7 +8,6 @@ and every parameter trained, the vision encoder included. Groups are read togeth
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from emocaliber.models.local import CARD, TRAINED_AT
 from emocaliber.training.config import Stage3Config
 from emocaliber.training.grpo import grpo_trainer
 from emocaliber.training.lora import lora_config
+from emocaliber.training.processes import say
 from emocaliber.training.rollouts import text_of
 from emocaliber.training.rows import training_rows
 from emocaliber.training.trainer import common_arguments, finish, last_checkpoint, load_model
@@ -34,7 +34,7 @@ def train(config: Stage3Config) -> Path:
     """Trains the final model and returns its folder. What each step's roll-outs earned on average is kept there in `rollouts.json`."""
     settings = parse_reward(config.reward)
     for warning in Incentives(settings).warnings():
-        print(f"stage 3, reward {config.reward!r}: {warning}", file=sys.stderr)
+        say(f"stage 3, reward {config.reward!r}: {warning}", warning=True)
     rows = training_rows(config)
     model, processor = load_model(config)
     trainer = grpo_trainer(

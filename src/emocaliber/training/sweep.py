@@ -30,7 +30,7 @@ from emocaliber.vecbench import Sample, read_samples
 _ANSWERS = "scaffold.jsonl"  # of stage 2, in its OUT
 # What the scaffold's answers depend on.
 _ASKED = (
-    *("model", "samples", "scenes", "scenes_seed", "scenes_size", "seed"),
+    *("model", "samples", "scenes", "scenes_seed", "scenes_size", "scenes_tasks", "scenes_unfamiliar", "seed"),
     *("temperature", "max_new_tokens", "inference_batch", "min_pixels", "max_pixels"),
 )
 _OUT_OF_PLACE = ("out", "report_to")  # settings that make no other model

@@ -19,7 +19,7 @@ from emocaliber.models.local import chat_prompt
 from emocaliber.training.collate import IGNORED, Lesson, LessonCollator, digit_tokens
 from emocaliber.training.config import FINISHED, ModelConfig, StageConfig
 from emocaliber.training.lora import adapted, merged
-from emocaliber.training.processes import on_cpu
+from emocaliber.training.processes import on_cpu, say
 from emocaliber.training.sparse_logits import logits_only_at
 from emocaliber.training.watching import trackers, train_watched
 
@@ -190,7 +190,7 @@ def short_enough(lessons: Lessons, processor: Any, max_length: int) -> Dataset[L
 
     kept = [index for index in range(len(lessons)) if length(lessons[index]) <= max_length]
     if len(kept) < len(lessons):
-        print(f"{len(lessons) - len(kept):,} of {len(lessons):,} lessons may have more than {max_length} tokens, and are left out")
+        say(f"{len(lessons) - len(kept):,} of {len(lessons):,} lessons may have more than {max_length} tokens, and are left out")
     if not kept:
         raise UserError(
             f"no lesson fits into max_length = {max_length} tokens, of which an image may take {image}; raise it, or lower max_pixels"

@@ -1,0 +1,141 @@
+"""What `tiny` does where its lessons do not reach: the nine drawn subtasks, of which three are out of domain, and photographs.
+
+    python benchmarks/elsewhere.py [--model tiny] [--n 500] [--oasis FOLDER] [--work runs/elsewhere] [--out docs/elsewhere.md]
+
+Draws N unseen scenes of each subtask (seed 8), and as many unfamiliar pictures; takes the photographs of OASIS (a folder with ratings.csv
+and images/, by default below $EMOCALIBER_DATA; without it they are left out) as a polarity task, positive where the mean valence is above
+4, the middle of its scale. Answers are greedy and kept in the work folder. Writes the table and ends with one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import Any
+
+from tqdm import tqdm
+
+from emocaliber.answering import respond
+from emocaliber.evaluation import summarise
+from emocaliber.layout import Table, percent, with_interval
+from emocaliber.models import load_model
+from emocaliber.response import Malformed, parse
+from emocaliber.rows import RowWriter, read_rows, write_atomically
+from emocaliber.scenes import draw_samples
+from emocaliber.scenes.unfamiliar import UNFAMILIAR
+from emocaliber.scoring import read_outcomes
+from emocaliber.vecbench import TASKS, Sample, aliases_of, read_samples
+from emocaliber.vecbench.sources import custom
+
+SEED = 8
+PHOTOGRAPHS, MIDPOINT = "OASIS photographs, polarity", 4
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--n", type=int, default=500)
+    data = os.environ.get("EMOCALIBER_DATA")
+    parser.add_argument("--oasis", type=Path, default=Path(data) / "oasis" if data else None, metavar="FOLDER")
+    parser.add_argument("--work", type=Path, default=Path("runs/elsewhere"))
+    parser.add_argument("--out", type=Path, help="a Markdown file for the table")
+    args = parser.parse_args()
+    model = load_model(args.model, batch_size=64)
+    found = {
+        name: numbers(ask(model, samples, args.work / f"{name.split(',')[0].replace(' ', '-')}.jsonl"))
+        for name, samples in pictures(args.work / "scenes", args.n, args.oasis).items()
+    }
+    text = report(found, args.n)
+    print(text)
+    if args.out:
+        write_atomically(args.out, text)
+    print(json.dumps({"benchmark": "elsewhere", "model": args.model, "n": args.n, "found": found}))
+
+
+def pictures(folder: Path, n: int, oasis: Path | None) -> dict[str, list[Sample]]:
+    """The samples of each row of the table."""
+    rows = {name: drawn(folder / name, n, name) for name in TASKS}
+    rows["Unfamiliar, eight emotions"] = drawn(folder / "unfamiliar-8", n, "EmoSet-8", unfamiliar=1.0)
+    rows["Unfamiliar, polarity"] = drawn(folder / "unfamiliar-2", n, "FI-2", unfamiliar=1.0)
+    if oasis:
+        items = custom.read(oasis / "ratings.csv", "OASIS", midpoint=MIDPOINT, images=oasis / "images").items
+        candidates = ("positive", "negative")
+        rows[PHOTOGRAPHS] = [
+            Sample(id=Path(item.image).stem, image=item.image, task="OASIS-polarity", candidates=candidates, ground_truth=item.label)
+            for item in items
+        ]
+    return rows
+
+
+def drawn(folder: Path, n: int, task: str, unfamiliar: float = 0.0) -> list[Sample]:
+    for _ in draw_samples(folder, n, SEED, task, unfamiliar=unfamiliar):
+        pass
+    return list(read_samples(folder / "samples.jsonl"))[:n]
+
+
+def ask(model: Any, samples: Sequence[Sample], out: Path) -> Path:
+    """The file of the model's answers; those that are there are kept."""
+    with RowWriter(out, resume=True) as writer, tqdm(total=len(samples), desc=out.stem, file=sys.stderr, mininterval=1) as bar:
+        for row in respond(samples, model, done=writer.done, folder=out.parent, progress=lambda count: bar.update(count - bar.n)):
+            writer.write(row)
+    return out
+
+
+def numbers(answers: Path) -> dict[str, Any]:
+    """What a table's row needs, from the answers to one kind of picture."""
+    overall = summarise(read_outcomes(answers))["overall"]
+    outcomes = list(read_outcomes(answers))
+    stated = [each.confidence["verb"] for each in outcomes if each.confidence.get("verb") is not None]
+    return {
+        "n": len(outcomes),
+        "malformed": overall["malformed"]["share"],
+        "accuracy": overall["accuracy"],
+        "accuracy_ci": overall["accuracy_ci"],
+        "best": (overall.get("best_possible") or {}).get("accuracy"),
+        "confidence": fmean(stated) if stated else None,
+        "spread": pstdev(stated) if stated else None,
+        **{key: overall["confidence"].get("verb", {}).get(key) for key in ("ece", "ece_ci", "brier", "brier_ci", "auroc", "auroc_ci")},
+        "nothing_familiar": fmean(map(nothing_familiar, read_rows(answers))),
+    }
+
+
+def nothing_familiar(row: dict[str, Any]) -> bool:
+    """Whether an answer says that nothing is known in the picture."""
+    response = parse(row["response"] or "", row["candidates"], aliases=aliases_of(row["task"]))
+    return not isinstance(response, Malformed) and UNFAMILIAR.phrase in response.reasoning.element.lower()
+
+
+def report(found: dict[str, dict[str, Any]], n: int) -> str:
+    """The Markdown page."""
+    header = ["pictures", "n", "malformed", "Acc", "best", "mean conf.", "spread", "ECE", "Brier", "AUROC", "“nothing familiar”"]
+    rows = [
+        [
+            name,
+            f"{row['n']:,}",
+            percent(row["malformed"]),
+            with_interval(row["accuracy"], row["accuracy_ci"]),
+            percent(row["best"]),
+            percent(row["confidence"]),
+            percent(row["spread"]),
+            *(with_interval(row[key], row[f"{key}_ci"]) for key in ("ece", "brier", "auroc")),
+            percent(row["nothing_familiar"]),
+        ]
+        for name, row in found.items()
+    ]
+    note = (
+        "Percentages; 95 % intervals in brackets. Best: the accuracy of always naming the likeliest label. Nothing familiar: the share of "
+        "answers whose first step says so."
+    )
+    return (
+        f"# Where the lessons of `tiny` do not reach\n\nWritten by `python benchmarks/elsewhere.py --n {n}`. Drawn pictures of seed {SEED}, "
+        "greedy answers, stated confidence.\n\n" + Table(header, rows, note=note).as_markdown() + "\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
