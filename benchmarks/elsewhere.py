@@ -66,7 +66,7 @@ def pictures(folder: Path, n: int, oasis: Path | None) -> dict[str, list[Sample]
         items = custom.read(oasis / "ratings.csv", "OASIS", midpoint=MIDPOINT, images=oasis / "images").items
         candidates = ("positive", "negative")
         rows[PHOTOGRAPHS] = [
-            Sample(id=Path(item.image).stem, image=item.image, task="OASIS-polarity", candidates=candidates, ground_truth=item.label)
+            Sample(Path(item.image).stem, item.image, "OASIS-polarity", candidates, item.label, source="OASIS", split="test")
             for item in items
         ]
     return rows

@@ -1,4 +1,4 @@
-"""A picture of nothing in particular, yet as varied as photographs are: textures, heaps of shapes, and one laid over the other.
+"""A picture of nothing in particular, yet as varied as photographs are: textures, heaps of shapes, and things that have no name.
 
 Shapes of all sizes that hide each other ("dead leaves", Lee, Mumford & Huang 2001, Int. J. Comput. Vision 41:35) and noise that weakens
 with its frequency have the statistics of natural images, and teach networks much of what photographs do (Baradad et al. 2021, "Learning
@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from emocaliber.scenes.drawing.landscape import between
 from emocaliber.scenes.drawing.pen import SUPERSAMPLING, Colour, tint
@@ -25,20 +25,14 @@ _LARGEST = 0.45  # radius of a leaf, in sides of the picture
 
 def draw_unfamiliar(rng: np.random.Generator, size: int = 224) -> Image.Image:
     """The picture as RGB, `size` x `size` pixels; the same `rng` state gives the same one."""
-    looks = (_textured, _littered, _joined)
+    looks = (_textured, _littered, _joined, _staged, _staged, _staged)
     picture = looks[rng.integers(len(looks))](rng, size)
     return _FINISHES[rng.integers(len(_FINISHES))](picture, rng)
 
 
 def _textured(rng: np.random.Generator, size: int) -> Image.Image:
     """Clouds of colour, from coarse and smooth to fine and rough, some drawn out in one direction."""
-    steepness, stretch = between(rng, 0.8, 2.2), 2 ** between(rng, -2, 2)
-    across, down = np.fft.rfftfreq(size), np.fft.fftfreq(size)
-    frequency = np.hypot(across[None, :] * stretch, down[:, None] / stretch)
-    frequency[0, 0] = np.inf  # the mean is set below
-    waves = np.fft.rfft2(rng.standard_normal((3, size, size))) / frequency**steepness
-    fields = np.fft.irfft2(waves, s=(size, size))
-    fields /= fields.std(axis=(1, 2), keepdims=True)
+    fields = _noise(rng, 3, size, between(rng, 0.8, 2.2), 2 ** between(rng, -2, 2))
     mixture = np.eye(3) * between(rng, 0.2, 1) + between(rng, 0.3, 1)  # channels that go together are greyer
     levels = np.tensordot(mixture, fields, 1) * between(rng, 12, 45) + rng.uniform(50, 205, 3)[:, None, None]
     return Image.fromarray(np.moveaxis(levels, 0, -1).clip(0, 255).astype(np.uint8))
@@ -70,8 +64,70 @@ def _leaf(middle: Floats, radius: float, slim: float, turn: float, corners: int)
 def _joined(rng: np.random.Generator, size: int) -> Image.Image:
     """Two such pictures, one showing through where a third is bright: things before a ground."""
     mask = _textured(rng, size).convert("L").point([255 if level > 127 else 0 for level in range(256)])
-    over, under = (_textured, _littered) if rng.random() < 0.5 else (_littered, _textured)
+    over, under = (_textured, _littered, _staged)[rng.integers(3)], (_textured, _littered, _staged)[rng.integers(3)]
     return Image.composite(over(rng, size), under(rng, size), mask)
+
+
+def _staged(rng: np.random.Generator, size: int) -> Image.Image:
+    """A few rounded things in a place, drawn or modelled, in focus or not: as in a scene or a photograph, but they are nothing known."""
+    palette, side = _palette(rng), size * SUPERSAMPLING
+    picture = _place(rng, size, palette).resize((side, side), Image.Resampling.BILINEAR)
+    outlined, modelled, smallest = rng.random() < 0.4, rng.random() < 0.6, between(rng, 0.04, 0.15)
+    for _ in range(int(rng.integers(1, 8))):
+        outline = _rounded(rng, between(rng, smallest, 0.4) * side, side)
+        mask = Image.new("L", (side, side))
+        ImageDraw.Draw(mask).polygon(outline, fill=255)
+        thing: Image.Image = Image.new("RGB", (side, side), tint(palette[rng.integers(len(palette))], rng))
+        if modelled:
+            light = _clouds(rng, side, 2.2, 1.0).resize((side, side), Image.Resampling.BILINEAR)
+            thing = ImageChops.add(thing, Image.merge("RGB", [light] * 3), offset=-128)
+        picture.paste(thing, mask=mask)
+        if outlined:
+            ImageDraw.Draw(picture).line([*outline, outline[0]], fill=(20, 20, 25), width=max(1, side // 90), joint="curve")
+    picture = picture.reduce(SUPERSAMPLING)
+    return picture.filter(ImageFilter.GaussianBlur(between(rng, 0, 0.025) * size)) if rng.random() < 0.5 else picture
+
+
+def _place(rng: np.random.Generator, size: int, palette: list[Colour]) -> Image.Image:
+    """A ground: one colour running into another, or a texture, or the one above a horizon and the other below."""
+    first, second = palette[0], palette[1]
+    fade = Image.composite(
+        Image.new("RGB", (size, size), first), Image.new("RGB", (size, size), second), Image.linear_gradient("L").resize((size, size))
+    )
+    if rng.random() < 0.3:
+        return fade
+    rough = Image.blend(fade, _textured(rng, size), between(rng, 0.1, 1))
+    horizon = int(size * between(rng, 0.15, 0.85))
+    if rng.random() < 0.5:
+        fade.paste(rough.crop((0, horizon, size, size)), (0, horizon))
+        return fade
+    return rough
+
+
+def _rounded(rng: np.random.Generator, radius: float, side: int) -> list[tuple[float, float]]:
+    """A closed curve without corners: a circle, squeezed, turned and dented by a few waves."""
+    angles, middle, turn = np.linspace(0, 2 * math.pi, 60, endpoint=False), rng.uniform(0, side, 2), between(rng, 0, math.pi)
+    waves = np.arange(2, 7)
+    dents = (rng.normal(0, 0.3, 5) / waves) @ np.cos(np.outer(waves, angles) + rng.uniform(0, 2 * math.pi, (5, 1)))
+    x, y = radius * (1 + dents) * np.array([np.cos(angles), between(rng, 0.3, 1) * np.sin(angles)])
+    c, s = math.cos(turn), math.sin(turn)
+    return list(zip((middle[0] + c * x - s * y).tolist(), (middle[1] + s * x + c * y).tolist(), strict=True))
+
+
+def _clouds(rng: np.random.Generator, side: int, steepness: float, stretch: float) -> Image.Image:
+    """Grey noise about 128, a quarter as fine as `side`."""
+    field = _noise(rng, 1, max(8, side // 4), steepness, stretch)[0]
+    return Image.fromarray((128 + 35 * field).clip(0, 255).astype(np.uint8))
+
+
+def _noise(rng: np.random.Generator, channels: int, size: int, steepness: float, stretch: float) -> Floats:
+    """Noise (channels, size, size) of unit variance whose amplitude falls with frequency to that power, drawn out across or along."""
+    across, down = np.fft.rfftfreq(size), np.fft.fftfreq(size)
+    frequency = np.hypot(across[None, :] * stretch, down[:, None] / stretch)
+    frequency[0, 0] = np.inf  # the mean is not noise
+    waves = np.fft.rfft2(rng.standard_normal((channels, size, size))) / frequency**steepness
+    fields = np.fft.irfft2(waves, s=(size, size))
+    return np.asarray(fields / fields.std(axis=(1, 2), keepdims=True))
 
 
 def _palette(rng: np.random.Generator) -> list[Colour]:
