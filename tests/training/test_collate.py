@@ -19,7 +19,7 @@ from emocaliber.training.collate import IGNORED, Lesson, LessonCollator
 from emocaliber.training.config import Stage1Config
 from emocaliber.training.rows import training_rows
 from emocaliber.training.stage2 import confidence_lesson
-from emocaliber.training.trainer import LossSettings, learnt, lesson_loss, neighbours
+from emocaliber.training.trainer import LossSettings, learnt, lesson_loss
 
 LABELS = taxonomy("mikels-8").labels
 ANSWER = render(Response(Reasoning("A coiled snake.", "Nobody.", "A dark forest.", "It is close.", "It evokes fear."), "fear"))
@@ -168,29 +168,10 @@ def test_an_anchor_without_any_head_changes_nothing() -> None:
     assert loss_of(LOGITS, LossSettings(anchor=0.7), everything) == loss_of(LOGITS, PLAIN, everything)
 
 
-def test_with_a_spread_values_near_a_confidence_are_nearly_right() -> None:
-    """Two lessons, 0.97 and 0.42, of two decimals and the end of the turn each; ten digits and the end are the vocabulary."""
-    logits = torch.randn(6, 11, generator=torch.Generator().manual_seed(0))
-    targets, decimals = torch.tensor([9, 7, 10, 4, 2, 10]), torch.tensor([True, True, False] * 2)
-    settings = LossSettings(spread=0.3, digits=tuple(range(10)))
-    loss = lesson_loss(logits, targets, torch.ones(6, dtype=torch.bool), decimals, settings)
-
-    logps, expected = logits.log_softmax(-1).tolist(), 0.0
-    for place, tenth in ((0, 9), (3, 4)):
-        near = [math.exp(-(((digit - tenth) / 10) ** 2) / (2 * 0.3**2)) for digit in range(10)]
-        expected -= sum(weight * logp for weight, logp in zip(near, logps[place], strict=False)) / sum(near)
-        expected -= sum(logps[place + 1][:10]) / 10  # any digit will do for the second decimal
-        expected -= logps[place + 2][10]
-    assert loss.item() == pytest.approx(expected / 6)
-
-
-@pytest.mark.parametrize(("spread", "tops"), [(0.1, {4, 9}), (0.3, {4, 5, 6, 7, 9})])
-def test_two_wide_humps_are_one_whose_top_moves(spread: float, tops: set[int]) -> None:
-    """What a model learns to say first that is right with probability p: 0.9 then, and 0.4 else."""
-    humps = neighbours(spread)
-    said = [int((p * humps[9] + (1 - p) * humps[4]).argmax()) for p in torch.linspace(0, 1, 101).tolist()]
-    assert said == sorted(said)
-    assert tops <= set(said) <= tops | {8}
+def test_smoothing_spreads_a_decimals_target_over_the_digits_and_nothing_else() -> None:
+    smoothed = loss_of(LOGITS, LossSettings(smoothing=0.2, digits=(0, 1)))
+    decimal = 0.8 * surprise(2, 0) + 0.2 * (surprise(2, 0) + surprise(0, 2)) / 2
+    assert smoothed.item() == pytest.approx((decimal + surprise(3, 0) + surprise(0.5, 0) + surprise(0, 1)) / 4)
 
 
 def test_without_an_anchor_nothing_but_the_tail_is_learnt() -> None:

@@ -112,7 +112,7 @@ def test_full_scale_configurations_are_the_papers(size: str) -> None:
     assert three.batch_size * three.accumulation * 8 / three.group_size == 32, "prompts of a mini-batch"
     assert three.updates_per_rollout * 32 == 64, "prompts that are answered at once"
     assert (three.group_size, three.kl, three.max_new_tokens, three.normalise_advantages) == (8, 0.01, 2048, False)
-    assert (two.anchor, two.spread, two.max_new_tokens) == (0, 0, 1024)
+    assert (two.anchor, two.smoothing, two.max_new_tokens) == (0, 0, 1024)
     for config in (one, two, three):
         assert (config.min_pixels, config.max_pixels) == (200_704, 451_584)
         assert (config.bf16, config.gradient_checkpointing, config.epochs, config.lora_rank) == (True, True, 1, 0)

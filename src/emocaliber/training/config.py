@@ -119,13 +119,13 @@ class Stage1Config(ModelConfig):
 class Stage2Config(ModelConfig):
     """Verbalized confidence (eq. 2, 3): the scaffold answers, eq. 2 gives targets, loss on the confidence span.
 
-    `anchor` weighs a cross-entropy on the scaffold's own answer, and `spread` is the standard deviation of what counts as nearly right
-    about a confidence (both 0 in the paper); `temperature` is the scaffold's when it answers. `max_length` as in stage 1.
+    `anchor` weighs a cross-entropy on the scaffold's own answer, and `smoothing` is the share of any digit in a decimal's target (both 0 in
+    the paper); `temperature` is the scaffold's when it answers. `max_length` as in stage 1.
     """
 
     temperature: float = 1.0
     anchor: float = 0.0
-    spread: float = 0.0
+    smoothing: float = 0.0
     inference_batch: int = 128
     max_length: int = 0
 

@@ -2,9 +2,8 @@
 learns to say so: cross-entropy on `<confidence>x.xx</confidence>` and the end of the turn alone (equation 3).
 
 Two settings, both 0 in the paper, are for small models. `anchor` adds a cross-entropy on the scaffold's own answer, without which it
-forgets how to answer. `spread` lets values about that of equation 2 count as nearly right. Equation 2 gives none between 0.5 and about 0.9:
-a model that learns its two humps says one or the other, and stage 3 cannot find out what lies between. Two humps that are wide enough are
-one, whose top moves from the lower to the upper as the answer is likelier to be right: from 0.28 on, half the way between them.
+forgets how to answer. `smoothing` lets the decimals be any digit with that probability: equation 2 gives no value between 0.5 and about
+0.9, a model that has met no other numbers would never say one, and stage 3 could not find out that it pays.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def train(config: Stage2Config) -> Path:
     say(f"stage 2: {len(lessons):,} of {len(answers):,} scaffold answers are well-formed and become lessons")
     model, processor = load_model(config)
     fitting = short_enough(Lessons(lessons.__getitem__, len(lessons)), processor, config.max_length)
-    return train_lessons(config, model, processor, fitting, anchor=config.anchor, spread=config.spread)
+    return train_lessons(config, model, processor, fitting, anchor=config.anchor, smoothing=config.smoothing)
 
 
 def scaffold_answers(config: Stage2Config, samples: list[Sample]) -> list[dict[str, Any]]:

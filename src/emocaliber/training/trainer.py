@@ -39,11 +39,10 @@ class Lessons(Dataset[Lesson]):
 
 @dataclass(frozen=True)
 class LossSettings:
-    """What is added to the plain loss; the paper adds nothing. `anchor` weighs the head; `spread` is the width about a confidence of what
-    counts as nearly right, and `digits` are the tokens of 0 to 9."""
+    """What is added to the plain loss; the paper adds nothing. `anchor` weighs the head; `smoothing` is spread over the `digits` tokens."""
 
     anchor: float = 0.0
-    spread: float = 0.0
+    smoothing: float = 0.0
     digits: tuple[int, ...] = ()
 
 
@@ -57,24 +56,15 @@ def lesson_loss(
 ) -> torch.Tensor:
     """Mean cross-entropy over tail tokens (eq. 1, eq. 3), plus `anchor` times that over head tokens.
 
-    `logits` (N, V) predict the tokens `targets` (N,), which lie in the tail, or else in the head, as `in_tail` (N,) says. With a `spread`,
-    the target of the first of the `decimals` (N,) is a normal distribution of that width about it, and any digit will do for the second.
+    `logits` (N, V) predict the tokens `targets` (N,), which lie in the tail, or else in the head, as `in_tail` (N,) says. The target of the
+    `decimals` (N,) is the token with weight 1 - `smoothing` and any digit with the rest.
     """
     losses = cross_entropy(logits.float(), targets, reduction="none")
-    if settings.spread:
-        digits = torch.tensor(settings.digits, device=targets.device)
-        said = (targets[decimals][:, None] == digits).long().argmax(-1)
-        first = (decimals & ~decimals.roll(1))[decimals]  # the two decimals of a confidence stand side by side
-        near = torch.where(first[:, None], neighbours(settings.spread).to(logits.device)[said], 1 / len(digits))
-        losses = losses.masked_scatter(decimals, -(near * logits[decimals].float().log_softmax(-1)[:, digits]).sum(-1))
+    if settings.smoothing:
+        spread = -logits[decimals].float().log_softmax(-1)[:, list(settings.digits)].mean(-1)
+        losses = losses.masked_scatter(decimals, (1 - settings.smoothing) * losses[decimals] + settings.smoothing * spread)
     loss = losses[in_tail].mean()
     return loss + settings.anchor * losses[~in_tail].mean() if settings.anchor and not in_tail.all() else loss
-
-
-def neighbours(spread: float) -> torch.Tensor:
-    """(10, 10): how right each tenth is where another is the target; rows add up to 1."""
-    tenths = torch.arange(10) / 10
-    return (-((tenths[:, None] - tenths) ** 2) / (2 * spread**2)).softmax(-1)
 
 
 class Resuming(Trainer):  # type: ignore[misc]
@@ -168,11 +158,11 @@ def freeze_vision(model: Any) -> None:
 
 
 def train_lessons(
-    config: StageConfig, model: Any, processor: Any, lessons: Dataset[Lesson], *, anchor: float = 0.0, spread: float = 0.0
+    config: StageConfig, model: Any, processor: Any, lessons: Dataset[Lesson], *, anchor: float = 0.0, smoothing: float = 0.0
 ) -> Path:
     """Trains, from the last whole checkpoint if there is one, and returns the folder of the finished model."""
     arguments = TrainingArguments(**common_arguments(config), dataloader_num_workers=1, dataloader_persistent_workers=True)
-    settings = LossSettings(anchor, spread, tuple(digit_tokens(processor.tokenizer)))
+    settings = LossSettings(anchor, smoothing, tuple(digit_tokens(processor.tokenizer)))
     if isinstance(config, ModelConfig):
         model = adapted(model, config)
     trainer = LessonTrainer(
