@@ -1,4 +1,4 @@
-"""What `tiny` does where its lessons do not reach: the nine drawn subtasks, of which three are out of domain, and photographs.
+"""What a model does where its lessons do not reach: the nine drawn subtasks, of which three are out of domain, and photographs.
 
     python benchmarks/elsewhere.py [--model tiny] [--n 500] [--oasis FOLDER] [--work runs/elsewhere] [--out docs/elsewhere.md]
 
@@ -47,7 +47,7 @@ def main() -> None:
     args = parser.parse_args()
     model = load_model(args.model, batch_size=64)
     found = {
-        name: numbers(ask(model, samples, args.work / f"{name.split(',')[0].replace(' ', '-')}.jsonl"))
+        name: numbers(ask(model, samples, args.work / f"{name.replace(', ', '-').replace(' ', '-')}.jsonl"))
         for name, samples in pictures(args.work / "scenes", args.n, args.oasis).items()
     }
     text = report(found, args.n)
@@ -132,7 +132,7 @@ def report(found: dict[str, dict[str, Any]], n: int) -> str:
         "answers whose first step says so."
     )
     return (
-        f"# Where the lessons of `tiny` do not reach\n\nWritten by `python benchmarks/elsewhere.py --n {n}`. Drawn pictures of seed {SEED}, "
+        f"# Where the lessons do not reach\n\nWritten by `python benchmarks/elsewhere.py --n {n}`. Drawn pictures of seed {SEED}, "
         "greedy answers, stated confidence.\n\n" + Table(header, rows, note=note).as_markdown() + "\n"
     )
 
