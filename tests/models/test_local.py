@@ -23,7 +23,6 @@ from emocaliber.models.local import LocalModel, chat_prompt
 from emocaliber.models.recording import TOP
 from emocaliber.response import Reasoning, Response, render
 from emocaliber.sources import confidences, evidence
-from stand_ins import photo
 
 LABELS = taxonomy("mikels-8").labels
 SHAPES = [(84, 84), (84, 56), (30, 80), (200, 100), (56, 56)]
@@ -136,10 +135,11 @@ def test_requests_of_different_length_may_share_a_batch(mite: Path) -> None:
     assert long.text.startswith(short.text)
 
 
-def test_the_sources_of_the_shipped_model_are_those_of_a_plain_forward_pass(tiny_model: Model, tmp_path: Path) -> None:
+def test_the_sources_of_the_shipped_model_are_those_of_a_plain_forward_pass(tiny_model: Model) -> None:
     assert isinstance(tiny_model, LocalModel)
     tokenizer, processor = tiny_model.processor.tokenizer, tiny_model.processor
-    image = open_image(photo(tmp_path / "image.png", "teal")).image  # type: ignore[union-attr]
+    scene = min((Path(__file__).parents[2] / "examples" / "images").glob("*.*"))
+    image = open_image(scene).image  # type: ignore[union-attr]
     asked = Request(image, question_for("EmoSet-8", LABELS), LABELS)
     reply = next(tiny_model.answer([asked]))
     said = tokenizer(reply.text, return_tensors="pt")["input_ids"]
