@@ -4,7 +4,8 @@
 
 Draws N unseen scenes of each subtask (seed 8), and as many unfamiliar pictures; takes the photographs of OASIS (a folder with ratings.csv
 and images/, by default below $EMOCALIBER_DATA; without it they are left out) as a polarity task, positive where the mean valence is above
-4, the middle of its scale. Answers are greedy and kept in the work folder. Writes the table and ends with one JSON line.
+4, the middle of its scale. Answers are greedy and kept in a folder of the model's name in the work folder. Writes the table and ends with
+one JSON line.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from emocaliber.vecbench import TASKS, Sample, aliases_of, read_samples
 from emocaliber.vecbench.sources import custom
 
 SEED = 8
-PHOTOGRAPHS, MIDPOINT = "OASIS photographs, polarity", 4
+MIDPOINT = 4  # of OASIS's scale of valence
 
 
 def main() -> None:
@@ -45,9 +46,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/elsewhere"))
     parser.add_argument("--out", type=Path, help="a Markdown file for the table")
     args = parser.parse_args()
-    model = load_model(args.model, batch_size=64)
+    model, answers = load_model(args.model, batch_size=64), args.work / args.model.strip("./").replace("/", "-")
     found = {
-        name: numbers(ask(model, samples, args.work / f"{name.replace(', ', '-').replace(' ', '-')}.jsonl"))
+        name: numbers(ask(model, samples, answers / f"{name.replace(', ', '-').replace(' ', '-')}.jsonl"))
         for name, samples in pictures(args.work / "scenes", args.n, args.oasis).items()
     }
     text = report(found, args.n)
@@ -65,7 +66,7 @@ def pictures(folder: Path, n: int, oasis: Path | None) -> dict[str, list[Sample]
     if oasis:
         items = custom.read(oasis / "ratings.csv", "OASIS", midpoint=MIDPOINT, images=oasis / "images").items
         candidates = ("positive", "negative")
-        rows[PHOTOGRAPHS] = [
+        rows["OASIS photographs, polarity"] = [
             Sample(Path(item.image).stem, item.image, "OASIS-polarity", candidates, item.label, source="OASIS", split="test")
             for item in items
         ]
@@ -88,8 +89,8 @@ def ask(model: Any, samples: Sequence[Sample], out: Path) -> Path:
 
 def numbers(answers: Path) -> dict[str, Any]:
     """What a table's row needs, from the answers to one kind of picture."""
-    overall = summarise(read_outcomes(answers))["overall"]
     outcomes = list(read_outcomes(answers))
+    overall = summarise(outcomes)["overall"]
     stated = [each.confidence["verb"] for each in outcomes if each.confidence.get("verb") is not None]
     return {
         "n": len(outcomes),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import time
 from collections.abc import Mapping
 from multiprocessing import get_context, set_start_method
@@ -66,6 +68,22 @@ def save_untrained(processor: Any, folder: Path) -> None:
     processor.save_pretrained(folder)
 
 
+def write_base(folder: Path) -> Path:
+    """`write_configs`, and a base model that knows nothing in `folder/base`."""
+    from emocaliber.models.tiny import build_processor, build_tokenizer
+    from emocaliber.training.stage0 import tokenizer_texts
+
+    write_configs(folder)
+    save_untrained(build_processor(build_tokenizer(tokenizer_texts(60, seed=0), vocabulary=512), side=56), folder / "base")
+    return folder
+
+
+def losses(out: Path) -> list[float]:
+    """The logged losses of a run of four steps."""
+    state = json.loads((out / "checkpoints" / "checkpoint-4" / "trainer_state.json").read_text())
+    return [entry["loss"] for entry in state["log_history"] if "loss" in entry]
+
+
 def letters_reward(text: str, *_: object, **__: object) -> tuple[float, Mapping[str, float]]:
     """Stands in for the reward: all that such a model says is malformed and would earn the same, so that nothing would be learnt."""
     parts = {"format": text.count("a") / 4, "correct": float(len(text) % 2), "confidence": -text.count("e") / 8}
@@ -100,6 +118,24 @@ def start(target: Any, *args: Any) -> BaseProcess:
 
 def _run(target: Any, *args: Any) -> None:
     set_start_method("fork", force=True)  # a child of the fork server would have its data loaders start theirs there too
+    target(*args)
+
+
+def start_together(count: int, target: Any, *args: Any) -> list[int | None]:
+    """Runs `target` in `count` processes, with the environment in which torchrun and accelerate start them; their exit codes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    team = [start(_join, rank, count, port, target, *args) for rank in range(count)]
+    for process in team:
+        process.join()
+    return [process.exitcode for process in team]
+
+
+def _join(rank: int, count: int, port: int, target: Any, *args: Any) -> None:
+    if count > 1:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     target(*args)
 
 

@@ -51,6 +51,7 @@ def test_overrides_replace_what_the_file_says(file: Path) -> None:
         ("schedule = 3", "schedule must be of type str, not 3"),
         ("accumulation = 0", "accumulation must be positive, not 0"),
         ("save_steps = -1", "save_steps must be positive, not -1"),
+        ("scenes_unfamiliar = 1.5", r"scenes_unfamiliar must be between 0 and 1, not 1\.5"),
     ],
 )
 def test_a_bad_setting_is_named_with_its_file(file: Path, line: str, complaint: str) -> None:

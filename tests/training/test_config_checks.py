@@ -129,6 +129,10 @@ def test_max_length_must_leave_room_for_an_answer(folder: Path) -> None:
     check_one("stage1", load_config("stage1", folder, ["max_pixels=451584", "max_length=2048"]), folder)
 
 
+def test_scenes_that_do_not_exist_are_refused_before_any_are_drawn(folder: Path) -> None:
+    assert "there is no task 'FI-9'" in complaint(folder, "stage2", "scenes=8", "scenes_tasks=EmoSet-8, FI-9")
+
+
 def test_the_command_ends_with_the_complaint_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "stage1", "--config", str(folder), "batch_size=32"]) == 2
     assert "a step asks 32 samples" in capsys.readouterr().err

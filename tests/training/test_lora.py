@@ -15,7 +15,7 @@ from emocaliber.training import stage3
 from emocaliber.training.config import ModelConfig, load_config
 from emocaliber.training.run import run_stage
 from emocaliber.training.trainer import last_checkpoint
-from microscopic import kill_when, letters_reward, save_untrained, start, write_configs
+from microscopic import kill_when, letters_reward, start, write_base
 
 pytest.importorskip("peft", reason="LoRA needs PEFT (pip install 'emocaliber[train]')")
 LORA = {"lora_rank": 4, "lora_alpha": 8.0}
@@ -24,14 +24,7 @@ Weights = dict[str, torch.Tensor]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Microscopic configurations, and a base model that knows nothing."""
-    from emocaliber.models.tiny import build_processor, build_tokenizer
-    from emocaliber.training.stage0 import tokenizer_texts
-
-    folder = write_configs(tmp_path_factory.mktemp("lora"))
-    processor = build_processor(build_tokenizer(tokenizer_texts(60, seed=0), vocabulary=512), side=56)
-    save_untrained(processor, folder / "base")
-    return folder
+    return write_base(tmp_path_factory.mktemp("lora"))
 
 
 def config_of(folder: Path, stage: str, **changes: Any) -> ModelConfig:

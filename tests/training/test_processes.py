@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 import sys
 from pathlib import Path
 
@@ -15,45 +12,25 @@ from accelerate.commands.config.config_args import load_config_from_file
 from safetensors.torch import load_file
 
 from emocaliber.__main__ import main
-from emocaliber.models.tiny import build_processor, build_tokenizer
 from emocaliber.rows import read_rows
-from emocaliber.training.stage0 import tokenizer_texts
-from microscopic import save_untrained, start, write_configs
+from microscopic import losses, start_together, write_base
 
 LAUNCH = sorted((Path(__file__).parents[2] / "configs" / "accelerate").glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Microscopic configurations, and a base model that knows nothing."""
-    folder = write_configs(tmp_path_factory.mktemp("processes"))
-    processor = build_processor(build_tokenizer(tokenizer_texts(60, seed=0), vocabulary=512), side=56)
-    save_untrained(processor, folder / "base")
-    return folder
+    return write_base(tmp_path_factory.mktemp("processes"))
 
 
 def launched(folder: Path, stage: str, count: int, *settings: str) -> set[int | None]:
-    """`emocaliber train` in `count` processes, with the environment in which torchrun and accelerate start them; their exit codes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    """`emocaliber train` in `count` processes; their exit codes."""
     command = ["train", stage, "--config", str(folder), f"model={folder / 'base'}", *settings]
-    team = [start(_train, rank, count, port, command) for rank in range(count)]
-    for process in team:
-        process.join()
-    return {process.exitcode for process in team}
+    return set(start_together(count, _train, command))
 
 
-def _train(rank: int, count: int, port: int, command: list[str]) -> None:
-    if count > 1:
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+def _train(command: list[str]) -> None:
     sys.exit(main(command))
-
-
-def losses(out: Path) -> list[float]:
-    state = json.loads((out / "checkpoints" / "checkpoint-4" / "trainer_state.json").read_text())
-    return [entry["loss"] for entry in state["log_history"] if "loss" in entry]
 
 
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])

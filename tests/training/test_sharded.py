@@ -5,10 +5,8 @@ Accelerate shards on accelerators only; here it is told that a CPU is one. All e
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,10 +17,8 @@ import yaml
 from safetensors.torch import load_file
 
 from emocaliber.__main__ import main
-from emocaliber.models.tiny import build_processor, build_tokenizer
 from emocaliber.rows import read_rows
-from emocaliber.training.stage0 import tokenizer_texts
-from microscopic import letters_reward, save_untrained, start, write_configs
+from microscopic import letters_reward, losses, start_together, write_base
 
 FSDP2 = Path(__file__).parents[2] / "configs" / "accelerate" / "fsdp2.yaml"
 RENAMED = {"fsdp_transformer_layer_cls_to_wrap": "FSDP_TRANSFORMER_CLS_TO_WRAP"}  # as `accelerate launch` hands it on
@@ -30,32 +26,21 @@ RENAMED = {"fsdp_transformer_layer_cls_to_wrap": "FSDP_TRANSFORMER_CLS_TO_WRAP"}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Microscopic configurations, and a base model that knows nothing."""
-    folder = write_configs(tmp_path_factory.mktemp("sharded"))
-    save_untrained(build_processor(build_tokenizer(tokenizer_texts(60, seed=0), vocabulary=512), side=56), folder / "base")
-    return folder
+    return write_base(tmp_path_factory.mktemp("sharded"))
 
 
 def train(folder: Path, out: str, stage: str, *, sharded: bool) -> Path:
     """Trains four steps in two processes, and returns where."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     if stage == "stage2" and not (folder / out).exists():
         (folder / out).mkdir()
         shutil.copy(folder / "stage2" / "scaffold.jsonl", folder / out)
     settings = ["max_steps=4", "logging_steps=1", f"model={folder / 'base'}", f"out={folder / out}"]
     settings += [f"validation={folder / 'scenes' / 'stage0' / 'samples.jsonl'}", "eval_steps=2"] if stage == "stage3" else []
-    team = [start(_train, rank, port, ["train", stage, "--config", str(folder), *settings], sharded) for rank in range(2)]
-    for process in team:
-        process.join()
-    assert [process.exitcode for process in team] == [0, 0]
+    assert start_together(2, _train, ["train", stage, "--config", str(folder), *settings], sharded) == [0, 0]
     return folder / out
 
 
-def _train(rank: int, port: int, command: list[str], sharded: bool) -> None:
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+def _train(command: list[str], sharded: bool) -> None:
     if sharded:
         settings = yaml.safe_load(FSDP2.read_text())["fsdp_config"]
         os.environ["ACCELERATE_USE_FSDP"] = "true"
@@ -79,11 +64,6 @@ def _shard_on_cpus() -> None:
             self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, plugin
 
     AcceleratorState.__init__ = begin_sharded
-
-
-def losses(out: Path) -> list[float]:
-    state = json.loads((out / "checkpoints" / "checkpoint-4" / "trainer_state.json").read_text())
-    return [entry["loss"] for entry in state["log_history"] if "loss" in entry]
 
 
 @pytest.mark.parametrize("stage", ["stage1", "stage2", "stage3"])

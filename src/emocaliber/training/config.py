@@ -195,6 +195,10 @@ def check_settings(config: StageConfig, where: str) -> None:
     for name in ("warmup_ratio", "adam_beta2"):
         if not 0 <= getattr(config, name) < 1:
             raise UserError(f"{where}: {name} must be at least 0 and below 1, not {getattr(config, name)}")
+    if not 0 <= config.scenes_unfamiliar <= 1:
+        raise UserError(f"{where}: scenes_unfamiliar must be between 0 and 1, not {config.scenes_unfamiliar}")
+    if isinstance(config, Stage0Config) and config.scenes_unfamiliar:
+        raise UserError(f"{where}: scenes_unfamiliar must be 0 in stage 0, which learns to name what is there")
     if config.schedule not in SCHEDULES:
         raise UserError(f"{where}: there is no schedule {config.schedule!r}; there are {', '.join(SCHEDULES)}")
     if isinstance(config, ModelConfig):

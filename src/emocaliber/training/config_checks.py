@@ -12,6 +12,7 @@ from typing import Any
 from emocaliber.answering import question_for
 from emocaliber.confidence import parse_reward
 from emocaliber.errors import UserError
+from emocaliber.scenes.mixture import parse_mixture
 from emocaliber.training.config import (
     CONFIGS,
     FINISHED,
@@ -45,6 +46,8 @@ def check(config: StageConfig, where: str = "", *, made: frozenset[str] = frozen
         validation_samples(config)
     if isinstance(config, Stage3Config):
         parse_reward(config.reward)
+    if config.scenes:
+        parse_mixture(config.scenes_tasks)
     rows = None if config.scenes else [row for _, row in sample_rows(config.samples)]
     _check_batches(config, config.scenes if rows is None else len(rows))
     if isinstance(config, Stage1Config | Stage2Config) and config.max_length and rows:

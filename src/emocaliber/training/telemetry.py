@@ -38,7 +38,7 @@ class StepLog:
         """Opens the file, without what a broken run wrote after its last checkpoint: those steps are done again, and with no checkpoint
         (`step` is 0) the look before the first step too."""
         RowWriter(self._path, resume=True, key="step").close()  # mends a half-written last line
-        write_rows(self._path, (row for row in read_rows(self._path) if row["step"] <= step != 0))
+        write_rows(self._path, (row for row in read_rows(self._path) if step and row["step"] <= step))
         self._writer = RowWriter(self._path, resume=True, key="step")
 
     def write(self, rows: Iterable[Mapping[str, Any]]) -> None:

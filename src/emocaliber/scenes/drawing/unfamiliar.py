@@ -56,7 +56,11 @@ def _littered(rng: np.random.Generator, size: int) -> Image.Image:
 def _leaf(middle: Floats, radius: float, slim: float, turn: float, corners: int) -> list[tuple[float, float]]:
     """A turned ellipse, or with more than two corners that polygon, squeezed."""
     angles = np.linspace(0, 2 * math.pi, corners if corners > 2 else 24, endpoint=False)
-    x, y = radius * np.cos(angles), radius * slim * np.sin(angles)
+    return _turned(radius * np.cos(angles), radius * slim * np.sin(angles), turn, middle)
+
+
+def _turned(x: Floats, y: Floats, turn: float, middle: Floats) -> list[tuple[float, float]]:
+    """The points of a shape about 0, turned and moved to its middle."""
     c, s = math.cos(turn), math.sin(turn)
     return list(zip((middle[0] + c * x - s * y).tolist(), (middle[1] + s * x + c * y).tolist(), strict=True))
 
@@ -64,7 +68,8 @@ def _leaf(middle: Floats, radius: float, slim: float, turn: float, corners: int)
 def _joined(rng: np.random.Generator, size: int) -> Image.Image:
     """Two such pictures, one showing through where a third is bright: things before a ground."""
     mask = _textured(rng, size).convert("L").point([255 if level > 127 else 0 for level in range(256)])
-    over, under = (_textured, _littered, _staged)[rng.integers(3)], (_textured, _littered, _staged)[rng.integers(3)]
+    looks = (_textured, _littered, _staged)
+    over, under = looks[rng.integers(3)], looks[rng.integers(3)]
     return Image.composite(over(rng, size), under(rng, size), mask)
 
 
@@ -79,7 +84,7 @@ def _staged(rng: np.random.Generator, size: int) -> Image.Image:
         ImageDraw.Draw(mask).polygon(outline, fill=255)
         thing: Image.Image = Image.new("RGB", (side, side), tint(palette[rng.integers(len(palette))], rng))
         if modelled:
-            light = _clouds(rng, side, 2.2, 1.0).resize((side, side), Image.Resampling.BILINEAR)
+            light = _light(rng, max(8, side // 4)).resize((side, side), Image.Resampling.BILINEAR)
             thing = ImageChops.add(thing, Image.merge("RGB", [light] * 3), offset=-128)
         picture.paste(thing, mask=mask)
         if outlined:
@@ -110,13 +115,12 @@ def _rounded(rng: np.random.Generator, radius: float, side: int) -> list[tuple[f
     waves = np.arange(2, 7)
     dents = (rng.normal(0, 0.3, 5) / waves) @ np.cos(np.outer(waves, angles) + rng.uniform(0, 2 * math.pi, (5, 1)))
     x, y = radius * (1 + dents) * np.array([np.cos(angles), between(rng, 0.3, 1) * np.sin(angles)])
-    c, s = math.cos(turn), math.sin(turn)
-    return list(zip((middle[0] + c * x - s * y).tolist(), (middle[1] + s * x + c * y).tolist(), strict=True))
+    return _turned(x, y, turn, middle)
 
 
-def _clouds(rng: np.random.Generator, side: int, steepness: float, stretch: float) -> Image.Image:
-    """Grey noise about 128, a quarter as fine as `side`."""
-    field = _noise(rng, 1, max(8, side // 4), steepness, stretch)[0]
+def _light(rng: np.random.Generator, size: int) -> Image.Image:
+    """Soft light and shadow: grey clouds about 128."""
+    field = _noise(rng, 1, size, 2.2, 1.0)[0]
     return Image.fromarray((128 + 35 * field).clip(0, 255).astype(np.uint8))
 
 
