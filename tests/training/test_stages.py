@@ -295,6 +295,8 @@ def test_the_parts_of_the_reward_are_those_of_the_one_scorer() -> None:
         ({"group_size": 3}, r"group_size must be at least 2 and divide batch_size x accumulation = 8, not 3"),
         ({"group_size": 1}, r"group_size must be at least 2"),
         ({"batch_size": 256}, r"samples\.jsonl has 32 rows, but a step asks 64 questions; make batch_size smaller"),
+        ({"credit": "some"}, "there is no credit 'some'; there are response, causal"),
+        ({"credit": "causal", "normalise_advantages": True}, 'normalise_advantages needs credit = "response"'),
         ({"reward": "hope"}, "there is no reward preset 'hope'; there are default, paper, released"),
     ],
 )

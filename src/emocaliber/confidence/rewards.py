@@ -115,6 +115,26 @@ def confidence_reward(correct: bool, confidence: float, settings: RewardSettings
     return SCORES[settings.confidence](believed if correct else 1 - believed)
 
 
+def stated_and_right(
+    text: str,
+    candidates: Sequence[str],
+    ground_truth: str,
+    settings: RewardSettings,
+    *,
+    aliases: Mapping[str, str] | None = None,
+) -> tuple[float, bool] | None:
+    """The confidence that a well-formed response states, and whether its answer is right; None if it is malformed.
+
+    A response is well-formed if `parse` accepts it with a confidence, within an `open_interval` if that is set.
+    """
+    response = parse(text, candidates, aliases=aliases, confidence="required")
+    if isinstance(response, Malformed) or response.confidence is None:
+        return None
+    if settings.open_interval and response.confidence in (0.0, 1.0):
+        return None
+    return response.confidence, is_correct(response.answer, ground_truth)
+
+
 def reward(
     text: str,
     candidates: Sequence[str],
@@ -123,16 +143,12 @@ def reward(
     *,
     aliases: Mapping[str, str] | None = None,
 ) -> tuple[float, Mapping[str, float]]:
-    """The reward of one response, and its `PARTS`, weighted.
-
-    A response is well-formed if `parse` accepts it with a confidence; for all else the format's part is the floor, and the others are 0.
-    """
+    """The reward of one response, and its `PARTS`, weighted. For a malformed one the format's part is the floor, and the others are 0."""
     settings = settings or RewardSettings()
-    response = parse(text, candidates, aliases=aliases, confidence="required")
-    stated = None if isinstance(response, Malformed) else response.confidence
-    if isinstance(response, Malformed) or stated is None or (settings.open_interval and stated in (0.0, 1.0)):
+    stated = stated_and_right(text, candidates, ground_truth, settings, aliases=aliases)
+    if stated is None:
         return settings.floor, dict(zip(PARTS, (settings.floor, 0.0, 0.0), strict=True))
-    correct = is_correct(response.answer, ground_truth)
-    scored = settings.confidence_weight * confidence_reward(correct, stated, settings)
+    confidence, correct = stated
+    scored = settings.confidence_weight * confidence_reward(correct, confidence, settings)
     parts = dict(zip(PARTS, (settings.format_weight, settings.correct_weight * correct, scored), strict=True))
     return sum(parts.values()), parts

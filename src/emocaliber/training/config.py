@@ -136,7 +136,9 @@ class Stage3Config(ModelConfig):
 
     `reward` is a preset of `confidence.rewards`, and changes to it, such as "default correct_weight=2". With `shared_prefix`, image and
     prompt are read once for each group of answers wherever that gives the same numbers; without, once for each answer. Roll-outs are
-    sampled for `updates_per_rollout` steps at once, after the first of which the clipping (`clip`) sets in.
+    sampled for `updates_per_rollout` steps at once, after the first of which the clipping (`clip`) sets in. With `credit` "causal" instead
+    of the paper's "response", a confidence is credited with its own part of the reward alone (`training.credit`): the same expected
+    gradient with less noise.
     """
 
     freeze_vision: bool = False
@@ -148,9 +150,11 @@ class Stage3Config(ModelConfig):
     clip: float = 0.2
     reward: str = "default"
     normalise_advantages: bool = False
+    credit: str = "response"
     shared_prefix: bool = True
 
 
+CREDITS = ("response", "causal")
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt")  # those that need no more settings
 CONFIGS: dict[str, type[StageConfig]] = {"stage0": Stage0Config, "stage1": Stage1Config, "stage2": Stage2Config, "stage3": Stage3Config}
 C = TypeVar("C", bound=StageConfig)
@@ -210,6 +214,10 @@ def check_settings(config: StageConfig, where: str) -> None:
                 f"{where}: group_size must be at least 2 and divide batch_size x accumulation = {rollouts}, not {group}: "
                 "an answer is compared with the others to the same question"
             )
+        if config.credit not in CREDITS:
+            raise UserError(f"{where}: there is no credit {config.credit!r}; there are {', '.join(CREDITS)}")
+        if config.credit == "causal" and config.normalise_advantages:
+            raise UserError(f'{where}: normalise_advantages needs credit = "response": causal advantages are never divided')
 
 
 def _check_tuning(config: ModelConfig, where: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
+from emocaliber.training.credit import CausalCredit
 from emocaliber.training.processes import ready_to_generate, say
 from emocaliber.training.shared_prefix import branched_generate, group_logps, groups_of
 from emocaliber.training.sparse_logits import backbone
@@ -161,10 +162,12 @@ def _first_tokens(model: Any, answers: int, inputs: dict[str, Any]) -> tuple[tor
 
 
 def grpo_trainer(**settings: Any) -> Any:
-    """TRL's `GRPOTrainer` with shared prefixes, and with checkpoints that resume. TRL is loaded here, as it takes seconds."""
+    """TRL's `GRPOTrainer` with shared prefixes, `causal` credit if asked for, and checkpoints that resume. TRL is loaded here, as it takes
+    seconds.
+    """
     import trl
 
-    class Grpo(SharedPrefix, trl.GRPOTrainer):  # type: ignore[misc]
+    class Grpo(CausalCredit, SharedPrefix, trl.GRPOTrainer):  # type: ignore[misc]
         """TRL's trainer, changed as above."""
 
     return Grpo(**settings)

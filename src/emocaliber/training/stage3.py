@@ -2,7 +2,8 @@
 
 R = R_format + R_correct + R_conf (equation 4), A = R - mean of the group, never divided by the group's standard deviation,
 clipped ratios averaged over tokens and then over answers (equation 5), k3 estimate of KL(policy || cold start) with weight 0.01,
-and every parameter trained, the vision encoder included. Groups are read together (`grpo`, `shared_prefix`).
+and every parameter trained, the vision encoder included. Groups are read together (`grpo`, `shared_prefix`), and confidences may be
+credited with their own part of the reward alone (`credit`).
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def train(config: Stage3Config) -> Path:
         train_dataset=prompts_of(rows),
         reward_funcs=reward_functions(settings),
         shared_prefix=config.shared_prefix,
+        causal=settings if config.credit == "causal" else None,
         peft_config=lora_config(config),
     )
     train_watched(trainer, config, last_checkpoint(config.out), rollouts_of=rows)
