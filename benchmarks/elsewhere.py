@@ -13,20 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
-from tqdm import tqdm
-
-from emocaliber.answering import respond
+from asking import ask
 from emocaliber.evaluation import summarise
 from emocaliber.layout import Table, percent, with_interval
-from emocaliber.models import load_model
 from emocaliber.response import Malformed, parse
-from emocaliber.rows import RowWriter, read_rows, write_atomically
+from emocaliber.rows import read_rows, write_atomically
 from emocaliber.scenes import draw_samples
 from emocaliber.scenes.unfamiliar import UNFAMILIAR
 from emocaliber.scoring import read_outcomes
@@ -46,9 +41,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/elsewhere"))
     parser.add_argument("--out", type=Path, help="a Markdown file for the table")
     args = parser.parse_args()
-    model, answers = load_model(args.model, batch_size=64), args.work / args.model.strip("./").replace("/", "-")
+    answers = args.work / args.model.strip("./").replace("/", "-")
     found = {
-        name: numbers(ask(model, samples, answers / f"{name.replace(', ', '-').replace(' ', '-')}.jsonl"))
+        name: numbers(ask(args.model, samples, answers / f"{name.replace(', ', '-').replace(' ', '-')}.jsonl"))
         for name, samples in pictures(args.work / "scenes", args.n, args.oasis).items()
     }
     text = report(found, args.n)
@@ -77,14 +72,6 @@ def drawn(folder: Path, n: int, task: str, unfamiliar: float = 0.0) -> list[Samp
     for _ in draw_samples(folder, n, SEED, task, unfamiliar=unfamiliar):
         pass
     return list(read_samples(folder / "samples.jsonl"))[:n]
-
-
-def ask(model: Any, samples: Sequence[Sample], out: Path) -> Path:
-    """The file of the model's answers; those that are there are kept."""
-    with RowWriter(out, resume=True) as writer, tqdm(total=len(samples), desc=out.stem, file=sys.stderr, mininterval=1) as bar:
-        for row in respond(samples, model, done=writer.done, folder=out.parent, progress=lambda count: bar.update(count - bar.n)):
-            writer.write(row)
-    return out
 
 
 def numbers(answers: Path) -> dict[str, Any]:

@@ -10,23 +10,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import pstdev
 from typing import Any
 
-from tqdm import tqdm
-
-from emocaliber.answering import respond
+from asking import ask
 from emocaliber.evaluation import evolvement_table, summarise
-from emocaliber.models import load_model
 from emocaliber.response import Malformed, parse
-from emocaliber.rows import RowWriter, read_rows, write_atomically
+from emocaliber.rows import read_rows, write_atomically
 from emocaliber.scenes import draw_samples
 from emocaliber.scenes.reading import read_right
 from emocaliber.scoring import read_outcomes
-from emocaliber.vecbench import Sample, read_samples
+from emocaliber.vecbench import read_samples
 
 SEED = 7
 STAGES = {"Scaffold (stage 1)": "stage1", "Cold start (stage 2)": "stage2", "Final (stage 3)": "stage3"}
@@ -48,8 +44,8 @@ def main() -> None:
     spreads: dict[str, float] = {}
     for name, stage in STAGES.items():
         if (args.models / stage / "model").is_dir():
-            answers = args.models / "evolvement" / f"{stage}.jsonl"
-            ask(args.models / stage / "model", samples, answers, confidence=stage != "stage1")
+            kept = args.models / "evolvement" / f"{stage}.jsonl"
+            answers = ask(str(args.models / stage / "model"), samples, kept, confidence=stage != "stage1")
             outcomes = list(read_outcomes(answers))
             summaries[name] = summarise(outcomes)
             stated = [outcome.confidence["verb"] for outcome in outcomes if outcome.confidence["verb"] is not None]
@@ -61,26 +57,6 @@ def main() -> None:
         write_atomically(args.out, text)
     overall = {name: summary["overall"] for name, summary in summaries.items()}
     print(json.dumps({"benchmark": "evolvement", "n": args.n, "reading": readings, "overall": overall}))
-
-
-def ask(model: Path, samples: list[Sample], out: Path, *, confidence: bool) -> None:
-    """Asks a model about all samples, unless that was done with these very weights already."""
-    stamp = out.with_suffix(".model")
-    weights = str((model / "model.safetensors").stat().st_mtime_ns)
-    same = stamp.is_file() and stamp.read_text() == weights
-    with RowWriter(out, resume=same) as writer, tqdm(total=len(samples), desc=str(model), file=sys.stderr) as bar:
-        stamp.write_text(weights)
-        if any(sample.id not in writer.done for sample in samples):
-            rows = respond(
-                samples,
-                load_model(str(model), batch_size=128, max_new_tokens=160),
-                done=writer.done,
-                confidence=confidence,
-                folder=out.parent,
-                progress=lambda count: bar.update(count - bar.n),
-            )
-            for row in rows:
-                writer.write(row)
 
 
 def reading_accuracy(answers: Path, scenes: Mapping[str, Mapping[str, str]]) -> dict[str, float]:

@@ -12,10 +12,12 @@ from typing import Any
 from zlib import crc32
 
 from PIL import Image
+from tqdm import tqdm
 
 from emocaliber.images import DEFAULT_LIMITS, ImageError, ImagePath, Limits, OpenedImage, open_images
 from emocaliber.models.base import Model, ModelError, Reply, Request
 from emocaliber.prompts import EMOCALIBER, Prompt
+from emocaliber.rows import RowWriter
 from emocaliber.sources import confidences, evidence
 from emocaliber.vecbench import Sample, aliases_of
 
@@ -145,3 +147,13 @@ def respond(
         if reply and reply.usage:
             row["usage"] = asdict(reply.usage)
         yield row
+
+
+def respond_into(file: str | Path, samples: Sequence[Sample], load: Callable[[], Model], *, label: str, **asked: Any) -> None:
+    """Completes `file` to the rows of `respond` for all `samples`, with a bar called `label` on stderr. Rows that are there are kept, and
+    only if some are missing is the model loaded. `asked` goes on to `respond`.
+    """
+    with RowWriter(file, resume=True) as writer, tqdm(total=len(samples), desc=label, unit="answer", mininterval=1) as bar:
+        if any(sample.id not in writer.done for sample in samples):
+            for row in respond(samples, load(), done=writer.done, progress=lambda count: bar.update(count - bar.n), **asked):
+                writer.write(row)

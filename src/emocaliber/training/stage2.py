@@ -11,15 +11,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from emocaliber.answering import question_for, respond
+from emocaliber.answering import question_for, respond_into
 from emocaliber.confidence import confidence_target
 from emocaliber.emotions import Loop, taxonomy
 from emocaliber.errors import UserError
 from emocaliber.models.local import LocalModel
 from emocaliber.response import Malformed, parse, render
-from emocaliber.rows import RowWriter, read_rows, write_rows
+from emocaliber.rows import read_rows, write_rows
 from emocaliber.training.collate import Lesson
 from emocaliber.training.config import Stage2Config
 from emocaliber.training.processes import processes, say
@@ -67,19 +65,19 @@ def scaffold_answers(config: Stage2Config, samples: list[Sample]) -> list[dict[s
 
 def _answer(config: Stage2Config, samples: list[Sample], file: Path) -> None:
     """Completes the scaffold's answers to `samples` in `file`."""
-    with RowWriter(file, resume=True) as writer, tqdm(total=len(samples), desc="scaffold answers", unit="answer", mininterval=1) as bar:
-        if any(sample.id not in writer.done for sample in samples):
-            model = LocalModel(
-                config.model,
-                batch_size=config.inference_batch,
-                temperature=config.temperature,
-                seed=config.seed,
-                max_new_tokens=config.max_new_tokens,
-                min_pixels=config.min_pixels or None,
-                max_pixels=config.max_pixels or None,
-            )
-            for row in respond(samples, model, done=writer.done, confidence=False, progress=lambda count: bar.update(count - bar.n)):
-                writer.write(row)
+
+    def scaffold() -> LocalModel:
+        return LocalModel(
+            config.model,
+            batch_size=config.inference_batch,
+            temperature=config.temperature,
+            seed=config.seed,
+            max_new_tokens=config.max_new_tokens,
+            min_pixels=config.min_pixels or None,
+            max_pixels=config.max_pixels or None,
+        )
+
+    respond_into(file, samples, scaffold, label="scaffold answers", confidence=False)
 
 
 def confidence_lesson(row: dict[str, Any]) -> Lesson | None:

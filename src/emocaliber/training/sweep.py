@@ -10,15 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from emocaliber.answering import respond
+from emocaliber.answering import respond_into
 from emocaliber.errors import UserError
 from emocaliber.evaluation import summarise
 from emocaliber.evaluation.ablation_table import Ablated, ablation_table, check_metrics
 from emocaliber.models.local import LocalModel
 from emocaliber.prompts import EMOCALIBER, Prompt
-from emocaliber.rows import RowWriter, display_name, write_atomically
+from emocaliber.rows import display_name, write_atomically
 from emocaliber.scoring import read_outcomes
 from emocaliber.settings_file import read_toml
 from emocaliber.training.config import FINISHED, SETTINGS, STAGES, ModelConfig, Stage2Config, load_config
@@ -116,19 +114,15 @@ def summary_of(
     model: str | Path, samples: Sequence[Sample], answers: Path, batch_size: int, max_new_tokens: int, prompt: Prompt, confidence: bool
 ) -> Mapping[str, Any]:
     """The summary of a model's greedy answers to `samples`, which are kept in the file `answers`: those it has are not asked for again."""
-    with RowWriter(answers, resume=True) as writer, tqdm(total=len(samples), desc=str(answers.parent), unit="answer", mininterval=1) as bar:
-        if any(sample.id not in writer.done for sample in samples):
-            asked = LocalModel(model, batch_size=batch_size, max_new_tokens=max_new_tokens)
-            for row in respond(
-                samples,
-                asked,
-                prompt=prompt,
-                done=writer.done,
-                confidence=confidence,
-                folder=answers.parent,
-                progress=lambda count: bar.update(count - bar.n),
-            ):
-                writer.write(row)
+    respond_into(
+        answers,
+        samples,
+        lambda: LocalModel(model, batch_size=batch_size, max_new_tokens=max_new_tokens),
+        label=str(answers.parent),
+        prompt=prompt,
+        confidence=confidence,
+        folder=answers.parent,
+    )
     wanted = {sample.id for sample in samples}
     return summarise(outcome for outcome in read_outcomes(answers) if outcome.id in wanted)
 
@@ -142,9 +136,11 @@ def _config(sweep: Sweep, run: Mapping[str, Any]) -> ModelConfig:
     check(config, f"run {run['name']!r}")
     if (out / SETTINGS).is_file():
         held = json.loads((out / SETTINGS).read_text("utf-8"))
+        usual = {field.name: field.default for field in dataclasses.fields(config)}  # of settings that are newer than the run
         for key, value in dataclasses.asdict(config).items():
-            if key not in _OUT_OF_PLACE and held.get(key) != value:
-                raise UserError(f"{out} was begun with {key} = {held.get(key)!r}, not {value!r}; remove it, or give the run another name")
+            before = held.get(key, usual[key])
+            if key not in _OUT_OF_PLACE and before != value:
+                raise UserError(f"{out} was begun with {key} = {before!r}, not {value!r}; remove it, or give the run another name")
     return config
 
 
