@@ -26,6 +26,7 @@ class ColourModel:
     window: int | None = 4
     seconds_each: float = 0.0
     tasks: tuple[str, ...] | None = None
+    confidence_source: str | None = None
 
     def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
         for request in requests:

@@ -12,7 +12,7 @@ from PIL import Image
 from emocaliber import emotions
 from emocaliber.errors import UserError
 from emocaliber.images import CODES
-from emocaliber.models import Model
+from emocaliber.models import Model, Reply, Request
 from emocaliber.prediction import Predictor
 from emocaliber.response import STEPS
 from stand_ins import ColourModel, photo
@@ -33,7 +33,7 @@ def test_a_prediction_says_what_why_and_how_sure(tmp_path: Path, colour_model: C
 
 def test_a_row_has_the_fields_of_the_contract(tmp_path: Path, colour_model: ColourModel) -> None:
     row = Predictor(colour_model).predict(photo(tmp_path / "a.png")).to_row()
-    assert " ".join(row) == "image task emotion confidence accepted reasoning alternatives response model seconds error"
+    assert " ".join(row) == "image task emotion confidence confidence_source accepted reasoning alternatives response model seconds error"
     assert tuple(row["reasoning"]) == STEPS
     assert set(row["alternatives"][0]) == {"emotion", "probability"}
 
@@ -89,6 +89,26 @@ def test_odd_files_get_a_code_and_a_sentence_and_others_a_prediction(oddities: d
 def test_an_answer_is_accepted_from_the_least_confidence_on(colour_model: ColourModel, least: float | None, accepted: bool | None) -> None:
     image = Image.new("RGB", (8, 8), (128, 255, 0))
     assert Predictor(colour_model).predict(image, min_confidence=least).accepted is accepted
+
+
+def test_the_confidence_is_read_where_one_says_or_the_models_card(colour_model: ColourModel) -> None:
+    image = Image.new("RGB", (8, 8), (128, 255, 0))
+    found = [Predictor(colour_model, source).predict(image, min_confidence=0.6) for source in (None, "norm")]
+    assert [(each.confidence, each.confidence_source, each.accepted) for each in found] == [(0.5, "verb", False), (0.8, "norm", True)]
+    colour_model.confidence_source = "norm"
+    assert [Predictor(colour_model, source).predict(image).confidence for source in (None, "verb")] == [0.8, 0.5]
+    with pytest.raises(UserError, match="there is no confidence 'gut'; there are verb, ans, avg"):
+        Predictor(colour_model, "gut")
+
+
+def test_a_confidence_that_cannot_be_read_is_none_and_a_note_says_so() -> None:
+    class Mute(ColourModel):
+        def _reply(self, request: Request) -> Reply:
+            return Reply(super()._reply(request).text, 0.01)
+
+    prediction = Predictor(Mute(), "verb_mean").predict(Image.new("RGB", (8, 8), (128, 255, 0)), min_confidence=0.1)
+    assert (prediction.emotion is not None, prediction.confidence, prediction.accepted) == (True, None, False)
+    assert prediction.notes == ("0.5 is stated, but verb_mean cannot be read from this model's replies",)
 
 
 def test_an_answer_that_cannot_be_read_is_an_error_and_not_accepted(colour_model: ColourModel) -> None:

@@ -19,7 +19,7 @@ from emocaliber.images import DEFAULT_LIMITS, ImageError, OpenedImage, read_imag
 from emocaliber.models import LOCAL, Model, Reply, kind_of, load_model
 from emocaliber.response import Malformed, Reasoning, Response, parse
 from emocaliber.rows import display_name
-from emocaliber.sources import Evidence, names_of
+from emocaliber.sources import SOURCES, Evidence, names_of, verb
 from emocaliber.vecbench import task as task_called
 
 ImageSource = str | os.PathLike[str] | bytes | Image.Image  # bytes are those of an image file, not a path
@@ -42,7 +42,8 @@ class Failure:
 class Prediction:
     """What a model says of one image. `image` is its path as given, or "-" for one without a name.
 
-    `confidence` is the stated one, in [0, 1]. `accepted` is None where no `min_confidence` was given; False means abstain.
+    `confidence` is in [0, 1], and read at `confidence_source`, one of `sources.SOURCES`: "verb" is the stated one. `accepted` is None where
+    no `min_confidence` was given; False means abstain.
     `alternatives` is the model's distribution over the candidates, likeliest first, empty where the model cannot give it.
     `notes` say what the reader should know, such as that only the first frame of an animation was seen, or that the model was asked twice.
     """
@@ -51,6 +52,7 @@ class Prediction:
     task: str
     emotion: str | None
     confidence: float | None
+    confidence_source: str
     accepted: bool | None
     reasoning: Reasoning | None
     alternatives: Mapping[str, float]
@@ -67,6 +69,7 @@ class Prediction:
             "task": self.task,
             "emotion": self.emotion,
             "confidence": self.confidence,
+            "confidence_source": self.confidence_source,
             "accepted": self.accepted,
             "reasoning": asdict(self.reasoning) if self.reasoning else None,
             "alternatives": [{"emotion": emotion, "probability": probability} for emotion, probability in self.alternatives.items()],
@@ -116,10 +119,15 @@ class Query:
 
 
 class Predictor:
-    """A model that is asked about emotions. `load` makes one."""
+    """A model that is asked about emotions, and the source of its confidence, by default that of its card, or the stated one. `load` makes
+    one. Raises UserError for a source that does not exist.
+    """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, confidence: str | None = None) -> None:
         self.model = model
+        self.confidence_source: str = confidence or getattr(model, "confidence_source", None) or verb.__name__
+        if self.confidence_source not in SOURCES:
+            raise UserError(f"there is no confidence {self.confidence_source!r}; there are {', '.join(SOURCES)}")
 
     def predict(
         self, image: ImageSource, task: str = DEFAULT_TASK, labels: Labels | None = None, min_confidence: float | None = None
@@ -166,14 +174,16 @@ class Predictor:
         elif isinstance(parsed, Malformed):
             error = Failure("malformed", f"{display_name(image)}: the model's answer cannot be read ({parsed.detail}).")
         response = parsed if isinstance(parsed, Response) else None
-        confidence = response.confidence if response else None
-        choice = Evidence(reply, response, names_of(query.candidates, query.aliases)).at_commitment if reply and response else None
+        evidence = Evidence(reply, response, names_of(query.candidates, query.aliases)) if reply and response else None
+        confidence = SOURCES[self.confidence_source](evidence) if evidence else None
+        choice = evidence.at_commitment if evidence else None
         alternatives = sorted(choice.distribution.items(), key=lambda item: -item[1]) if choice else []
         return Prediction(
             image=image,
             task=query.task,
             emotion=response.answer if response else None,
-            confidence=confidence,
+            confidence=None if confidence is None else round(confidence, 6),
+            confidence_source=self.confidence_source,
             accepted=query.accepts(confidence),
             reasoning=response.reasoning if response else None,
             alternatives=MappingProxyType({emotion: round(probability, 6) for emotion, probability in alternatives}),
@@ -181,18 +191,28 @@ class Predictor:
             model=self.model.name,
             seconds=round(reply.seconds, 4) if reply else None,
             error=error,
-            notes=(*answered.notes, *_asked_again(reply), *(response.lenient if response else ())),
+            notes=(*answered.notes, *_asked_again(reply), *(response.lenient if response else ()), *self._unread(response, confidence)),
+        )
+
+    def _unread(self, response: Response | None, confidence: float | None) -> tuple[str, ...]:
+        stated = response.confidence if response else None
+        source = self.confidence_source
+        return (
+            ()
+            if stated is None or confidence is not None
+            else (f"{stated:g} is stated, but {source} cannot be read from this model's replies",)
         )
 
 
-def load(name: str = "tiny", **settings: Any) -> Predictor:
+def load(name: str = "tiny", *, confidence: str | None = None, **settings: Any) -> Predictor:
     """A predictor with the model called `name`: "tiny" (shipped with the package), or any other that `models.load_model` knows.
 
+    `confidence` is the source to read it at, one of `sources.SOURCES` (default: what the model's card says, or "verb", the stated one).
     `settings` are those of its kind, such as `batch_size`. An answer of a local model that cannot be read is asked for again up to 3 times
     unless `retries` says otherwise. Raises UserError for a model that cannot be loaded.
     """
     again = {"retries": RETRIES} if kind_of(name) == LOCAL else {}
-    return Predictor(load_model(name, **again | settings))
+    return Predictor(load_model(name, **again | settings), confidence)
 
 
 def _asked_again(reply: Reply | None) -> tuple[str, ...]:

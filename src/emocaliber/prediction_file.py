@@ -39,14 +39,18 @@ class PredictionFile:
             raise UserError(f"{self._name} is finished, and was not made with --resume; name another file, or remove this one")
         self._writer = RowWriter(self.rows_path, resume=resume, key="image")
         self._models: set[str] = set()
+        self._sources: set[str] = set()
         self.earlier: dict[str, Status] = {}
         for row in read_rows(self.rows_path) if resume else ():
             self._take_up(row)
 
     def write(self, prediction: Prediction) -> None:
-        """Append one row; it is on its way to the disk on return. Raises UserError if the rows before it are another model's."""
+        """Append one row; it is on its way to the disk on return. Raises UserError if the rows before it are another model's, or have
+        another confidence."""
         if self._models - {prediction.model}:
             raise self._other(f"model {', '.join(sorted(self._models))}", prediction.model)
+        if self._sources - {prediction.confidence_source}:
+            raise self._other(f"the confidence {', '.join(sorted(self._sources))}", prediction.confidence_source)
         self._writer.write(prediction.to_row())
 
     def rows(self, images: Collection[str]) -> Iterator[Row]:
@@ -68,7 +72,8 @@ class PredictionFile:
         self._writer.close()
 
     def _take_up(self, row: Row) -> None:
-        missing = [name for name in ("task", "emotion", "confidence", "accepted", "alternatives", "model", "error") if name not in row]
+        needed = ("task", "emotion", "confidence", "confidence_source", "accepted", "alternatives", "model", "error")
+        missing = [name for name in needed if name not in row]
         if missing:
             raise UserError(f"{display_name(self.rows_path)} holds rows without {missing[0]!r}, so no predictions; name another file")
         if row["task"] != self._query.task:
@@ -79,6 +84,7 @@ class PredictionFile:
         if row["accepted"] != self._query.accepts(row["confidence"]):
             raise self._other("another --min-confidence", f"{self._query.min_confidence or 'none'}")
         self._models.add(row["model"])
+        self._sources.add(row["confidence_source"])
         self.earlier[row["image"]] = status(row)
 
     def _other(self, theirs: str, ours: str) -> UserError:

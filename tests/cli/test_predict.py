@@ -162,6 +162,15 @@ def test_rows_of_other_labels_are_not_gone_on_from(tmp_path: Path) -> None:
         run(folder, "--out", out, "--resume", "--labels", "calm,glee")
 
 
+def test_rows_with_another_confidence_are_not_gone_on_from(tmp_path: Path) -> None:
+    folder, out = photos(tmp_path / "in"), tmp_path / "out.jsonl"
+    run(folder, "--out", out, "--confidence", "norm")
+    assert {(row["confidence"], row["confidence_source"]) for row in rows(out)} == {(0.8, "norm")}
+    photo(folder / "new.png")
+    with pytest.raises(UserError, match="made with the confidence norm, not verb"):
+        run(folder, "--out", out, "--resume")
+
+
 def test_rows_of_another_model_are_not_gone_on_from(tmp_path: Path, model: ColourModel) -> None:
     folder, out = photos(tmp_path / "in"), tmp_path / "out.jsonl"
     run(folder, "--out", out)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from emocaliber.emotions import taxonomy
 from emocaliber.errors import UserError
 from emocaliber.response import parse, render
 from emocaliber.scenes import KINDS, draw_samples
 from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS
+from emocaliber.scenes.drawing import estranged
 from emocaliber.scenes.kinds import unfamiliar_kind
 from emocaliber.scenes.reading import read_right
 from emocaliber.scenes.unfamiliar import UnfamiliarScene, is_unfamiliar
@@ -85,3 +87,21 @@ def test_the_others_are_the_pictures_that_there_would_be_without(tmp_path: Path)
     list(draw_samples(tmp_path / "mixed", 4, 0, size=SIZE, unfamiliar=0.25, workers=1))
     plain, mixed = ({file.name: file.read_bytes() for file in (tmp_path / name / "images").iterdir()} for name in ("plain", "mixed"))
     assert [name for name in sorted(plain) if plain[name] != mixed[name]] == ["scene-0-000000.png"]
+
+
+def test_a_shuffled_scene_keeps_its_colours_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    across = Image.linear_gradient("L")
+    scene = Image.merge("RGB", (across, across.rotate(90), across.rotate(180)))
+    monkeypatch.setattr(estranged, "_scene", lambda rng, size: scene.resize((size, size)))
+    before, after = (np.asarray(each, float) for each in (scene, estranged.shuffled(np.random.default_rng(0), scene.width)))
+    assert np.sort(after.mean(2), None) == pytest.approx(np.sort(before.mean(2), None), abs=6)
+    assert abs(np.corrcoef(before[..., 0].ravel(), after[..., 0].ravel())[0, 1]) < 0.3
+
+
+def test_a_magnified_spot_is_a_seventh_of_the_scene_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Image.linear_gradient("L").convert("RGB")
+    monkeypatch.setattr(estranged, "_scene", lambda rng, size: scene)
+    for seed in range(20):
+        spot = np.asarray(estranged.magnified(np.random.default_rng(seed), scene.width))
+        assert spot.shape == (256, 256, 3)
+        assert np.ptp(spot.astype(int)) <= 256 / 7 + 1

@@ -41,6 +41,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     asked.add_argument("--labels", metavar="a,b,c", help="emotions of your own to choose from")
     parser.add_argument("--out", metavar="F", help="write rows to F.jsonl, F.csv or F.parquet; - for JSON lines on standard output")
     parser.add_argument("--report", type=Path, metavar="DIR", help="write a page with thumbnails to DIR/index.html")
+    parser.add_argument(
+        "--confidence",
+        metavar="SOURCE",
+        help="where it is read, such as verb (as stated) or verb_mean (mean over its digits); default: what the model's card says",
+    )
     parser.add_argument("--min-confidence", type=float, metavar="X", help="abstain below this confidence, in [0, 1]")
     parser.add_argument("--resume", action="store_true", help="go on from the rows in --out; failed images are not tried again")
     parser.add_argument("--batch-size", type=positive, metavar="N", help="images asked about at once (default: the model's choice)")
@@ -70,7 +75,7 @@ def _predict(args: argparse.Namespace) -> int:
         earlier = {name: file.earlier[name] for name in names & file.earlier.keys()} if file else {}
         counts = Counter(earlier.values())
 
-        predictor = load(args.model, **({"batch_size": args.batch_size} if args.batch_size else {}))
+        predictor = load(args.model, confidence=args.confidence, **({"batch_size": args.batch_size} if args.batch_size else {}))
         model, unfamiliar = predictor.model, predictor.unfamiliar(query)
         for sentence in (model.notice, f"warning: {unfamiliar}" if unfamiliar else None):
             if sentence:

@@ -134,6 +134,7 @@ class LocalModel:
         self.notice: str | None = notice_of(card, temperature)
         self._ours = bool(card)
         self.tasks: tuple[str, ...] | None = tuple(card["tasks"]) if "tasks" in card else None
+        self.confidence_source: str | None = card.get("confidence_source")
         self.window: int | None = _BATCHES_PER_WINDOW * batch_size
         self._batch_size = batch_size
         self._temperature, self._retries, self._seed = temperature, retries, seed

@@ -1,4 +1,5 @@
-"""A picture of nothing in particular, yet as varied as photographs are: textures, heaps of shapes, and things that have no name.
+"""A picture of nothing in particular, yet as varied as photographs are: textures, heaps of shapes, things that have no name, and scenes
+of which nothing is left that has one (`estranged`).
 
 Shapes of all sizes that hide each other ("dead leaves", Lee, Mumford & Huang 2001, Int. J. Comput. Vision 41:35) and noise that weakens
 with its frequency have the statistics of natural images, and teach networks much of what photographs do (Baradad et al. 2021, "Learning
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
+from emocaliber.scenes.drawing.estranged import magnified, shuffled
 from emocaliber.scenes.drawing.landscape import between
 from emocaliber.scenes.drawing.pen import SUPERSAMPLING, Colour, tint
 from emocaliber.scenes.drawing.styles import everyday, posted, snapshot
@@ -25,7 +27,7 @@ _LARGEST = 0.45  # radius of a leaf, in sides of the picture
 
 def draw_unfamiliar(rng: np.random.Generator, size: int = 224) -> Image.Image:
     """The picture as RGB, `size` x `size` pixels; the same `rng` state gives the same one."""
-    looks = (_textured, _littered, _joined, _staged, _staged, _staged)
+    looks = (_textured, _littered, _joined, _staged, _staged, _staged, shuffled, shuffled, magnified, magnified)
     picture = looks[rng.integers(len(looks))](rng, size)
     return _FINISHES[rng.integers(len(_FINISHES))](picture, rng)
 
