@@ -31,9 +31,10 @@ def shuffled(rng: np.random.Generator, size: int) -> Image.Image:
 
 def magnified(rng: np.random.Generator, size: int) -> Image.Image:
     """A spot of a scene from close by, in focus or not."""
-    side = max(2, int(size / between(rng, 7, 14)))
-    x, y = rng.integers(0, size - side + 1, 2).tolist()
-    spot = _scene(rng, size).crop((x, y, x + side, y + side)).resize((size, size), Image.Resampling.BICUBIC)
+    scene = _scene(rng, 4 * size)
+    side = int(scene.width / between(rng, 7, 14))
+    x, y = rng.integers(0, scene.width - side + 1, 2).tolist()
+    spot = scene.crop((x, y, x + side, y + side)).resize((size, size), Image.Resampling.BICUBIC)
     return spot.filter(ImageFilter.GaussianBlur(between(rng, 0, 0.015) * size))
 
 
