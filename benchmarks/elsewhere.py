@@ -1,11 +1,11 @@
 """What a model does where its lessons do not reach: the nine drawn subtasks, of which three are out of domain, and photographs.
 
-    python benchmarks/elsewhere.py [--model tiny] [--n 500] [--oasis FOLDER] [--work runs/elsewhere] [--out docs/elsewhere.md]
+    python benchmarks/elsewhere.py [--model tiny] [--n 500] [--oasis FOLDER] [--source verb_mean] [--out docs/elsewhere.md]
 
 Draws N unseen scenes of each subtask (seed 8), and as many unfamiliar pictures; takes the photographs of OASIS (a folder with ratings.csv
 and images/, by default below $EMOCALIBER_DATA; without it they are left out) as a polarity task, positive where the mean valence is above
-4, the middle of its scale. Answers are greedy and kept in a folder of the model's name in the work folder. Writes the table and ends with
-one JSON line.
+4, the middle of its scale. Answers are greedy and kept in a folder of the model's name in the work folder (--work); confidences are read at
+the source, by default the one that `predict` gives for `tiny`. Writes the table and ends with one JSON line.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from emocaliber.rows import read_rows, write_atomically
 from emocaliber.scenes import draw_samples
 from emocaliber.scenes.unfamiliar import UNFAMILIAR
 from emocaliber.scoring import read_outcomes
+from emocaliber.sources import SOURCES
 from emocaliber.vecbench import TASKS, Sample, aliases_of, read_samples
 from emocaliber.vecbench.sources import custom
 
@@ -39,18 +40,19 @@ def main() -> None:
     data = os.environ.get("EMOCALIBER_DATA")
     parser.add_argument("--oasis", type=Path, default=Path(data) / "oasis" if data else None, metavar="FOLDER")
     parser.add_argument("--work", type=Path, default=Path("runs/elsewhere"))
+    parser.add_argument("--source", default="verb_mean", choices=SOURCES)
     parser.add_argument("--out", type=Path, help="a Markdown file for the table")
     args = parser.parse_args()
     answers = args.work / args.model.strip("./").replace("/", "-")
     found = {
-        name: numbers(ask(args.model, samples, answers / f"{name.replace(', ', '-').replace(' ', '-')}.jsonl"))
+        name: numbers(ask(args.model, samples, answers / f"{name.replace(', ', '-').replace(' ', '-')}.jsonl"), args.source)
         for name, samples in pictures(args.work / "scenes", args.n, args.oasis).items()
     }
-    text = report(found, args.n)
+    text = report(found, args.n, args.source)
     print(text)
     if args.out:
         write_atomically(args.out, text)
-    print(json.dumps({"benchmark": "elsewhere", "model": args.model, "n": args.n, "found": found}))
+    print(json.dumps({"benchmark": "elsewhere", "model": args.model, "n": args.n, "source": args.source, "found": found}))
 
 
 def pictures(folder: Path, n: int, oasis: Path | None) -> dict[str, list[Sample]]:
@@ -74,11 +76,11 @@ def drawn(folder: Path, n: int, task: str, unfamiliar: float = 0.0) -> list[Samp
     return list(read_samples(folder / "samples.jsonl"))[:n]
 
 
-def numbers(answers: Path) -> dict[str, Any]:
+def numbers(answers: Path, source: str) -> dict[str, Any]:
     """What a table's row needs, from the answers to one kind of picture."""
     outcomes = list(read_outcomes(answers))
     overall = summarise(outcomes)["overall"]
-    stated = [each.confidence["verb"] for each in outcomes if each.confidence.get("verb") is not None]
+    stated = [confidence for each in outcomes if (confidence := each.confidence.get(source)) is not None]
     return {
         "n": len(outcomes),
         "malformed": overall["malformed"]["share"],
@@ -87,7 +89,7 @@ def numbers(answers: Path) -> dict[str, Any]:
         "best": (overall.get("best_possible") or {}).get("accuracy"),
         "confidence": fmean(stated) if stated else None,
         "spread": pstdev(stated) if stated else None,
-        **{key: overall["confidence"].get("verb", {}).get(key) for key in ("ece", "ece_ci", "brier", "brier_ci", "auroc", "auroc_ci")},
+        **{key: overall["confidence"].get(source, {}).get(key) for key in ("ece", "ece_ci", "brier", "brier_ci", "auroc", "auroc_ci")},
         "nothing_familiar": fmean(map(nothing_familiar, read_rows(answers))),
     }
 
@@ -98,7 +100,7 @@ def nothing_familiar(row: dict[str, Any]) -> bool:
     return not isinstance(response, Malformed) and UNFAMILIAR.phrase in response.reasoning.element.lower()
 
 
-def report(found: dict[str, dict[str, Any]], n: int) -> str:
+def report(found: dict[str, dict[str, Any]], n: int, source: str) -> str:
     """The Markdown page."""
     header = ["pictures", "n", "malformed", "Acc", "best", "mean conf.", "spread", "ECE", "Brier", "AUROC", "“nothing familiar”"]
     rows = [
@@ -119,10 +121,15 @@ def report(found: dict[str, dict[str, Any]], n: int) -> str:
         "Percentages; 95 % intervals in brackets. Best: the accuracy of always naming the likeliest label. Nothing familiar: the share of "
         "answers whose first step says so."
     )
-    return (
-        f"# Where the lessons do not reach\n\nWritten by `python benchmarks/elsewhere.py --n {n}`. Drawn pictures of seed {SEED}, "
-        "greedy answers, stated confidence.\n\n" + Table(header, rows, note=note).as_markdown() + "\n"
-    )
+    lines = [
+        "# Where the lessons do not reach",
+        "",
+        f"Written by `python benchmarks/elsewhere.py --n {n}`. Drawn pictures of seed {SEED}, greedy answers, confidence read at `{source}`",
+        "([confidence-sources.md](confidence-sources.md)).",
+        "",
+        Table(header, rows, note=note).as_markdown(),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import pstdev
 from typing import Any
@@ -25,6 +25,10 @@ from emocaliber.scoring import read_outcomes
 from emocaliber.vecbench import read_samples
 
 SEED = 7
+SOURCES = {
+    "verb": "The confidence as stated, in greedy answers",
+    "verb_mean": "The stated confidence, averaged over the probabilities of its digits: what `predict` gives for `tiny`",
+}
 STAGES = {"Scaffold (stage 1)": "stage1", "Cold start (stage 2)": "stage2", "Final (stage 3)": "stage3"}
 
 
@@ -41,15 +45,14 @@ def main() -> None:
     scenes = {row["id"]: row["scene"] for row in read_rows(folder / "samples.jsonl")}
     summaries: dict[str, dict[str, Any]] = {}
     readings: dict[str, dict[str, float]] = {}
-    spreads: dict[str, float] = {}
+    spreads: dict[str, dict[str, float]] = {}
     for name, stage in STAGES.items():
         if (args.models / stage / "model").is_dir():
             kept = args.models / "evolvement" / f"{stage}.jsonl"
             answers = ask(str(args.models / stage / "model"), samples, kept, confidence=stage != "stage1")
             outcomes = list(read_outcomes(answers))
             summaries[name] = summarise(outcomes)
-            stated = [outcome.confidence["verb"] for outcome in outcomes if outcome.confidence["verb"] is not None]
-            spreads[name] = pstdev(stated) if stated else float("nan")
+            spreads[name] = {source: spread(outcome.confidence[source] for outcome in outcomes) for source in SOURCES}
             readings[name] = reading_accuracy(answers, scenes)
     text = report(summaries, readings, spreads, args.n)
     print(text)
@@ -72,25 +75,41 @@ def reading_accuracy(answers: Path, scenes: Mapping[str, Mapping[str, str]]) -> 
     return {step: count / total for step, count in right.items()}
 
 
+def spread(confidences: Iterable[float | None]) -> float:
+    """The standard deviation of those that there are; nan if there are none."""
+    stated = [each for each in confidences if each is not None]
+    return pstdev(stated) if stated else float("nan")
+
+
 def report(
-    summaries: Mapping[str, dict[str, Any]], readings: Mapping[str, Mapping[str, float]], spreads: Mapping[str, float], n: int
+    summaries: Mapping[str, dict[str, Any]], readings: Mapping[str, Mapping[str, float]], spreads: Mapping[str, Mapping[str, float]], n: int
 ) -> str:
     """The Markdown page."""
     lines = [
         f"# How `tiny` evolves over the three stages ({n:,} unseen EmoSet-8 scenes)",
         "",
-        f"Written by `python benchmarks/evolvement.py --n {n}`. Scenes of seed {SEED}, greedy answers, stated confidence. In percent, with",
-        "95 % intervals by the bootstrap over scenes.",
+        f"Written by `python benchmarks/evolvement.py --n {n}`. Scenes of seed {SEED}, greedy answers. In percent, with 95 % intervals by",
+        "the bootstrap over scenes. Where a confidence is read: [confidence-sources.md](confidence-sources.md).",
+    ]
+    for source, title in SOURCES.items():
+        lines += [
+            "",
+            f"## {title} (`{source}`)",
+            "",
+            evolvement_table(summaries, source).split("\n\n")[-1].rstrip(),  # the only subtask has a table of its own, which says the same
+            "",
+            "Against what could be known (accuracy as a share of the best possible; Brier and AUROC against stating, for the same answers,",
+            "the true probability that each is right):",
+            "",
+            "| Model | Acc / best | Brier | Brier at best | AUROC | AUROC at best | AUROC / best | Spread of confidence |",
+            "|---|---|---|---|---|---|---|---|",
+            *(_against_best(name, summary["overall"], source, spreads[name][source]) for name, summary in summaries.items()),
+        ]
+    lines += [
         "",
-        evolvement_table(summaries),
-        "Against what could be known (accuracy as a share of the best possible; Brier and AUROC against stating, for the same answers,",
-        "the true probability that each is right):",
+        "## What the models see",
         "",
-        "| Model | Acc / best | Brier | Brier at best | AUROC | AUROC at best | Spread of confidence |",
-        "|---|---|---|---|---|---|---|",
-        *(_against_best(name, summary["overall"], spreads[name]) for name, summary in summaries.items()),
-        "",
-        "What the models see: the share of answers whose reasoning names the concept that is really there.",
+        "The share of answers whose reasoning names the concept that is really there.",
         "",
         "| Model | Element | Human | Context | Interaction |",
         "|---|---|---|---|---|",
@@ -100,13 +119,20 @@ def report(
     return "\n".join(lines) + "\n"
 
 
-def _against_best(name: str, overall: Mapping[str, Any], spread: float) -> str:
+def _against_best(name: str, overall: Mapping[str, Any], source: str, spread: float) -> str:
     best = overall["best_possible_same_answers"]["confidence"]["posterior"]
-    stated = overall["confidence"]["verb"]
-    share = overall["accuracy"] / overall["best_possible"]["accuracy"]
-    values = (share, stated["brier"], best["brier"], stated["auroc"], best["auroc"])
-    cells = ["–" if value is None else f"{100 * value:.2f}" for value in values]  # noqa: RUF001
-    return f"| {name} | {' | '.join(cells)} | {'–' if spread != spread else f'{100 * spread:.2f}'} |"  # noqa: RUF001
+    stated = overall["confidence"][source]
+    sorted_well = None if stated["auroc"] is None else stated["auroc"] / best["auroc"]
+    values = (
+        overall["accuracy"] / overall["best_possible"]["accuracy"],
+        stated["brier"],
+        best["brier"],
+        stated["auroc"],
+        best["auroc"],
+        sorted_well,
+        None if spread != spread else spread,
+    )
+    return f"| {name} | {' | '.join('–' if value is None else f'{100 * value:.2f}' for value in values)} |"  # noqa: RUF001
 
 
 if __name__ == "__main__":
