@@ -124,8 +124,8 @@ def report(found: dict[str, dict[str, Any]], n: int, source: str) -> str:
     lines = [
         "# Where the lessons do not reach",
         "",
-        f"Written by `python benchmarks/elsewhere.py --n {n}`. Drawn pictures of seed {SEED}, greedy answers, confidence read at `{source}`",
-        "([confidence-sources.md](confidence-sources.md)).",
+        f"Written by `python benchmarks/elsewhere.py --n {n}`. Drawn pictures of seed {SEED}, greedy answers, confidence read at",
+        f"`{source}` ([confidence-sources.md](confidence-sources.md)).",
         "",
         Table(header, rows, note=note).as_markdown(),
     ]
