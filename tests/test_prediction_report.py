@@ -125,4 +125,4 @@ def test_too_many_images_for_thumbnails_are_said_to_be(tmp_path: Path, monkeypat
 
 
 def test_a_report_of_nothing_is_still_a_page(tmp_path: Path) -> None:
-    assert "<dd>none</dd>" in page([], tmp_path, notice=None).text
+    assert "mean confidencenone" in page([], tmp_path, notice=None).text
