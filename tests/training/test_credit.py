@@ -19,6 +19,7 @@ from emocaliber.scenes import draw_samples
 from emocaliber.training.config import Stage3Config
 from emocaliber.training.credit import confidence_advantages, confidence_start
 from emocaliber.training.run import run_stage
+from microscopic import start_together
 
 SETTINGS = RewardSettings()
 ANSWERS, RIGHT = 3, 0  # three answers, of which the first is right
@@ -92,42 +93,47 @@ def test_the_confidence_begins_with_its_tag(tokenizer: Any) -> None:
     assert confidence_start([], tokenizer) == 0
 
 
-def test_in_training_the_tokens_of_the_confidence_have_its_advantage_and_all_others_the_responses(
-    tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _train_and_record(folder: Path, batch_size: int) -> None:
+    """One step of stage 3 from the shipped model; what each process learns from goes to `folder/batch-RANK.pt`."""
     from trl import GRPOTrainer
 
-    seen: list[dict[str, torch.Tensor]] = []
     compute = GRPOTrainer._compute_loss
 
     def computing(self: Any, model: Any, inputs: Any) -> Any:
-        seen.append({name: inputs[name] for name in ("advantages", "completion_ids", "completion_mask")})
+        batch = [inputs[name] for name in ("advantages", "completion_ids", "completion_mask")]
+        torch.save(batch, folder / f"batch-{self.accelerator.process_index}.pt")
         return compute(self, model, inputs)
 
-    monkeypatch.setattr(GRPOTrainer, "_compute_loss", computing)
-    list(draw_samples(tmp_path / "scenes", 4, seed=1, split="train", workers=1))
-    run_stage(
-        "stage3",
-        Stage3Config(
-            model=str(TINY),
-            samples=str(tmp_path / "scenes" / "samples.jsonl"),
-            out=str(tmp_path / "out"),
-            learning_rate=1e-5,
-            batch_size=8,
-            group_size=4,
-            max_steps=1,
-            max_new_tokens=160,
-            threads=1,
-            credit="causal",
-        ),
+    GRPOTrainer._compute_loss = computing
+    config = Stage3Config(
+        model=str(TINY),
+        samples=str(folder / "scenes" / "samples.jsonl"),
+        out=str(folder / "out"),
+        learning_rate=1e-5,
+        batch_size=batch_size,
+        group_size=4,
+        max_steps=1,
+        max_new_tokens=160,
+        threads=1,
+        credit="causal",
     )
-    (batch,) = seen
+    run_stage("stage3", config)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_in_training_the_tokens_of_the_confidence_have_its_advantage_and_all_others_the_responses(
+    tokenizer: Any, tmp_path: Path, processes: int
+) -> None:
+    list(draw_samples(tmp_path / "scenes", 4, seed=1, split="train", workers=1))
+    assert set(start_together(processes, _train_and_record, tmp_path, 8 // processes)) == {0}
+    batches = [torch.load(tmp_path / f"batch-{rank}.pt") for rank in range(processes)]
     rows = list(read_rows(tmp_path / "out" / "rollouts.jsonl"))
     stated = [None if row["malformed"] else (row["confidence"], row["correct"]) for row in rows]
     credits = [each for first in (0, 4) for each in confidence_advantages(stated[first : first + 4], SETTINGS)]
+    assert len(rows) == 8
     assert sum(each is not None for each in credits) > 4, "the shipped model's answers are well-formed"
-    assert batch["advantages"].shape == batch["completion_ids"].shape
-    for row, credit, advantages, ids, mask in zip(rows, credits, *batch.values(), strict=True):
+    answers = [answer for batch in batches for answer in zip(*batch, strict=True)]
+    for row, credit, (advantages, ids, mask) in zip(rows, credits, answers, strict=True):
         text = ""
         for advantage, token in zip(advantages[mask.bool()].tolist(), ids[mask.bool()].tolist(), strict=True):
             text += tokenizer.decode([token])
