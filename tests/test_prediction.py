@@ -15,6 +15,7 @@ from emocaliber.images import CODES
 from emocaliber.models import Model, Reply, Request
 from emocaliber.prediction import Predictor
 from emocaliber.response import STEPS
+from emocaliber.sources import SOURCES
 from stand_ins import ColourModel, photo
 
 
@@ -99,6 +100,12 @@ def test_the_confidence_is_read_where_one_says_or_the_models_card(colour_model: 
     assert [Predictor(colour_model, source).predict(image).confidence for source in (None, "verb")] == [0.8, 0.5]
     with pytest.raises(UserError, match="there is no confidence 'gut'; there are verb, ans, avg"):
         Predictor(colour_model, "gut")
+
+
+def test_an_answer_is_accepted_by_the_confidence_in_its_row(colour_model: ColourModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCES, "norm", lambda evidence: 0.49999996)  # type: ignore[arg-type]
+    prediction = Predictor(colour_model, "norm").predict(Image.new("RGB", (8, 8), (128, 255, 0)), min_confidence=0.5)
+    assert (prediction.confidence, prediction.accepted) == (0.5, True), "or resuming would take the row for one of another threshold"
 
 
 def test_a_confidence_that_cannot_be_read_is_none_and_a_note_says_so() -> None:

@@ -175,14 +175,15 @@ class Predictor:
             error = Failure("malformed", f"{display_name(image)}: the model's answer cannot be read ({parsed.detail}).")
         response = parsed if isinstance(parsed, Response) else None
         evidence = Evidence(reply, response, names_of(query.candidates, query.aliases)) if reply and response else None
-        confidence = SOURCES[self.confidence_source](evidence) if evidence else None
+        read = SOURCES[self.confidence_source](evidence) if evidence else None
+        confidence = None if read is None else round(read, 6)
         choice = evidence.at_commitment if evidence else None
         alternatives = sorted(choice.distribution.items(), key=lambda item: -item[1]) if choice else []
         return Prediction(
             image=image,
             task=query.task,
             emotion=response.answer if response else None,
-            confidence=None if confidence is None else round(confidence, 6),
+            confidence=confidence,
             confidence_source=self.confidence_source,
             accepted=query.accepts(confidence),
             reasoning=response.reasoning if response else None,
@@ -195,13 +196,9 @@ class Predictor:
         )
 
     def _unread(self, response: Response | None, confidence: float | None) -> tuple[str, ...]:
-        stated = response.confidence if response else None
-        source = self.confidence_source
-        return (
-            ()
-            if stated is None or confidence is not None
-            else (f"{stated:g} is stated, but {source} cannot be read from this model's replies",)
-        )
+        if response is None or response.confidence is None or confidence is not None:
+            return ()
+        return (f"{response.confidence:g} is stated, but {self.confidence_source} cannot be read from this model's replies",)
 
 
 def load(name: str = "tiny", *, confidence: str | None = None, **settings: Any) -> Predictor:
