@@ -63,8 +63,6 @@ class CausalCredit:
 
     def _credited(self, batch: Mapping[str, torch.Tensor], inputs: Sequence[Mapping[str, Any]], settings: RewardSettings) -> torch.Tensor:
         """Advantages of tokens (B, T) from those of responses (B,)."""
-        from accelerate.utils import gather_object
-
         trainer: Any = self
         tokenizer = getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
         answers = [ids[seen.bool()].tolist() for ids, seen in zip(batch["completion_ids"], batch["completion_mask"], strict=True)]
@@ -72,13 +70,11 @@ class CausalCredit:
             stated_and_right(text, row["candidates"], row["ground_truth"], settings, aliases=aliases_of(row["task"]))
             for text, row in zip(tokenizer.batch_decode(answers, skip_special_tokens=True), inputs, strict=True)
         ]
-        everywhere = gather_object(stated)  # a group may be spread over processes
-        size = trainer.num_generations
-        groups = [everywhere[first : first + size] for first in range(0, len(everywhere), size)]
+        size = trainer.num_generations  # what one process generates at once holds whole groups: the configuration is checked for it
+        groups = [stated[first : first + size] for first in range(0, len(stated), size)]
         credits = [each for group in groups for each in confidence_advantages(group, settings)]
-        own = credits[trainer.accelerator.process_index * len(inputs) :][: len(inputs)]
         advantages = batch["advantages"][:, None].expand(batch["completion_ids"].shape).clone()
-        for row, (answer, credit) in enumerate(zip(answers, own, strict=True)):
+        for row, (answer, credit) in enumerate(zip(answers, credits, strict=True)):
             if credit is not None:
                 advantages[row, confidence_start(answer, tokenizer) :] = credit
         return advantages
