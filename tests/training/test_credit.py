@@ -12,18 +12,27 @@ import pytest
 import torch
 
 from emocaliber.confidence import PRESETS, RewardSettings
+from emocaliber.errors import UserError
 from emocaliber.models import TINY
 from emocaliber.models.processor import load_processor
 from emocaliber.rows import read_rows
 from emocaliber.scenes import draw_samples
 from emocaliber.training.config import Stage3Config
-from emocaliber.training.credit import confidence_advantages, confidence_start
+from emocaliber.training.credit import (
+    ConfidenceCredit,
+    confidence_advantages,
+    confidence_start,
+    decimal_gains,
+    digit_tokens,
+    first_decimal,
+)
 from emocaliber.training.run import run_stage
 from microscopic import start_together
 
 SETTINGS = RewardSettings()
 ANSWERS, RIGHT = 3, 0  # three answers, of which the first is right
 GROUP = 3
+TEMPERATURE = 0.7
 
 
 def response_advantages(group: list[tuple[float, bool]], settings: RewardSettings) -> list[float]:
@@ -62,6 +71,56 @@ def test_the_expected_gradient_is_that_of_equation_5_and_its_variance_is_less(
     assert variance.sum() < noise_left * paper_variance.sum()
 
 
+FIRST, SECOND = (1, 5, 9), (2, 7)  # decimals
+
+
+def gradients_of_decimals(expected: bool, settings: RewardSettings) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Mean and variance of a group's gradients of the logits of first (2, 3) and of second decimals (2, 3, 2), over all groups that can be
+    drawn, where the answer is right or wrong and the second decimal depends on the first.
+    """
+    generator = torch.Generator().manual_seed(5)
+    right_odds = torch.tensor([0.6, 0.4], dtype=torch.float64)
+    first_odds = torch.randn(2, len(FIRST), generator=generator, dtype=torch.float64).softmax(1)
+    second_odds = torch.randn(2, len(FIRST), len(SECOND), generator=generator, dtype=torch.float64).softmax(2)
+    mean = [torch.zeros_like(first_odds), torch.zeros_like(second_odds)]
+    square = [torch.zeros_like(first_odds), torch.zeros_like(second_odds)]
+    for drawn in itertools.product(itertools.product(range(2), range(len(FIRST)), range(len(SECOND))), repeat=GROUP):
+        chance = torch.stack([right_odds[a] * first_odds[a, f] * second_odds[a, f, s] for a, f, s in drawn]).prod()
+        stated = [(FIRST[f] / 10 + SECOND[s] / 100, a == RIGHT) for a, f, s in drawn]
+        gradient = [torch.zeros_like(first_odds), torch.zeros_like(second_odds)]
+        for (a, f, s), advantage, gains in zip(
+            drawn, confidence_advantages(stated, settings), decimal_gains(stated, settings), strict=True
+        ):
+            known = torch.tensor([gains[digit] for digit in FIRST], dtype=torch.float64)
+            scores = torch.eye(len(FIRST), dtype=torch.float64) - first_odds[a]  # row d: the gradient of log pi(d)
+            gradient[0][a] += advantage * scores[f] + expected * (first_odds[a] * known @ scores - known[f] * scores[f])
+            gradient[1][a, f] -= advantage * second_odds[a, f]
+            gradient[1][a, f, s] += advantage
+        for total, squares, one in zip(mean, square, gradient, strict=True):
+            total += chance * one
+            squares += chance * one**2
+    return mean, [squares - total**2 for total, squares in zip(mean, square, strict=True)]
+
+
+@pytest.mark.parametrize("preset", ["default", "brier", "released"])
+def test_what_is_known_of_undrawn_digits_leaves_the_mean_and_takes_noise_away(preset: str) -> None:
+    (mean, seconds), (noise, _) = gradients_of_decimals(False, PRESETS[preset])
+    (known_mean, known_seconds), (less, _) = gradients_of_decimals(True, PRESETS[preset])
+    assert mean.abs().max() > 0.001
+    torch.testing.assert_close(known_mean, mean)
+    torch.testing.assert_close(known_seconds, seconds)
+    assert less.sum() < 0.6 * noise.sum()
+
+
+def test_a_decimal_gains_what_its_confidence_would_have_earned_more_than_the_others() -> None:
+    gains = decimal_gains([(0.93, True), None, (0.42, False)], SETTINGS)
+    assert gains[1] is None
+    right = [sum(math.log(max(first / 10 + second / 100, 0.01)) for second in range(10)) / 10 for first in range(10)]
+    assert gains[0] == pytest.approx([(each - math.log(0.42)) / 2 for each in right])
+    assert sorted(gains[2], reverse=True) == gains[2], "where the answer is wrong, less is better"
+    assert decimal_gains([None, (0.93, True)], SETTINGS) == [None, [0.0] * 10]
+
+
 def test_a_confidence_is_compared_with_what_the_group_would_have_had_for_the_same_answer() -> None:
     stated = [(0.9, True), (0.5, False), None, (0.2, False)]
     found = confidence_advantages(stated, SETTINGS)
@@ -93,6 +152,31 @@ def test_the_confidence_begins_with_its_tag(tokenizer: Any) -> None:
     assert confidence_start([], tokenizer) == 0
 
 
+def test_the_first_decimal_is_found_behind_the_point(tokenizer: Any) -> None:
+    text = "<think>0.5 <confidence>0.1.</think><answer>awe</answer><confidence>0.43</confidence>"
+    tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
+    place = first_decimal(tokens, tokenizer)
+    assert tokenizer.decode(tokens[place:]) == "43</confidence>"
+    assert first_decimal(tokenizer("<answer>awe</answer><confidence>1.00</confidence>")["input_ids"], tokenizer) == -1
+    assert first_decimal(tokenizer("<answer>awe</answer>")["input_ids"], tokenizer) == -1
+
+
+def test_digits_need_tokens_of_their_own(tokenizer: Any) -> None:
+    assert tokenizer.decode(digit_tokens(tokenizer)) == "0123456789"
+
+    class Merging:
+        """A tokenizer with one token for 0.d."""
+
+        def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
+            return {"input_ids": [int(text[-1])]}
+
+        def decode(self, tokens: Sequence[int]) -> str:
+            return f"0.{tokens[0]}"
+
+    with pytest.raises(UserError, match="one token for each decimal"):
+        digit_tokens(Merging())
+
+
 def _train_and_record(folder: Path, batch_size: int) -> None:
     """One step of stage 3 from the shipped model; what each process learns from goes to `folder/batch-RANK.pt`."""
     from trl import GRPOTrainer
@@ -105,6 +189,11 @@ def _train_and_record(folder: Path, batch_size: int) -> None:
         return compute(self, model, inputs)
 
     GRPOTrainer._compute_loss = computing
+    _train(folder, batch_size, "causal")
+
+
+def _train(folder: Path, batch_size: int, credit: str) -> None:
+    """One step of stage 3 from the shipped model."""
     config = Stage3Config(
         model=str(TINY),
         samples=str(folder / "scenes" / "samples.jsonl"),
@@ -112,10 +201,11 @@ def _train_and_record(folder: Path, batch_size: int) -> None:
         learning_rate=1e-5,
         batch_size=batch_size,
         group_size=4,
+        temperature=TEMPERATURE,
         max_steps=1,
         max_new_tokens=160,
         threads=1,
-        credit="causal",
+        credit=credit,
     )
     run_stage("stage3", config)
 
@@ -139,3 +229,43 @@ def test_in_training_the_tokens_of_the_confidence_have_its_advantage_and_all_oth
             text += tokenizer.decode([token])
             in_confidence = credit is not None and "<confidence>" in text
             assert advantage == pytest.approx(credit if in_confidence else row["advantage"], abs=1e-5)
+
+
+def test_in_training_expected_credit_adds_what_is_known_of_undrawn_digits(
+    tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute, compared = ConfidenceCredit._compute_loss, []
+
+    def plain(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The surplus whose gradient is the control variate, answer by answer, from logits of whole sequences."""
+        length, digits = batch["completion_ids"].shape[1], digit_tokens(tokenizer)
+        tokens, seen = (torch.cat([batch[f"prompt_{name}"], batch[f"completion_{name}"]], 1) for name in ("ids", "mask"))
+        images = {name: batch[name] for name in ("pixel_values", "image_grid_thw", "mm_token_type_ids")}
+        logps = (model(input_ids=tokens, attention_mask=seen, **images).logits[:, -length - 1 : -1] / TEMPERATURE).log_softmax(-1)
+        total = torch.zeros(())
+        for row, (place, gains) in enumerate(zip(batch["decimals"].tolist(), batch["gains"], strict=True)):
+            if place >= 0:
+                drawn = digits.index(batch["completion_ids"][row, place].item())
+                known = (logps[row, place, digits].exp() * gains).sum() - gains[drawn] * logps[row, place, digits[drawn]]
+                total = total + known / batch["completion_mask"][row].sum()
+        return total / len(tokens)
+
+    def computing(self: Any, model: Any, batch: Any) -> torch.Tensor:
+        losses = {}
+        for self._credit in ("causal", "expected"):
+            losses[self._credit] = compute(self, model, batch)
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        found = torch.autograd.grad(losses["causal"] - losses["expected"], parameters, retain_graph=True, allow_unused=True)
+        wanted = torch.autograd.grad(plain(model, batch), parameters, allow_unused=True)
+        compared.extend((ours, theirs) for ours, theirs in zip(found, wanted, strict=True) if theirs is not None)
+        assert (batch["decimals"] >= 0).sum() > 4, "the shipped model's answers are well-formed"
+        return losses["expected"]
+
+    monkeypatch.setattr(ConfidenceCredit, "_compute_loss", computing)
+    list(draw_samples(tmp_path / "scenes", 4, seed=1, split="train", workers=1))
+    _train(tmp_path, 8, "expected")
+    assert compared
+    largest = max(theirs.abs().max() for _, theirs in compared)
+    assert largest > 1e-5
+    for ours, theirs in compared:
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4 * float(largest))

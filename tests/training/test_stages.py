@@ -297,6 +297,8 @@ def test_the_parts_of_the_reward_are_those_of_the_one_scorer() -> None:
         ({"batch_size": 256}, r"samples\.jsonl has 32 rows, but a step asks 64 questions; make batch_size smaller"),
         ({"credit": "some"}, "there is no credit 'some'; there are response, causal"),
         ({"credit": "causal", "normalise_advantages": True}, 'normalise_advantages needs credit = "response"'),
+        ({"credit": "expected", "normalise_advantages": True}, "expected advantages are never divided"),
+        ({"credit": "expected", "shared_prefix": False}, 'credit = "expected" needs shared_prefix = true'),
         ({"reward": "hope"}, "there is no reward preset 'hope'; there are default, paper, released"),
     ],
 )

@@ -137,8 +137,8 @@ class Stage3Config(ModelConfig):
     `reward` is a preset of `confidence.rewards`, and changes to it, such as "default correct_weight=2". With `shared_prefix`, image and
     prompt are read once for each group of answers wherever that gives the same numbers; without, once for each answer. Roll-outs are
     sampled for `updates_per_rollout` steps at once, after the first of which the clipping (`clip`) sets in. With `credit` "causal" instead
-    of the paper's "response", a confidence is credited with its own part of the reward alone (`training.credit`): the same expected
-    gradient with less noise.
+    of the paper's "response", a confidence is credited with its own part of the reward alone, and with "expected" every first decimal with
+    what it would have earned (`training.credit`): the same expected gradient with less noise.
     """
 
     freeze_vision: bool = False
@@ -154,7 +154,7 @@ class Stage3Config(ModelConfig):
     shared_prefix: bool = True
 
 
-CREDITS = ("response", "causal")
+CREDITS = ("response", "causal", "expected")
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt")  # those that need no more settings
 CONFIGS: dict[str, type[StageConfig]] = {"stage0": Stage0Config, "stage1": Stage1Config, "stage2": Stage2Config, "stage3": Stage3Config}
 C = TypeVar("C", bound=StageConfig)
@@ -216,8 +216,10 @@ def check_settings(config: StageConfig, where: str) -> None:
             )
         if config.credit not in CREDITS:
             raise UserError(f"{where}: there is no credit {config.credit!r}; there are {', '.join(CREDITS)}")
-        if config.credit == "causal" and config.normalise_advantages:
-            raise UserError(f'{where}: normalise_advantages needs credit = "response": causal advantages are never divided')
+        if config.credit != "response" and config.normalise_advantages:
+            raise UserError(f'{where}: normalise_advantages needs credit = "response": {config.credit} advantages are never divided')
+        if config.credit == "expected" and not config.shared_prefix:
+            raise UserError(f'{where}: credit = "expected" needs shared_prefix = true, which says what else could have been stated')
 
 
 def _check_tuning(config: ModelConfig, where: str) -> None:

@@ -10,12 +10,14 @@ stderr says why.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from transformers import GenerationConfig
 
-from emocaliber.training.credit import CausalCredit
+from emocaliber.training.credit import ConfidenceCredit
 from emocaliber.training.processes import ready_to_generate, say
 from emocaliber.training.shared_prefix import branched_generate, group_logps, groups_of
 from emocaliber.training.sparse_logits import backbone
@@ -33,6 +35,7 @@ class SharedPrefix(Resuming):
         self._buffered_inputs: Any
         self._sharing = shared_prefix
         self._compared: set[str] = set()
+        self._asking: tuple[torch.Tensor, Sequence[int], list[torch.Tensor]] | None = None
         if shared_prefix and (reason := self._obstacle()):
             self._share_no_more(reason)
 
@@ -54,6 +57,18 @@ class SharedPrefix(Resuming):
     @property
     def _shares(self) -> bool:
         return self._sharing and bool(self.model.training)
+
+    @contextmanager
+    def asking(self, places: torch.Tensor, tokens: Sequence[int]) -> Iterator[list[torch.Tensor]]:
+        """Within it, whenever groups are read together, the list that it gives gets log-probabilities of other `tokens` at a place in each
+        answer: `places` is (B,), -1 for none, and what it gets is (answers with a place, tokens).
+        """
+        found: list[torch.Tensor] = []
+        self._asking = places, tokens, found
+        try:
+            yield found
+        finally:
+            self._asking = None
 
     def _agree(self, what: str, shared: torch.Tensor, plain: torch.Tensor) -> None:
         """Compares log-probabilities of both ways, once; all processes come to the same conclusion."""
@@ -95,15 +110,17 @@ class SharedPrefix(Resuming):
         if not self._shares:
             return plain(compute_entropy=compute_entropy)
         images = {name: fields[name] for name in ("pixel_values", "image_grid_thw", "mm_token_type_ids")}
-        groups = groups_of(input_ids, attention_mask, logits_to_keep, self.num_generations, **images)
+        places, alternatives, found = self._asking or (None, (), [])
+        groups = groups_of(input_ids, attention_mask, logits_to_keep, self.num_generations, **images, asked=places)
         with self.accelerator.autocast():
-            logps, entropies = group_logps(model, groups, (batch_size or 0) // self.num_generations)
+            logps, entropies, others = group_logps(model, groups, (batch_size or 0) // self.num_generations, alternatives)
         answered = attention_mask[:, -logits_to_keep:].bool()
         if "answers" not in self._compared:
             with torch.no_grad():
                 self._agree("answers", logps, plain(compute_entropy=False)[0][answered])
             if not self._sharing:
                 return plain(compute_entropy=compute_entropy)
+        found.append(others)
         empty = logps.new_zeros(answered.shape)
         known = entropies if compute_entropy else None
         return empty.masked_scatter(answered, logps), None if known is None else empty.masked_scatter(answered, known), None
@@ -162,12 +179,12 @@ def _first_tokens(model: Any, answers: int, inputs: dict[str, Any]) -> tuple[tor
 
 
 def grpo_trainer(**settings: Any) -> Any:
-    """TRL's `GRPOTrainer` with shared prefixes, `causal` credit if asked for, and checkpoints that resume. TRL is loaded here, as it takes
+    """TRL's `GRPOTrainer` with shared prefixes, a credit of one's choice, and checkpoints that resume. TRL is loaded here, as it takes
     seconds.
     """
     import trl
 
-    class Grpo(CausalCredit, SharedPrefix, trl.GRPOTrainer):  # type: ignore[misc]
+    class Grpo(ConfidenceCredit, SharedPrefix, trl.GRPOTrainer):  # type: ignore[misc]
         """TRL's trainer, changed as above."""
 
     return Grpo(**settings)

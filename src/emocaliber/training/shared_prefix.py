@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -24,7 +25,8 @@ _PADDING = -1
 @dataclass(frozen=True)
 class Group:
     """A prompt of P tokens with one image, and its answers, each of as many tokens as it has. `types` (P,) is 1 on image tokens;
-    `pixels` (patches, F) and `grid` (1, 3) are the image as the model takes it.
+    `pixels` (patches, F) and `grid` (1, 3) are the image as the model takes it. `asked` are places in the answers, one after another, of
+    which it shall be known what else could stand there.
     """
 
     prompt: torch.Tensor
@@ -32,6 +34,7 @@ class Group:
     pixels: torch.Tensor
     grid: torch.Tensor
     answers: tuple[torch.Tensor, ...]
+    asked: tuple[int, ...] = ()
 
 
 def groups_of(
@@ -43,53 +46,75 @@ def groups_of(
     pixel_values: torch.Tensor,
     image_grid_thw: torch.Tensor,
     mm_token_type_ids: torch.Tensor,
+    asked: torch.Tensor | None = None,
 ) -> list[Group]:
     """The groups in a batch whose every `size` rows have one prompt: (B, P + C), with answers in the last C = `answer_length` places.
 
-    Padding may be anywhere. The image inputs are those of B rows, each with one image.
+    Padding may be anywhere. The image inputs are those of B rows, each with one image. `asked` (B,) is a place in each answer, -1 for none.
     """
     seen = attention_mask.bool()
     pixels, grids = _images(pixel_values, image_grid_thw)
     answers = [ids[mask] for ids, mask in zip(input_ids[:, -answer_length:], seen[:, -answer_length:], strict=True)]
     groups = []
     for first in range(0, len(input_ids), size):
-        asked = seen[first, :-answer_length]
-        prompt, types = (values[first, :-answer_length][asked] for values in (input_ids, mm_token_type_ids))
-        groups.append(Group(prompt, types, pixels[first], grids[first], tuple(answers[first : first + size])))
+        shown = seen[first, :-answer_length]
+        prompt, types = (values[first, :-answer_length][shown] for values in (input_ids, mm_token_type_ids))
+        own = answers[first : first + size]
+        starts = accumulate(map(len, own[:-1]), initial=0)
+        places = [-1] * size if asked is None else asked[first : first + size].tolist()
+        known = tuple(start + place for start, place in zip(starts, places, strict=True) if place >= 0)
+        groups.append(Group(prompt, types, pixels[first], grids[first], tuple(own), known))
     return groups
 
 
-def group_logps(model: torch.nn.Module, groups: Sequence[Group], at_once: int = 0) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Log-probabilities of all tokens of all answers in order, and entropies where they are predicted: (number of tokens,) both.
+class Logps(NamedTuple):
+    """Log-probabilities of all tokens of all answers in order, and entropies where they are predicted: (number of tokens,) both, the latter
+    None unless the model's output layer computes them. `alternatives` (asked places, tokens) are log-probabilities of other tokens.
+    """
+
+    chosen: torch.Tensor
+    entropies: torch.Tensor | None
+    alternatives: torch.Tensor
+
+
+def group_logps(model: torch.nn.Module, groups: Sequence[Group], at_once: int = 0, alternatives: Sequence[int] = ()) -> Logps:
+    """What `model` makes of the answers of `groups`, and of the tokens `alternatives` at the places that are asked for.
 
     `model` is a Qwen2.5-VL with the output layer that TRL gives it (`add_fused_lm_head`), which knows the temperature, and says whether
     there are entropies. `at_once` groups go through it together, 0 for all.
     """
     step = at_once or len(groups)
-    parts = [_forward(model, groups[first : first + step]) for first in range(0, len(groups), step)]
-    logps, entropies = zip(*parts, strict=True)
-    return torch.cat(logps), None if entropies[0] is None else torch.cat(entropies)
+    parts = [_forward(model, groups[first : first + step], alternatives) for first in range(0, len(groups), step)]
+    chosen, entropies, others = zip(*parts, strict=True)
+    return Logps(torch.cat(chosen), None if entropies[0] is None else torch.cat(entropies), torch.cat(others))
 
 
-def _forward(model: torch.nn.Module, groups: Sequence[Group]) -> tuple[torch.Tensor, torch.Tensor | None]:
+def _forward(model: torch.nn.Module, groups: Sequence[Group], alternatives: Sequence[int]) -> Logps:
     inner = backbone(model)
     rows = [_row(inner, group) for group in groups]
     ids, branches, positions = (
         pad_sequence(list(values), batch_first=True, padding_value=filler)
         for values, filler in zip(zip(*rows, strict=True), (0, _PADDING, 0), strict=True)
     )
-    places = branches > 0
-    with logits_only_at(model, places):
+    answers = torch.cat([answer for group in groups for answer in group.answers])
+    starts = accumulate((sum(map(len, group.answers)) for group in groups[:-1]), initial=0)
+    asked = answers.new_tensor([start + place for start, group in zip(starts, groups, strict=True) for place in group.asked])
+    # The output layer sees an asked place once for each alternative, after all the tokens that were chosen.
+    again = torch.cat([torch.arange(len(answers), device=answers.device), asked.repeat_interleave(len(alternatives))])
+    rows_of, columns = (branches > 0).nonzero(as_tuple=True)
+    with logits_only_at(model, (rows_of[again], columns[again])):
         outputs = model(
             input_ids=ids,
             attention_mask={"full_attention": tree_mask(branches, inner.dtype)},
             position_ids=positions.permute(2, 0, 1),
             pixel_values=torch.cat([group.pixels for group in groups]),
             image_grid_thw=torch.cat([group.grid for group in groups]),
-            shift_labels=torch.cat([answer for group in groups for answer in group.answers])[None],
+            shift_labels=torch.cat([answers, answers.new_tensor(alternatives).repeat(len(asked))])[None],
             fused_lm_head=True,
         )
-    return outputs.log_probs[0], None if outputs.entropy is None else outputs.entropy[0]
+    chosen, others = outputs.log_probs[0].tensor_split([len(answers)])
+    entropies = None if outputs.entropy is None else outputs.entropy[0, : len(answers)]
+    return Logps(chosen, entropies, others.view(len(asked), len(alternatives)))
 
 
 def _row(inner: Any, group: Group) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -16,8 +16,11 @@ def backbone(model: torch.nn.Module) -> Any:
 
 
 @contextmanager
-def logits_only_at(model: torch.nn.Module, places: torch.Tensor) -> Iterator[None]:
-    """Forward passes within it see the hidden states at `places`, (B, L) of bool, as one row: their logits are (1, places.sum(), V)."""
+def logits_only_at(model: torch.nn.Module, places: torch.Tensor | tuple[torch.Tensor, torch.Tensor]) -> Iterator[None]:
+    """Forward passes within it see the hidden states at `places` as one row: their logits are (1, number of places, V).
+
+    `places` is (B, L) of bool, or rows and columns, (number of places,) each, in which a place may come more than once.
+    """
 
     def pick(_module: Any, _inputs: Any, outputs: Any) -> Any:
         outputs.last_hidden_state = outputs.last_hidden_state[places][None]

@@ -45,7 +45,8 @@ def train(config: Stage3Config) -> Path:
         train_dataset=prompts_of(rows),
         reward_funcs=reward_functions(settings),
         shared_prefix=config.shared_prefix,
-        causal=settings if config.credit == "causal" else None,
+        credit=config.credit,
+        reward_settings=settings,
         peft_config=lora_config(config),
     )
     train_watched(trainer, config, last_checkpoint(config.out), rollouts_of=rows)
