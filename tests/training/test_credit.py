@@ -23,6 +23,7 @@ from emocaliber.training.credit import (
     confidence_advantages,
     confidence_start,
     decimal_gains,
+    decimal_scores,
     digit_tokens,
     first_decimal,
 )
@@ -74,28 +75,32 @@ def test_the_expected_gradient_is_that_of_equation_5_and_its_variance_is_less(
 FIRST, SECOND = (1, 5, 9), (2, 7)  # decimals
 
 
-def gradients_of_decimals(expected: bool, settings: RewardSettings) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Mean and variance of a group's gradients of the logits of first (2, 3) and of second decimals (2, 3, 2), over all groups that can be
-    drawn, where the answer is right or wrong and the second decimal depends on the first.
+def gradients_of_a_group(expected: bool, settings: RewardSettings) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Mean and variance of a group's gradients of the logits of answers (2), of first (2, 3) and of second decimals (2, 3, 2), over all groups
+    that can be drawn, where the answer is right or wrong, the first decimal depends on it and the second on both.
     """
     generator = torch.Generator().manual_seed(5)
-    right_odds = torch.tensor([0.6, 0.4], dtype=torch.float64)
+    answer_odds = torch.tensor([0.6, 0.4], dtype=torch.float64)
     first_odds = torch.randn(2, len(FIRST), generator=generator, dtype=torch.float64).softmax(1)
     second_odds = torch.randn(2, len(FIRST), len(SECOND), generator=generator, dtype=torch.float64).softmax(2)
-    mean = [torch.zeros_like(first_odds), torch.zeros_like(second_odds)]
-    square = [torch.zeros_like(first_odds), torch.zeros_like(second_odds)]
+    mean, square = ([torch.zeros_like(odds) for odds in (answer_odds, first_odds, second_odds)] for _ in range(2))
+    earned = torch.tensor([[decimal_scores(a == RIGHT, settings)[digit] for digit in FIRST] for a in range(2)], dtype=torch.float64)
     for drawn in itertools.product(itertools.product(range(2), range(len(FIRST)), range(len(SECOND))), repeat=GROUP):
-        chance = torch.stack([right_odds[a] * first_odds[a, f] * second_odds[a, f, s] for a, f, s in drawn]).prod()
+        chance = torch.stack([answer_odds[a] * first_odds[a, f] * second_odds[a, f, s] for a, f, s in drawn]).prod()
         stated = [(FIRST[f] / 10 + SECOND[s] / 100, a == RIGHT) for a, f, s in drawn]
-        gradient = [torch.zeros_like(first_odds), torch.zeros_like(second_odds)]
-        for (a, f, s), advantage, gains in zip(
-            drawn, confidence_advantages(stated, settings), decimal_gains(stated, settings), strict=True
+        rewards = torch.tensor([settings.total(right, confidence) for confidence, right in stated], dtype=torch.float64)
+        if expected:
+            rewards += torch.stack([first_odds[a] @ earned[a] - earned[a, f] for a, f, _ in drawn])
+        advantages = rewards - rewards.mean()
+        gradient = [torch.zeros_like(odds) for odds in mean]
+        for (a, f, s), advantage, causal, gains in zip(
+            drawn, advantages, confidence_advantages(stated, settings), decimal_gains(stated, settings), strict=True
         ):
-            known = torch.tensor([gains[digit] for digit in FIRST], dtype=torch.float64)
+            known = torch.tensor([gains[digit] for digit in FIRST], dtype=torch.float64) * expected
             scores = torch.eye(len(FIRST), dtype=torch.float64) - first_odds[a]  # row d: the gradient of log pi(d)
-            gradient[0][a] += advantage * scores[f] + expected * (first_odds[a] * known @ scores - known[f] * scores[f])
-            gradient[1][a, f] -= advantage * second_odds[a, f]
-            gradient[1][a, f, s] += advantage
+            gradient[0] += advantage * (torch.eye(2, dtype=torch.float64)[a] - answer_odds)
+            gradient[1][a] += (causal - known[f]) * scores[f] + first_odds[a] * known @ scores
+            gradient[2][a, f] += (causal - known[f]) * (torch.eye(len(SECOND), dtype=torch.float64)[s] - second_odds[a, f])
         for total, squares, one in zip(mean, square, gradient, strict=True):
             total += chance * one
             squares += chance * one**2
@@ -104,12 +109,13 @@ def gradients_of_decimals(expected: bool, settings: RewardSettings) -> tuple[lis
 
 @pytest.mark.parametrize("preset", ["default", "brier", "released"])
 def test_what_is_known_of_undrawn_digits_leaves_the_mean_and_takes_noise_away(preset: str) -> None:
-    (mean, seconds), (noise, _) = gradients_of_decimals(False, PRESETS[preset])
-    (known_mean, known_seconds), (less, _) = gradients_of_decimals(True, PRESETS[preset])
-    assert mean.abs().max() > 0.001
-    torch.testing.assert_close(known_mean, mean)
-    torch.testing.assert_close(known_seconds, seconds)
-    assert less.sum() < 0.6 * noise.sum()
+    mean, noise = gradients_of_a_group(False, PRESETS[preset])
+    known_mean, less = gradients_of_a_group(True, PRESETS[preset])
+    for ours, causal in zip(known_mean, mean, strict=True):
+        assert causal.abs().max() > 0.001
+        torch.testing.assert_close(ours, causal)
+    for ours, causal, share in zip(less, noise, (0.9, 0.6, 0.1), strict=True):
+        assert ours.sum() < share * causal.sum()
 
 
 def test_a_decimal_gains_what_its_confidence_would_have_earned_more_than_the_others() -> None:
@@ -237,18 +243,24 @@ def test_in_training_expected_credit_adds_what_is_known_of_undrawn_digits(
     compute, compared = ConfidenceCredit._compute_loss, []
 
     def plain(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The surplus whose gradient is the control variate, answer by answer, from logits of whole sequences."""
+        """What has that gradient, answer by answer, from logits of whole sequences."""
         length, digits = batch["completion_ids"].shape[1], digit_tokens(tokenizer)
         tokens, seen = (torch.cat([batch[f"prompt_{name}"], batch[f"completion_{name}"]], 1) for name in ("ids", "mask"))
         images = {name: batch[name] for name in ("pixel_values", "image_grid_thw", "mm_token_type_ids")}
         logps = (model(input_ids=tokens, attention_mask=seen, **images).logits[:, -length - 1 : -1] / TEMPERATURE).log_softmax(-1)
-        total = torch.zeros(())
-        for row, (place, gains) in enumerate(zip(batch["decimals"].tolist(), batch["gains"], strict=True)):
+        unlucky, terms = torch.zeros(len(tokens)), []
+        for row, (place, start) in enumerate(zip(batch["decimals"].tolist(), batch["confidence_starts"].tolist(), strict=True)):
+            size = int(batch["completion_mask"][row].sum())
+            chosen = logps[row, range(size), batch["completion_ids"][row, :size]]
+            term = {"before": chosen[:start].sum() / size, "other": torch.zeros(())}
             if place >= 0:
-                drawn = digits.index(batch["completion_ids"][row, place].item())
-                known = (logps[row, place, digits].exp() * gains).sum() - gains[drawn] * logps[row, place, digits[drawn]]
-                total = total + known / batch["completion_mask"][row].sum()
-        return total / len(tokens)
+                drawn = digits.index(int(batch["completion_ids"][row, place]))
+                odds, gains = logps[row, place, digits].exp(), batch["decimal_gains"][row]
+                unlucky[row] = ((odds / odds.sum()).detach() @ batch["decimal_scores"][row]) - batch["decimal_scores"][row, drawn]
+                term["other"] = (odds @ gains - gains[drawn] * chosen[place:].sum()) / size
+            terms.append(term)
+        changes = [unlucky[row] - unlucky[row // 4 * 4 : row // 4 * 4 + 4].mean() for row in range(len(tokens))]
+        return sum(change * term["before"] + term["other"] for change, term in zip(changes, terms, strict=True)) / len(tokens)
 
     def computing(self: Any, model: Any, batch: Any) -> torch.Tensor:
         losses = {}

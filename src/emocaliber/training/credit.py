@@ -13,12 +13,14 @@ how the stated confidence did, against how the confidences of the group would ha
 on all that came before (Williams 1992; Schulman et al. 2016). Malformed responses keep their advantage for all tokens.
 
 `expected` does not wait for a digit to be drawn either: as an answer is right or not, what each confidence would have earned is known.
-With d over the first decimals, pi(d) their probabilities and g(d) what they would have gained, the second decimal being any, it adds
+With d over the first decimals, pi(d) their probabilities and s(d) what they would earn for the answer given, the second decimal being any,
 
-    sum over d of pi(d) g(d) grad log pi(d) - g(drawn) grad log pi(drawn)
+    tokens before the confidence:      R_i + sum over d of pi(d) s(d) - s(drawn) takes the place of R_i
+    the first decimal and those after: g(drawn) is taken from their advantage, where g(d) is the advantage that s(d) makes
+    the first decimal:                 sum over d of g(d) grad pi(d) is added to its gradient
 
-whose expectation is 0 (a control variate; Gu et al. 2017). What one roll-out says of a digit of probability 0.05 is then as certain as
-twenty roll-outs. The pi(d) come from the pass that reads groups together (`shared_prefix`); without it, `expected` is `causal`.
+Together this has an expectation of 0 (control variates, as in Gu et al. 2017), and takes away most of the noise of drawing one confidence
+of ten. The pi(d) come from the pass that reads groups together (`shared_prefix`); without it, `expected` is `causal`.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ import torch
 
 from emocaliber.confidence import RewardSettings, confidence_reward, stated_and_right
 from emocaliber.errors import UserError
+from emocaliber.training.shared_prefix import Logps
 from emocaliber.vecbench import aliases_of
 
 DIGITS = range(10)
@@ -51,17 +54,25 @@ def confidence_advantages(group: Sequence[Stated | None], settings: RewardSettin
     return [None if each is None else advantage(*each) for each in group]
 
 
+def decimal_scores(right: bool, settings: RewardSettings) -> list[float]:
+    """What a confidence with each first decimal, 0 to 9, earns in the mean over second decimals."""
+    return [
+        settings.confidence_weight * fmean(confidence_reward(right, first / 10 + second / 100, settings) for second in DIGITS)
+        for first in DIGITS
+    ]
+
+
 def decimal_gains(group: Sequence[Stated | None], settings: RewardSettings) -> list[list[float] | None]:
-    """The advantage that a response of a group would have had with each first decimal, 0 to 9, in the mean over second decimals."""
+    """The advantage that each response of a group would have had with each first decimal; None where it is malformed."""
     stated = [each for each in group if each is not None]
 
     def gains(own: int) -> list[float]:
         right = stated[own][1]
-        rivals = [confidence_reward(right, rival, settings) for j, (rival, _) in enumerate(stated) if j != own]
+        rivals = [confidence_reward(right, rival, settings) for place, (rival, _) in enumerate(stated) if place != own]
         if not rivals:
             return [0.0] * len(DIGITS)
-        scores = [fmean(confidence_reward(right, first / 10 + second / 100, settings) for second in DIGITS) for first in DIGITS]
-        return [settings.confidence_weight * len(rivals) / len(stated) * (score - fmean(rivals)) for score in scores]
+        usual = settings.confidence_weight * fmean(rivals)
+        return [len(rivals) / len(stated) * (score - usual) for score in decimal_scores(right, settings)]
 
     own = iter(range(len(stated)))
     return [None if each is None else gains(next(own)) for each in group]
@@ -107,26 +118,38 @@ class ConfidenceCredit:
         return batch if self._credit == "response" else batch | self._credited(batch, inputs)
 
     def _credited(self, batch: Mapping[str, torch.Tensor], inputs: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """Advantages of tokens (B, T) from those of responses (B,); the first decimals' places (B,), -1 for none, and gains (B, 10)."""
+        """Advantages of tokens (B, T) from those of responses (B,). For `expected` credit also where confidences start and their first
+        decimals are, (B,), -1 for none, and what each digit there would gain and earn, (B, 10).
+        """
         trainer: Any = self
+        settings = self._reward_settings
         answers = [ids[seen.bool()].tolist() for ids, seen in zip(batch["completion_ids"], batch["completion_mask"], strict=True)]
         stated = [
-            stated_and_right(text, row["candidates"], row["ground_truth"], self._reward_settings, aliases=aliases_of(row["task"]))
+            stated_and_right(text, row["candidates"], row["ground_truth"], settings, aliases=aliases_of(row["task"]))
             for text, row in zip(self._tokenizer.batch_decode(answers, skip_special_tokens=True), inputs, strict=True)
         ]
+        known = list(zip(answers, stated, strict=True))
         size = trainer.num_generations  # what one process generates at once holds whole groups: the configuration is checked for it
         groups = [stated[first : first + size] for first in range(0, len(stated), size)]
-        credits = [each for group in groups for each in confidence_advantages(group, self._reward_settings)]
-        gains = [each for group in groups for each in decimal_gains(group, self._reward_settings)]
+        credits = [each for group in groups for each in confidence_advantages(group, settings)]
+        starts = [len(answer) if each is None else confidence_start(answer, self._tokenizer) for answer, each in known]
         advantages = batch["advantages"][:, None].expand(batch["completion_ids"].shape).clone()
-        for row, (answer, credit) in enumerate(zip(answers, credits, strict=True)):
+        for row, (start, credit) in enumerate(zip(starts, credits, strict=True)):
             if credit is not None:
-                advantages[row, confidence_start(answer, self._tokenizer) :] = credit
-        decimals = [-1 if each is None else first_decimal(answer, self._tokenizer) for answer, each in zip(answers, stated, strict=True)]
+                advantages[row, start:] = credit
+        if self._credit == "causal":
+            return {"advantages": advantages}
+        nothing = [0.0] * len(DIGITS)
+        gains = [each or nothing for group in groups for each in decimal_gains(group, settings)]
+        scores = [nothing if each is None else decimal_scores(each[1], settings) for each in stated]
+        decimals = [-1 if each is None else first_decimal(answer, self._tokenizer) for answer, each in known]
+        device = advantages.device
         return {
             "advantages": advantages,
-            "decimals": torch.tensor(decimals, device=advantages.device),
-            "gains": advantages.new_tensor([each or [0.0] * len(DIGITS) for each in gains]),
+            "confidence_starts": torch.tensor(starts, device=device),
+            "decimals": torch.tensor(decimals, device=device),
+            "decimal_gains": advantages.new_tensor(gains),
+            "decimal_scores": advantages.new_tensor(scores),
         }
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
@@ -136,12 +159,26 @@ class ConfidenceCredit:
             loss: torch.Tensor = super()._compute_loss(model, inputs)  # type: ignore[misc]
         return loss - self._expected_less_drawn(found[0], inputs) / trainer.current_gradient_accumulation_steps if found else loss
 
-    def _expected_less_drawn(self, logps: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """The control variate, weighed as equation 5 weighs a token: by one over the length of its answer, in the mean over answers."""
-        asked = inputs["decimals"] >= 0
-        places, gains = inputs["decimals"][asked][:, None], inputs["gains"][asked]
-        drawn = inputs["completion_ids"][asked].gather(1, places) == torch.tensor(self._digits, device=places.device)  # (asked, 10)
+    def _expected_less_drawn(self, found: Logps, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The control variates, weighed as equation 5 weighs tokens: by one over the length of their answer, in the mean over answers."""
+        trainer: Any = self
+        tokens, seen = inputs["completion_ids"], inputs["completion_mask"]
+        logps = found.chosen.new_zeros(tokens.shape).masked_scatter(seen.bool(), found.chosen)
         old = inputs.get("old_per_token_logps")
-        ratios = (logps - (logps.detach() if old is None else old[asked].gather(1, places))).exp()
-        surplus = (logps.exp() * gains - torch.where(drawn, ratios * gains, 0)).sum(1)
-        return (surplus / inputs["completion_mask"][asked].sum(1)).sum() / len(asked)
+        ratios = (logps - (logps.detach() if old is None else old)).exp()
+
+        asked = inputs["decimals"] >= 0
+        places, gains, scores = inputs["decimals"][asked][:, None], inputs["decimal_gains"][asked], inputs["decimal_scores"][asked]
+        odds = found.alternatives.exp()  # (asked, 10), and so are `gains`, `scores` and
+        drawn = (tokens[asked].gather(1, places) == torch.tensor(self._digits, device=tokens.device)).float()
+        known, gained, unlucky = (ratios.new_zeros(len(tokens)) for _ in range(3))
+        known[asked] = (odds * gains).sum(1)
+        gained[asked] = (drawn * gains).sum(1)
+        unlucky[asked] = ((odds.detach() / odds.detach().sum(1, keepdim=True) * drawn.sum(1, keepdim=True) - drawn) * scores).sum(1)
+        unlucky -= unlucky.view(-1, trainer.num_generations).mean(1).repeat_interleave(trainer.num_generations)
+
+        token = torch.arange(tokens.shape[1], device=tokens.device)
+        before = token < inputs["confidence_starts"][:, None]
+        behind = token >= inputs["decimals"][:, None]
+        change = before * unlucky[:, None] - behind * gained[:, None]
+        return ((known + (change * ratios * seen).sum(1)) / seen.sum(1)).mean()

@@ -19,7 +19,7 @@ from transformers import GenerationConfig
 
 from emocaliber.training.credit import ConfidenceCredit
 from emocaliber.training.processes import ready_to_generate, say
-from emocaliber.training.shared_prefix import branched_generate, group_logps, groups_of
+from emocaliber.training.shared_prefix import Logps, branched_generate, group_logps, groups_of
 from emocaliber.training.sparse_logits import backbone
 from emocaliber.training.trainer import Resuming
 
@@ -35,7 +35,7 @@ class SharedPrefix(Resuming):
         self._buffered_inputs: Any
         self._sharing = shared_prefix
         self._compared: set[str] = set()
-        self._asking: tuple[torch.Tensor, Sequence[int], list[torch.Tensor]] | None = None
+        self._asking: tuple[torch.Tensor, Sequence[int], list[Logps]] | None = None
         if shared_prefix and (reason := self._obstacle()):
             self._share_no_more(reason)
 
@@ -59,11 +59,11 @@ class SharedPrefix(Resuming):
         return self._sharing and bool(self.model.training)
 
     @contextmanager
-    def asking(self, places: torch.Tensor, tokens: Sequence[int]) -> Iterator[list[torch.Tensor]]:
-        """Within it, whenever groups are read together, the list that it gives gets log-probabilities of other `tokens` at a place in each
-        answer: `places` is (B,), -1 for none, and what it gets is (answers with a place, tokens).
+    def asking(self, places: torch.Tensor, tokens: Sequence[int]) -> Iterator[list[Logps]]:
+        """Within it, whenever groups are read together, the list that it gives gets what was found, with `tokens` as alternatives at a
+        place in each answer; `places` is (B,), -1 for none.
         """
-        found: list[torch.Tensor] = []
+        found: list[Logps] = []
         self._asking = places, tokens, found
         try:
             yield found
@@ -113,17 +113,17 @@ class SharedPrefix(Resuming):
         places, alternatives, found = self._asking or (None, (), [])
         groups = groups_of(input_ids, attention_mask, logits_to_keep, self.num_generations, **images, asked=places)
         with self.accelerator.autocast():
-            logps, entropies, others = group_logps(model, groups, (batch_size or 0) // self.num_generations, alternatives)
+            read = group_logps(model, groups, (batch_size or 0) // self.num_generations, alternatives)
         answered = attention_mask[:, -logits_to_keep:].bool()
         if "answers" not in self._compared:
             with torch.no_grad():
-                self._agree("answers", logps, plain(compute_entropy=False)[0][answered])
+                self._agree("answers", read.chosen, plain(compute_entropy=False)[0][answered])
             if not self._sharing:
                 return plain(compute_entropy=compute_entropy)
-        found.append(others)
-        empty = logps.new_zeros(answered.shape)
-        known = entropies if compute_entropy else None
-        return empty.masked_scatter(answered, logps), None if known is None else empty.masked_scatter(answered, known), None
+        found.append(read)
+        empty = read.chosen.new_zeros(answered.shape)
+        known = read.entropies if compute_entropy else None
+        return empty.masked_scatter(answered, read.chosen), None if known is None else empty.masked_scatter(answered, known), None
 
     def _tokenize_prompts(self, prompts: list[Any]) -> Any:
         """Prompts of groups are tokenized, and their images made ready, once; `_generate_single_turn` takes the latter so."""
