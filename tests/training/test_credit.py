@@ -76,8 +76,8 @@ FIRST, SECOND = (1, 5, 9), (2, 7)  # decimals
 
 
 def gradients_of_a_group(expected: bool, settings: RewardSettings) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Mean and variance of a group's gradients of the logits of answers (2), of first (2, 3) and of second decimals (2, 3, 2), over all groups
-    that can be drawn, where the answer is right or wrong, the first decimal depends on it and the second on both.
+    """Mean and variance of a group's gradients of the logits of answers (2), first decimals (2, 3) and second decimals (2, 3, 2), over all
+    groups that can be drawn. An answer is right or wrong; the first decimal depends on it, and the second on both.
     """
     generator = torch.Generator().manual_seed(5)
     answer_odds = torch.tensor([0.6, 0.4], dtype=torch.float64)

@@ -1,6 +1,8 @@
-"""FSDP2 in two processes (gloo, on the CPU): weights that are spread over both learn what whole ones learn, and go on after a stop.
+"""FSDP2 and DeepSpeed's ZeRO-3 in two processes (gloo, on the CPU): weights that are spread over both learn what whole ones learn, and go
+on after a stop.
 
-Accelerate shards on accelerators only; here it is told that a CPU is one. All else is as `configs/accelerate/fsdp2.yaml` sets it.
+Accelerate shards on accelerators only; here it is told that a CPU is one. All else is as the files in `configs/accelerate` set it.
+DeepSpeed, which compiles a part of itself, must be installed, and a C++ compiler.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,9 @@ from emocaliber.__main__ import main
 from emocaliber.rows import read_rows
 from microscopic import letters_reward, losses, start_together, write_base
 
-FSDP2 = Path(__file__).parents[2] / "configs" / "accelerate" / "fsdp2.yaml"
+CONFIGS = Path(__file__).parents[2] / "configs" / "accelerate"
 RENAMED = {"fsdp_transformer_layer_cls_to_wrap": "FSDP_TRANSFORMER_CLS_TO_WRAP"}  # as `accelerate launch` hands it on
+CHECKPOINTED = {"": "optimizer.pt", "fsdp2": "pytorch_model_fsdp.bin", "zero3": "zero_to_fp32.py"}  # each way's own file
 
 
 @pytest.fixture(scope="module")
@@ -29,27 +33,40 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_base(tmp_path_factory.mktemp("sharded"))
 
 
-def train(folder: Path, out: str, stage: str, *, sharded: bool) -> Path:
-    """Trains four steps in two processes, and returns where."""
+def train(folder: Path, out: str, stage: str, sharding: str) -> Path:
+    """Trains four steps in two processes, and returns where; `sharding` is "", "fsdp2" or "zero3"."""
     if stage == "stage2" and not (folder / out).exists():
         (folder / out).mkdir()
         shutil.copy(folder / "stage2" / "scaffold.jsonl", folder / out)
     settings = ["max_steps=4", "logging_steps=1", f"model={folder / 'base'}", f"out={folder / out}"]
     settings += [f"validation={folder / 'scenes' / 'stage0' / 'samples.jsonl'}", "eval_steps=2"] if stage == "stage3" else []
-    assert start_together(2, _train, ["train", stage, "--config", str(folder), *settings], sharded) == [0, 0]
+    assert start_together(2, _train, ["train", stage, "--config", str(folder), *settings], sharding) == [0, 0]
     return folder / out
 
 
-def _train(command: list[str], sharded: bool) -> None:
-    if sharded:
-        settings = yaml.safe_load(FSDP2.read_text())["fsdp_config"]
-        os.environ["ACCELERATE_USE_FSDP"] = "true"
-        os.environ |= {RENAMED.get(name, name.upper()): str(value) for name, value in settings.items()}
-        _shard_on_cpus()
+def _train(command: list[str], sharding: str) -> None:
+    if sharding:
+        {"fsdp2": _fsdp2, "zero3": _zero3}[sharding](yaml.safe_load((CONFIGS / f"{sharding}.yaml").read_text()))
     from emocaliber.training import stage3
 
     stage3.reward = letters_reward  # type: ignore[attr-defined]
     sys.exit(main(command))
+
+
+def _fsdp2(config: dict[str, Any]) -> None:
+    os.environ["ACCELERATE_USE_FSDP"] = "true"
+    os.environ |= {RENAMED.get(name, name.upper()): str(value) for name, value in config["fsdp_config"].items()}
+    _shard_on_cpus()
+
+
+def _zero3(config: dict[str, Any]) -> None:
+    os.environ |= {"ACCELERATE_USE_DEEPSPEED": "true", "DS_ACCELERATOR": "cpu"}
+    for name, value in config["deepspeed_config"].items():
+        prefix = "ACCELERATE_" if name.startswith("gradient") else "ACCELERATE_DEEPSPEED_"
+        os.environ[prefix + name.upper().removesuffix("_FLAG")] = str(value).lower()
+    import deepspeed
+
+    deepspeed.init_distributed("gloo", auto_mpi_discovery=False)  # accelerate does it on accelerators only
 
 
 def _shard_on_cpus() -> None:
@@ -67,11 +84,16 @@ def _shard_on_cpus() -> None:
 
 
 @pytest.mark.parametrize("stage", ["stage1", "stage2", "stage3"])
+@pytest.mark.parametrize("sharding", ["fsdp2", "zero3"])
 def test_sharded_weights_learn_what_whole_ones_do_and_go_on_after_a_stop(
-    folder: Path, stage: str, capfd: pytest.CaptureFixture[str]
+    folder: Path, stage: str, sharding: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    whole, sharded = (train(folder, f"{stage}-{name}", stage, sharded=name == "sharded") for name in ("whole", "sharded"))
-    assert [(out / "checkpoints" / "checkpoint-4" / "pytorch_model_fsdp.bin").is_file() for out in (whole, sharded)] == [False, True]
+    if sharding == "zero3" and (find_spec("deepspeed") is None or shutil.which("c++") is None):
+        pytest.skip("DeepSpeed (pip install deepspeed) and a C++ compiler are wanted for this")
+    whole, sharded = (train(folder, f"{stage}-{sharding}-{way}", stage, way) for way in ("", sharding))
+    for out, way in ((whole, ""), (sharded, sharding)):
+        kept = {path.name for path in (out / "checkpoints" / "checkpoint-4").iterdir()}
+        assert kept & set(CHECKPOINTED.values()) == {CHECKPOINTED[way]}
     assert losses(sharded) == pytest.approx(losses(whole), rel=1e-4)
     one, other = (load_file(out / "model" / "model.safetensors") for out in (whole, sharded))
     for name in one:
@@ -80,7 +102,7 @@ def test_sharded_weights_learn_what_whole_ones_do_and_go_on_after_a_stop(
 
     shutil.rmtree(sharded / "model")
     shutil.rmtree(sharded / "checkpoints" / "checkpoint-4")  # as if it had been killed behind the second step
-    train(folder, sharded.name, stage, sharded=True)
+    train(folder, sharded.name, stage, sharding)
     again = load_file(sharded / "model" / "model.safetensors")
     assert all(torch.equal(again[name], other[name]) for name in other)
     if stage == "stage3":
