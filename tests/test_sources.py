@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -143,6 +144,16 @@ def test_the_mean_reads_numbers_of_any_tokens_and_stays_within_0_and_1() -> None
     glued = reply([*head, (">0", 0.75, {">1": 0.25, "</": 0.1}), ".", ("85", 0.5, {"95": 0.5, "xx": 0.3}), "</confidence>"])
     # ">1" would make 1.85, which is 1
     assert read(glued)["verb_mean"] == pytest.approx(0.85 + 0.25 * 0.15 + 0.5 * 0.1)
+
+
+@given(st.floats(0.2, 3), st.lists(st.floats(0.01, 1), min_size=10, max_size=10))
+def test_the_mean_is_that_of_samples_at_the_temperature_of_training(temperature: float, weights: list[float]) -> None:
+    digits = {str(digit): weight / sum(weights) for digit, weight in enumerate(weights)}
+    said = reply([HEAD, FIRST, ".</analysis></think><answer>fear</answer><confidence>0.", ("3", digits["3"], digits), "</confidence>"])
+    assert said.tokens
+    trained = replace(said, tokens=replace(said.tokens, rollout_temperature=temperature))
+    sharper = {digit: p ** (1 / temperature) for digit, p in digits.items()}
+    assert read(trained)["verb_mean"] == pytest.approx(sum(int(d) * p for d, p in sharper.items()) / sum(sharper.values()) / 10)
 
 
 def test_consistency_is_the_share_that_agrees_and_silence_does_not() -> None:

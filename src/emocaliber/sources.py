@@ -152,7 +152,8 @@ def margin(evidence: Evidence) -> float | None:
 
 
 def verb_mean(evidence: Evidence) -> float | None:
-    """The mean of the stated confidence over its digits' probabilities: what it would be on average, were it sampled.
+    """The mean of the stated confidence over its digits' probabilities: what it would be on average, were it sampled at the temperature at
+    which it was trained to be.
 
     Each token of the number is replaced in turn by its alternatives, the others as said: exact where the digits are independent.
     """
@@ -173,7 +174,7 @@ def verb_mean(evidence: Evidence) -> float | None:
                 number = before + piece[len(lead) : len(piece) - len(tail)] + after
                 if re.fullmatch(rb"[01]\.?[0-9]*", number):
                     values.append(min(float(number), 1.0))
-                    weights.append(exp(logprob))
+                    weights.append(exp(logprob / tokens.rollout_temperature))
         if weights:
             expectation += sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights) - said
     return min(max(expectation, 0.0), 1.0)

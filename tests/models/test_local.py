@@ -168,6 +168,15 @@ def test_the_card_says_what_a_model_is_called_and_for(mite: Path) -> None:
     assert count(next(LocalModel(mite, max_new_tokens=30).answer([request(0)]))) == 30, "a setting replaces the card's"
 
 
+def test_tokens_know_the_temperature_at_which_the_confidence_was_trained(mite: Path, tmp_path: Path) -> None:
+    shutil.copytree(mite, tmp_path / "trained")
+    (tmp_path / "trained" / "emocaliber.json").write_text('{"rollout_temperature": 0.7, "max_new_tokens": 4}')
+    for folder, temperature in ((mite, 1.0), (tmp_path / "trained", 0.7)):
+        reply = next(LocalModel(folder, max_new_tokens=4).answer([request(0)]))
+        assert reply.tokens
+        assert reply.tokens.rollout_temperature == temperature
+
+
 def test_a_model_without_a_card_is_called_by_its_folder(mite: Path, tmp_path: Path) -> None:
     shutil.copytree(mite, tmp_path / "bare", ignore=shutil.ignore_patterns("emocaliber.json"))
     model = LocalModel(tmp_path / "bare")

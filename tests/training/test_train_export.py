@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from emocaliber.cli import train
 from emocaliber.errors import UserError
 from emocaliber.models.base import Request
-from emocaliber.models.local import LocalModel
+from emocaliber.models.local import LocalModel, notice_of
 from emocaliber.training.config import Stage3Config, StageConfig
 from emocaliber.training.run import what_next
 from microscopic import save_untrained
@@ -71,6 +71,14 @@ def test_a_model_asked_at_another_temperature_says_so(run: Path) -> None:
     notice = LocalModel(exported(run)).notice
     assert notice
     assert "sampled at temperature 0.7, and it is asked at 0" in notice
+
+
+@pytest.mark.parametrize(("temperature", "said"), [(0.0, False), (1.0, True), (0.7, False)])
+def test_a_card_that_names_the_source_of_the_confidence_is_believed_of_greedy_answers(temperature: float, said: bool) -> None:
+    notice = notice_of({"notice": "Mind.", "rollout_temperature": 0.7, "confidence_source": "verb_mean"}, temperature)
+    assert notice is not None
+    assert notice.startswith("Mind.")
+    assert ("sampled at temperature 0.7" in notice) is said
 
 
 def test_the_card_gives_the_last_held_out_numbers_the_settings_and_the_base(run: Path) -> None:

@@ -33,12 +33,14 @@ class Tokens:
     """The tokens of a response, without the end of the turn: `pieces`, which join to its text in UTF-8, and what the model gave each.
 
     `logprobs` are those of the pieces, before any sampling temperature where the backend can say so; `likeliest[i]` maps the likeliest
-    pieces at place i (usually 20), the chosen one among them, to their log-probabilities.
+    pieces at place i (usually 20), the chosen one among them, to their log-probabilities. `rollout_temperature` is the one at which the
+    model's confidence was trained to be sampled, where the model says so.
     """
 
     pieces: tuple[bytes, ...]
     logprobs: tuple[float, ...]
     likeliest: Sequence[Mapping[bytes, float]]
+    rollout_temperature: float = 1.0
 
 
 @dataclass(frozen=True)

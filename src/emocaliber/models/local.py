@@ -46,9 +46,10 @@ def read_card(folder: str | Path) -> dict[str, Any]:
 
 def notice_of(card: Mapping[str, Any], temperature: float) -> str | None:
     """What users must know of a checkpoint: its card's notice, and where its confidence was trained at another temperature than it is
-    asked at."""
+    asked at. A card that names the source of the confidence speaks of greedy answers.
+    """
     notice, trained = card.get("notice"), card.get(TRAINED_AT)
-    if trained is None or trained == temperature:
+    if trained is None or trained == temperature or (temperature == 0 and "confidence_source" in card):
         return notice
     other = (
         f"the model's confidence was trained on answers sampled at temperature {trained:g}, and it is asked at {temperature:g}: "
@@ -135,6 +136,7 @@ class LocalModel:
         self._ours = bool(card)
         self.tasks: tuple[str, ...] | None = tuple(card["tasks"]) if "tasks" in card else None
         self.confidence_source: str | None = card.get("confidence_source")
+        self._rollout_temperature: float = card.get(TRAINED_AT, 1.0)
         self.window: int | None = _BATCHES_PER_WINDOW * batch_size
         self._batch_size = batch_size
         self._temperature, self._retries, self._seed = temperature, retries, seed
@@ -244,7 +246,12 @@ class LocalModel:
         said: list[int] = ids[: prompt.limit, 0].tolist()
         length = next((place for place, token in enumerate(said) if token in self._ends), len(said))
         pieces = self._spelling.pieces(said[:length])
-        tokens = Tokens(pieces, tuple(logprobs[:length, 0].tolist()), Likeliest(ids[:length], logprobs[:length], self._spelling))
+        tokens = Tokens(
+            pieces,
+            tuple(logprobs[:length, 0].tolist()),
+            Likeliest(ids[:length], logprobs[:length], self._spelling),
+            self._rollout_temperature,
+        )
         usage = Usage(prompt.length, min(length + 1, len(said)))
         return Reply(b"".join(pieces).decode(errors="replace"), seconds + prompt.seconds, tokens, usage)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from emocaliber.errors import UserError
 from emocaliber.models.base import ModelError, Reply, Request, Tokens, Usage
-from emocaliber.models.local import chat_prompt, notice_of, read_card, vision_tokens
+from emocaliber.models.local import TRAINED_AT, chat_prompt, notice_of, read_card, vision_tokens
 from emocaliber.models.processor import load_processor
 from emocaliber.models.recording import TOP, Likeliest
 from emocaliber.models.seeds import mixed_seed
@@ -67,6 +67,8 @@ class VllmModel:
         self.name: str = card.get("name", str(model_id))
         self.notice: str | None = notice_of(card, temperature)
         self.tasks: tuple[str, ...] | None = tuple(card["tasks"]) if "tasks" in card else None
+        self.confidence_source: str | None = card.get("confidence_source")
+        self._rollout_temperature: float = card.get(TRAINED_AT, 1.0)
         self._temperature, self._seed = temperature, seed
         self._max_new_tokens: int = max_new_tokens or card.get("max_new_tokens", 1024)
         self._ahead = 2 * concurrency
@@ -155,7 +157,12 @@ class VllmModel:
         length = len(ids) - (said.finish_reason == "stop")  # the end of the turn is no part of the response
         ids[np.isin(ids, self._vision_tokens)] = -1
         pieces = self._spelling.pieces(ids[:length, 0].tolist())
-        tokens = Tokens(pieces, tuple(logprobs[:length, 0].tolist()), Likeliest(ids[:length], logprobs[:length], self._spelling))
+        tokens = Tokens(
+            pieces,
+            tuple(logprobs[:length, 0].tolist()),
+            Likeliest(ids[:length], logprobs[:length], self._spelling),
+            self._rollout_temperature,
+        )
         usage = Usage(len(output.prompt_token_ids), len(ids))
         return Reply(b"".join(pieces).decode(errors="replace"), seconds, tokens, usage)
 
