@@ -153,7 +153,8 @@ def test_tokens_spell_the_text_wherever_letters_are_split(text: str, cuts: list[
     pieces = [spelled[a:b] for a, b in pairwise(places)] + [b"<|im_end|>"] * ends
     tokens = tokens_of(text, pieces)
     assert b"".join(tokens.pieces).decode() == text.encode("utf-8", "replace").decode()
-    assert all(piece in likeliest and likeliest[piece] == logprob for piece, logprob, likeliest in zip(*vars(tokens).values(), strict=True))
+    places = zip(tokens.pieces, tokens.logprobs, tokens.likeliest, strict=True)
+    assert all(piece in likeliest and likeliest[piece] == logprob for piece, logprob, likeliest in places)
 
 
 def test_tokens_that_the_server_gives_no_bytes_of_are_kept_and_blanks_that_it_cut_off_are_not() -> None:
