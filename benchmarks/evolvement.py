@@ -89,7 +89,8 @@ def report(
         f"# How `tiny` evolves over the three stages ({n:,} unseen EmoSet-8 scenes)",
         "",
         f"Written by `python benchmarks/evolvement.py --n {n}`. Scenes of seed {SEED}, greedy answers. In percent, with 95 % intervals by",
-        "the bootstrap over scenes. Where a confidence is read: [confidence-sources.md](confidence-sources.md).",
+        "the bootstrap over scenes. Where a confidence is read: [confidence-sources.md](confidence-sources.md). `verb_mean` is at the",
+        "temperature of the roll-outs for the final model, and at 1 for the cold start, which has had none.",
     ]
     for source, title in SOURCES.items():
         lines += [

@@ -106,7 +106,7 @@ def train_seed(out: Path, seed: int, scenes: int, test: int, *, smoke: bool) -> 
 
     def stage(name: str, folder: Path, count: int, model: Path | None = None, **changes: Any) -> Path:
         values = {"out": str(folder), "samples": str(folder.parent / "scenes" / name / "samples.jsonl"), "scenes": count, "seed": seed}
-        values |= {"model": str(model), "scenes_tasks": "EmoSet-8", "scenes_unfamiliar": 0.0} if model else {}
+        values |= {"model": str(model)} if model else {}
         overrides = [f"{key}={json.dumps(value)}" for key, value in (values | changes).items()]
         if smoke:
             here = set(read_toml_names(name))
@@ -124,8 +124,7 @@ def train_seed(out: Path, seed: int, scenes: int, test: int, *, smoke: bool) -> 
     models[COLD] = stage("stage2", own / "stage2", scenes // 2, models[SCAFFOLD])
     for name, (reward, normalised) in VARIANTS.items():
         folder = own / f"stage3-{name[-1]}"
-        variant = {"reward": reward, "normalise_advantages": normalised, "credit": "response"}  # equation 5 as printed
-        models[name] = stage("stage3", folder, scenes // 6, models[COLD], **variant)
+        models[name] = stage("stage3", folder, scenes // 6, models[COLD], reward=reward, normalise_advantages=normalised)
     for _ in draw_samples(out / "test", test, TEST_SEED):
         pass
     samples = list(read_samples(out / "test" / "samples.jsonl"))[:test]

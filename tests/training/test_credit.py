@@ -161,10 +161,14 @@ def test_the_confidence_begins_with_its_tag(tokenizer: Any) -> None:
 def test_the_first_decimal_is_found_behind_the_point(tokenizer: Any) -> None:
     text = "<think>0.5 <confidence>0.1.</think><answer>awe</answer><confidence>0.43</confidence>"
     tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
-    place = first_decimal(tokens, tokenizer)
+
+    def place_of(tokens: list[int]) -> int:
+        return first_decimal(tokens, confidence_start(tokens, tokenizer), tokenizer)
+
+    place = place_of(tokens)
     assert tokenizer.decode(tokens[place:]) == "43</confidence>"
-    assert first_decimal(tokenizer("<answer>awe</answer><confidence>1.00</confidence>")["input_ids"], tokenizer) == -1
-    assert first_decimal(tokenizer("<answer>awe</answer>")["input_ids"], tokenizer) == -1
+    assert place_of(tokenizer("<answer>awe</answer><confidence>1.00</confidence>")["input_ids"]) == -1
+    assert place_of(tokenizer("<answer>awe</answer>")["input_ids"]) == -1
 
 
 def test_digits_need_tokens_of_their_own(tokenizer: Any) -> None:

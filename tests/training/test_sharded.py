@@ -90,7 +90,7 @@ def test_sharded_weights_learn_what_whole_ones_do_and_go_on_after_a_stop(
 ) -> None:
     if sharding == "zero3" and (find_spec("deepspeed") is None or shutil.which("c++") is None):
         pytest.skip("DeepSpeed (pip install deepspeed) and a C++ compiler are wanted for this")
-    whole, sharded = (train(folder, f"{stage}-{sharding}-{way}", stage, way) for way in ("", sharding))
+    whole, sharded = (train(folder, f"{stage}-{way}", stage, way) for way in ("", sharding))
     for out, way in ((whole, ""), (sharded, sharding)):
         kept = {path.name for path in (out / "checkpoints" / "checkpoint-4").iterdir()}
         assert kept & set(CHECKPOINTED.values()) == {CHECKPOINTED[way]}

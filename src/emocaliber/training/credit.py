@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from functools import cache
 from statistics import fmean
 from typing import Any
 
@@ -54,28 +55,26 @@ def confidence_advantages(group: Sequence[Stated | None], settings: RewardSettin
     return [None if each is None else advantage(*each) for each in group]
 
 
-def decimal_scores(right: bool, settings: RewardSettings) -> list[float]:
+@cache
+def decimal_scores(right: bool, settings: RewardSettings) -> tuple[float, ...]:
     """What a confidence with each first decimal, 0 to 9, earns in the mean over second decimals."""
-    return [
+    return tuple(
         settings.confidence_weight * fmean(confidence_reward(right, first / 10 + second / 100, settings) for second in DIGITS)
         for first in DIGITS
-    ]
+    )
 
 
 def decimal_gains(group: Sequence[Stated | None], settings: RewardSettings) -> list[list[float] | None]:
     """The advantage that each response of a group would have had with each first decimal; None where it is malformed."""
-    stated = [each for each in group if each is not None]
 
-    def gains(own: int) -> list[float]:
-        right = stated[own][1]
-        rivals = [confidence_reward(right, rival, settings) for place, (rival, _) in enumerate(stated) if place != own]
-        if not rivals:
+    def gains(own: int, right: bool) -> list[float]:
+        others = [each[0] for place, each in enumerate(group) if each is not None and place != own]
+        if not others:
             return [0.0] * len(DIGITS)
-        usual = settings.confidence_weight * fmean(rivals)
-        return [len(rivals) / len(stated) * (score - usual) for score in decimal_scores(right, settings)]
+        usual = settings.confidence_weight * fmean(confidence_reward(right, other, settings) for other in others)
+        return [len(others) / (len(others) + 1) * (score - usual) for score in decimal_scores(right, settings)]
 
-    own = iter(range(len(stated)))
-    return [None if each is None else gains(next(own)) for each in group]
+    return [None if each is None else gains(place, each[1]) for place, each in enumerate(group)]
 
 
 def confidence_start(tokens: Sequence[int], tokenizer: Any) -> int:
@@ -86,9 +85,8 @@ def confidence_start(tokens: Sequence[int], tokenizer: Any) -> int:
     return len(tokens)
 
 
-def first_decimal(tokens: Sequence[int], tokenizer: Any) -> int:
-    """The place of the first decimal of the stated confidence, -1 if there is none behind "0."."""
-    start = confidence_start(tokens, tokenizer)
+def first_decimal(tokens: Sequence[int], start: int, tokenizer: Any) -> int:
+    """The place of the first decimal of the confidence that starts at `start`, -1 if there is none behind "0."."""
     for place in range(start + 1, len(tokens)):
         if tokenizer.decode(tokens[start:place]).endswith(_OPENING + "0."):
             return place
@@ -128,11 +126,12 @@ class ConfidenceCredit:
             stated_and_right(text, row["candidates"], row["ground_truth"], settings, aliases=aliases_of(row["task"]))
             for text, row in zip(self._tokenizer.batch_decode(answers, skip_special_tokens=True), inputs, strict=True)
         ]
-        known = list(zip(answers, stated, strict=True))
         size = trainer.num_generations  # what one process generates at once holds whole groups: the configuration is checked for it
         groups = [stated[first : first + size] for first in range(0, len(stated), size)]
         credits = [each for group in groups for each in confidence_advantages(group, settings)]
-        starts = [len(answer) if each is None else confidence_start(answer, self._tokenizer) for answer, each in known]
+        starts = [
+            len(answer) if each is None else confidence_start(answer, self._tokenizer) for answer, each in zip(answers, stated, strict=True)
+        ]
         advantages = batch["advantages"][:, None].expand(batch["completion_ids"].shape).clone()
         for row, (start, credit) in enumerate(zip(starts, credits, strict=True)):
             if credit is not None:
@@ -142,7 +141,7 @@ class ConfidenceCredit:
         nothing = [0.0] * len(DIGITS)
         gains = [each or nothing for group in groups for each in decimal_gains(group, settings)]
         scores = [nothing if each is None else decimal_scores(each[1], settings) for each in stated]
-        decimals = [-1 if each is None else first_decimal(answer, self._tokenizer) for answer, each in known]
+        decimals = [first_decimal(answer, start, self._tokenizer) for answer, start in zip(answers, starts, strict=True)]
         device = advantages.device
         return {
             "advantages": advantages,
