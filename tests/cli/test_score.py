@@ -47,6 +47,16 @@ def test_it_writes_everything_and_prints_a_short_table(tmp_path: Path, capsys: p
     assert printed.rstrip().endswith(str(out / "report.html"))
 
 
+def test_the_confidence_that_is_shown_first_can_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    responses = write(tmp_path / "r.jsonl", ROW | {"confidence": {"verb": 0.8, "ans": 0.5}})
+    out = tmp_path / "run"
+    assert run(responses, "--out", str(out), "--replicates", "20", "--confidence", "ans") == 0
+    assert "Confidence: ans." in capsys.readouterr().out
+    assert json.loads((out / "metrics.json").read_text())["settings"]["sources"] == ["ans", "verb"]
+    with pytest.raises(UserError, match=r"no response has a confidence 'p_true'; there are verb, ans"):
+        run(responses, "--out", str(tmp_path / "other"), "--confidence", "p_true")
+
+
 def test_numbers_only_leaves_out_the_figures_and_the_page(tmp_path: Path) -> None:
     assert run(write(tmp_path / "r.jsonl", ROW), "--out", str(tmp_path / "run"), "--numbers-only", "--replicates", "20") == 0
     assert sorted(file.name for file in (tmp_path / "run").iterdir()) == ["metrics.json", "outcomes.jsonl", "tables.md", "tables.tex"]

@@ -34,6 +34,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--lenient", action="store_true", help="read all answers leniently: one <answer> is enough, the five steps are not needed"
     )
+    parser.add_argument(
+        "--confidence",
+        default="verb",
+        metavar="SOURCE",
+        help="the confidence that tables and figures show first, of those that the responses have (default: verb, the stated one)",
+    )
     parser.add_argument("--name", help="what the tables call this system (default: the name of the responses)")
     parser.add_argument("--numbers-only", action="store_true", help="leave out the figures and the page")
     parser.add_argument("--replicates", type=positive, default=1000, metavar="R", help="of the bootstrap (default: 1000)")
@@ -51,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         placed = [(where, row | {"lenient": True}) for where, row in placed]
     rows = [row for _, row in placed]
     outcomes = [outcome(row, where=where) for where, row in placed]
-    summary = summarise(outcomes, replicates=args.replicates, seed=args.seed)
+    summary = summarise(outcomes, replicates=args.replicates, seed=args.seed, confidence=args.confidence)
     summary["settings"]["responses"] = str(args.responses.absolute())
     if leniently := sum(row.get("lenient") is True for row in rows):
         summary["settings"]["lenient"] = leniently

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from emocaliber.errors import UserError
 from emocaliber.evaluation import metrics, stated
 from emocaliber.evaluation.bootstrap import Estimate, Ints, Resampling, mean
 from emocaliber.evaluation.emotional import Cost, agreement, costs, rank_correlation
@@ -49,15 +50,19 @@ class Confusion:
 
 
 class Sheet:
-    """The outcomes of one system, counted. Their order plays no part. Raises ValueError where there are none."""
+    """The outcomes of one system, counted. Their order plays no part. `confidence` is the source that `sources` begins with. Raises
+    ValueError where there are no outcomes, UserError where none has that source."""
 
-    def __init__(self, outcomes: Iterable[Outcome], *, replicates: int = 1000, seed: int = 0) -> None:
+    def __init__(self, outcomes: Iterable[Outcome], *, replicates: int = 1000, seed: int = 0, confidence: str = VERBALIZED) -> None:
         self.outcomes = sorted(outcomes, key=lambda outcome: (outcome.task, outcome.id))
         if not self.outcomes:
             raise ValueError("there are no outcomes to summarise")
         tasks = [outcome.task for outcome in self.outcomes]
         self.resampling = Resampling([outcome.image or outcome.id for outcome in self.outcomes], tasks, replicates, seed)
-        self.sources = sorted({s for outcome in self.outcomes for s in outcome.confidence}, key=lambda s: (s != VERBALIZED, s))
+        found = {s for outcome in self.outcomes for s in outcome.confidence}
+        self.sources = sorted(found, key=lambda s: (s != confidence, s != VERBALIZED, s))
+        if confidence not in {VERBALIZED, *found}:
+            raise UserError(f"no response has a confidence {confidence!r}; there are {', '.join(self.sources)}")
         self.rows: dict[str, Ints] = {name: np.flatnonzero(np.asarray(tasks) == name) for name in sorted(set(tasks), key=task_order)}
         self._sources: dict[str, _Source] = {}
 

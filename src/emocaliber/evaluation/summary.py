@@ -12,20 +12,23 @@ from emocaliber.evaluation.bootstrap import LEVEL, Estimate
 from emocaliber.evaluation.ceiling import best_possible, best_possible_same_answers
 from emocaliber.evaluation.emotional import people
 from emocaliber.evaluation.estimates import Scope, Sheet
-from emocaliber.scoring import Outcome
+from emocaliber.scoring import VERBALIZED, Outcome
 
 Metrics = dict[str, Any]
 
 
-def summarise(outcomes: Iterable[Outcome], *, replicates: int = 1000, seed: int = 0) -> dict[str, Any]:
+def summarise(
+    outcomes: Iterable[Outcome], *, replicates: int = 1000, seed: int = 0, confidence: str = VERBALIZED
+) -> dict[str, Any]:
     """`{"n", "tasks": {TASK: M}, "groups": {GROUP: M}, "overall": M, "settings"}`, in which the order of the outcomes plays no part.
 
     In a group and overall, accuracy and the F1s are means over tasks, as in the paper; `accuracy_pooled` and everything else is over
     samples. A task outside VECBench is in no group but counts overall. Beside a number `X` stands its 95 % interval `X_ci`; `undefined`
     gives the reason for each null. `best_possible` and `best_possible_same_answers` are null unless every sample in question carries a
-    posterior. Raises ValueError where there are no outcomes.
+    posterior. `confidence` is the source that tables and figures show first. Raises ValueError where there are no outcomes, UserError
+    where none has that source.
     """
-    sheet = Sheet(outcomes, replicates=replicates, seed=seed)
+    sheet = Sheet(outcomes, replicates=replicates, seed=seed, confidence=confidence)
     found: dict[str, dict[str, Metrics]] = {"tasks": {}, "groups": {}, "overall": {}}
     for scope in sheet.scopes:
         m = found[scope.kind][scope.name] = _metrics(sheet, scope)

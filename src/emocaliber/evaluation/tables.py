@@ -84,10 +84,10 @@ def headline(summary: Summary, width: int = WIDEST) -> str:
 
 
 def main_source(summary: Summary) -> str:
-    """The source of confidence to show first: the one stated in the text, unless only others have numbers."""
+    """The source of confidence to show first: the one that was asked for, else the one stated in the text, of those that have numbers."""
     sources = summary["settings"]["sources"]
     used = [source for source in sources if _stated(summary["overall"], source).get("coverage")]
-    return VERBALIZED if VERBALIZED in used or not used else str(used[0])
+    return str(used[0]) if used else VERBALIZED
 
 
 def sources_of(summary: Summary) -> list[str]:
