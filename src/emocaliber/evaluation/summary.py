@@ -17,9 +17,7 @@ from emocaliber.scoring import VERBALIZED, Outcome
 Metrics = dict[str, Any]
 
 
-def summarise(
-    outcomes: Iterable[Outcome], *, replicates: int = 1000, seed: int = 0, confidence: str = VERBALIZED
-) -> dict[str, Any]:
+def summarise(outcomes: Iterable[Outcome], *, replicates: int = 1000, seed: int = 0, confidence: str = VERBALIZED) -> dict[str, Any]:
     """`{"n", "tasks": {TASK: M}, "groups": {GROUP: M}, "overall": M, "settings"}`, in which the order of the outcomes plays no part.
 
     In a group and overall, accuracy and the F1s are means over tasks, as in the paper; `accuracy_pooled` and everything else is over

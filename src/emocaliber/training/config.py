@@ -138,7 +138,8 @@ class Stage3Config(ModelConfig):
     prompt are read once for each group of answers wherever that gives the same numbers; without, once for each answer. Roll-outs are
     sampled for `updates_per_rollout` steps at once, after the first of which the clipping (`clip`) sets in. With `credit` "causal" instead
     of the paper's "response", a confidence is credited with its own part of the reward alone, and with "expected" every first decimal with
-    what it would have earned (`training.credit`): the same expected gradient with less noise.
+    what it would have earned (`training.credit`): the same expected gradient with less noise. "natural" teaches rare decimals as much as
+    frequent ones.
     """
 
     freeze_vision: bool = False
@@ -154,7 +155,7 @@ class Stage3Config(ModelConfig):
     shared_prefix: bool = True
 
 
-CREDITS = ("response", "causal", "expected")
+CREDITS = ("response", "causal", "expected", "natural")
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt")  # those that need no more settings
 CONFIGS: dict[str, type[StageConfig]] = {"stage0": Stage0Config, "stage1": Stage1Config, "stage2": Stage2Config, "stage3": Stage3Config}
 C = TypeVar("C", bound=StageConfig)
@@ -218,8 +219,8 @@ def check_settings(config: StageConfig, where: str) -> None:
             raise UserError(f"{where}: there is no credit {config.credit!r}; there are {', '.join(CREDITS)}")
         if config.credit != "response" and config.normalise_advantages:
             raise UserError(f'{where}: normalise_advantages needs credit = "response": {config.credit} advantages are never divided')
-        if config.credit == "expected" and not config.shared_prefix:
-            raise UserError(f'{where}: credit = "expected" needs shared_prefix = true, which says what else could have been stated')
+        if config.credit in ("expected", "natural") and not config.shared_prefix:
+            raise UserError(f'{where}: credit = "{config.credit}" needs shared_prefix = true, which says what else could have been stated')
 
 
 def _check_tuning(config: ModelConfig, where: str) -> None:
