@@ -17,8 +17,9 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean, stdev
@@ -123,16 +124,13 @@ def side_by_side(out: Path, seeds: int, scenes: int, test: int, jobs: int, *, sm
     """The numbers of every seed, `jobs` of them trained at a time."""
     jobs = min(jobs, seeds)
     threads = max(1, (os.cpu_count() or 1) // jobs)
+    trained = partial(train_seed, out=out, scenes=scenes, test=test, threads=threads, smoke=smoke)
+    found = []
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        runs = {pool.submit(train_seed, out, seed, scenes, test, threads, smoke=smoke): seed for seed in range(seeds)}
-        try:
-            for done, run in enumerate(as_completed(runs), start=1):
-                run.result()
-                print(f"seed {runs[run]}: done, {done} of {seeds}", file=sys.stderr, flush=True)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        return [run.result() for run in runs]
+        for numbers in pool.map(trained, range(seeds)):
+            found.append(numbers)
+            print(f"{len(found)} of {seeds} seeds are done", file=sys.stderr, flush=True)
+    return found
 
 
 def base_of(out: Path) -> Path:
@@ -153,7 +151,7 @@ def train(name: str, folder: Path, count: int, model: Path | None = None, seed: 
     return run_stage(name, config)
 
 
-def train_seed(out: Path, seed: int, scenes: int, test: int, threads: int, *, smoke: bool) -> dict[str, Numbers]:
+def train_seed(seed: int, *, out: Path, scenes: int, test: int, threads: int, smoke: bool) -> dict[str, Numbers]:
     """The numbers of all models of one seed, by name. What is printed goes to the seed's log."""
     own = out / f"seed-{seed}"
     own.mkdir(parents=True, exist_ok=True)

@@ -156,6 +156,7 @@ class Stage3Config(ModelConfig):
 
 
 CREDITS = ("response", "causal", "expected", "natural")
+CREDITS_OF_ALL_DECIMALS = ("expected", "natural")  # those that ask what else could have been stated
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt")  # those that need no more settings
 CONFIGS: dict[str, type[StageConfig]] = {"stage0": Stage0Config, "stage1": Stage1Config, "stage2": Stage2Config, "stage3": Stage3Config}
 C = TypeVar("C", bound=StageConfig)
@@ -219,7 +220,7 @@ def check_settings(config: StageConfig, where: str) -> None:
             raise UserError(f"{where}: there is no credit {config.credit!r}; there are {', '.join(CREDITS)}")
         if config.credit != "response" and config.normalise_advantages:
             raise UserError(f'{where}: normalise_advantages needs credit = "response": {config.credit} advantages are never divided')
-        if config.credit in ("expected", "natural") and not config.shared_prefix:
+        if config.credit in CREDITS_OF_ALL_DECIMALS and not config.shared_prefix:
             raise UserError(f'{where}: credit = "{config.credit}" needs shared_prefix = true, which says what else could have been stated')
 
 

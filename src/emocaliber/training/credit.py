@@ -45,11 +45,11 @@ import torch
 
 from emocaliber.confidence import RewardSettings, confidence_reward, stated_and_right
 from emocaliber.errors import UserError
+from emocaliber.training.config import CREDITS_OF_ALL_DECIMALS
 from emocaliber.training.shared_prefix import Logps
 from emocaliber.vecbench import aliases_of
 
 DIGITS = range(10)
-KNOWN = ("expected", "natural")  # these credit all first decimals with what is known of them
 _OPENING = "<confidence>"
 
 Stated = tuple[float, bool]  # a confidence, and whether the answer was right
@@ -125,7 +125,7 @@ class ConfidenceCredit:
         trainer: Any = self
         self._credit, self._reward_settings = credit, reward_settings or RewardSettings()
         self._tokenizer = getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
-        self._digits = digit_tokens(self._tokenizer) if credit in KNOWN else []
+        self._digits = digit_tokens(self._tokenizer) if credit in CREDITS_OF_ALL_DECIMALS else []
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         batch: dict[str, Any] = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
@@ -169,7 +169,7 @@ class ConfidenceCredit:
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         trainer: Any = self
-        asking = trainer.asking(inputs["decimals"], self._digits) if self._credit in KNOWN else nullcontext()
+        asking = trainer.asking(inputs["decimals"], self._digits) if self._credit in CREDITS_OF_ALL_DECIMALS else nullcontext()
         with asking as found:
             loss: torch.Tensor = super()._compute_loss(model, inputs)  # type: ignore[misc]
         return loss - self._expected_less_drawn(found[0], inputs) / trainer.current_gradient_accumulation_steps if found else loss
