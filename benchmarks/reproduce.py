@@ -16,6 +16,7 @@ import json
 import math
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -151,14 +152,22 @@ def train(name: str, folder: Path, count: int, model: Path | None = None, seed: 
     return run_stage(name, config)
 
 
-def train_seed(seed: int, *, out: Path, scenes: int, test: int, threads: int, smoke: bool) -> dict[str, Numbers]:
-    """The numbers of all models of one seed, by name. What is printed goes to the seed's log."""
+def train_seed(seed: int, *, out: Path, threads: int, **how: Any) -> dict[str, Numbers]:
+    """The numbers of all models of one seed, by name. What is printed goes to the seed's log, and so does what goes wrong."""
     own = out / f"seed-{seed}"
     own.mkdir(parents=True, exist_ok=True)
     with (own / "log.txt").open("a") as log:
         os.dup2(log.fileno(), sys.stdout.fileno())
         os.dup2(log.fileno(), sys.stderr.fileno())
     torch.set_num_threads(threads)
+    try:
+        return numbers_of_seed(seed, out, own, **how)
+    except Exception as error:
+        traceback.print_exc()
+        raise RuntimeError(f"seed {seed} failed ({error}); {own / 'log.txt'} says how. What is finished is not done again.") from error
+
+
+def numbers_of_seed(seed: int, out: Path, own: Path, *, scenes: int, test: int, smoke: bool) -> dict[str, Numbers]:
     models = {BASE: base_of(out)}
     models[SCAFFOLD] = train("stage1", own / "stage1", scenes, models[BASE], seed, smoke=smoke)
     models[COLD] = train("stage2", own / "stage2", scenes // 2, models[SCAFFOLD], seed, smoke=smoke)

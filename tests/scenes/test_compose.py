@@ -104,6 +104,12 @@ def test_alone_an_element_is_large_when_close_and_small_when_apart(flat_world: N
     assert widths[CLOSE] > 0.6 and widths[APART] < 0.45
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_an_element_that_uses_all_of_its_margin_finds_a_place(flat_world: None, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    monkeypatch.setattr(compose, "ELEMENT_DRAWERS", {"teddy": lambda pen, rng: pen.rectangle(-0.1, -0.1, 1.1, 1.1, GREEN)})
+    assert covered(scene(seed, human=NOBODY), GREEN).mean() > 0.6
+
+
 @pytest.mark.parametrize("part", ["element", "human", "context", "interaction"])
 def test_an_unknown_key_is_named(part: str) -> None:
     with pytest.raises(KeyError, match=f"no {part} is called 'unicorn'"):

@@ -99,7 +99,8 @@ def _place_alone(picture: Image.Image, paint: Drawer, close: bool, rng: np.rando
     """Without a figure, near means that the element fills the picture, and far that it is small and anywhere."""
     side = picture.width
     part = _part(paint, side * rng.uniform(*((0.68, 0.85) if close else (0.32, 0.40))), rng)
-    x, y = (rng.uniform(0.03 * side, 0.97 * side - length) for length in part.size)
+    edge = 0.03 * side
+    x, y = (rng.uniform(edge, max(edge, side - edge - length)) for length in part.size)  # some parts reach beyond their square
     _paste(picture, part, x, y)
 
 
