@@ -117,7 +117,7 @@ def test_a_run_file_with_another_model_runs_whole(name: str, samples: list[Sampl
     run = Run(make_plan(FOLDER / f"{name}.toml", flags), select([file]), Outputs.at(str(tmp_path / "run")))
     rows = list(run.ask())
     assert (run.done, run.failed) == (2, 0)
-    sources = {"verb", "ans", "avg", "commit", "norm", "margin", "verb_mean"} | (
+    sources = {"verb", "ans", "avg", "commit", "norm", "margin", "verb_mean", "recalibrated"} | (
         {"consistency", "p_true"} if name == "consistency" else set()
     )
     assert all(set(row["confidence"]) == sources for row in rows)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emocaliber.models.base import ModelError, Reply, Tokens
+from emocaliber.models.base import ModelError, Recalibration, Reply, Tokens
 from emocaliber.sources import SOURCES, choice_at, confidences, consistency, evidence, names_of, p_true
 
 LABELS = ("amusement", "anger", "awe", "fear")
@@ -41,6 +41,9 @@ REPLY = reply(
 )  # fmt: skip
 
 
+PLAIN = [name for name in SOURCES if name != "recalibrated"]  # of every model; the other one is for those that were recalibrated
+
+
 def read(each: Reply, labels: Sequence[str] = LABELS, aliases: Mapping[str, str] | None = None) -> dict[str, float | None]:
     return confidences(evidence(each, labels, aliases or {}))
 
@@ -63,12 +66,12 @@ def test_every_source_by_hand() -> None:
 
 
 def test_a_reply_without_tokens_has_what_it_says_alone() -> None:
-    assert read(Reply(REPLY.text, 0.1)) == {name: 0.85 if name == "verb" else None for name in SOURCES}
+    assert read(Reply(REPLY.text, 0.1)) == {name: 0.85 if name == "verb" else None for name in PLAIN}
 
 
 @pytest.mark.parametrize("bad", [Reply("no tags", 0.1), Reply("", 0.1, error=ModelError("timeout", "it took too long"))])
 def test_a_reply_that_cannot_be_read_has_no_confidence(bad: Reply) -> None:
-    assert read(bad) == dict.fromkeys(SOURCES)
+    assert read(bad) == dict.fromkeys(PLAIN)
 
 
 def test_a_model_never_taught_the_form_is_understood_leniently_alone() -> None:
@@ -154,6 +157,16 @@ def test_the_mean_is_that_of_samples_at_the_temperature_of_training(temperature:
     trained = replace(said, tokens=replace(said.tokens, rollout_temperature=temperature))
     sharper = {digit: p ** (1 / temperature) for digit, p in digits.items()}
     assert read(trained)["verb_mean"] == pytest.approx(sum(int(d) * p for d, p in sharper.items()) / sum(sharper.values()) / 10)
+
+
+def test_the_recalibrated_confidence_is_the_mean_at_its_temperature_moved_by_its_bias() -> None:
+    said = reply([HEAD, FIRST, ".</analysis></think><answer>fear</answer><confidence>0.", ("3", 0.8, {"7": 0.2}), "</confidence>"])
+    assert said.tokens
+    assert "recalibrated" not in read(said)
+    recalibrated = replace(said, tokens=replace(said.tokens, recalibration=Recalibration(temperature=0.5, bias=1.0)))
+    mean = (0.3 * 0.8**2 + 0.7 * 0.2**2) / (0.8**2 + 0.2**2)
+    assert read(recalibrated)["recalibrated"] == pytest.approx(1 / (1 + (1 - mean) / mean / math.e))
+    assert read(recalibrated)["verb_mean"] == read(said)["verb_mean"]
 
 
 def test_consistency_is_the_share_that_agrees_and_silence_does_not() -> None:

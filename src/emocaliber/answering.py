@@ -18,7 +18,7 @@ from emocaliber.images import DEFAULT_LIMITS, ImageError, ImagePath, Limits, Ope
 from emocaliber.models.base import Model, ModelError, Reply, Request
 from emocaliber.prompts import EMOCALIBER, Prompt
 from emocaliber.rows import RowWriter
-from emocaliber.sources import confidences, evidence
+from emocaliber.sources import Evidence, confidences, evidence
 from emocaliber.vecbench import Sample, aliases_of
 
 MAX_SIDE = 2048  # larger pictures are reduced as soon as they are open, so that a batch of them fits in memory
@@ -129,11 +129,8 @@ def respond(
     `sources.SOURCES`, and for what a strategy adds to them.
     """
     lenient = lenient or prompt.lenient
-    by_id = {sample.id: sample for sample in samples}
-    asks = [Ask(s.id, s.image, prompt.question(s.task, s.candidates, confidence=confidence), s.candidates) for s in samples]
-    for result in ask_all(asks, model, done=done, progress=progress):
-        sample, reply = by_id[result.ask.key], result.reply
-        understood = evidence(reply, sample.candidates, aliases_of(sample.task), lenient=lenient) if reply else None
+    for sample, result, understood in understand(samples, model, prompt, lenient, done=done, confidence=confidence, progress=progress):
+        reply = result.reply
         row = sample.to_row(folder) | {
             "model": model.name,
             "prompt": prompt.name,
@@ -147,6 +144,24 @@ def respond(
         if reply and reply.usage:
             row["usage"] = asdict(reply.usage)
         yield row
+
+
+def understand(
+    samples: Sequence[Sample],
+    model: Model,
+    prompt: Prompt = EMOCALIBER,
+    lenient: bool = False,
+    *,
+    done: Collection[str] = (),
+    confidence: bool = True,
+    progress: Callable[[int], object] = lambda count: None,
+) -> Iterator[tuple[Sample, Answered, Evidence | None]]:
+    """Each sample with what came of asking about it, and what that tells; None if it failed or cannot be read. Options as in `respond`."""
+    by_id = {sample.id: sample for sample in samples}
+    asks = [Ask(s.id, s.image, prompt.question(s.task, s.candidates, confidence=confidence), s.candidates) for s in samples]
+    for result in ask_all(asks, model, done=done, progress=progress):
+        sample, reply = by_id[result.ask.key], result.reply
+        yield sample, result, evidence(reply, sample.candidates, aliases_of(sample.task), lenient=lenient) if reply else None
 
 
 def respond_into(file: str | Path, samples: Sequence[Sample], load: Callable[[], Model], *, label: str, **asked: Any) -> None:

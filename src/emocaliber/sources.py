@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from math import exp
+from math import exp, log
 
-from emocaliber.models.base import Reply, Tokens
+from emocaliber.models.base import Recalibration, Reply, Tokens
 from emocaliber.response import Malformed, Response, parse
 
 P_TRUE_QUESTION = "Someone was asked: {question}\nTheir answer is: {answer}\nIs that answer right? Reply with one word only, True or False."
+NEAREST = 0.01  # to 0 and 1, of what is recalibrated: one sure mistake would outweigh all else when that is fitted
 _VALUE = re.compile(rb"<confidence>\s*(0|1|0\.[0-9]+|1\.0+)\s*</confidence>")
 _ANSWER = re.compile(rb"<answer>[\s\"'`*]*")
 
@@ -44,6 +45,11 @@ class Evidence:
     reply: Reply
     response: Response
     names: Mapping[str, str]
+
+    @cached_property
+    def stated_number(self) -> StatedNumber | None:
+        """The stated confidence with all that it could have been; None without tokens, or where there is none that can be read."""
+        return stated_number(self.reply.tokens) if self.reply.tokens else None
 
     @cached_property
     def at_answer(self) -> Choice | None:
@@ -116,6 +122,61 @@ def _last(pattern: re.Pattern[bytes], text: bytes) -> re.Match[bytes] | None:
     return next(reversed(list(pattern.finditer(text))), None)
 
 
+@dataclass(frozen=True)
+class StatedNumber:
+    """A confidence as `said`; and for each of its tokens the numbers that other tokens would have made of it, the token's own among them,
+    each with the log-probability of its token."""
+
+    said: float
+    alternatives: Sequence[Sequence[tuple[float, float]]]
+
+    def mean(self, temperature: float) -> float:
+        """What it would be on average, were it sampled at `temperature`. Exact where its tokens are independent."""
+        expectation = self.said
+        for numbers in filter(None, self.alternatives):
+            top = max(logprob for _, logprob in numbers)
+            weights = [exp((logprob - top) / temperature) for _, logprob in numbers]
+            expectation += sum(value * weight for (value, _), weight in zip(numbers, weights, strict=True)) / sum(weights) - self.said
+        return min(max(expectation, 0.0), 1.0)
+
+    def recalibrated(self, by: Recalibration) -> float:
+        """The mean at `by`'s temperature, its log-odds moved by `by`'s bias."""
+        return expit(log_odds(self.mean(by.temperature)) + by.bias)
+
+
+def log_odds(probability: float) -> float:
+    """Those of a probability, which counts as no nearer to 0 and 1 than `NEAREST`."""
+    within = min(max(probability, NEAREST), 1 - NEAREST)
+    return log(within / (1 - within))
+
+
+def expit(odds: float) -> float:
+    """The probability with these log-odds."""
+    return 1 / (1 + exp(-odds))
+
+
+def stated_number(tokens: Tokens) -> StatedNumber | None:
+    """The stated confidence with all that it could have been; None if there is none that can be read."""
+    text = b"".join(tokens.pieces)
+    match = _last(_VALUE, text)
+    if match is None:
+        return None
+    start, end = match.span(1)
+    alternatives = []
+    for place, lead in _places(start, end, tokens):
+        begin = len(b"".join(tokens.pieces[:place]))
+        before, after = text[start:begin] if begin > start else b"", text[min(begin + len(tokens.pieces[place]), end) : end]
+        tail = tokens.pieces[place][max(end - begin, 0) :]
+        numbers = []
+        for piece, logprob in tokens.likeliest[place].items():
+            if piece.startswith(lead) and piece.endswith(tail):
+                number = before + piece[len(lead) : len(piece) - len(tail)] + after
+                if re.fullmatch(rb"[01]\.?[0-9]*", number):
+                    numbers.append((min(float(number), 1.0), logprob))
+        alternatives.append(numbers)
+    return StatedNumber(float(match.group(1)), alternatives)
+
+
 def verb(evidence: Evidence) -> float | None:
     """The stated confidence."""
     return evidence.response.confidence
@@ -154,34 +215,19 @@ def margin(evidence: Evidence) -> float | None:
 def verb_mean(evidence: Evidence) -> float | None:
     """The mean of the stated confidence over its digits' probabilities: what it would be on average, were it sampled at the temperature at
     which it was trained to be.
-
-    Each token of the number is replaced in turn by its alternatives, the others as said: exact where the digits are independent.
     """
-    tokens = evidence.reply.tokens
-    text = b"".join(tokens.pieces) if tokens else b""
-    match = _last(_VALUE, text)
-    if tokens is None or match is None:
-        return None
-    said, (start, end) = float(match.group(1)), match.span(1)
-    expectation = said
-    for place, lead in _places(start, end, tokens):
-        begin = len(b"".join(tokens.pieces[:place]))
-        before, after = text[start:begin] if begin > start else b"", text[min(begin + len(tokens.pieces[place]), end) : end]
-        tail = tokens.pieces[place][max(end - begin, 0) :]
-        values, weights = [], []
-        for piece, logprob in tokens.likeliest[place].items():
-            if piece.startswith(lead) and piece.endswith(tail):
-                number = before + piece[len(lead) : len(piece) - len(tail)] + after
-                if re.fullmatch(rb"[01]\.?[0-9]*", number):
-                    values.append(min(float(number), 1.0))
-                    weights.append(exp(logprob / tokens.rollout_temperature))
-        if weights:
-            expectation += sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights) - said
-    return min(max(expectation, 0.0), 1.0)
+    tokens, number = evidence.reply.tokens, evidence.stated_number
+    return number.mean(tokens.rollout_temperature) if tokens and number else None
+
+
+def recalibrated(evidence: Evidence) -> float | None:
+    """`verb_mean` at another temperature and moved by a bias, as fitted on held-out answers; None for a model that names none."""
+    tokens, number = evidence.reply.tokens, evidence.stated_number
+    return number.recalibrated(tokens.recalibration) if tokens and number and tokens.recalibration else None
 
 
 SOURCES: Mapping[str, Callable[[Evidence], float | None]] = {
-    source.__name__: source for source in (verb, ans, avg, commit, norm, margin, verb_mean)
+    source.__name__: source for source in (verb, ans, avg, commit, norm, margin, verb_mean, recalibrated)
 }
 
 
@@ -199,8 +245,12 @@ def names_of(candidates: Sequence[str], aliases: Mapping[str, str]) -> dict[str,
 
 
 def confidences(evidence: Evidence | None) -> dict[str, float | None]:
-    """The confidence of a reply by every source that needs no further reply; None where it has none, or there is no evidence."""
-    return {name: source(evidence) if evidence else None for name, source in SOURCES.items()}
+    """The confidence of a reply by every source that needs no further reply; None where it has none, or there is no evidence.
+
+    `recalibrated` is there only if the model has a recalibration: most have none, and nothing is missing from their answers.
+    """
+    has_one = evidence and evidence.reply.tokens and evidence.reply.tokens.recalibration
+    return {name: source(evidence) if evidence else None for name, source in SOURCES.items() if has_one or source is not recalibrated}
 
 
 def consistency(answer: str, others: Sequence[str | None]) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from safetensors.torch import load_file
 
 from emocaliber.cli import train
 from emocaliber.errors import UserError
+from emocaliber.models import TINY
 from emocaliber.models.base import Request
-from emocaliber.models.local import LocalModel, notice_of
+from emocaliber.models.local import LocalModel, notice_of, read_card
+from emocaliber.scenes import draw_samples
 from emocaliber.training.config import Stage3Config, StageConfig
 from emocaliber.training.run import what_next
 from microscopic import save_untrained
@@ -105,6 +108,22 @@ def test_the_card_gives_the_scores_of_a_scored_folder_if_there_is_one(run: Path)
 def test_a_card_without_any_numbers_says_that(run: Path) -> None:
     (run / "telemetry.jsonl").unlink()
     assert "Not measured" in (exported(run) / "README.md").read_text()
+
+
+def test_with_held_out_samples_the_card_says_how_it_was_recalibrated(run: Path) -> None:
+    for _ in draw_samples(run.parent / "held-out", 110, 29, size=112, split="validation"):
+        pass
+    held_out = run.parent / "held-out" / "samples.jsonl"
+    with pytest.raises(UserError, match="0 of the answers to 110 held-out samples state a confidence that can be read"):
+        exported(run, "--held-out", str(held_out))
+    shutil.rmtree(run / "model")
+    shutil.copytree(TINY, run / "model")
+    out = exported(run, "--held-out", str(held_out))
+    card = read_card(out)
+    assert card["confidence_source"] == "recalibrated"
+    said = (out / "README.md").read_text()
+    assert f"at temperature {card['recalibration']['temperature']:g}, its log-odds moved by" in said
+    assert "fitted on 110 held-out answers" in said
 
 
 def test_weights_can_be_converted(run: Path) -> None:

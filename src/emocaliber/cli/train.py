@@ -43,6 +43,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     export.add_argument("--name", help="what the model is called (default: the name of DIR)")
     export.add_argument("--scored", type=Path, metavar="DIR", help="a folder that `score` made, for the card (default: held-out samples)")
     export.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="of the weights (default: as they were trained)")
+    export.add_argument(
+        "--held-out",
+        type=Path,
+        metavar="SAMPLES",
+        help="recalibrate its confidence by these samples, which no stage has learnt from (temperature and bias)",
+    )
     export.add_argument("--push", metavar="ID", help="also upload it to the hub, as a private repository")
     export.set_defaults(run=run_export)
 
@@ -117,7 +123,7 @@ def run_sweep(args: argparse.Namespace) -> int:
 def run_export(args: argparse.Namespace) -> int:
     from emocaliber.training.export import export, push
 
-    print(export(args.folder, args.out, name=args.name, scored=args.scored, dtype=args.dtype))
+    print(export(args.folder, args.out, name=args.name, scored=args.scored, dtype=args.dtype, held_out=args.held_out))
     if args.push:
         print(push(args.out, args.push))
     return 0

@@ -29,18 +29,28 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Recalibration:
+    """How a model's stated confidence is read after the fact: as the mean over its digits at a `temperature` (Guo et al. 2017), its
+    log-odds moved by a `bias` (Platt 1999). Both were fitted on held-out answers."""
+
+    temperature: float
+    bias: float
+
+
+@dataclass(frozen=True)
 class Tokens:
     """The tokens of a response, without the end of the turn: `pieces`, which join to its text in UTF-8, and what the model gave each.
 
     `logprobs` are those of the pieces, before any sampling temperature where the backend can say so; `likeliest[i]` maps the likeliest
     pieces at place i (usually 20), the chosen one among them, to their log-probabilities. `rollout_temperature` is the one at which the
-    model's confidence was trained to be sampled, where the model says so.
+    model's confidence was trained to be sampled, and `recalibration` how it is read since, where the model says so.
     """
 
     pieces: tuple[bytes, ...]
     logprobs: tuple[float, ...]
     likeliest: Sequence[Mapping[bytes, float]]
     rollout_temperature: float = 1.0
+    recalibration: Recalibration | None = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from transformers import AutoModelForImageTextToText, GenerationConfig
 from transformers.utils.logging import disable_progress_bar
 
 from emocaliber.errors import UserError
-from emocaliber.models.base import ModelError, Reply, Request, Tokens, Usage
+from emocaliber.models.base import ModelError, Recalibration, Reply, Request, Tokens, Usage
 from emocaliber.models.processor import collate, load_processor
 from emocaliber.models.recording import Likeliest, Recorder, first_tokens
 from emocaliber.models.sampling import Sampler
@@ -27,6 +27,7 @@ from emocaliber.response import Malformed, parse
 
 CARD = "emocaliber.json"  # beside the weights: name, notice, tasks and decoding settings of a checkpoint of ours
 TRAINED_AT = "rollout_temperature"  # in the card: the temperature of stage 3's roll-outs
+RECALIBRATION = "recalibration"  # and how its confidence is read since
 _RETRY_TEMPERATURE = 0.7
 _VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
 _BATCHES_PER_WINDOW = 4  # enough to put prompts of like length together; one window is in memory at once
@@ -42,6 +43,17 @@ def read_card(folder: str | Path) -> dict[str, Any]:
     """What a checkpoint of ours says of itself; empty for others."""
     card = Path(folder) / CARD
     return dict(json.loads(card.read_text(encoding="utf-8"))) if card.is_file() else {}
+
+
+def write_card(folder: str | Path, card: Mapping[str, Any]) -> None:
+    """Makes `card` what the checkpoint in `folder` says of itself."""
+    (Path(folder) / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+
+
+def confidence_of(card: Mapping[str, Any]) -> dict[str, Any]:
+    """What a card says that `Tokens` have to know to read a confidence from them."""
+    held = card.get(RECALIBRATION)
+    return {"rollout_temperature": card.get(TRAINED_AT, 1.0), "recalibration": Recalibration(**held) if held else None}
 
 
 def notice_of(card: Mapping[str, Any], temperature: float) -> str | None:
@@ -136,7 +148,7 @@ class LocalModel:
         self._ours = bool(card)
         self.tasks: tuple[str, ...] | None = tuple(card["tasks"]) if "tasks" in card else None
         self.confidence_source: str | None = card.get("confidence_source")
-        self._rollout_temperature: float = card.get(TRAINED_AT, 1.0)
+        self._confidence = confidence_of(card)
         self.window: int | None = _BATCHES_PER_WINDOW * batch_size
         self._batch_size = batch_size
         self._temperature, self._retries, self._seed = temperature, retries, seed
@@ -250,7 +262,7 @@ class LocalModel:
             pieces,
             tuple(logprobs[:length, 0].tolist()),
             Likeliest(ids[:length], logprobs[:length], self._spelling),
-            self._rollout_temperature,
+            **self._confidence,
         )
         usage = Usage(prompt.length, min(length + 1, len(said)))
         return Reply(b"".join(pieces).decode(errors="replace"), seconds + prompt.seconds, tokens, usage)

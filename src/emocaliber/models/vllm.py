@@ -15,7 +15,7 @@ import numpy as np
 
 from emocaliber.errors import UserError
 from emocaliber.models.base import ModelError, Reply, Request, Tokens, Usage
-from emocaliber.models.local import TRAINED_AT, chat_prompt, notice_of, read_card, vision_tokens
+from emocaliber.models.local import chat_prompt, confidence_of, notice_of, read_card, vision_tokens
 from emocaliber.models.processor import load_processor
 from emocaliber.models.recording import TOP, Likeliest
 from emocaliber.models.seeds import mixed_seed
@@ -68,7 +68,7 @@ class VllmModel:
         self.notice: str | None = notice_of(card, temperature)
         self.tasks: tuple[str, ...] | None = tuple(card["tasks"]) if "tasks" in card else None
         self.confidence_source: str | None = card.get("confidence_source")
-        self._rollout_temperature: float = card.get(TRAINED_AT, 1.0)
+        self._confidence = confidence_of(card)
         self._temperature, self._seed = temperature, seed
         self._max_new_tokens: int = max_new_tokens or card.get("max_new_tokens", 1024)
         self._ahead = 2 * concurrency
@@ -161,7 +161,7 @@ class VllmModel:
             pieces,
             tuple(logprobs[:length, 0].tolist()),
             Likeliest(ids[:length], logprobs[:length], self._spelling),
-            self._rollout_temperature,
+            **self._confidence,
         )
         usage = Usage(len(output.prompt_token_ids), len(ids))
         return Reply(b"".join(pieces).decode(errors="replace"), seconds, tokens, usage)

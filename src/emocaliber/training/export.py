@@ -9,20 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from emocaliber.errors import UserError
-from emocaliber.models.local import CARD, read_card
+from emocaliber.models.local import read_card, write_card
 from emocaliber.models.processor import load_processor
 from emocaliber.rows import display_name, read_rows
 from emocaliber.training.config import FINISHED, SETTINGS
 from emocaliber.training.model_card import model_card
+from emocaliber.training.recalibration import held_out_samples, recalibrate
 
 _OF_TRAINING = ("rollouts.json",)
 
 
-def export(run: Path, out: Path, *, name: str | None = None, scored: Path | None = None, dtype: str | None = None) -> Path:
+def export(
+    run: Path, out: Path, *, name: str | None = None, scored: Path | None = None, dtype: str | None = None, held_out: Path | None = None
+) -> Path:
     """Writes the model of the finished stage in `run` to the new folder `out`, and returns that.
 
     Adapters are merged already when a stage finishes. `dtype` converts the weights; `scored` gives the card its numbers in place of the
-    held-out samples. Raises UserError for a run that has not finished, and for an `out` that is there.
+    held-out samples. By the samples of the file `held_out` its confidence is recalibrated.
+    Raises UserError for a run that has not finished, for an `out` that is there, and as `held_out_samples` and `recalibrate` do.
     """
     model = run / FINISHED
     try:
@@ -37,6 +41,7 @@ def export(run: Path, out: Path, *, name: str | None = None, scored: Path | None
         raise UserError(f"{display_name(out)} is there already; give a new folder, or remove it")
     name = name or out.name
     card = model_card(name, settings, run, scored)
+    samples = held_out_samples(held_out) if held_out else []
     half = out.with_name(f".{out.name}.half")
     shutil.rmtree(half, ignore_errors=True)
     if dtype:
@@ -44,7 +49,9 @@ def export(run: Path, out: Path, *, name: str | None = None, scored: Path | None
     else:
         shutil.copytree(model, half, ignore=shutil.ignore_patterns(*_OF_TRAINING))
     load_processor(model).save_pretrained(half)  # in today's form, whatever saved it
-    (half / CARD).write_text(json.dumps(_own_card(name, settings, read_card(model)), indent=1) + "\n", encoding="utf-8")
+    write_card(half, _own_card(name, settings, read_card(model)))
+    if held_out:
+        card = model_card(name, settings, run, scored, recalibrate(half, samples))
     (half / "README.md").write_text(card, encoding="utf-8")
     os.replace(half, out)
     return out

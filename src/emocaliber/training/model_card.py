@@ -11,6 +11,7 @@ from emocaliber.errors import UserError
 from emocaliber.evaluation.tables import main_source
 from emocaliber.layout import Table, with_interval
 from emocaliber.rows import display_name, read_rows
+from emocaliber.training.recalibration import Fit
 from emocaliber.training.telemetry import TELEMETRY
 
 _PARTS = {
@@ -24,7 +25,7 @@ _OF_THE_PLACE = ("out", "samples", "validation", "save_steps", "eval_steps", "th
 _METRICS = {"ece": "ECE", "brier": "Brier", "auroc": "AUROC"}
 
 
-def model_card(name: str, settings: Mapping[str, Any], run: Path, scored: Path | None) -> str:
+def model_card(name: str, settings: Mapping[str, Any], run: Path, scored: Path | None, fit: Fit | None = None) -> str:
     """The card's Markdown. `settings` are the run's; calibration comes from the folder `scored`, or else from the run's telemetry."""
     stage = settings["stage"]
     head = [
@@ -43,7 +44,7 @@ def model_card(name: str, settings: Mapping[str, Any], run: Path, scored: Path |
         "## Calibration",
         _calibration(run, scored),
         "## Decoding",
-        _decoding(settings),
+        _decoding(settings, fit),
         "## Training",
         Table(["setting", "value"], list(_settings(settings)), words=2).as_markdown(),
         "## Use",
@@ -91,7 +92,14 @@ def _table(scopes: Mapping[str, Mapping[str, Any]], note: str) -> str:
     return Table(["", "n", "Acc", *_METRICS.values()], rows, note=f"{note} Percentages, 95 % intervals in brackets.").as_markdown()
 
 
-def _decoding(settings: Mapping[str, Any]) -> str:
+def _decoding(settings: Mapping[str, Any], fit: Fit | None) -> str:
+    if fit:
+        return (
+            "Greedy. The confidence that `emocaliber` gives is recalibrated: the mean of the stated one over its digits' probabilities, at "
+            f"temperature {fit.recalibration.temperature:g}, its log-odds moved by {fit.recalibration.bias:+g}. Both were fitted on "
+            f"{fit.n:,} held-out answers (negative log-likelihood {fit.loss_as_it_is:.4f} nats before, {fit.loss:.4f} after). Other "
+            "software gives the number as it is written, which is not recalibrated."
+        )
     if settings["stage"] != "stage3":
         return "Greedy."
     return (

@@ -1,0 +1,90 @@
+"""Recalibration after training: how a model's stated confidence is best read, fitted on held-out samples.
+
+A model says a confidence digit by digit, and the mean over the digits' probabilities tells more than the one number that is decoded. Two
+numbers, the same for all images, make that mean a better probability: a temperature, by which the digits are sharpened or flattened
+(temperature scaling, Guo et al. 2017), and a bias that moves its log-odds (Platt 1999). They are those under which it was likeliest that
+the right answers are right and the others wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from tqdm import tqdm
+
+from emocaliber.answering import understand
+from emocaliber.errors import UserError
+from emocaliber.models.base import Model, Recalibration
+from emocaliber.models.local import RECALIBRATION, LocalModel, read_card, write_card
+from emocaliber.scoring import is_correct
+from emocaliber.sources import StatedNumber, log_odds, recalibrated
+from emocaliber.training.rows import sample_rows
+from emocaliber.vecbench import Sample
+
+TEMPERATURES = tuple(step / 20 for step in range(2, 61))  # 0.1 to 3
+BIASES = (-5.0, 5.0)
+FEWEST = 100  # answers to fit on
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A recalibration, and of the `n` answers it was fitted on the mean negative log-likelihood in nats: of their confidence as it is
+    (the mean over the digits at temperature 1), and recalibrated."""
+
+    recalibration: Recalibration
+    n: int
+    loss_as_it_is: float
+    loss: float
+
+
+def held_out_samples(path: str | Path) -> list[Sample]:
+    """The samples of a file, their images absolute. Raises UserError for a file that cannot be read, and for samples of a test split."""
+    return [Sample.from_row(row, f"{path}, line {line}") for line, row in sample_rows(path)]
+
+
+def recalibrate(folder: Path, samples: Sequence[Sample]) -> Fit:
+    """Fits a recalibration for the checkpoint in `folder` by its greedy answers to `samples`, and writes it into the card, which names it
+    as the source of the confidence from then on. Raises UserError as `fit_on` does.
+    """
+    found = fit_on(samples, LocalModel(folder))
+    write_card(folder, read_card(folder) | {"confidence_source": recalibrated.__name__, RECALIBRATION: asdict(found.recalibration)})
+    return found
+
+
+def fit_on(samples: Sequence[Sample], model: Model) -> Fit:
+    """The recalibration for `model` by its answers to `samples`. Raises UserError if fewer than `FEWEST` of them state a confidence."""
+    numbers, right = [], []
+    with tqdm(total=len(samples), desc="held-out answers", unit="answer", mininterval=1) as bar:
+        for sample, _, understood in understand(samples, model, progress=lambda count: bar.update(count - bar.n)):
+            if understood and understood.stated_number:
+                numbers.append(understood.stated_number)
+                right.append(is_correct(understood.response.answer, sample.ground_truth))
+    if len(numbers) < FEWEST:
+        raise UserError(
+            f"{len(numbers)} of the answers to {len(samples)} held-out samples state a confidence that can be read, and to recalibrate "
+            f"wants {FEWEST} at least: give more samples, of a task that the model knows"
+        )
+    return fit(numbers, right)
+
+
+def fit(numbers: Sequence[StatedNumber], right: Sequence[bool]) -> Fit:
+    """The recalibration with the least negative log-likelihood: of each of `TEMPERATURES` the best bias, and the best of those."""
+    signs = np.where(right, 1.0, -1.0)
+
+    def loss(odds: np.ndarray, bias: float) -> float:
+        return float(np.logaddexp(0, -signs * (odds + bias)).mean())
+
+    found = {}
+    for temperature in TEMPERATURES:
+        odds = np.array([log_odds(number.mean(temperature)) for number in numbers])
+        best = minimize_scalar(lambda bias, odds=odds: loss(odds, bias), bounds=BIASES, method="bounded")
+        found[temperature] = float(best.fun), round(float(best.x), 3)
+        if temperature == 1:
+            as_it_is = loss(odds, 0.0)
+    temperature = min(found, key=found.__getitem__)
+    least, bias = found[temperature]
+    return Fit(Recalibration(temperature, bias), len(numbers), as_it_is, least)

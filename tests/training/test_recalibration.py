@@ -1,0 +1,95 @@
+"""Recalibration: what is fitted, on what, where it ends up, and that models go by it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from math import log
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emocaliber.answering import respond
+from emocaliber.errors import UserError
+from emocaliber.models import TINY
+from emocaliber.models.base import Recalibration
+from emocaliber.models.local import LocalModel, read_card, write_card
+from emocaliber.scenes import draw_samples
+from emocaliber.sources import NEAREST, StatedNumber
+from emocaliber.training.recalibration import TEMPERATURES, fit, fit_on, held_out_samples, recalibrate
+from stand_ins import ColourModel
+
+
+def a_digit(odds: Any) -> StatedNumber:
+    """A number 0.0 to 0.9 of one digit, with these odds."""
+    return StatedNumber(0.5, [[(digit / 10, log(weight)) for digit, weight in enumerate(odds)]])
+
+
+@pytest.mark.parametrize("true", [Recalibration(0.4, -0.3), Recalibration(0.7, 0.0), Recalibration(1.0, 0.5), Recalibration(1.6, -1.0)])
+def test_the_recalibration_that_made_the_labels_is_found(true: Recalibration) -> None:
+    random = np.random.default_rng(3)
+    numbers = [a_digit(odds) for odds in random.dirichlet(np.full(10, 0.4), 20_000).clip(1e-6)]
+    found = fit(numbers, [bool(random.random() < number.recalibrated(true)) for number in numbers])
+    assert found.recalibration.temperature == pytest.approx(true.temperature, rel=0.15)
+    assert found.recalibration.temperature in TEMPERATURES
+    assert found.recalibration.bias == pytest.approx(true.bias, abs=0.06)
+    assert found.loss <= found.loss_as_it_is
+    assert found.n == len(numbers)
+
+
+def test_a_sure_mistake_does_not_outweigh_all_others() -> None:
+    never = StatedNumber(0.0, [[(0.0, 0.0)]])
+    assert fit([never], [True]).loss_as_it_is == pytest.approx(-log(NEAREST))
+    assert never.recalibrated(Recalibration(1.0, 0.0)) == pytest.approx(NEAREST)
+
+
+def test_without_any_change_the_recalibrated_confidence_is_the_mean() -> None:
+    number = a_digit(range(1, 11))
+    assert number.recalibrated(Recalibration(1.0, 0.0)) == pytest.approx(number.mean(1.0))
+    assert number.recalibrated(Recalibration(0.5, 0.0)) == pytest.approx(number.mean(0.5))
+    assert number.recalibrated(Recalibration(1.0, 1.0)) > number.mean(1.0) > number.recalibrated(Recalibration(1.0, -1.0))
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("held-out")
+    for _ in draw_samples(folder, 120, 23, size=112, split="validation"):
+        pass
+    return folder / "samples.jsonl"
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """The shipped model before it was recalibrated."""
+    shutil.copytree(TINY, tmp_path / "bare")
+    card = read_card(TINY)
+    card.pop("recalibration", None)
+    write_card(tmp_path / "bare", card | {"confidence_source": "verb"})
+    return tmp_path / "bare"
+
+
+def test_a_checkpoint_is_recalibrated_in_its_card_and_read_so(scenes: Path, bare: Path) -> None:
+    samples = held_out_samples(scenes)
+    before = list(respond(samples[:3], LocalModel(bare)))
+    assert all("recalibrated" not in row["confidence"] for row in before), "there is nothing that could be missing"
+    found = recalibrate(bare, samples)
+    card = read_card(bare)
+    assert card["confidence_source"] == "recalibrated"
+    assert Recalibration(**card["recalibration"]) == found.recalibration
+    assert card["rollout_temperature"] == 0.7, "what was there stays"
+    assert (found.n, found.loss < found.loss_as_it_is) == (120, True)
+    after = list(respond(samples[:3], LocalModel(bare)))
+    assert [row["confidence"]["verb_mean"] for row in after] == [row["confidence"]["verb_mean"] for row in before]
+    assert all(0 < row["confidence"]["recalibrated"] < 1 for row in after)
+    assert fit_on(samples, LocalModel(bare)) == found, "one recalibration is not fitted on top of another"
+
+
+def test_samples_of_a_test_split_and_too_few_answers_are_refused(scenes: Path, tmp_path: Path, colour_model: ColourModel) -> None:
+    with pytest.raises(UserError, match=r"5 of the answers to 5 held-out samples .* wants 100 at least"):
+        fit_on(held_out_samples(scenes)[:5], colour_model)
+    rows = [json.loads(line) | {"split": "test"} for line in scenes.read_text().splitlines()[:1]]
+    (tmp_path / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match="line 1: split is 'test'"):
+        held_out_samples(tmp_path / "samples.jsonl")
