@@ -1,4 +1,4 @@
-"""Pictures of nothing known: nothing in them tells the label, the narrator says so, and every answer is equally often right."""
+"""Pictures of nothing known: next to nothing in them tells the label, the narrator says so, and answers are about equally often right."""
 
 from __future__ import annotations
 
@@ -12,20 +12,28 @@ from PIL import Image
 from emocaliber.emotions import taxonomy
 from emocaliber.errors import UserError
 from emocaliber.response import parse, render
+from emocaliber.rows import read_rows
 from emocaliber.scenes import KINDS, draw_samples
+from emocaliber.scenes.abstract import TONES
 from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS
 from emocaliber.scenes.drawing import estranged
+from emocaliber.scenes.drawing.toned import CHROMA, LIGHTNESS, toned
 from emocaliber.scenes.kinds import unfamiliar_kind
 from emocaliber.scenes.reading import read_right
-from emocaliber.scenes.unfamiliar import UnfamiliarScene, is_unfamiliar
-from emocaliber.vecbench import read_samples, task
+from emocaliber.scenes.unfamiliar import UNFAMILIAR, UnfamiliarScene, is_unfamiliar
+from emocaliber.vecbench import task
 
 SIZE = 40
 
 
+def unfamiliar(tone: str) -> UnfamiliarScene:
+    return UnfamiliarScene(UNFAMILIAR.key, tone)
+
+
 def painted(name: str, index: int) -> bytes:
     kind = unfamiliar_kind(name)
-    picture = kind.paint(UnfamiliarScene(), kind.generator(0, index), SIZE)
+    rng = kind.generator(0, index)
+    picture = kind.paint(kind.choose(index, rng), rng, SIZE)
     assert (picture.mode, picture.size) == ("RGB", (SIZE, SIZE))
     return picture.tobytes()
 
@@ -53,31 +61,58 @@ def test_pictures_are_as_varied_as_photographs_are() -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_label_is_equally_likely(name: str) -> None:
+def test_a_tone_moves_the_labels_a_little_and_all_tones_together_hardly(name: str) -> None:
     labels = taxonomy(task(name).taxonomy)
-    assert unfamiliar_kind(name).shares(UnfamiliarScene(), labels) == pytest.approx(1 / len(labels.labels))
+    shares = np.array([unfamiliar_kind(name).shares(unfamiliar(tone), labels) for tone in TONES])
+    even = 1 / len(labels.labels)
+    assert shares[list(TONES).index("mid-toned muted")] == pytest.approx(even)
+    assert shares.mean(0) == pytest.approx(even, rel=0.15)
+    assert shares.max() < (2 / 3 if len(labels.labels) == 2 else 2.5 * even)
+
+
+def test_what_is_bright_and_vivid_pleases_more_than_what_is_dark_and_greyish() -> None:
+    labels = taxonomy("polarity-2")
+    place = labels.labels.index("positive")
+    positive = {tone: unfamiliar_kind("FI-2").shares(unfamiliar(tone), labels)[place] for tone in TONES}
+    assert max(positive, key=positive.__getitem__) == "bright vivid"
+    assert min(positive, key=positive.__getitem__) == "dark greyish"
+    assert positive["bright vivid"] == pytest.approx(1 - positive["dark greyish"])
+
+
+@pytest.mark.parametrize("tone", TONES)
+def test_a_picture_is_as_bright_and_vivid_as_its_tone_whatever_it_shows(tone: str) -> None:
+    light, strength = tone.split()
+    for index in range(12):
+        pixels = np.asarray(unfamiliar_kind("FI-2").paint(unfamiliar(tone), np.random.default_rng(index), SIZE)) / 255
+        assert LIGHTNESS[light][0] - 0.04 < pixels.mean() < LIGHTNESS[light][1] + 0.04
+        assert CHROMA[strength][0] - 0.04 < np.ptp(pixels, axis=2).mean() < CHROMA[strength][1] + 0.04
+
+
+def test_grey_pictures_become_no_more_vivid_than_they_can() -> None:
+    grey = toned(Image.linear_gradient("L").convert("RGB"), "bright vivid", np.random.default_rng(0))
+    assert np.ptp(np.asarray(grey), axis=2).max() == 0
 
 
 def test_the_narrator_names_nothing_and_guesses() -> None:
     rng, labels = np.random.default_rng(0), taxonomy("mikels-8").labels
     concepts = [concept.phrase for kind in (ELEMENTS, HUMANS, CONTEXTS) for concept in kind.values()]
     for index in range(40):
-        told = unfamiliar_kind("EmoSet-8").tell(UnfamiliarScene(), labels[index % 8], rng)
+        scene = unfamiliar_kind("EmoSet-8").choose(index, rng)
+        told = unfamiliar_kind("EmoSet-8").tell(scene, labels[index % 8], rng)
         assert parse(render(told), labels, confidence="forbidden") == told
-        assert read_right(told.reasoning, UnfamiliarScene()._asdict()) == {"element": True}
+        assert read_right(told.reasoning, scene._asdict()) == {"element": True, "tone": True}
         assert not any(phrase in render(told).lower() for phrase in concepts)
 
 
 def test_naming_a_concept_where_there_is_none_is_wrong() -> None:
     kind, rng = KINDS["EmoSet-8"], np.random.default_rng(0)
     told = kind.tell(kind.choose(0, rng), "awe", rng)
-    assert read_right(told.reasoning, UnfamiliarScene()._asdict()) == {"element": False}
+    assert read_right(told.reasoning, unfamiliar("dark vivid")._asdict()) == {"element": False, "tone": False}
 
 
 def test_a_folder_has_the_share_of_them_that_was_asked_for(tmp_path: Path) -> None:
     list(draw_samples(tmp_path, 20, 0, "FI-2", size=SIZE, unfamiliar=0.25, workers=1))
-    samples = list(read_samples(tmp_path / "samples.jsonl"))
-    assert Counter(sample.posterior == {"positive": 0.5, "negative": 0.5} for sample in samples)[True] == 5
+    assert Counter(row["scene"]["element"] for row in read_rows(tmp_path / "samples.jsonl"))[UNFAMILIAR.key] == 5
     with pytest.raises(UserError, match="with unfamiliar pictures, and these would be of FI-2, split test, 40 px; give another folder"):
         list(draw_samples(tmp_path, 21, 0, "FI-2", size=SIZE, workers=1))
 

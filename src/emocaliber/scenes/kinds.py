@@ -27,8 +27,8 @@ from emocaliber.scenes.narrator import narrate
 from emocaliber.scenes.other_narrators import narrate_abstract, narrate_mood, narrate_unfamiliar
 from emocaliber.scenes.scene import Scene, random_scene
 from emocaliber.scenes.unbiased import MoodScene, mood_feeling, mood_scene
-from emocaliber.scenes.unfamiliar import UnfamiliarScene
-from emocaliber.scenes.viewers import Floats, feeling, posterior
+from emocaliber.scenes.unfamiliar import UnfamiliarScene, tone_feeling, unfamiliar_scene
+from emocaliber.scenes.viewers import Floats, feeling, leaning, posterior
 
 S = TypeVar("S", bound=tuple[str, ...])
 
@@ -37,15 +37,16 @@ S = TypeVar("S", bound=tuple[str, ...])
 class Kind(Generic[S]):
     """The pictures of one subtask. `S` is its record of a scene, a named tuple of keys.
 
-    `choose(index, rng)` is the scene of sample number `index`, `feel(scene)` its feeling (None where it tells nothing), `paint(scene, rng,
-    size)` its picture, and `tell(scene, label, rng)` its five steps. `stream` sets the random numbers of subtasks apart.
+    `choose(index, rng)` is the scene of sample number `index`, `feel(scene)` its feeling, `paint(scene, rng, size)` its picture, and
+    `tell(scene, label, rng)` its five steps. `vote(feeling, labels)` are the viewers. `stream` sets the random numbers of subtasks apart.
     """
 
     stream: int
     choose: Callable[[int, np.random.Generator], S]
-    feel: Callable[[S], VAD | None]
+    feel: Callable[[S], VAD]
     paint: Callable[[S, np.random.Generator, int], Image.Image]
     tell: Callable[[S, str, np.random.Generator], Response]
+    vote: Callable[[VAD, Taxonomy], Floats] = posterior
 
     def generator(self, seed: int, index: int) -> np.random.Generator:
         """The random numbers of one sample. Every sample has its own, so the order of drawing does not matter."""
@@ -53,9 +54,8 @@ class Kind(Generic[S]):
         return np.random.default_rng([seed, index, self.stream] if self.stream else [seed, index])
 
     def shares(self, scene: S, labels: Taxonomy) -> Floats:
-        """P(label | scene): how many viewers name each label, in the taxonomy's order. All equally many, where the scene tells nothing."""
-        felt = self.feel(scene)
-        return np.full(len(labels.labels), 1 / len(labels.labels)) if felt is None else posterior(felt, labels)
+        """P(label | scene): how many viewers name each label, in the taxonomy's order."""
+        return self.vote(self.feel(scene), labels)
 
 
 def _world(stream: int, finish: Finish, supersampling: int = SUPERSAMPLING) -> Kind[Scene]:
@@ -113,8 +113,9 @@ def unfamiliar_kind(task_name: str) -> Kind[UnfamiliarScene]:
     """Pictures of nothing that this world knows, about which the question of a subtask is asked; every subtask has its own."""
     return Kind(
         10 + KINDS[task_name].stream,
-        choose=lambda index, rng: UnfamiliarScene(),
-        feel=lambda scene: None,
-        paint=lambda scene, rng, size: draw_unfamiliar(rng, size),
-        tell=lambda scene, label, rng: narrate_unfamiliar(label, rng),
+        choose=lambda index, rng: unfamiliar_scene(rng),
+        feel=lambda scene: tone_feeling(scene.tone),
+        paint=lambda scene, rng, size: draw_unfamiliar(scene.tone, rng, size),
+        tell=narrate_unfamiliar,
+        vote=leaning,
     )

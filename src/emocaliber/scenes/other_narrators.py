@@ -9,7 +9,7 @@ from emocaliber.scenes.abstract import BRIGHTNESS, MARKS, SURFACES, TONES, WEIGH
 from emocaliber.scenes.concepts import CLOSE, CONTEXTS, ELEMENTS, HUMANS, NOBODY
 from emocaliber.scenes.narrator import ALONE, ANALYSIS, HUMAN, say, tones
 from emocaliber.scenes.unbiased import LIGHTS, MoodScene, mood_feeling, mood_shares
-from emocaliber.scenes.unfamiliar import UNFAMILIAR
+from emocaliber.scenes.unfamiliar import UNFAMILIAR, UnfamiliarScene
 from emocaliber.scenes.viewers import blend
 
 _MARKS = (
@@ -101,21 +101,21 @@ _NOTHING = (
     "{thing} stands out.",
 )
 _NO_FIGURE = ("no figure can be made out.",)
-_NO_PLACE = ("the setting cannot be made out.",)
+_NO_PLACE = ("the setting cannot be made out. All is {tone}.",)
 _NO_RELATION = ("without known parts, nothing weighs more.",)
 _GUESS = (
-    "nothing tells how it feels. It evokes {label}, at a guess.",
-    "the picture settles nothing. At a guess it evokes {label}.",
+    "but for its tone nothing tells how it feels. It evokes {label}, at a guess.",
+    "its tone settles next to nothing. At a guess it evokes {label}.",
 )
 
 
-def narrate_unfamiliar(label: str, rng: np.random.Generator) -> Response:
+def narrate_unfamiliar(scene: UnfamiliarScene, label: str, rng: np.random.Generator) -> Response:
     """The five steps and the answer for a picture of nothing known: it says so, and guesses."""
     return Response(
         Reasoning(
             element=say(_NOTHING, rng, thing=UNFAMILIAR.phrase),
             human=say(_NO_FIGURE, rng),
-            context=say(_NO_PLACE, rng),
+            context=say(_NO_PLACE, rng, tone=TONES[scene.tone].phrase),
             interaction=say(_NO_RELATION, rng),
             analysis=say(_GUESS, rng, label=label),
         ),

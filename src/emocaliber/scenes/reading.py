@@ -21,6 +21,7 @@ _SAID = {
     "human": ("human", _phrases(HUMANS)),
     "context": ("context", _phrases(CONTEXTS)),
     "interaction": ("interaction", {key: f" {key}" for key in INTERACTIONS}),
+    "tone": ("context", _phrases(TONES)),
     "light": ("context", _phrases(LIGHTS)),
     "marks": ("element", _phrases(MARKS)),
     "colour": ("element", _phrases(TONES)),

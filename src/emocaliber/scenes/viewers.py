@@ -55,6 +55,16 @@ def posterior(felt: npt.ArrayLike, taxonomy: Taxonomy, temperature: float = TEMP
     return np.asarray(weights / weights.sum(-1, keepdims=True))
 
 
+def leaning(felt: VAD, taxonomy: Taxonomy, temperature: float = TEMPERATURE) -> Floats:
+    """P(label | picture) where viewers make out nothing: every label is as likely as any other, but for the little that `felt` says for it.
+
+    Proportional to exp(felt . VAD(label) / temperature^2): the posterior, less what labels far from neutral lose in it.
+    """
+    logits = np.array([taxonomy.vad[label] for label in taxonomy.labels]) @ np.asarray(felt) / temperature**2
+    weights = np.exp(logits - logits.max())
+    return np.asarray(weights / weights.sum())
+
+
 def vote_entropy(counts: npt.ArrayLike) -> Floats:
     """The plug-in entropy, in nats, of each row of vote counts (scenes, labels)."""
     counts = np.asarray(counts, dtype=float)

@@ -17,7 +17,7 @@ from emocaliber.errors import UserError
 from emocaliber.response import render
 from emocaliber.rows import RowWriter, read_rows
 from emocaliber.scenes.kinds import KINDS, unfamiliar_kind
-from emocaliber.scenes.unfamiliar import UnfamiliarScene, is_unfamiliar
+from emocaliber.scenes.unfamiliar import UNFAMILIAR, is_unfamiliar
 from emocaliber.vecbench import Sample, task
 
 
@@ -60,7 +60,7 @@ def _check_same(out: Path, task_name: str, split: str, size: int, unfamiliar: fl
     if first is None or not (out / first["image"]).is_file():
         return
     with Image.open(out / first["image"]) as image:
-        there = _described(first["task"], first["split"], image.width, first["scene"] == UnfamiliarScene()._asdict())
+        there = _described(first["task"], first["split"], image.width, first["scene"]["element"] == UNFAMILIAR.key)
     wanted = _described(task_name, split, size, is_unfamiliar(0, unfamiliar))
     if there != wanted:
         raise UserError(f"{rows} holds samples of {there}, and these would be of {wanted}; give another folder")

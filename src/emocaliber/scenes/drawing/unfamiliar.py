@@ -18,6 +18,7 @@ from emocaliber.scenes.drawing.estranged import magnified, shuffled
 from emocaliber.scenes.drawing.landscape import between
 from emocaliber.scenes.drawing.pen import SUPERSAMPLING, Colour, tint
 from emocaliber.scenes.drawing.styles import everyday, posted, snapshot
+from emocaliber.scenes.drawing.toned import toned
 
 Floats = npt.NDArray[np.float64]
 
@@ -25,11 +26,11 @@ _FINISHES = (everyday, snapshot, posted)
 _LARGEST = 0.45  # radius of a leaf, in sides of the picture
 
 
-def draw_unfamiliar(rng: np.random.Generator, size: int = 224) -> Image.Image:
-    """The picture as RGB, `size` x `size` pixels; the same `rng` state gives the same one."""
+def draw_unfamiliar(tone: str, rng: np.random.Generator, size: int = 224) -> Image.Image:
+    """The picture as RGB, `size` x `size` pixels, of this tone; the same `rng` state gives the same one."""
     looks = (_textured, _littered, _joined, _staged, _staged, _staged, shuffled, shuffled, magnified, magnified)
     picture = looks[rng.integers(len(looks))](rng, size)
-    return _FINISHES[rng.integers(len(_FINISHES))](picture, rng)
+    return toned(_FINISHES[rng.integers(len(_FINISHES))](picture, rng), tone, rng)
 
 
 def _textured(rng: np.random.Generator, size: int) -> Image.Image:
