@@ -152,13 +152,14 @@ def report(
 
 def _against_best(name: str, overall: Mapping[str, Any], source: str, spread: float) -> str:
     best = overall["best_possible_same_answers"]["confidence"]["posterior"]
-    stated = overall["confidence"][source]
-    sorted_well = None if stated["auroc"] is None else stated["auroc"] / best["auroc"]
+    stated = overall["confidence"].get(source, {})
+    brier, auroc = stated.get("brier"), stated.get("auroc")
+    sorted_well = None if auroc is None else auroc / best["auroc"]
     values = (
         overall["accuracy"] / overall["best_possible"]["accuracy"],
-        stated["brier"],
+        brier,
         best["brier"],
-        stated["auroc"],
+        auroc,
         best["auroc"],
         sorted_well,
         None if spread != spread else spread,
