@@ -247,7 +247,7 @@ def names_of(candidates: Sequence[str], aliases: Mapping[str, str]) -> dict[str,
 def confidences(evidence: Evidence | None) -> dict[str, float | None]:
     """The confidence of a reply by every source that needs no further reply; None where it has none, or there is no evidence.
 
-    `recalibrated` is there only if the model has a recalibration: most have none, and nothing is missing from their answers.
+    `recalibrated` is there only for models that have a recalibration (and answers that can be read): nothing is missing from the others.
     """
     has_one = evidence and evidence.reply.tokens and evidence.reply.tokens.recalibration
     return {name: source(evidence) if evidence else None for name, source in SOURCES.items() if has_one or source is not recalibrated}
