@@ -26,6 +26,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from scipy.stats import t as student
@@ -214,15 +215,15 @@ def numbers_of(overall: Mapping[str, Any], answers: Path) -> dict[str, Any]:
     }
 
 
-def over_seeds(values: Sequence[float]) -> tuple[float | None, Interval | None]:
-    """The mean and its 95 % interval by Student's t; None where a value is missing, or there is only one."""
+def over_seeds(values: Sequence[float], least: float = -1.0) -> tuple[float | None, Interval | None]:
+    """The mean and its 95 % interval by Student's t, within [least, 1]; None where a value is missing, or there is only one."""
     if not values or any(map(math.isnan, values)):
         return None, None
     mean = fmean(values)
     if len(values) < 2:
         return mean, None
     half = float(student.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
-    return mean, (mean - half, mean + half)
+    return mean, (max(mean - half, least), min(mean + half, 1.0))
 
 
 def judge(claim: Claim, by_seed: Sequence[Mapping[str, Numbers]]) -> tuple[str, str, float | None, Interval | None]:
@@ -237,8 +238,12 @@ def page(by_seed: Sequence[Mapping[str, Numbers]], verdicts: Sequence[tuple[Any,
     """The Markdown page."""
 
     def table(names: Sequence[str], title: str) -> str:
-        keys = {"accuracy": "Acc", "ece": "ECE", "brier": "Brier", "auroc": "AUROC", "excess": "Confidence - Acc", "coverage": "Coverage"}
-        rows = [[name, *(with_interval(*over_seeds([numbers[name][key] for numbers in by_seed])) for key in keys)] for name in names]
+        keys = {"accuracy": "Acc", "ece": "ECE", "brier": "Brier", "auroc": "AUROC", "coverage": "Coverage", "excess": "Confidence - Acc"}
+        least = {"excess": -1.0}
+        rows = [
+            [name, *(with_interval(*over_seeds([numbers[name][key] for numbers in by_seed], least.get(key, 0.0))) for key in keys)]
+            for name in names
+        ]
         return Table(["Model", *keys.values()], rows, title).as_markdown()
 
     note = "The number is above 0 if the claim is true: a difference, or what is left to a bound. Held: its whole interval is."
@@ -253,6 +258,7 @@ def page(by_seed: Sequence[Mapping[str, Numbers]], verdicts: Sequence[tuple[Any,
         *warning,
         f"Written by `python benchmarks/reproduce.py --scale {scale} --seeds {len(by_seed)}`. {test:,} unseen scenes, greedy answers,",
         "stated confidence. Percentages with 95 % intervals over seeds (Student's t).",
+        *([] if scale == "smoke" else [lessons(int(scale))]),
         "",
         table([BASE, SCAFFOLD, COLD, FINAL], "After Table 6"),
         "",
@@ -265,15 +271,24 @@ def page(by_seed: Sequence[Mapping[str, Numbers]], verdicts: Sequence[tuple[Any,
     return "\n".join(lines) + "\n"
 
 
+def lessons(scenes: int) -> str:
+    """How much the models have learnt from, beside what `tiny` has."""
+    tiny = [f"{load_config(stage, CONFIGS).scenes:,}" for stage in ("stage1", "stage2", "stage3")]
+    return (
+        f"Stage 1 learnt from {scenes:,} scenes, stage 2 from {scenes // 2:,} and stage 3 from {scenes // 6:,}; `tiny`, which ships, from\n"
+        f"{tiny[0]}, {tiny[1]} and {tiny[2]}. Fewer scenes make weaker models, and what they show is about those."
+    )
+
+
 def figure6(by_seed: Sequence[Mapping[str, Numbers]]) -> Figure:
     """The distribution of stated confidences for each configuration of Table 9, with 95 % intervals over seeds."""
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(VARIANTS)
     for place, (name, (reward, normalised)) in enumerate(VARIANTS.items()):
-        shares = [over_seeds([numbers[name]["shares"][at] for numbers in by_seed]) for at in range(BINS)]
+        shares = [over_seeds([numbers[name]["shares"][at] for numbers in by_seed], 0.0) for at in range(BINS)]
         heights = [mean or 0.0 for mean, _ in shares]
-        errors = [0.0 if ends is None else ends[1] - height for height, (_, ends) in zip(heights, shares, strict=True)]
+        errors = np.array([(0.0, 0.0) if ends is None else (mean - ends[0], ends[1] - mean) for mean, ends in shares]).T
         label = f"{name[-2:]} {'Brier' if 'brier' in reward else 'log-likelihood'}{', normalised' if normalised else ''}"
         axes.bar([at + (place - 1.5) * width for at in range(BINS)], heights, width, yerr=errors, capsize=2, label=label)
     axes.set_xticks(range(BINS), [f"{at / BINS:.1f} to {(at + 1) / BINS:.1f}" for at in range(BINS)], fontsize=7)
