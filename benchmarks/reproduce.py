@@ -1,12 +1,12 @@
 """Tables 6 and 9 and Figure 6 of the paper in the known-answer world, from nothing, with several seeds: which of its claims hold there?
 
-    python benchmarks/reproduce.py [--scale 12000] [--seeds 3] [--jobs 2] [--out runs/reproduce-12000]
+    python benchmarks/reproduce.py [--scale 6000] [--seeds 3] [--jobs 2] [--out runs/reproduce-6000]
 
-Stage 0 is trained once and plays the part of the public base checkpoint. Each seed then has its own scenes, stages 1 and 2, and the four
-stages 3 of Table 9. `--scale` is the number of scenes of stage 1; stages 2 and 3 get a half and a sixth of it, and stage 3 goes through
-them once. Seeds run side by side, `--jobs` at a time, and share the cores; OUT/seed-K/log.txt is what each says. A broken run goes on
-where it stopped. `--scale smoke` goes through everything in a minute or so and shows nothing. Writes OUT/reproduction.md and
-OUT/figure6.png and ends with one JSON line.
+Stages 0 and 1 are trained once, as `configs/tiny` has them, and shared by all seeds: stage 0 plays the part of the public base checkpoint,
+and a scaffold that has seen less sees too little for the rest to mean anything. Each seed then has its own scenes, stage 2, and the four
+stages 3 of Table 9. `--scale` is the number of scenes of stage 2; stage 3 gets a third of it, and goes through them once. Seeds run side by
+side, `--jobs` at a time, and share the cores; OUT/seed-K/log.txt is what each says. A broken run goes on where it stopped. `--scale smoke`
+goes through everything in a minute or so and shows nothing. Writes OUT/reproduction.md and OUT/figure6.png and ends with one JSON line.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ CLAIMS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", default="12000", metavar="N|smoke", help="scenes of stage 1 (default: 12000, a few hours on two cores)")
+    parser.add_argument("--scale", default="6000", metavar="N|smoke", help="scenes of stage 2 (default: 6000, a few hours on two cores)")
     parser.add_argument("--seeds", type=int, default=3, metavar="K", help="how many seeds (default: 3)")
     parser.add_argument("--jobs", type=int, metavar="J", help="how many seeds at a time (default: as many as there are cores)")
     parser.add_argument("--test", type=int, default=2000, metavar="N", help="scenes that every model is asked about (default: 2000)")
@@ -101,11 +101,12 @@ def main() -> None:
     args = parser.parse_args()
     args.out = args.out or Path(f"runs/reproduce-{args.scale}")
     smoke = args.scale == "smoke"
-    if not smoke and (not args.scale.isdecimal() or int(args.scale) < 1536):
-        parser.error("--scale must be 'smoke' or a number of at least 1536: stage 3 has a sixth of it, and asks 32 questions a step")
-    scenes, test = (48, 16) if smoke else (int(args.scale), args.test)
-    prepare(args.out, scenes, test, smoke=smoke)
-    by_seed = side_by_side(args.out, args.seeds, scenes, test, args.jobs or os.cpu_count() or 1, smoke=smoke)
+    if not smoke and (not args.scale.isdecimal() or int(args.scale) < 768):
+        parser.error("--scale must be 'smoke' or a number of at least 768: stage 3 has a third of it, and asks 32 questions a step")
+    scenes, test = (24, 16) if smoke else (int(args.scale), args.test)
+    shared = prepare(args.out, test, smoke=smoke)
+    own = side_by_side(args.out, args.seeds, scenes, test, args.jobs or os.cpu_count() or 1, smoke=smoke)
+    by_seed = [shared | numbers for numbers in own]
     verdicts = [judge(claim, by_seed) for claim in CLAIMS]
     write_atomically(args.out / "reproduction.md", page(by_seed, verdicts, args.scale, test))
     figure6(by_seed).savefig(args.out / "figure6.png", dpi=150)
@@ -114,12 +115,15 @@ def main() -> None:
     print(json.dumps({"benchmark": "reproduce", "scale": args.scale, "seeds": args.seeds, "test": test, "claims": claims}))
 
 
-def prepare(out: Path, scenes: int, test: int, *, smoke: bool) -> None:
-    """What all seeds share: stage 0 and the test scenes."""
-    if not base_of(out).is_dir():
-        train("stage0", out / "stage0", scenes if smoke else load_config("stage0", CONFIGS).scenes, smoke=smoke)
+def prepare(out: Path, test: int, *, smoke: bool) -> dict[str, Numbers]:
+    """What all seeds share: the test scenes, stages 0 and 1, and the numbers of those."""
     for _ in draw_samples(out / "test", test, TEST_SEED):
         pass
+    models: dict[str, Path] = {}
+    for name, stage in ((BASE, "stage0"), (SCAFFOLD, "stage1")):
+        count = 48 if smoke else load_config(stage, CONFIGS).scenes
+        models[name] = train(stage, out / stage, count, models.get(BASE), smoke=smoke)
+    return {name: numbers_of(name, model, out, test, smoke=smoke) for name, model in models.items()}
 
 
 def side_by_side(out: Path, seeds: int, scenes: int, test: int, jobs: int, *, smoke: bool) -> list[dict[str, Numbers]]:
@@ -133,10 +137,6 @@ def side_by_side(out: Path, seeds: int, scenes: int, test: int, jobs: int, *, sm
             found.append(numbers)
             print(f"{len(found)} of {seeds} seeds are done", file=sys.stderr, flush=True)
     return found
-
-
-def base_of(out: Path) -> Path:
-    return out / "stage0" / "model"
 
 
 def train(name: str, folder: Path, count: int, model: Path | None = None, seed: int = 0, *, smoke: bool = False, **changes: Any) -> Path:
@@ -169,20 +169,11 @@ def train_seed(seed: int, *, out: Path, threads: int, **how: Any) -> dict[str, N
 
 
 def numbers_of_seed(seed: int, out: Path, own: Path, *, scenes: int, test: int, smoke: bool) -> dict[str, Numbers]:
-    models = {BASE: base_of(out)}
-    models[SCAFFOLD] = train("stage1", own / "stage1", scenes, models[BASE], seed, smoke=smoke)
-    models[COLD] = train("stage2", own / "stage2", scenes // 2, models[SCAFFOLD], seed, smoke=smoke)
+    models = {COLD: train("stage2", own / "stage2", scenes, out / "stage1" / "model", seed, smoke=smoke)}
     for name, (reward, normalised) in VARIANTS.items():
         changes = SHORT | {"reward": reward, "normalise_advantages": normalised}
-        models[name] = train("stage3", own / f"stage3-{name[-1]}", scenes // 6, models[COLD], seed, smoke=smoke, **changes)
-    samples = list(read_samples(out / "test" / "samples.jsonl"))[:test]
-    limit = 12 if smoke else 160
-    numbers = {}
-    for name, model in models.items():
-        answers = (own if name == BASE else model.parent) / "responses.jsonl"
-        summary = summary_of(model, samples, answers, 128, limit, EMOCALIBER, name not in (BASE, SCAFFOLD))
-        numbers[name] = numbers_of(summary["overall"], answers)
-    return numbers
+        models[name] = train("stage3", own / f"stage3-{name[-1]}", scenes // 3, models[COLD], seed, smoke=smoke, **changes)
+    return {name: numbers_of(name, model, out, test, smoke=smoke) for name, model in models.items()}
 
 
 def read_toml_names(stage: str) -> list[str]:
@@ -200,9 +191,11 @@ def answer_for_the_scaffold(folder: Path, samples: Path, count: int, seed: int) 
         write_rows(folder / "scaffold.jsonl", answers)
 
 
-def numbers_of(overall: Mapping[str, Any], answers: Path) -> dict[str, Any]:
-    """Accuracy, and of the stated confidence: coverage, ECE, Brier, AUROC (NaN where there are none), how far its mean is above the
-    accuracy of the same answers, and its shares in ten bins."""
+def numbers_of(name: str, model: Path, out: Path, test: int, *, smoke: bool) -> Numbers:
+    """Of a model's answers to the test scenes, the accuracy; of their stated confidence coverage, ECE, Brier, AUROC (NaN where there are
+    none), how far its mean is above the accuracy of the same answers, and its shares in ten bins."""
+    samples, answers = list(read_samples(out / "test" / "samples.jsonl"))[:test], model.parent / "responses.jsonl"
+    overall = summary_of(model, samples, answers, 128, 12 if smoke else 160, EMOCALIBER, name not in (BASE, SCAFFOLD))["overall"]
     stated = [(value, each.correct) for each in read_outcomes(answers) if (value := each.confidence[VERBALIZED]) is not None]
     confidence = overall["confidence"].get(VERBALIZED, {})
     found = {key: math.nan if confidence.get(key) is None else confidence[key] for key in ("ece", "brier", "auroc")}
@@ -216,21 +209,25 @@ def numbers_of(overall: Mapping[str, Any], answers: Path) -> dict[str, Any]:
 
 
 def over_seeds(values: Sequence[float], least: float = -1.0) -> tuple[float | None, Interval | None]:
-    """The mean and its 95 % interval by Student's t, within [least, 1]; None where a value is missing, or there is only one."""
+    """The mean and its 95 % interval by Student's t, within [least, 1]; None where a value is missing, or there is only one for all."""
     if not values or any(map(math.isnan, values)):
         return None, None
     mean = fmean(values)
-    if len(values) < 2:
+    if len(set(values)) < 2:
         return mean, None
     half = float(student.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
     return mean, (max(mean - half, least), min(mean + half, 1.0))
 
 
 def judge(claim: Claim, by_seed: Sequence[Mapping[str, Numbers]]) -> tuple[str, str, float | None, Interval | None]:
-    """(claim, verdict, mean, interval): it held if the interval over seeds is above 0, and did not if it is below."""
+    """(claim, verdict, mean, interval): it held if the interval over seeds is above 0, and did not if it is below. What all seeds share is
+    judged as it is."""
     mean, ends = over_seeds([claim.value(numbers) for numbers in by_seed])
+    if mean is None:
+        return claim.text, "not measured", mean, ends
     if ends is None:
-        return claim.text, "not measured" if mean is None else "one seed shows nothing", mean, ends
+        verdict = "one seed shows nothing" if len(by_seed) < 2 else "held" if mean > 0 else "did not hold"
+        return claim.text, verdict, mean, ends
     return claim.text, "held" if ends[0] > 0 else "did not hold" if ends[1] < 0 else "undecided", mean, ends
 
 
@@ -246,7 +243,10 @@ def page(by_seed: Sequence[Mapping[str, Numbers]], verdicts: Sequence[tuple[Any,
         ]
         return Table(["Model", *keys.values()], rows, title).as_markdown()
 
-    note = "The number is above 0 if the claim is true: a difference, or what is left to a bound. Held: its whole interval is."
+    note = (
+        "The number is above 0 if the claim is true: a difference, or what is left to a bound. Held: its whole interval is. "
+        "Without an interval: all seeds share those models."
+    )
     rows = [
         [text, verdict, NONE if mean is None else percent(mean) if ends is None else with_interval(mean, ends)]
         for text, verdict, mean, ends in verdicts
@@ -273,10 +273,10 @@ def page(by_seed: Sequence[Mapping[str, Numbers]], verdicts: Sequence[tuple[Any,
 
 def lessons(scenes: int) -> str:
     """How much the models have learnt from, beside what `tiny` has."""
-    tiny = [f"{load_config(stage, CONFIGS).scenes:,}" for stage in ("stage1", "stage2", "stage3")]
+    first, second, third = (f"{load_config(stage, CONFIGS).scenes:,}" for stage in ("stage1", "stage2", "stage3"))
     return (
-        f"Stage 1 learnt from {scenes:,} scenes, stage 2 from {scenes // 2:,} and stage 3 from {scenes // 6:,}; `tiny`, which ships, from\n"
-        f"{tiny[0]}, {tiny[1]} and {tiny[2]}. Fewer scenes make weaker models, and what they show is about those."
+        f"All seeds share stage 1, which learnt from {first} scenes. Stage 2 learnt from {scenes:,} and stage 3 from {scenes // 3:,} of\n"
+        f"each seed's own; those of `tiny`, which ships, from {second} and {third}."
     )
 
 

@@ -42,6 +42,8 @@ def test_an_interval_over_seeds_is_students(reproduce: ModuleType) -> None:
         ([-0.10, -0.11, -0.12], "did not hold"),
         ([0.10, -0.05, 0.12], "undecided"),
         ([0.10], "one seed shows nothing"),
+        ([0.10, 0.10, 0.10], "held"),
+        ([-0.10, -0.10, -0.10], "did not hold"),
         ([0.10, math.nan], "not measured"),
     ],
 )
