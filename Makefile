@@ -21,7 +21,7 @@ VLLM ?= .venv-vllm
 test-servers: $(VENV)/.ready-dev $(VLLM)/bin/vllm
 	EMOCALIBER_VLLM=$(abspath $(VLLM)) $(BIN)/python -m pytest -m slow tests/models/test_real_servers.py
 
-# Tables 6 and 9 and Figure 6 in the known-answer world, with three seeds: which of the paper's claims hold there? About two and a half
+# Tables 6 and 9 and Figure 6 in the known-answer world, with three seeds: which of the paper's claims hold there? About three
 # hours on two cores; it goes on where it was broken off. SCALE is the number of scenes of stage 2, or `smoke`, which takes a minute or two.
 SCALE ?= 6000
 reproduce: $(VENV)/.ready-dev
