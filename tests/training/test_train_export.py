@@ -122,8 +122,18 @@ def test_with_held_out_samples_the_card_says_how_it_was_recalibrated(run: Path) 
     card = read_card(out)
     assert card["confidence_source"] == "recalibrated"
     said = (out / "README.md").read_text()
-    assert f"at temperature {card['recalibration']['temperature']:g}, its log-odds moved by" in said
+    assert f"at temperature {card['recalibration']['temperature']:g}, log-odds moved by" in said
     assert "fitted on 110 held-out answers" in said
+
+
+def test_held_out_samples_that_were_trained_on_are_refused(run: Path) -> None:
+    for _ in draw_samples(run.parent / "trained", 2, 31, size=56, split="train"):
+        pass
+    trained = run.parent / "trained" / "samples.jsonl"
+    settings = json.loads((run / "config.json").read_text()) | {"samples": str(trained)}
+    (run / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(UserError, match=r"the image of sample scene-31-000000 is also in .*; held-out samples must not be trained on"):
+        exported(run, "--held-out", str(trained))
 
 
 def test_weights_can_be_converted(run: Path) -> None:

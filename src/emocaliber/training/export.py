@@ -14,7 +14,9 @@ from emocaliber.models.processor import load_processor
 from emocaliber.rows import display_name, read_rows
 from emocaliber.training.config import FINISHED, SETTINGS
 from emocaliber.training.model_card import model_card
+from emocaliber.training.processes import say
 from emocaliber.training.recalibration import held_out_samples, recalibrate
+from emocaliber.training.validation import refuse_trained_on
 
 _OF_TRAINING = ("rollouts.json",)
 
@@ -26,7 +28,8 @@ def export(
 
     Adapters are merged already when a stage finishes. `dtype` converts the weights; `scored` gives the card its numbers in place of the
     held-out samples. By the samples of the file `held_out` its confidence is recalibrated.
-    Raises UserError for a run that has not finished, for an `out` that is there, and as `held_out_samples` and `recalibrate` do.
+    Raises UserError for a run that has not finished, for an `out` that is there, and as `held_out_samples`,
+    `refuse_trained_on` and `recalibrate` do.
     """
     model = run / FINISHED
     try:
@@ -42,6 +45,8 @@ def export(
     name = name or out.name
     card = model_card(name, settings, run, scored)
     samples = held_out_samples(held_out) if held_out else []
+    if held_out:
+        refuse_trained_on(samples, Path(settings["samples"]), display_name(held_out))
     half = out.with_name(f".{out.name}.half")
     shutil.rmtree(half, ignore_errors=True)
     if dtype:
@@ -51,7 +56,9 @@ def export(
     load_processor(model).save_pretrained(half)  # in today's form, whatever saved it
     write_card(half, _own_card(name, settings, read_card(model)))
     if held_out:
-        card = model_card(name, settings, run, scored, recalibrate(half, samples))
+        fit = recalibrate(half, samples)
+        say(f"recalibrated: {fit}")
+        card = model_card(name, settings, run, scored, fit)
     (half / "README.md").write_text(card, encoding="utf-8")
     os.replace(half, out)
     return out

@@ -96,9 +96,7 @@ def _decoding(settings: Mapping[str, Any], fit: Fit | None) -> str:
     if fit:
         return (
             "Greedy. The confidence that `emocaliber` gives is recalibrated: the mean of the stated one over its digits' probabilities, at "
-            f"temperature {fit.recalibration.temperature:g}, its log-odds moved by {fit.recalibration.bias:+g}. Both were fitted on "
-            f"{fit.n:,} held-out answers (negative log-likelihood {fit.loss_as_it_is:.4f} nats before, {fit.loss:.4f} after). Other "
-            "software gives the number as it is written, which is not recalibrated."
+            f"{fit}. Other software gives the number as it is written, which is not recalibrated."
         )
     if settings["stage"] != "stage3":
         return "Greedy."

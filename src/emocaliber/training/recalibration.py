@@ -40,6 +40,11 @@ class Fit:
     loss_as_it_is: float
     loss: float
 
+    def __str__(self) -> str:
+        how = f"temperature {self.recalibration.temperature:g}, log-odds moved by {self.recalibration.bias:+g}"
+        why = f"negative log-likelihood {self.loss_as_it_is:.4f} nats before and {self.loss:.4f} after"
+        return f"{how}; fitted on {self.n:,} held-out answers, {why}"
+
 
 def held_out_samples(path: str | Path) -> list[Sample]:
     """The samples of a file, their images absolute. Raises UserError for a file that cannot be read, and for samples of a test split."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from emocaliber.errors import UserError
@@ -26,11 +27,19 @@ def validation_samples(config: WatchedConfig) -> list[Sample]:
             f"validation: sample {display_name(tested.id)} of {display_name(file)} is of the split 'test'; "
             "choices made by looking at the test split make its numbers worthless, so give samples of another split"
         )
-    trained = Path(config.samples)
-    images = {str(sample.image) for sample in read_samples(trained)} if trained.is_file() else set()
-    if seen := next((sample for sample in samples if str(sample.image) in images), None):
+    refuse_trained_on(samples, Path(config.samples), f"validation: {display_name(file)}")
+    return samples
+
+
+def refuse_trained_on(samples: Sequence[Sample], trained: Path, where: str) -> None:
+    """Raises UserError, beginning with `where`, if an image of `samples` is also one of the file `trained`, which may be gone by now."""
+    images = {_place(sample) for sample in read_samples(trained)} if trained.is_file() else set()
+    if seen := next((sample for sample in samples if _place(sample) in images), None):
         raise UserError(
-            f"validation: the image of sample {display_name(seen.id)} of {display_name(file)} is also in {display_name(trained)}; "
+            f"{where}: the image of sample {display_name(seen.id)} is also in {display_name(trained)}; "
             "held-out samples must not be trained on"
         )
-    return samples
+
+
+def _place(sample: Sample) -> Path:
+    return Path(sample.image).absolute()
