@@ -169,6 +169,7 @@ def train_seed(seed: int, *, out: Path, threads: int, **how: Any) -> dict[str, N
 
 
 def numbers_of_seed(seed: int, out: Path, own: Path, *, scenes: int, test: int, smoke: bool) -> dict[str, Numbers]:
+    """Those of `train_seed`, from models trained in the folder `own`."""
     models = {COLD: train("stage2", own / "stage2", scenes, out / "stage1" / "model", seed, smoke=smoke)}
     for name, (reward, normalised) in VARIANTS.items():
         changes = SHORT | {"reward": reward, "normalise_advantages": normalised}
@@ -236,11 +237,11 @@ def page(by_seed: Sequence[Mapping[str, Numbers]], verdicts: Sequence[tuple[Any,
 
     def table(names: Sequence[str], title: str) -> str:
         keys = {"accuracy": "Acc", "ece": "ECE", "brier": "Brier", "auroc": "AUROC", "coverage": "Coverage", "excess": "Confidence - Acc"}
-        least = {"excess": -1.0}
-        rows = [
-            [name, *(with_interval(*over_seeds([numbers[name][key] for numbers in by_seed], least.get(key, 0.0))) for key in keys)]
-            for name in names
-        ]
+
+        def cell(name: str, key: str) -> str:
+            return with_interval(*over_seeds([numbers[name][key] for numbers in by_seed], least=-1.0 if key == "excess" else 0.0))
+
+        rows = [[name, *(cell(name, key) for key in keys)] for name in names]
         return Table(["Model", *keys.values()], rows, title).as_markdown()
 
     note = (

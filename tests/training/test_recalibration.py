@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from math import log
 from pathlib import Path
@@ -18,7 +17,8 @@ from emocaliber.models.base import Recalibration
 from emocaliber.models.local import LocalModel, read_card, write_card
 from emocaliber.scenes import draw_samples
 from emocaliber.sources import NEAREST, StatedNumber
-from emocaliber.training.recalibration import TEMPERATURES, fit, fit_on, held_out_samples, recalibrate
+from emocaliber.training.recalibration import TEMPERATURES, fit, fit_on, recalibrate
+from emocaliber.vecbench import read_samples
 from stand_ins import ColourModel
 
 
@@ -71,7 +71,7 @@ def bare(tmp_path: Path) -> Path:
 
 
 def test_a_checkpoint_is_recalibrated_in_its_card_and_read_so(scenes: Path, bare: Path) -> None:
-    samples = held_out_samples(scenes)
+    samples = list(read_samples(scenes))
     before = list(respond(samples[:3], LocalModel(bare)))
     assert all("recalibrated" not in row["confidence"] for row in before), "there is nothing that could be missing"
     found = recalibrate(bare, samples)
@@ -86,10 +86,6 @@ def test_a_checkpoint_is_recalibrated_in_its_card_and_read_so(scenes: Path, bare
     assert fit_on(samples, LocalModel(bare)) == found, "one recalibration is not fitted on top of another"
 
 
-def test_samples_of_a_test_split_and_too_few_answers_are_refused(scenes: Path, tmp_path: Path, colour_model: ColourModel) -> None:
+def test_too_few_answers_are_refused(scenes: Path, colour_model: ColourModel) -> None:
     with pytest.raises(UserError, match=r"5 of the answers to 5 held-out samples .* wants 100 at least"):
-        fit_on(held_out_samples(scenes)[:5], colour_model)
-    rows = [json.loads(line) | {"split": "test"} for line in scenes.read_text().splitlines()[:1]]
-    (tmp_path / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(UserError, match="line 1: split is 'test'"):
-        held_out_samples(tmp_path / "samples.jsonl")
+        fit_on(list(read_samples(scenes))[:5], colour_model)

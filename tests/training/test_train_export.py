@@ -126,13 +126,20 @@ def test_with_held_out_samples_the_card_says_how_it_was_recalibrated(run: Path) 
     assert "fitted on 110 held-out answers" in said
 
 
+def test_held_out_samples_of_a_test_split_are_refused(run: Path) -> None:
+    for _ in draw_samples(run.parent / "tested", 1, 37, size=56):
+        pass
+    with pytest.raises(UserError, match=r"sample scene-37-000000 of .* is of the split 'test'; choices made by looking at the test split"):
+        exported(run, "--held-out", str(run.parent / "tested" / "samples.jsonl"))
+
+
 def test_held_out_samples_that_were_trained_on_are_refused(run: Path) -> None:
     for _ in draw_samples(run.parent / "trained", 2, 31, size=56, split="train"):
         pass
     trained = run.parent / "trained" / "samples.jsonl"
     settings = json.loads((run / "config.json").read_text()) | {"samples": str(trained)}
     (run / "config.json").write_text(json.dumps(settings))
-    with pytest.raises(UserError, match=r"the image of sample scene-31-000000 is also in .*; held-out samples must not be trained on"):
+    with pytest.raises(UserError, match=r"the image of sample scene-31-000000 of .* is also in .*; held-out samples must not be"):
         exported(run, "--held-out", str(trained))
 
 

@@ -48,11 +48,8 @@ def blend(feelings: Sequence[VAD], weights: Sequence[float]) -> VAD:
 
 def posterior(felt: npt.ArrayLike, taxonomy: Taxonomy, temperature: float = TEMPERATURE) -> Floats:
     """P(label | scene) for feelings of shape (..., 3): an array of shape (..., labels) in the taxonomy's order."""
-    points = np.array([taxonomy.vad[label] for label in taxonomy.labels])
-    squared = ((np.asarray(felt, dtype=float)[..., None, :] - points) ** 2).sum(-1)
-    logits = -squared / (2 * temperature**2)
-    weights = np.exp(logits - logits.max(-1, keepdims=True))
-    return np.asarray(weights / weights.sum(-1, keepdims=True))
+    squared = ((np.asarray(felt, dtype=float)[..., None, :] - _points(taxonomy)) ** 2).sum(-1)
+    return _softmax(-squared / (2 * temperature**2))
 
 
 def leaning(felt: VAD, taxonomy: Taxonomy, temperature: float = TEMPERATURE) -> Floats:
@@ -60,9 +57,17 @@ def leaning(felt: VAD, taxonomy: Taxonomy, temperature: float = TEMPERATURE) -> 
 
     Proportional to exp(felt . VAD(label) / temperature^2): the posterior, less what labels far from neutral lose in it.
     """
-    logits = np.array([taxonomy.vad[label] for label in taxonomy.labels]) @ np.asarray(felt) / temperature**2
-    weights = np.exp(logits - logits.max())
-    return np.asarray(weights / weights.sum())
+    return _softmax(_points(taxonomy) @ np.asarray(felt) / temperature**2)
+
+
+def _points(taxonomy: Taxonomy) -> Floats:
+    """VAD(label) of every label, (labels, 3)."""
+    return np.array([taxonomy.vad[label] for label in taxonomy.labels])
+
+
+def _softmax(logits: Floats) -> Floats:
+    weights = np.exp(logits - logits.max(-1, keepdims=True))
+    return np.asarray(weights / weights.sum(-1, keepdims=True))
 
 
 def vote_entropy(counts: npt.ArrayLike) -> Floats:

@@ -15,8 +15,8 @@ from emocaliber.rows import display_name, read_rows
 from emocaliber.training.config import FINISHED, SETTINGS
 from emocaliber.training.model_card import model_card
 from emocaliber.training.processes import say
-from emocaliber.training.recalibration import held_out_samples, recalibrate
-from emocaliber.training.validation import refuse_trained_on
+from emocaliber.training.recalibration import recalibrate
+from emocaliber.training.validation import held_out_samples
 
 _OF_TRAINING = ("rollouts.json",)
 
@@ -27,9 +27,8 @@ def export(
     """Writes the model of the finished stage in `run` to the new folder `out`, and returns that.
 
     Adapters are merged already when a stage finishes. `dtype` converts the weights; `scored` gives the card its numbers in place of the
-    held-out samples. By the samples of the file `held_out` its confidence is recalibrated.
-    Raises UserError for a run that has not finished, for an `out` that is there, and as `held_out_samples`,
-    `refuse_trained_on` and `recalibrate` do.
+    held-out samples. By the samples of the file `held_out` its confidence is recalibrated. Raises UserError for a run that has not
+    finished, for an `out` that is there, and as `held_out_samples` and `recalibrate` do.
     """
     model = run / FINISHED
     try:
@@ -44,9 +43,7 @@ def export(
         raise UserError(f"{display_name(out)} is there already; give a new folder, or remove it")
     name = name or out.name
     card = model_card(name, settings, run, scored)
-    samples = held_out_samples(held_out) if held_out else []
-    if held_out:
-        refuse_trained_on(samples, Path(settings["samples"]), display_name(held_out))
+    samples = held_out_samples(held_out, Path(settings["samples"])) if held_out else []
     half = out.with_name(f".{out.name}.half")
     shutil.rmtree(half, ignore_errors=True)
     if dtype:
@@ -55,7 +52,7 @@ def export(
         shutil.copytree(model, half, ignore=shutil.ignore_patterns(*_OF_TRAINING))
     load_processor(model).save_pretrained(half)  # in today's form, whatever saved it
     write_card(half, _own_card(name, settings, read_card(model)))
-    if held_out:
+    if samples:
         fit = recalibrate(half, samples)
         say(f"recalibrated: {fit}")
         card = model_card(name, settings, run, scored, fit)

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from tqdm import tqdm
 
@@ -22,8 +23,9 @@ from emocaliber.models.base import Model, Recalibration
 from emocaliber.models.local import RECALIBRATION, LocalModel, read_card, write_card
 from emocaliber.scoring import is_correct
 from emocaliber.sources import StatedNumber, log_odds, recalibrated
-from emocaliber.training.rows import sample_rows
 from emocaliber.vecbench import Sample
+
+Floats = npt.NDArray[np.float64]
 
 TEMPERATURES = tuple(step / 20 for step in range(2, 61))  # 0.1 to 3
 BIASES = (-5.0, 5.0)
@@ -44,11 +46,6 @@ class Fit:
         how = f"temperature {self.recalibration.temperature:g}, log-odds moved by {self.recalibration.bias:+g}"
         why = f"negative log-likelihood {self.loss_as_it_is:.4f} nats before and {self.loss:.4f} after"
         return f"{how}; fitted on {self.n:,} held-out answers, {why}"
-
-
-def held_out_samples(path: str | Path) -> list[Sample]:
-    """The samples of a file, their images absolute. Raises UserError for a file that cannot be read, and for samples of a test split."""
-    return [Sample.from_row(row, f"{path}, line {line}") for line, row in sample_rows(path)]
 
 
 def recalibrate(folder: Path, samples: Sequence[Sample]) -> Fit:
@@ -80,16 +77,16 @@ def fit(numbers: Sequence[StatedNumber], right: Sequence[bool]) -> Fit:
     """The recalibration with the least negative log-likelihood: of each of `TEMPERATURES` the best bias, and the best of those."""
     signs = np.where(right, 1.0, -1.0)
 
-    def loss(odds: np.ndarray, bias: float) -> float:
+    def odds_at(temperature: float) -> Floats:
+        return np.array([log_odds(number.mean(temperature)) for number in numbers])
+
+    def loss(bias: float, odds: Floats) -> float:
         return float(np.logaddexp(0, -signs * (odds + bias)).mean())
 
     found = {}
     for temperature in TEMPERATURES:
-        odds = np.array([log_odds(number.mean(temperature)) for number in numbers])
-        best = minimize_scalar(lambda bias, odds=odds: loss(odds, bias), bounds=BIASES, method="bounded")
+        best = minimize_scalar(loss, bounds=BIASES, args=(odds_at(temperature),), method="bounded")
         found[temperature] = float(best.fun), round(float(best.x), 3)
-        if temperature == 1:
-            as_it_is = loss(odds, 0.0)
     temperature = min(found, key=found.__getitem__)
     least, bias = found[temperature]
-    return Fit(Recalibration(temperature, bias), len(numbers), as_it_is, least)
+    return Fit(Recalibration(temperature, bias), len(numbers), loss(0.0, odds_at(1.0)), least)
