@@ -61,22 +61,22 @@ def test_pictures_are_as_varied_as_photographs_are() -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_tone_moves_the_labels_a_little_and_all_tones_together_hardly(name: str) -> None:
+def test_a_tone_moves_the_labels_a_little(name: str) -> None:
     labels = taxonomy(task(name).taxonomy)
     shares = np.array([unfamiliar_kind(name).shares(unfamiliar(tone), labels) for tone in TONES])
     even = 1 / len(labels.labels)
-    assert shares[list(TONES).index("mid-toned muted")] == pytest.approx(even)
-    assert shares.mean(0) == pytest.approx(even, rel=0.15)
-    assert shares.max() < (2 / 3 if len(labels.labels) == 2 else 2.5 * even)
+    assert shares.mean(0) == pytest.approx(even, rel=0.6)
+    assert shares.max() < (0.77 if len(labels.labels) == 2 else 2.5 * even)
 
 
-def test_what_is_bright_and_vivid_pleases_more_than_what_is_dark_and_greyish() -> None:
+def test_bright_pictures_please_and_vivid_ones_a_little() -> None:
+    """Pleasure is .69 brightness + .22 saturation (Valdez & Mehrabian 1994), and a little more than none (positivity offset)."""
     labels = taxonomy("polarity-2")
     place = labels.labels.index("positive")
     positive = {tone: unfamiliar_kind("FI-2").shares(unfamiliar(tone), labels)[place] for tone in TONES}
-    assert max(positive, key=positive.__getitem__) == "bright vivid"
-    assert min(positive, key=positive.__getitem__) == "dark greyish"
-    assert positive["bright vivid"] == pytest.approx(1 - positive["dark greyish"])
+    lights, strengths = ("dark", "mid-toned", "bright"), ("greyish", "muted", "vivid")
+    assert sorted(positive, key=positive.__getitem__) == [f"{light} {strength}" for light in lights for strength in strengths]
+    assert positive["mid-toned muted"] == pytest.approx(140 / 229, abs=0.002), "the share among the paintings of Abstract"
 
 
 @pytest.mark.parametrize("tone", TONES)

@@ -2,8 +2,9 @@
 
 A model that has only met drawn scenes sees one in everything. Beside these pictures it is asked the same question, and next to nothing in
 them says which answer is right: the right confidence is about one over the number of candidates (outlier exposure, Hendrycks et al. 2019,
-with an answer in place of a refusal). What is left is whether a picture is bright and vivid, which pleases a little (Valdez & Mehrabian
-1994, see `abstract`): between two answers, at most two times in three. So a guess follows the picture, and is not the same one each time.
+with an answer in place of a refusal). What is left is how bright a picture is, and how vivid, which pleases a little (Valdez & Mehrabian
+1994, see `abstract`); and that people are a little pleased by what tells them nothing (positivity offset, Ito & Cacioppo 2005). Between
+two answers that is at most three times in four. So a guess follows the picture, and is not the same one each time.
 """
 
 from __future__ import annotations
@@ -18,9 +19,8 @@ from emocaliber.scenes.abstract import TONES
 from emocaliber.scenes.concepts import Concept, pick
 
 UNFAMILIAR = Concept("unfamiliar", "nothing familiar", VAD(0.0, 0.0, 0.0))
-
-
-TONE_SHARE = 0.2  # of a picture's tone in its feeling; in abstract pictures colours have 0.38
+OFFSET = 0.052  # of pleasure, whatever the tone: 61 in 100 viewers find it positive, as 140 of the 229 paintings of Abstract are
+TONE_SHARE = 0.125  # of a picture's tone in its feeling; in abstract pictures colours have 0.38
 
 
 class UnfamiliarScene(NamedTuple):
@@ -36,8 +36,12 @@ def unfamiliar_scene(rng: np.random.Generator) -> UnfamiliarScene:
 
 
 def tone_feeling(tone: str) -> VAD:
-    """The little that a tone makes viewers feel."""
-    return VAD(*(TONE_SHARE * value for value in TONES[tone].vad))
+    """The little that viewers feel, and that is pleasure alone.
+
+    Bright colours please and yield, dark ones displease and dominate; among words it is the pleasant emotions that dominate. With all three
+    values a bright picture would so be called unpleasant.
+    """
+    return VAD(OFFSET + TONE_SHARE * TONES[tone].vad.valence, 0.0, 0.0)
 
 
 def is_unfamiliar(index: int, share: float) -> bool:
