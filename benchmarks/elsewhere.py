@@ -1,6 +1,6 @@
 """What a model does where its lessons do not reach: the nine drawn subtasks, of which three are out of domain, and photographs.
 
-    python benchmarks/elsewhere.py [--model tiny] [--n 500] [--oasis FOLDER] [--source verb_mean] [--out docs/elsewhere.md]
+    python benchmarks/elsewhere.py [--model tiny] [--n 500] [--oasis FOLDER] [--source recalibrated] [--out docs/elsewhere.md]
 
 Draws N unseen scenes of each subtask (seed 8), and as many unfamiliar pictures; takes the photographs of OASIS (a folder with ratings.csv
 and images/, by default below $EMOCALIBER_DATA; without it they are left out) as a polarity task, positive where the mean valence is above
@@ -40,7 +40,7 @@ def main() -> None:
     data = os.environ.get("EMOCALIBER_DATA")
     parser.add_argument("--oasis", type=Path, default=Path(data) / "oasis" if data else None, metavar="FOLDER")
     parser.add_argument("--work", type=Path, default=Path("runs/elsewhere"))
-    parser.add_argument("--source", default="verb_mean", choices=SOURCES)
+    parser.add_argument("--source", default="recalibrated", choices=SOURCES)
     parser.add_argument("--out", type=Path, help="a Markdown file for the table")
     args = parser.parse_args()
     answers = args.work / args.model.strip("./").replace("/", "-")

@@ -1,6 +1,6 @@
 """The shape of the paper's Table 6 in the known-answer world: scaffold, cold start and final model on the same unseen scenes.
 
-    python benchmarks/evolvement.py --models runs/tiny [--n 2000] [--out docs/evolvement.md]
+    python benchmarks/evolvement.py --models runs/tiny/six [--n 2000] [--out docs/evolvement.md]
 
 Draws the test scenes (seed 7) if they are not there, asks each stage's model greedily, scores the answers, writes the table and ends with
 one JSON line. Each model's confidence is also recalibrated, on 2,500 scenes of another seed. Also says in which share of the answers the
@@ -26,7 +26,7 @@ from emocaliber.rows import read_rows, write_atomically
 from emocaliber.scenes import draw_samples
 from emocaliber.scenes.reading import read_right
 from emocaliber.scoring import read_outcomes
-from emocaliber.training.recalibration import held_out_samples, recalibrate
+from emocaliber.training.recalibration import recalibrate
 from emocaliber.vecbench import Sample, read_samples
 
 SEED = 7
@@ -42,7 +42,7 @@ STAGES = {"Scaffold (stage 1)": "stage1", "Cold start (stage 2)": "stage2", "Fin
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=Path, default=Path("runs/tiny"), help="the folder with stage1, stage2 and stage3")
+    parser.add_argument("--models", type=Path, default=Path("runs/tiny/six"), help="the folder with stage1, stage2 and stage3")
     parser.add_argument("--n", type=int, default=2000)
     parser.add_argument("--out", type=Path, help="a Markdown file for the table")
     args = parser.parse_args()
@@ -53,7 +53,7 @@ def main() -> None:
     others = args.models / "scenes" / "held-out"
     for _ in draw_samples(others, HELD_OUT, HELD_OUT_SEED, split="validation"):
         pass
-    held_out = held_out_samples(others / "samples.jsonl")
+    held_out = list(read_samples(others / "samples.jsonl"))
     scenes = {row["id"]: row["scene"] for row in read_rows(folder / "samples.jsonl")}
     summaries: dict[str, dict[str, Any]] = {}
     readings: dict[str, dict[str, float]] = {}

@@ -12,7 +12,7 @@ from emocaliber.errors import UserError
 from emocaliber.training.config import CONFIGS, STAGES, Stage1Config, Stage2Config, Stage3Config, load_config
 
 GOOD = 'model = "m"\nout = "o"\nsamples = "s.jsonl"\nlearning_rate = 1e-5\nbatch_size = 4\n'
-SHIPPED = sorted((Path(__file__).parents[2] / "configs").glob("*/stage*.toml"))
+SHIPPED = sorted((Path(__file__).parents[2] / "configs").rglob("stage*.toml"))
 
 
 @pytest.fixture
