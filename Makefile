@@ -27,7 +27,7 @@ SCALE ?= 6000
 reproduce: $(VENV)/.ready-dev
 	$(BIN)/python benchmarks/reproduce.py --scale $(SCALE)
 
-# Trains tiny from nothing: through all stages with one question, and again with six; and scores it after each (about four hours on two cores).
+# Trains tiny from nothing: through all stages with one question, and again with six; and scores it after each (about three hours on two cores).
 tiny: $(VENV)/.ready-dev
 	$(BIN)/emocaliber train all --config configs/tiny
 	$(BIN)/emocaliber train all --config configs/tiny/six
