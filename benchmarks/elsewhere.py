@@ -1,4 +1,4 @@
-"""What a model does where its lessons do not reach: the nine drawn subtasks, of which three are out of domain, and photographs.
+"""What a model does beyond EmoSet-8: the nine drawn subtasks, of which three are out of domain, unfamiliar pictures, and photographs.
 
     python benchmarks/elsewhere.py [--model tiny] [--n 500] [--oasis FOLDER] [--source recalibrated] [--out docs/elsewhere.md]
 
@@ -122,7 +122,7 @@ def report(found: dict[str, dict[str, Any]], n: int, source: str) -> str:
         "answers whose first step says so."
     )
     lines = [
-        "# Where the lessons do not reach",
+        "# Other questions, unfamiliar pictures, photographs",
         "",
         f"Written by `python benchmarks/elsewhere.py --n {n}`. Drawn pictures of seed {SEED}, greedy answers, confidence read at",
         f"`{source}` ([confidence-sources.md](confidence-sources.md)).",
