@@ -64,7 +64,7 @@ def main() -> None:
             model, kept = args.models / stage / "model", args.models / "evolvement" / stage
             if stage != "stage1":
                 model = recalibrated(model, kept, held_out)
-                fits[name] = "temperature {temperature:g}, bias {bias:+.2f}".format(**read_card(model)[RECALIBRATION])
+                fits[name] = "temperature {temperature:g}, bias {bias:+.2f}".format(**read_card(model)[RECALIBRATION][0])
             answers = ask(str(model), samples, kept.with_suffix(".jsonl"), confidence=stage != "stage1")
             outcomes = list(read_outcomes(answers))
             summaries[name] = summarise(outcomes)

@@ -14,12 +14,13 @@ from zlib import crc32
 from PIL import Image
 from tqdm import tqdm
 
+from emocaliber.emotions import Labels
 from emocaliber.images import DEFAULT_LIMITS, ImageError, ImagePath, Limits, OpenedImage, open_images
 from emocaliber.models.base import Model, ModelError, Reply, Request
 from emocaliber.prompts import EMOCALIBER, Prompt
 from emocaliber.rows import RowWriter
 from emocaliber.sources import Evidence, confidences, evidence
-from emocaliber.vecbench import Sample, aliases_of
+from emocaliber.vecbench import Sample
 
 MAX_SIDE = 2048  # larger pictures are reduced as soon as they are open, so that a batch of them fits in memory
 
@@ -31,7 +32,7 @@ class Ask:
     key: str
     image: ImagePath | OpenedImage | ImageError
     question: str
-    candidates: tuple[str, ...]
+    candidates: Labels
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def respond(
     model: Model,
     *,
     prompt: Prompt = EMOCALIBER,
-    lenient: bool = False,
+    lenient: bool = True,
     done: Collection[str] = (),
     confidence: bool = True,
     folder: str | Path | None = None,
@@ -124,11 +125,10 @@ def respond(
 ) -> Iterator[dict[str, Any]]:
     """Response rows for `samples`, in order, without those whose id is in `done`.
 
-    `folder` is where the rows will lie, as image paths are relative to it. `confidence` asks for a stated one. With `lenient`, or a prompt
-    that is, answers need not be in the five steps, and every row says so. A row's `confidence` has a number or None for each of
+    `folder` is where the rows will lie, as image paths are relative to it. `confidence` asks for a stated one. Unless `lenient`, answers
+    must be in the five steps, and every row says so. A row's `confidence` has a number or None for each of
     `sources.SOURCES`, and for what a strategy adds to them.
     """
-    lenient = lenient or prompt.lenient
     for sample, result, understood in understand(samples, model, prompt, lenient, done=done, confidence=confidence, progress=progress):
         reply = result.reply
         row = sample.to_row(folder) | {
@@ -139,8 +139,8 @@ def respond(
             "error": {"code": result.error.code, "message": result.error.message} if result.error else None,
             "seconds": round(reply.seconds, 4) if reply else None,
         }
-        if lenient:
-            row["lenient"] = True
+        if not lenient:
+            row["lenient"] = False
         if reply and reply.usage:
             row["usage"] = asdict(reply.usage)
         yield row
@@ -150,7 +150,7 @@ def understand(
     samples: Sequence[Sample],
     model: Model,
     prompt: Prompt = EMOCALIBER,
-    lenient: bool = False,
+    lenient: bool = True,
     *,
     done: Collection[str] = (),
     confidence: bool = True,
@@ -161,7 +161,7 @@ def understand(
     asks = [Ask(s.id, s.image, prompt.question(s.task, s.candidates, confidence=confidence), s.candidates) for s in samples]
     for result in ask_all(asks, model, done=done, progress=progress):
         sample, reply = by_id[result.ask.key], result.reply
-        yield sample, result, evidence(reply, sample.candidates, aliases_of(sample.task), lenient=lenient) if reply else None
+        yield sample, result, evidence(reply, sample.candidates, lenient=lenient) if reply else None
 
 
 def respond_into(file: str | Path, samples: Sequence[Sample], load: Callable[[], Model], *, label: str, **asked: Any) -> None:

@@ -6,24 +6,25 @@ import io
 import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
 from PIL import Image, ImageOps
 
 from emocaliber.answering import Answered, Ask, ask_all, question_for
-from emocaliber.emotions import taxonomy
+from emocaliber.emotions import Labels, taxonomy
 from emocaliber.errors import UserError
 from emocaliber.images import DEFAULT_LIMITS, ImageError, OpenedImage, read_image
 from emocaliber.models import LOCAL, Model, Reply, kind_of, load_model
 from emocaliber.response import Malformed, Reasoning, Response, parse
 from emocaliber.rows import display_name
-from emocaliber.sources import SOURCES, Evidence, names_of, verb
+from emocaliber.sources import SOURCES, Evidence, recalibrated, verb, verb_mean
+from emocaliber.vecbench import labels_of
 from emocaliber.vecbench import task as task_called
 
 ImageSource = str | os.PathLike[str] | bytes | Image.Image  # bytes are those of an image file, not a path
-Labels = str | Iterable[str]
+GivenLabels = str | Iterable[str]
 DEFAULT_TASK = "EmoSet-8"
 CUSTOM_TASK = "custom"
 UNNAMED = "-"
@@ -95,23 +96,21 @@ class Query:
     """What is asked of every image: a task's candidates or one's own, and from which confidence on an answer is accepted."""
 
     task: str
-    candidates: tuple[str, ...]
-    aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    candidates: Labels
     min_confidence: float | None = None
 
     @classmethod
-    def of(cls, task: str = DEFAULT_TASK, labels: Labels | None = None, min_confidence: float | None = None) -> Query:
+    def of(cls, task: str = DEFAULT_TASK, labels: GivenLabels | None = None, min_confidence: float | None = None) -> Query:
         """The query of a VECBench task, or of `labels` in its place (several, or one text with commas). Raises UserError for nonsense."""
         if min_confidence is not None and not 0 <= min_confidence <= 1:
             raise UserError(f"the least confidence must lie between 0 and 1, not {min_confidence:g}")
         if labels is None:
             known = task_called(task)
-            emotions = taxonomy(known.taxonomy)
-            return cls(known.name, emotions.labels, emotions.aliases, min_confidence)
+            return cls(known.name, labels_of(known.name, taxonomy(known.taxonomy).labels), min_confidence)
         candidates = tuple(label.strip() for label in (labels.split(",") if isinstance(labels, str) else labels))
-        if len(candidates) < 2 or not all(candidates) or len({label.casefold() for label in candidates}) < len(candidates):
+        if len(candidates) < 2 or not all(candidates):
             raise UserError(f"the labels are {', '.join(map(repr, candidates))}; give two or more different ones, such as awe,fear,calm")
-        return cls(CUSTOM_TASK, candidates, min_confidence=min_confidence)
+        return cls(CUSTOM_TASK, Labels.of(candidates), min_confidence)
 
     def accepts(self, confidence: float | None) -> bool | None:
         """Whether an answer of this confidence is accepted; None if that was not asked. Without a confidence it is not."""
@@ -125,12 +124,13 @@ class Predictor:
 
     def __init__(self, model: Model, confidence: str | None = None) -> None:
         self.model = model
+        self._named = confidence is not None
         self.confidence_source: str = confidence or getattr(model, "confidence_source", None) or verb.__name__
         if self.confidence_source not in SOURCES:
             raise UserError(f"there is no confidence {self.confidence_source!r}; there are {', '.join(SOURCES)}")
 
     def predict(
-        self, image: ImageSource, task: str = DEFAULT_TASK, labels: Labels | None = None, min_confidence: float | None = None
+        self, image: ImageSource, task: str = DEFAULT_TASK, labels: GivenLabels | None = None, min_confidence: float | None = None
     ) -> Prediction:
         """The prediction for one image: a path, the bytes of an image file, or a Pillow image.
 
@@ -143,7 +143,7 @@ class Predictor:
         self,
         images: Iterable[ImageSource],
         task: str = DEFAULT_TASK,
-        labels: Labels | None = None,
+        labels: GivenLabels | None = None,
         min_confidence: float | None = None,
         *,
         done: Collection[str] = (),
@@ -157,26 +157,40 @@ class Predictor:
         asks = [Ask(_key(image), _to_open(image), question, query.candidates) for image in images]
         return (self._prediction(answered, query) for answered in ask_all(asks, self.model, done=done))
 
-    def unfamiliar(self, query: Query) -> str | None:
-        """A sentence of warning if the model's card names the tasks it knows and this is none of them."""
+    def source_for(self, query: Query) -> str:
+        """The source of the confidence in answers to this query. A recalibration speaks for the labels it was fitted on alone: for others
+        it is the one that it would have changed, `verb_mean`, unless the caller named a source."""
+        if self._named or self.confidence_source != recalibrated.__name__ or self._is_recalibrated(query):
+            return self.confidence_source
+        return verb_mean.__name__
+
+    def warnings(self, query: Query) -> tuple[str, ...]:
+        """What the model's card says against this query: that the model has not learnt it, or is not calibrated for it."""
         tasks: Collection[str] | None = getattr(self.model, "tasks", None)
-        if not tasks or query.task in tasks:
-            return None
         asked = "labels of your own" if query.task == CUSTOM_TASK else query.task
-        return f"{self.model.name} has learnt {', '.join(tasks)}; its answers and confidence on {asked} deserve little trust"
+        if tasks and query.task not in tasks:
+            return (f"{self.model.name} has learnt {', '.join(tasks)}; its answers and confidence on {asked} deserve little trust",)
+        if self.confidence_source == recalibrated.__name__ and not self._is_recalibrated(query):
+            return (f"{self.model.name} has not been calibrated on {asked}, so its confidence there may be far off",)
+        return ()
+
+    def _is_recalibrated(self, query: Query) -> bool:
+        stated = getattr(self.model, "stated_confidence", None)
+        return stated is not None and stated.of(query.candidates)["recalibration"] is not None
 
     def _prediction(self, answered: Answered, query: Query) -> Prediction:
         image, reply = answered.ask.key, answered.reply
-        parsed = parse(reply.text, query.candidates, aliases=query.aliases, lenient=True) if reply and not reply.error else None
+        parsed = parse(reply.text, query.candidates, lenient=True) if reply and not reply.error else None
         error: Failure | None = None
         if answered.error:
             error = Failure(answered.error.code, answered.error.message)
         elif isinstance(parsed, Malformed):
             error = Failure("malformed", f"{display_name(image)}: the model's answer cannot be read ({parsed.detail}).")
         response = parsed if isinstance(parsed, Response) else None
-        evidence = Evidence(reply, response, names_of(query.candidates, query.aliases)) if reply and response else None
-        read = SOURCES[self.confidence_source](evidence) if evidence else None
-        confidence = None if read is None else round(read, 6)
+        evidence = Evidence(reply, response, query.candidates) if reply and response else None
+        source = self.source_for(query)
+        read = SOURCES[source](evidence) if evidence else None
+        confidence = None if read is None else round(max(read, 1 / len(query.candidates)), 6)
         choice = evidence.at_commitment if evidence else None
         alternatives = sorted(choice.distribution.items(), key=lambda item: -item[1]) if choice else []
         return Prediction(
@@ -184,7 +198,7 @@ class Predictor:
             task=query.task,
             emotion=response.answer if response else None,
             confidence=confidence,
-            confidence_source=self.confidence_source,
+            confidence_source=source,
             accepted=query.accepts(confidence),
             reasoning=response.reasoning if response else None,
             alternatives=MappingProxyType({emotion: round(probability, 6) for emotion, probability in alternatives}),
@@ -192,13 +206,13 @@ class Predictor:
             model=self.model.name,
             seconds=round(reply.seconds, 4) if reply else None,
             error=error,
-            notes=(*answered.notes, *_asked_again(reply), *(response.lenient if response else ()), *self._unread(response, confidence)),
+            notes=(
+                *answered.notes,
+                *_asked_again(reply),
+                *(response.lenient if response else ()),
+                *_about_confidence(response, read, source, query),
+            ),
         )
-
-    def _unread(self, response: Response | None, confidence: float | None) -> tuple[str, ...]:
-        if response is None or response.confidence is None or confidence is not None:
-            return ()
-        return (f"{response.confidence:g} is stated, but {self.confidence_source} cannot be read from this model's replies",)
 
 
 def load(name: str = "tiny", *, confidence: str | None = None, **settings: Any) -> Predictor:
@@ -214,6 +228,19 @@ def load(name: str = "tiny", *, confidence: str | None = None, **settings: Any) 
 
 def _asked_again(reply: Reply | None) -> tuple[str, ...]:
     return (f"the model was asked {reply.attempts} times, as its answer could not be read",) if reply and reply.attempts > 1 else ()
+
+
+def _about_confidence(response: Response | None, read: float | None, source: str, query: Query) -> tuple[str, ...]:
+    """Why there is no confidence where one is stated, or another than was read."""
+    if response is None:
+        return ()
+    if read is None:
+        stated = response.confidence
+        return () if stated is None else (f"{stated:g} is stated, but {source} cannot be read from this model's replies",)
+    chance = 1 / len(query.candidates)
+    if read >= chance:
+        return ()
+    return (f"a confidence of {read:.2g} was read; as {response.answer} was chosen of {len(query.candidates)}, it counts as {chance:.2g}",)
 
 
 def _key(image: ImageSource) -> str:

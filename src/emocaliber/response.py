@@ -9,10 +9,13 @@ Training targets, rewards, evaluation and serving all call `parse`, so they cann
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from itertools import pairwise
 from typing import Literal, NamedTuple
+
+from emocaliber.emotions import Labels
 
 MAX_CHARACTERS = 100_000
 
@@ -76,28 +79,24 @@ _TAG = re.compile(r"</?(?:think|element|human|context|interaction|analysis|answe
 _THINK = ("<think>", *(tag for step in STEPS for tag in (f"<{step}>", f"</{step}>")), "</think>")
 _WITHOUT_CONFIDENCE = (*_THINK, "<answer>", "</answer>")
 _WITH_CONFIDENCE = (*_WITHOUT_CONFIDENCE, "<confidence>", "</confidence>")
-_ANSWER = re.compile(r"<answer>([^<]*)</answer>")
-_CONFIDENCE = re.compile(r"<confidence>([^<]*)</confidence>")
 _DECIMAL = re.compile(r"(?:0|1|0\.[0-9]+|1\.0+)")
 _LENIENT_DECIMAL = re.compile(r"([0-9]+(?:[.,][0-9]+)?|[.,][0-9]+)\s*(%?)")  # one way to match, so linear time
-_EDGES = " \t\r\n.,;:!?\"'`*()[]{}<>_-"
 
 
-def parse(
-    text: str,
-    candidates: Sequence[str],
-    *,
-    aliases: Mapping[str, str] | None = None,
-    confidence: ConfidenceRule = "optional",
-    lenient: bool = False,
-) -> Response | Malformed:
-    """Reads a model's text, in time linear in its length. Any string gives a `Response` or a `Malformed`; nothing is raised.
+def parse(text: str, candidates: Sequence[str], *, confidence: ConfidenceRule = "optional", lenient: bool = False) -> Response | Malformed:
+    """Reads a model's text, in time linear in its length. Any string gives a `Response` or a `Malformed`; nothing is raised for one.
 
-    The answer must be exactly one candidate, or an alias of one, with case and surrounding punctuation ignored. The confidence must be a
-    decimal in [0, 1]. `lenient` is for models that were never taught the form: one `<answer>` is enough, and what they say before it
-    is the `analysis` of a reasoning whose other steps are empty. An answer that names its one candidate among other words, text around
-    the tags, and confidences such as "85%", "0,85" and "{0.85}" are read too; `Response.lenient` says what was.
+    The answer must be exactly one of `candidates`, by one of its spellings where they are `Labels`. The confidence must be a decimal in
+    [0, 1]. Training and rewards read so.
+
+    `lenient` is how answers are evaluated, where form is a rate of its own: an `<answer>` that names exactly one candidate is an answer.
+    It may do so among other words, but not in a denial ("not sadness"). What is said before it is the `analysis` of a reasoning whose
+    other steps are empty, unless all five are there. Confidences such as "85%", "0,85" and "{0.85}" are read too; one that cannot be read
+    is None and does not cost the answer. `Response.lenient` says what a strict reading would have refused.
+
+    Raises UserError where the candidates themselves cannot be told apart (see `Labels`).
     """
+    labels = Labels.of(candidates)
     if not text.strip():
         return Malformed(Reason.EMPTY, "the text is empty")
     if len(text) > MAX_CHARACTERS:
@@ -105,33 +104,50 @@ def parse(
     notes: list[str] | None = [] if lenient else None
     parts = _five_steps(text, notes)
     if isinstance(parts, Malformed) and lenient:
-        free = _free_reasoning(text)
-        if isinstance(free, Malformed):
-            return free if free.reason is Reason.REPEATED_TAG else parts
-        parts, notes = free, ["reasoning not in the five steps"]
+        notes = ["reasoning not in the five steps"]
+        free = _free_reasoning(text, notes)
+        if free is None:
+            return parts
+        parts = free
     if isinstance(parts, Malformed):
         return parts
-    answer = _read_answer(parts.answer, candidates, aliases or {}, notes)
+    answers = [_read_answer(answer, labels, notes) for answer in parts.answers]
+    if len(set(answers)) > 1:
+        return Malformed(Reason.REPEATED_TAG, f"<answer> occurs {len(answers)} times, with different answers")
+    answer = answers[0]
     if isinstance(answer, Malformed):
         return answer
+    if notes is not None and len(answers) > 1:
+        notes.append(f"answer given {len(answers)} times")
     stated: float | None = None
     if parts.confidence is not None:
         if confidence == "forbidden":
             return Malformed(Reason.UNEXPECTED_CONFIDENCE, "a <confidence> is stated where none was asked for")
         read = _read_confidence(parts.confidence, notes)
-        if isinstance(read, Malformed):
+        if not isinstance(read, Malformed):
+            stated = read
+        elif notes is None or confidence == "required":
             return read
-        stated = read
+        else:
+            notes.append(read.detail)
     elif confidence == "required":
         return Malformed(Reason.MISSING_CONFIDENCE, "there is no <confidence>")
-    return Response(parts.reasoning, answer, stated, tuple(notes or ()))
+    return Response(parts.reasoning, answer, stated, tuple(dict.fromkeys(notes or ())))
+
+
+def in_five_steps(text: str) -> bool:
+    """Whether a text keeps to the form: the five steps, the answer and perhaps a confidence, each in its tag and in order, and no more.
+
+    What the answer and the confidence say plays no part.
+    """
+    return len(text) <= MAX_CHARACTERS and not isinstance(_five_steps(text, None), Malformed)
 
 
 class _Parts(NamedTuple):
     """What lies in the tags of a text, unread."""
 
     reasoning: Reasoning
-    answer: str
+    answers: tuple[str, ...]  # one, but where a lenient reading finds several
     confidence: str | None
 
 
@@ -159,20 +175,25 @@ def _five_steps(text: str, notes: list[str] | None) -> _Parts | Malformed:
     for step in STEPS:
         if not inside[step]:
             return Malformed(Reason.EMPTY_STEP, f"<{step}> is empty")
-    return _Parts(Reasoning(*(inside[step] for step in STEPS)), inside["answer"], inside.get("confidence"))
+    return _Parts(Reasoning(*(inside[step] for step in STEPS)), (inside["answer"],), inside.get("confidence"))
 
 
-def _free_reasoning(text: str) -> _Parts | Malformed:
-    """The parts of a text that need hold no more than one answer."""
-    answers = _ANSWER.findall(text)
-    if len(answers) != 1:
-        reason = Reason.REPEATED_TAG if answers else Reason.MISSING_TAG
-        return Malformed(reason, f"<answer> occurs {len(answers)} times; it must occur once")
+def _free_reasoning(text: str, notes: list[str]) -> _Parts | None:
+    """The parts of a text that need hold no more than an answer, which may be repeated; None if there is none."""
+    answers, stated = _contents(text, "answer"), _contents(text, "confidence")
+    if not answers:
+        return None
     thought = _TAG.sub(" ", text[: text.index("<answer>")])
-    stated = _CONFIDENCE.findall(text)
-    if len(stated) > 1:
-        return Malformed(Reason.REPEATED_TAG, f"<confidence> occurs {len(stated)} times")
-    return _Parts(Reasoning("", "", "", "", " ".join(thought.split())), answers[0].strip(), stated[0].strip() if stated else None)
+    if len(set(stated)) > 1:
+        notes.append(f"{len(stated)} confidences, none of which counts")
+        stated = []
+    return _Parts(Reasoning("", "", "", "", " ".join(thought.split())), tuple(answers), stated[-1] if stated else None)
+
+
+def _contents(text: str, tag: str) -> list[str]:
+    """What stands between each opening tag and the closing one that is the next tag after it."""
+    pairs = pairwise(_TAG.finditer(text))
+    return [text[one.end() : two.start()].strip() for one, two in pairs if (one.group(), two.group()) == (f"<{tag}>", f"</{tag}>")]
 
 
 def _diagnose(tags: tuple[str, ...]) -> Malformed:
@@ -191,31 +212,19 @@ def _diagnose(tags: tuple[str, ...]) -> Malformed:
     return Malformed(Reason.WRONG_ORDER, "the tags are not in the order of the five steps, the answer and the confidence")
 
 
-def _words(text: str) -> str:
-    return " ".join(text.casefold().strip(_EDGES).split())
-
-
-def _spaced(text: str) -> str:
-    """The text with one space round every word, so that a substring of it is a run of whole words."""
-    words = re.findall(r"[^\W_]+", text)
-    return f" {' '.join(words)} "
-
-
-def _read_answer(text: str, candidates: Sequence[str], aliases: Mapping[str, str], notes: list[str] | None) -> str | Malformed:
+def _read_answer(text: str, labels: Labels, notes: list[str] | None) -> str | Malformed:
     """The candidate that `text` is; with `notes` (lenient) also the only one it names among other words."""
-    names = {_words(label): label for label in candidates}
-    names |= {_words(alias): label for alias, label in aliases.items() if label in candidates and _words(alias) not in names}
-    said = _words(text)
-    if said in names:
-        return names[said]
-    spaced = _spaced(said)
-    named = {label for name, label in names.items() if _spaced(name) in spaced}
-    if len(named) > 1:
-        return Malformed(Reason.AMBIGUOUS, f"the answer names {', '.join(sorted(named))}; it must name one")
-    if named and notes is not None:
+    if (label := labels.named(text)) is not None:
+        return label
+    affirmed, denied = labels.mentioned(text)
+    if len(affirmed | denied) > 1:
+        return Malformed(Reason.AMBIGUOUS, f"the answer names {', '.join(sorted(affirmed | denied))}; it must name one")
+    if denied:
+        return Malformed(Reason.NOT_A_CANDIDATE, f"the answer {text[:60]!r} only says what it is not")
+    if affirmed and notes is not None:
         notes.append("answer found among other words")
-        return named.pop()
-    return Malformed(Reason.NOT_A_CANDIDATE, f"the answer {text[:60]!r} is not one of {', '.join(candidates)}")
+        return affirmed.pop()
+    return Malformed(Reason.NOT_A_CANDIDATE, f"the answer {text[:60]!r} is not one of {', '.join(labels)}")
 
 
 def _read_confidence(text: str, notes: list[str] | None) -> float | Malformed:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from emocaliber import emotions
+from emocaliber.emotions import Labels
 from emocaliber.errors import UserError
-from emocaliber.response import Malformed, parse
+from emocaliber.response import Malformed, in_five_steps, parse
 from emocaliber.row_formats import located_rows
 from emocaliber.rows import Row, RowPath, display_name, numbered_rows
 from emocaliber.vecbench import TASKS, Fields, canonical_task, taxonomy_of
@@ -31,7 +32,8 @@ class Outcome:
 
     `distance` is that of the answer from the truth on the taxonomy's emotion loop, in [0, 0.5]; None without an answer or a loop that
     holds both. `confidence` maps each source ("verb" is the one stated in the text) to a number in [0, 1], or None where it gave none.
-    `image` says, as the row does, which image was asked about: answers about one image are not independent.
+    `image` says, as the row does, which image was asked about: answers about one image are not independent. `format` is whether the text
+    keeps to the five steps, which training asks for and an answer does not need; None where there is no text.
     """
 
     id: str
@@ -45,6 +47,7 @@ class Outcome:
     posterior: Mapping[str, float] | None = None
     votes: Mapping[str, int] | None = None
     image: str | None = None
+    format: bool | None = None
 
     def to_row(self) -> dict[str, object]:
         """The outcome as a JSON row."""
@@ -59,26 +62,29 @@ class Outcome:
             raise UserError(f"{where}: this is not an outcome as `emocaliber score` writes them ({error}); score again") from error
 
 
-def is_correct(answer: str | None, ground_truth: str) -> bool:
-    """Whether the answer is the ground truth, case and surrounding space aside. No answer is not correct."""
-    return answer is not None and answer.strip().casefold() == ground_truth.strip().casefold()
+def is_correct(answer: str | None, ground_truth: str, labels: Labels) -> bool:
+    """Whether the answer names the same of the labels as the ground truth. No answer, and one that names none, is not correct."""
+    named = None if answer is None else labels.named(answer)
+    return named is not None and named == labels.named(ground_truth)
 
 
-def outcome(row: Mapping[str, object], taxonomy: emotions.Taxonomy | None = None, *, where: str = "response row") -> Outcome:
+def outcome(
+    row: Mapping[str, object], taxonomy: emotions.Taxonomy | None = None, *, strict: bool = False, where: str = "response row"
+) -> Outcome:
     """The outcome of a response row.
 
     Its fields `id, task, candidates, ground_truth, response` are needed; `confidence, error, votes, posterior, image, lenient` are read
-    where present. With `lenient`, the response need not keep to the five steps. A `confidence` that is no object but a number or text is
-    a released row's: the release's reading of the tag, which is read here anew. `taxonomy` lends aliases and the loop; by default it is
-    that of the VECBench task, and a custom task has none.
+    where present. An `<answer>` that names exactly one candidate is an answer, whatever form the rest has (see `parse`); if `strict`, or
+    where the row's `lenient` is false, the response must keep to the five steps. A `confidence` that is no object but a number or text is
+    a released row's: the release's reading of the tag, which is read here anew. `taxonomy` lends other spellings of the labels and the
+    loop; by default it is that of the VECBench task, and a custom task has none.
     Raises UserError, naming `where` (the row's file and line) and the field, for a row that is not a response row.
     """
     fields = Fields(row, where)
-    candidates = fields.labels("candidates")
+    task = canonical_task(fields.text("task"))
+    candidates = fields.labels("candidates", taxonomy or taxonomy_of(task))
+    _check_task(fields, task, candidates)
     ground_truth = fields.label("ground_truth", candidates)
-    task = _task(fields, candidates)
-    if taxonomy is None:
-        taxonomy = taxonomy_of(task)
     text = fields.optional_text("response")
     answer: str | None = None
     verbalized: float | None = None
@@ -86,7 +92,7 @@ def outcome(row: Mapping[str, object], taxonomy: emotions.Taxonomy | None = None
     if text is None or row.get("error") is not None:
         malformed = NO_ANSWER
     else:
-        parsed = parse(text, candidates, aliases=taxonomy.aliases if taxonomy else None, lenient=row.get("lenient") is True)
+        parsed = parse(text, candidates, lenient=not (strict or row.get("lenient") is False))
         if isinstance(parsed, Malformed):
             malformed = str(parsed.reason)
         else:
@@ -98,13 +104,14 @@ def outcome(row: Mapping[str, object], taxonomy: emotions.Taxonomy | None = None
         task=task,
         ground_truth=ground_truth,
         answer=answer,
-        correct=is_correct(answer, ground_truth),
+        correct=is_correct(answer, ground_truth, candidates),
         malformed=malformed,
-        distance=_distance(answer, ground_truth, taxonomy),
+        distance=None if answer is None else candidates.distance(answer, ground_truth),
         confidence=({} if released else fields.fractions("confidence")) | {VERBALIZED: verbalized},
         posterior=fields.posterior("posterior", candidates),
         votes=fields.votes("votes", candidates),
         image=image if isinstance(image, str) else None,
+        format=None if malformed == NO_ANSWER or text is None else in_five_steps(text),
     )
 
 
@@ -135,14 +142,12 @@ def scored_outcomes(folder: str | Path) -> list[Outcome]:
     return [Outcome.from_row(row, f"{display_name(file)}, line {number}") for number, row in numbered_rows(file)]
 
 
-def _task(fields: Fields, candidates: Sequence[str]) -> str:
-    """The task's name. One that is not VECBench's is a custom task, unless it is nearly the name of a task with just these candidates:
-    a slip of the pen would move its answers out of their group, unseen."""
-    task = canonical_task(fields.text("task"))
+def _check_task(fields: Fields, task: str, candidates: Sequence[str]) -> None:
+    """A task that is not VECBench's is a custom one, unless it has nearly the name of a task with just these candidates: a slip of the pen
+    would move its answers out of their group, unseen."""
     if task not in TASKS and (meant := _nearly(task, tuple(candidates))):
         remedy = "write that, or give a task of your own another name"
         raise fields.error("task", f"is '{task}', but VECBench calls it '{meant}'", remedy)
-    return task
 
 
 @cache
@@ -160,10 +165,3 @@ def _are_labels_of(name: str, candidates: tuple[str, ...]) -> bool:
 
 def _letters(name: str) -> str:
     return "".join(letter for letter in name.casefold() if letter.isalnum())
-
-
-def _distance(answer: str | None, ground_truth: str, taxonomy: emotions.Taxonomy | None) -> float | None:
-    if answer is None or taxonomy is None or taxonomy.without_vad():
-        return None
-    said, true = taxonomy.canonical(answer), taxonomy.canonical(ground_truth)
-    return None if said is None or true is None else taxonomy.loop().distance(said, true)

@@ -15,6 +15,7 @@ from functools import cached_property
 from itertools import accumulate
 from math import exp, log
 
+from emocaliber.emotions import Labels
 from emocaliber.models.base import Recalibration, Reply, Tokens
 from emocaliber.response import Malformed, Response, parse
 
@@ -40,11 +41,11 @@ class Choice:
 
 @dataclass(frozen=True)
 class Evidence:
-    """A reply that was understood: its tokens, what it answered, and what it could have answered (`names`, with aliases, to candidates)."""
+    """A reply that was understood: its tokens, what it answered, and what it could have answered."""
 
     reply: Reply
     response: Response
-    names: Mapping[str, str]
+    labels: Labels
 
     @cached_property
     def stated_number(self) -> StatedNumber | None:
@@ -59,8 +60,7 @@ class Evidence:
     @cached_property
     def at_commitment(self) -> Choice | None:
         """The choice where the response first names its emotion, usually inside `<analysis>`. A mention with a "not" is not told apart."""
-        said = [name for name, candidate in self.names.items() if candidate == self.response.answer]
-        pattern = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, said))})(?!\w)", re.IGNORECASE)
+        pattern = self.labels.pattern(self.response.answer)
 
         def place(text: bytes) -> int | None:
             decoded = text.decode("utf-8", "replace")
@@ -72,26 +72,25 @@ class Evidence:
     def _choice(self, find: Callable[[bytes], int | None]) -> Choice | None:
         tokens = self.reply.tokens
         start = find(b"".join(tokens.pieces)) if tokens else None
-        return None if tokens is None or start is None else choice_at(start, tokens, self.names)
+        return None if tokens is None or start is None else choice_at(start, tokens, self.labels)
 
 
-def choice_at(start: int, tokens: Tokens, names: Mapping[str, str]) -> Choice | None:
+def choice_at(start: int, tokens: Tokens, labels: Labels) -> Choice | None:
     """The choice among candidates at byte `start` of the response's text; None if no candidate can be made out there.
 
     Tokens other than the chosen one count for the only candidate they can begin; those that can begin several or none count for nothing.
     """
-    folded = {name.casefold().encode(): candidate for name, candidate in names.items()}
-    mass = dict.fromkeys(names.values(), 0.0)
+    mass = dict.fromkeys(labels, 0.0)
     said, path = b"", 1.0
     for place, lead in _places(start, len(b"".join(tokens.pieces)), tokens):
         chosen = tokens.pieces[place]
         for piece, logprob in tokens.likeliest[place].items():
-            if piece != chosen and piece.startswith(lead) and len(meant := _meant(said + piece[len(lead) :], folded)) == 1:
+            if piece != chosen and piece.startswith(lead) and len(meant := labels.begun(said + piece[len(lead) :])) == 1:
                 mass[meant.pop()] += path * exp(logprob)
         said += chosen[len(lead) :]
         decisive = exp(tokens.logprobs[place])
         path *= decisive
-        meant = _meant(said, folded)
+        meant = labels.begun(said)
         if not meant:
             return None
         if len(meant) == 1:
@@ -99,13 +98,6 @@ def choice_at(start: int, tokens: Tokens, names: Mapping[str, str]) -> Choice | 
             total = sum(mass.values())
             return Choice({candidate: value / total for candidate, value in mass.items()}, path, decisive) if total else None
     return None
-
-
-def _meant(said: bytes, names: Mapping[bytes, str]) -> set[str]:
-    """The candidates that a text beginning with `said` can name."""
-    said = said.lower()
-    whole = (name for name in names if said.startswith(name) and not said[len(name) : len(name) + 1].isalpha())
-    return {names[name] for name in (*whole, *(name for name in names if name.startswith(said)))} if said else set()
 
 
 def _places(start: int, end: int, tokens: Tokens) -> Iterator[tuple[int, bytes]]:
@@ -231,17 +223,10 @@ SOURCES: Mapping[str, Callable[[Evidence], float | None]] = {
 }
 
 
-def evidence(reply: Reply, candidates: Sequence[str], aliases: Mapping[str, str], *, lenient: bool = False) -> Evidence | None:
+def evidence(reply: Reply, labels: Labels, *, lenient: bool = True) -> Evidence | None:
     """The evidence in a reply; None if it failed or cannot be read."""
-    response = parse(reply.text, candidates, aliases=aliases, lenient=lenient)
-    if reply.error or isinstance(response, Malformed):
-        return None
-    return Evidence(reply, response, names_of(candidates, aliases))
-
-
-def names_of(candidates: Sequence[str], aliases: Mapping[str, str]) -> dict[str, str]:
-    """Every name of every candidate, to the candidate."""
-    return {name: name for name in candidates} | {alias: label for alias, label in aliases.items() if label in candidates}
+    response = parse(reply.text, labels, lenient=lenient)
+    return None if reply.error or isinstance(response, Malformed) else Evidence(reply, response, labels)
 
 
 def confidences(evidence: Evidence | None) -> dict[str, float | None]:

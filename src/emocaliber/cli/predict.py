@@ -76,10 +76,9 @@ def _predict(args: argparse.Namespace) -> int:
         counts = Counter(earlier.values())
 
         predictor = load(args.model, confidence=args.confidence, **({"batch_size": args.batch_size} if args.batch_size else {}))
-        model, unfamiliar = predictor.model, predictor.unfamiliar(query)
-        for sentence in (model.notice, f"warning: {unfamiliar}" if unfamiliar else None):
-            if sentence:
-                _say(sentence)
+        model = predictor.model
+        for sentence in (*([model.notice] if model.notice else []), *(f"warning: {warning}" for warning in predictor.warnings(query))):
+            _say(sentence)
 
         table = _Table(list(names), query)
         if args.out is None:

@@ -49,7 +49,11 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
     yes_or_no = argparse.BooleanOptionalAction
     group.add_argument("--model", metavar="M", help=MODELS)
     group.add_argument("--prompt", metavar="NAME|FILE", help="how it is asked (default: emocaliber, the model card's question)")
-    group.add_argument("--lenient", action=yes_or_no, help="answers need not keep to the five steps; one <answer> is enough")
+    group.add_argument(
+        "--lenient",
+        action=yes_or_no,
+        help="one <answer> is enough (default); --no-lenient: answers must keep to the five steps, as in training",
+    )
     group.add_argument("--confidence", action=yes_or_no, help="ask for a stated confidence (default: yes)")
     group.add_argument("--consistency", type=natural, metavar="K", help="also sample K answers, and say how many agree")
     group.add_argument("--p-true", action=yes_or_no, help="also ask the model whether its answer is right")

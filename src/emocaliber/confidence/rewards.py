@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from emocaliber.emotions import Labels
 from emocaliber.errors import UserError
 from emocaliber.response import Malformed, parse
 from emocaliber.scoring import is_correct
@@ -115,37 +116,26 @@ def confidence_reward(correct: bool, confidence: float, settings: RewardSettings
     return SCORES[settings.confidence](believed if correct else 1 - believed)
 
 
-def stated_and_right(
-    text: str,
-    candidates: Sequence[str],
-    ground_truth: str,
-    settings: RewardSettings,
-    *,
-    aliases: Mapping[str, str] | None = None,
-) -> tuple[float, bool] | None:
+def stated_and_right(text: str, candidates: Sequence[str], ground_truth: str, settings: RewardSettings) -> tuple[float, bool] | None:
     """The confidence that a well-formed response states, and whether its answer is right; None if it is malformed.
 
     A response is well-formed if `parse` accepts it with a confidence, within an `open_interval` if that is set.
     """
-    response = parse(text, candidates, aliases=aliases, confidence="required")
+    labels = Labels.of(candidates)
+    response = parse(text, labels, confidence="required")
     if isinstance(response, Malformed) or response.confidence is None:
         return None
     if settings.open_interval and response.confidence in (0.0, 1.0):
         return None
-    return response.confidence, is_correct(response.answer, ground_truth)
+    return response.confidence, is_correct(response.answer, ground_truth, labels)
 
 
 def reward(
-    text: str,
-    candidates: Sequence[str],
-    ground_truth: str,
-    settings: RewardSettings | None = None,
-    *,
-    aliases: Mapping[str, str] | None = None,
+    text: str, candidates: Sequence[str], ground_truth: str, settings: RewardSettings | None = None
 ) -> tuple[float, Mapping[str, float]]:
     """The reward of one response, and its `PARTS`, weighted. For a malformed one the format's part is the floor, and the others are 0."""
     settings = settings or RewardSettings()
-    stated = stated_and_right(text, candidates, ground_truth, settings, aliases=aliases)
+    stated = stated_and_right(text, candidates, ground_truth, settings)
     if stated is None:
         return settings.floor, dict(zip(PARTS, (settings.floor, 0.0, 0.0), strict=True))
     confidence, correct = stated

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from emocaliber.emotions import Loop
+from emocaliber.emotions import Labels
 from emocaliber.scoring import is_correct
 
+FARTHEST = 0.5  # of any two places on a loop
 
-def confidence_target(answer: str, ground_truth: str, mean_probability: float, loop: Loop) -> float:
+
+def confidence_target(answer: str, ground_truth: str, mean_probability: float, labels: Labels) -> float:
     """c* in [0, 1] for one answer: at least 0.5 if it is right, at most 0.5 if it is wrong (equation 2).
 
-    `mean_probability` is E_j[p_j], the mean token probability of the response; how wrong an answer is is its distance on the emotion loop.
+    `mean_probability` is E_j[p_j], the mean token probability of the response; how wrong an answer is is its distance on the labels'
+    emotion loop. Labels without a loop, as those of a custom task have none, are all `FARTHEST` from each other, as the two of a sentiment
+    question are. Raises ValueError for a probability outside [0, 1].
     """
     if not 0 <= mean_probability <= 1:
         raise ValueError(f"the mean token probability must lie in [0, 1], not {mean_probability}")
-    if is_correct(answer, ground_truth):
+    if is_correct(answer, ground_truth, labels):
         return 0.5 * (1 + mean_probability)
-    return 0.5 - loop.distance(answer, ground_truth) * mean_probability
+    distance = labels.distance(answer, ground_truth)
+    return 0.5 - (FARTHEST if distance is None else distance) * mean_probability

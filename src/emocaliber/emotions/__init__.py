@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from emocaliber.emotions.labels import ANY_ANSWER, Labels, mention_pattern
 from emocaliber.emotions.lexicon import Lexicon, read_lexicon
 from emocaliber.emotions.loop import Loop, shortest_loop
-from emocaliber.emotions.taxonomy import Taxonomy, fold
+from emocaliber.emotions.taxonomy import Taxonomy, label_key
 from emocaliber.emotions.taxonomy_files import BUILT_IN, parse_taxonomy, taxonomy
 from emocaliber.emotions.vad import VAD
 
-__all__ = ["BUILT_IN", "VAD", "Lexicon", "Loop", "Taxonomy", "fold", "parse_taxonomy", "read_lexicon", "shortest_loop", "taxonomy"]
+__all__ = [
+    "ANY_ANSWER",
+    "BUILT_IN",
+    "VAD",
+    "Labels",
+    "Lexicon",
+    "Loop",
+    "Taxonomy",
+    "label_key",
+    "mention_pattern",
+    "parse_taxonomy",
+    "read_lexicon",
+    "shortest_loop",
+    "taxonomy",
+]

@@ -3,21 +3,43 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from unicodedata import category, normalize
 
 from emocaliber.emotions.loop import Loop, shortest_loop
 from emocaliber.emotions.vad import VAD
 from emocaliber.errors import UserError
 
-_EDGES = re.compile(r"^[\W_]+|[\W_]+$")
+_BACKTICK_AND_BRACKETS = "`<>"
+_VARIATION_SELECTORS = dict.fromkeys((0xFE0E, 0xFE0F))  # whether a symbol is drawn as text or as a picture
 
 
-def fold(text: str) -> str:
-    """The form in which labels are compared: case folded, single spaces, no punctuation at either end."""
-    return _EDGES.sub("", " ".join(text.casefold().split()))
+def _is_edge(character: str) -> bool:
+    """Whether a character at the end of a label is no part of it: punctuation, space, and what cannot be seen."""
+    kind = category(character)
+    return kind[0] in "PZ" or kind in ("Cc", "Cf") or character in _BACKTICK_AND_BRACKETS
+
+
+_ASCII_EDGES = "".join(filter(_is_edge, map(chr, range(128))))
+
+
+def normalised(text: str) -> str:
+    """The text case folded, in one form of Unicode (NFKC), so that letters that look alike are the same."""
+    if text.isascii():
+        return text.casefold()
+    return normalize("NFKC", normalize("NFKC", text).casefold()).translate(_VARIATION_SELECTORS)
+
+
+def label_key(text: str) -> str:
+    """The form in which labels are compared, in any script: `normalised`, with single spaces and no punctuation at either end."""
+    folded = normalised(text)
+    if text.isascii():
+        return " ".join(folded.strip(_ASCII_EDGES).split())
+    first = next((place for place, character in enumerate(folded) if not _is_edge(character)), len(folded))
+    last = next((place for place in range(len(folded), first, -1) if not _is_edge(folded[place - 1])), first)
+    return " ".join(folded[first:last].split())
 
 
 @dataclass(frozen=True)
@@ -49,7 +71,7 @@ class Taxonomy:
 
     def canonical(self, text: str) -> str | None:
         """The label that `text` names, by itself or by an alias, whatever its case and surrounding punctuation; else None."""
-        return self._spellings.get(fold(text))
+        return self._spellings.get(label_key(text))
 
     @property
     def kind_of_loop(self) -> str:
@@ -69,14 +91,14 @@ class Taxonomy:
 
         Raises UserError naming the labels that the lexicon lacks too.
         """
-        found = {label: lexicon[fold(label)] for label in self.without_vad() if fold(label) in lexicon}
+        found = {label: lexicon[label_key(label)] for label in self.without_vad() if label_key(label) in lexicon}
         filled = replace(self, vad={**self.vad, **found})
         filled._require_vad()
         return filled
 
     @cached_property
     def _spellings(self) -> dict[str, str]:
-        return {fold(label): label for label in self.labels} | {fold(alias): label for alias, label in self.aliases.items()}
+        return {label_key(label): label for label in self.labels} | {label_key(alias): label for alias, label in self.aliases.items()}
 
     @cached_property
     def _loop(self) -> Loop:
@@ -95,20 +117,20 @@ class Taxonomy:
 def _check_labels(labels: Sequence[str]) -> None:
     seen: dict[str, str] = {}
     for label in labels:
-        if not fold(label):
+        if not label_key(label):
             raise UserError(f"labels: '{label}' has no letter or digit; a label must be a word")
-        if earlier := seen.get(fold(label)):
+        if earlier := seen.get(label_key(label)):
             raise UserError(f"labels: '{earlier}' and '{label}' are the same label (case and edges do not count); remove one")
-        seen[fold(label)] = label
+        seen[label_key(label)] = label
     if len(labels) < 2:
         raise UserError(f"labels: {len(labels)} given; a taxonomy needs at least two")
 
 
 def _check_aliases(aliases: Mapping[str, str], labels: Sequence[str]) -> None:
-    own = {fold(label): label for label in labels}
+    own = {label_key(label): label for label in labels}
     seen: dict[str, str] = {}
     for alias, label in aliases.items():
-        key = fold(alias)
+        key = label_key(alias)
         if not key:
             raise UserError(f"aliases: '{alias}' has no letter or digit; an alias must be a word")
         if label not in labels:
@@ -124,7 +146,7 @@ def _check_parents(parents: Mapping[str, str], labels: Sequence[str]) -> None:
     for label, parent in parents.items():
         if label not in labels:
             raise UserError(f"parents: '{label}' is not a label; use one of {_listed(labels)}")
-        if not fold(parent):
+        if not label_key(parent):
             raise UserError(f"parents: the parent of '{label}' is '{parent}'; a parent must be a word")
         # A label that is a family must be its own parent, which leaves no room for cycles or for a third level.
         if parent in labels and parents.get(parent) != parent:

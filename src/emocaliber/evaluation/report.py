@@ -23,7 +23,7 @@ from emocaliber.layout import percent
 from emocaliber.response import STEPS, Malformed, parse
 from emocaliber.rows import Row, write_atomically
 from emocaliber.scoring import Outcome
-from emocaliber.vecbench import aliases_of
+from emocaliber.vecbench import labels_of
 
 # The most overconfident answers get thumbnails, the rest links: 400 take some seconds to make and 3 MB of the page.
 _THUMBNAILS, _SIDE = 400, 192
@@ -179,7 +179,7 @@ def _reason(outcome: Outcome, row: Row) -> str | None:
     if isinstance(error := row.get("error"), Mapping):
         return f"{error.get('code')}: {error.get('message')}"
     if isinstance(text := row.get("response"), str):
-        parsed = parse(text, row.get("candidates") or (), aliases=aliases_of(outcome.task), lenient=row.get("lenient") is True)
+        parsed = parse(text, labels_of(outcome.task, row.get("candidates") or ()), lenient=True)
         if isinstance(parsed, Malformed):
             return f"{outcome.malformed}: {parsed.detail}"
     return outcome.malformed

@@ -12,14 +12,14 @@ from typing import Any
 
 from emocaliber.answering import question_for
 from emocaliber.confidence import PARTS, confidence_target, reward
-from emocaliber.emotions import Taxonomy
+from emocaliber.emotions import Labels
 from emocaliber.errors import UserError
 from emocaliber.evaluation.emotional import agreement
 from emocaliber.response import Malformed, parse
 from emocaliber.row_formats import SHARDS
 from emocaliber.rows import Row, display_name, read_rows
 from emocaliber.scoring import Outcome, outcome, response_rows, scored_outcomes
-from emocaliber.vecbench import group_of, taxonomy_of
+from emocaliber.vecbench import group_of, labels_of
 
 Trace = dict[str, Any]
 
@@ -134,10 +134,8 @@ def _sample(identity: str, runs: Sequence[_Run]) -> Trace:
 def _answer(identity: str, run: _Run) -> Trace:
     given, row = run.outcomes[identity], run.rows.get(identity, {})
     text, candidates = row.get("response"), row.get("candidates") or ()
-    taxonomy = taxonomy_of(given.task)
-    aliases = taxonomy.aliases if taxonomy else None
-    lenient = row.get("lenient") is True or given.malformed is None  # `score --lenient` leaves the rows as they are
-    parsed = parse(text, candidates, aliases=aliases, lenient=lenient) if isinstance(text, str) else None
+    labels = labels_of(given.task, candidates)
+    parsed = parse(text, labels, lenient=True) if isinstance(text, str) else None
     return {
         "file": str(run.file),
         "rows_missing": run.missing,
@@ -151,8 +149,8 @@ def _answer(identity: str, run: _Run) -> Trace:
         "confidence": {source: _standing(value, source, run) for source, value in given.confidence.items()},
         "reasoning": None if parsed is None or isinstance(parsed, Malformed) else asdict(parsed.reasoning),
         "response": text,
-        "target": _target(given, taxonomy),
-        "reward": _reward(text, candidates, given, taxonomy),
+        "target": _target(given, labels),
+        "reward": _reward(text, labels, given),
         "seconds": row.get("seconds"),
     }
 
@@ -165,20 +163,17 @@ def _standing(value: float | None, source: str, run: _Run) -> Trace | None:
     return {"value": value, "higher_than": bisect_left(stated, value) / len(stated), "n": len(stated)}
 
 
-def _target(given: Outcome, taxonomy: Taxonomy | None) -> float | None:
+def _target(given: Outcome, labels: Labels) -> float | None:
     """What stage 2 would teach the model to state after this answer (equation 2)."""
     mean = given.confidence.get(_MEAN_PROBABILITY)
-    if given.answer is None or given.distance is None or taxonomy is None or mean is None:
-        return None
-    said, true = taxonomy.canonical(given.answer), taxonomy.canonical(given.ground_truth)
-    return None if said is None or true is None else confidence_target(said, true, mean, taxonomy.loop())
+    return None if given.answer is None or mean is None or not labels else confidence_target(given.answer, given.ground_truth, mean, labels)
 
 
-def _reward(text: object, candidates: Sequence[str], given: Outcome, taxonomy: Taxonomy | None) -> Trace | None:
+def _reward(text: object, labels: Labels, given: Outcome) -> Trace | None:
     """What stage 3 would have paid for this response (equation 4), with its default settings."""
-    if not isinstance(text, str) or not candidates:
+    if not isinstance(text, str) or not labels:
         return None
-    total, parts = reward(text, candidates, given.ground_truth, aliases=taxonomy.aliases if taxonomy else None)
+    total, parts = reward(text, labels, given.ground_truth)
     return {"total": total, **{part: parts[part] for part in PARTS}}
 
 

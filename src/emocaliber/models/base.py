@@ -10,18 +10,21 @@ from typing import Protocol
 
 from PIL import Image
 
+from emocaliber.emotions import ANY_ANSWER, Labels
+
 
 @dataclass(frozen=True)
 class Request:
     """One image and the question asked of it.
 
-    `candidates` are the answers allowed, if only some are. `key` names the request in files and messages. `seed` alone decides what is
-    sampled, whatever else is asked beside it. `temperature` and `max_new_tokens` replace the model's own settings.
+    `candidates` are the answers allowed, with their other spellings; where there are none, any answer is. `key` names the request in files
+    and messages. `seed` alone decides what is sampled, whatever else is asked beside it. `temperature` and `max_new_tokens` replace the
+    model's own settings.
     """
 
     image: Image.Image
     question: str
-    candidates: tuple[str, ...] = ()
+    candidates: Labels = ANY_ANSWER
     key: str = ""
     seed: int = 0
     temperature: float | None = None
@@ -31,7 +34,7 @@ class Request:
 @dataclass(frozen=True)
 class Recalibration:
     """How a model's stated confidence is read after the fact: as the mean over its digits at a `temperature` (Guo et al. 2017), its
-    log-odds moved by a `bias` (Platt 1999). Both were fitted on held-out answers."""
+    log-odds moved by a `bias` (Platt 1999). Both were fitted on held-out answers to one question, and say nothing about another."""
 
     temperature: float
     bias: float
@@ -43,7 +46,7 @@ class Tokens:
 
     `logprobs` are those of the pieces, before any sampling temperature where the backend can say so; `likeliest[i]` maps the likeliest
     pieces at place i (usually 20), the chosen one among them, to their log-probabilities. `rollout_temperature` is the one at which the
-    model's confidence was trained to be sampled, and `recalibration` how it is read since, where the model says so.
+    model's confidence was trained to be sampled, and `recalibration` how it is read since, where one was fitted for the question.
     """
 
     pieces: tuple[bytes, ...]

@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForImageTextToText, GenerationConfig
 from transformers.utils.logging import disable_progress_bar
 
+from emocaliber.emotions import Labels, label_key
 from emocaliber.errors import UserError
 from emocaliber.models.base import ModelError, Recalibration, Reply, Request, Tokens, Usage
 from emocaliber.models.processor import collate, load_processor
@@ -50,10 +51,30 @@ def write_card(folder: str | Path, card: Mapping[str, Any]) -> None:
     (Path(folder) / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
 
 
-def confidence_of(card: Mapping[str, Any]) -> dict[str, Any]:
-    """What a card says that `Tokens` have to know to read a confidence from them."""
+class StatedConfidence:
+    """What a checkpoint's card says about how to read its stated confidence: the temperature at which it was trained to be sampled, and a
+    recalibration for each question that one was fitted on. A question is a set of labels."""
+
+    def __init__(self, card: Mapping[str, Any]) -> None:
+        self.rollout_temperature: float = card.get(TRAINED_AT, 1.0)
+        self.recalibrations: Mapping[frozenset[str], Recalibration] = {
+            question_key(each["labels"]): Recalibration(each["temperature"], each["bias"]) for each in _fitted(card)
+        }
+
+    def of(self, candidates: Sequence[str]) -> dict[str, Any]:
+        """What `Tokens` have to know in the answer to a question with these candidates."""
+        return {"rollout_temperature": self.rollout_temperature, "recalibration": self.recalibrations.get(question_key(candidates))}
+
+
+def question_key(labels: Sequence[str]) -> frozenset[str]:
+    """What two questions have in common that are the same one to a model: their labels, in any order and spelling."""
+    return frozenset(map(label_key, labels))
+
+
+def _fitted(card: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """A card's recalibrations. One that does not say on which labels it was fitted is left out: nobody knows what it is good for."""
     held = card.get(RECALIBRATION)
-    return {"rollout_temperature": card.get(TRAINED_AT, 1.0), "recalibration": Recalibration(**held) if held else None}
+    return held if isinstance(held, list) else []
 
 
 def notice_of(card: Mapping[str, Any], temperature: float) -> str | None:
@@ -61,13 +82,15 @@ def notice_of(card: Mapping[str, Any], temperature: float) -> str | None:
     asked at. A card that names the source of the confidence speaks of greedy answers.
     """
     notice, trained = card.get("notice"), card.get(TRAINED_AT)
-    if trained is None or trained == temperature or (temperature == 0 and "confidence_source" in card):
-        return notice
-    other = (
-        f"the model's confidence was trained on answers sampled at temperature {trained:g}, and it is asked at {temperature:g}: "
-        "as it is right more or less often there, it may state too little or too much"
-    )
-    return f"{notice}\n{other}" if notice else other
+    sentences = [notice] if notice else []
+    if isinstance(card.get(RECALIBRATION), dict):
+        sentences.append("its card does not say on which labels its confidence was recalibrated, so that is not used: export it again")
+    if trained is not None and trained != temperature and not (temperature == 0 and "confidence_source" in card):
+        sentences.append(
+            f"the model's confidence was trained on answers sampled at temperature {trained:g}, and it is asked at {temperature:g}: "
+            "as it is right more or less often there, it may state too little or too much"
+        )
+    return "\n".join(sentences) or None
 
 
 @dataclass(frozen=True)
@@ -75,7 +98,7 @@ class _Prompt:
     """A request made ready, in `seconds`: what the processor made of it (its image is let go), and how it is to be answered."""
 
     inputs: Mapping[str, torch.Tensor]
-    candidates: tuple[str, ...]
+    candidates: Labels
     temperature: float
     limit: int
     seed: int
@@ -148,7 +171,7 @@ class LocalModel:
         self._ours = bool(card)
         self.tasks: tuple[str, ...] | None = tuple(card["tasks"]) if "tasks" in card else None
         self.confidence_source: str | None = card.get("confidence_source")
-        self._confidence = confidence_of(card)
+        self.stated_confidence = StatedConfidence(card)
         self.window: int | None = _BATCHES_PER_WINDOW * batch_size
         self._batch_size = batch_size
         self._temperature, self._retries, self._seed = temperature, retries, seed
@@ -212,7 +235,7 @@ class LocalModel:
                 replies[place] = replace(kept, attempts=attempt, seconds=earlier.seconds + reply.seconds)
         return replies
 
-    def _cannot_be_read(self, reply: Reply, candidates: Sequence[str]) -> bool:
+    def _cannot_be_read(self, reply: Reply, candidates: Labels) -> bool:
         """A model of ours is held to the five steps it was taught."""
         return bool(candidates) and isinstance(parse(reply.text, candidates, lenient=not self._ours), Malformed)
 
@@ -262,7 +285,7 @@ class LocalModel:
             pieces,
             tuple(logprobs[:length, 0].tolist()),
             Likeliest(ids[:length], logprobs[:length], self._spelling),
-            **self._confidence,
+            **self.stated_confidence.of(prompt.candidates),
         )
         usage = Usage(prompt.length, min(length + 1, len(said)))
         return Reply(b"".join(pieces).decode(errors="replace"), seconds + prompt.seconds, tokens, usage)

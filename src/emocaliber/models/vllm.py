@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from emocaliber.emotions import Labels
 from emocaliber.errors import UserError
 from emocaliber.models.base import ModelError, Reply, Request, Tokens, Usage
-from emocaliber.models.local import chat_prompt, confidence_of, notice_of, read_card, vision_tokens
+from emocaliber.models.local import StatedConfidence, chat_prompt, notice_of, read_card, vision_tokens
 from emocaliber.models.processor import load_processor
 from emocaliber.models.recording import TOP, Likeliest
 from emocaliber.models.seeds import mixed_seed
@@ -29,6 +30,7 @@ class _Asked:
     """A request that was taken; its reply is there when the engine is through with it."""
 
     start: float
+    candidates: Labels
     reply: Reply | None = None
 
 
@@ -68,7 +70,7 @@ class VllmModel:
         self.notice: str | None = notice_of(card, temperature)
         self.tasks: tuple[str, ...] | None = tuple(card["tasks"]) if "tasks" in card else None
         self.confidence_source: str | None = card.get("confidence_source")
-        self._confidence = confidence_of(card)
+        self.stated_confidence = StatedConfidence(card)
         self._temperature, self._seed = temperature, seed
         self._max_new_tokens: int = max_new_tokens or card.get("max_new_tokens", 1024)
         self._ahead = 2 * concurrency
@@ -118,7 +120,7 @@ class VllmModel:
         from vllm import SamplingParams
         from vllm.exceptions import VLLMClientError
 
-        number, asked = str(next(self._numbers)), _Asked(time.perf_counter())
+        number, asked = str(next(self._numbers)), _Asked(time.perf_counter(), request.candidates)
         try:
             how = SamplingParams(
                 temperature=self._temperature if request.temperature is None else request.temperature,
@@ -148,9 +150,9 @@ class VllmModel:
             raise UserError("vLLM's engine has stopped; what it printed above says why. Going on with --resume loses nothing.") from error
         for output in outputs:
             if output.finished and (asked := self._asked.pop(output.request_id, None)):
-                asked.reply = self._reply(output, time.perf_counter() - asked.start)
+                asked.reply = self._reply(output, asked.candidates, time.perf_counter() - asked.start)
 
-    def _reply(self, output: Any, seconds: float) -> Reply:
+    def _reply(self, output: Any, candidates: Labels, seconds: float) -> Reply:
         said = output.outputs[0]
         ids = np.array(said.logprobs.token_ids).reshape(-1, 1 + TOP)  # at each place the chosen one, then the likeliest
         logprobs = np.array(said.logprobs.logprobs, dtype=np.float32).reshape(ids.shape)
@@ -161,7 +163,7 @@ class VllmModel:
             pieces,
             tuple(logprobs[:length, 0].tolist()),
             Likeliest(ids[:length], logprobs[:length], self._spelling),
-            **self._confidence,
+            **self.stated_confidence.of(candidates),
         )
         usage = Usage(len(output.prompt_token_ids), len(ids))
         return Reply(b"".join(pieces).decode(errors="replace"), seconds, tokens, usage)

@@ -6,24 +6,25 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 from emocaliber.responding.run import Run
-from emocaliber.response import Malformed, Response, parse
+from emocaliber.response import Malformed, in_five_steps, parse
 from emocaliber.rows import display_name, read_rows
-from emocaliber.vecbench import aliases_of
+from emocaliber.vecbench import labels_of
 
-_MANY = 0.03  # as a share: from here on, answers that only a lenient reading takes deserve a word
+_MANY = 0.03  # as a share: from here on, answers of another form, or none, deserve a word
 
 
 @dataclass(frozen=True)
 class Closing:
-    """`errors` counts failed samples by code. `readable` answers are malformed, but a lenient reading would take them."""
+    """`errors` counts failed samples by code. Of the `answers`, `unread` name no candidate or several, and `other_form` do not keep to the
+    five steps."""
 
     run: Run
     errors: Mapping[str, int]
     answers: int
-    readable: int
+    unread: int
+    other_form: int
 
     @property
     def complete(self) -> bool:
@@ -37,8 +38,11 @@ class Closing:
         codes = ", ".join(f"{code} {count:,}" for code, count in sorted(self.errors.items()))
         cost = f", ${run.spent.cost:.4f} spent" if run.spent and run.spent.cost is not None else ""
         yield f"{rows}: {run.done:,} of {asked:,} samples asked, {run.failed:,} failed{f' ({codes})' if codes else ''}{cost}"
-        if self.answers and self.readable / self.answers > _MANY:
-            yield f"{self.readable:,} of {self.answers:,} answers do not keep to the five steps, but can be read with --lenient"
+        if self.answers and self.unread / self.answers > _MANY:
+            yield f"{self.unread:,} of {self.answers:,} answers cannot be read: they do not name exactly one of the candidates in <answer>"
+        if self.answers and self.other_form / self.answers > _MANY:
+            reading = "which does not matter to `score`" if run.plan.lenient else "and are not read, as --no-lenient asks for"
+            yield f"{self.other_form:,} of {self.answers:,} answers do not keep to the five steps, {reading}"
         if self.answers:
             yield f"next: {self._score()}"
         if run.stopped:
@@ -48,23 +52,22 @@ class Closing:
 
     def _score(self) -> str:
         rows, shard = self.run.out.rows, self.run.selection.shard
-        lenient = " --lenient" if self.readable / self.answers > _MANY else ""
         if shard and rows.name == f"responses-{shard.name}.jsonl":
-            command = f"emocaliber score {shlex.quote(str(rows.parent))} --out {shlex.quote(str(rows.parent / 'score'))}{lenient}"
+            command = f"emocaliber score {shlex.quote(str(rows.parent))} --out {shlex.quote(str(rows.parent / 'score'))}"
             return f"{command}  (when all {shard.of} shards are there)"
-        return f"emocaliber score {shlex.quote(str(rows))} --out {shlex.quote(str(rows.with_suffix('')))}{lenient}"
+        return f"emocaliber score {shlex.quote(str(rows))} --out {shlex.quote(str(rows.with_suffix('')))}"
 
 
 def close(run: Run) -> Closing:
     """Reads the rows of a run that has ended."""
     errors: Counter[str] = Counter()
-    answers = readable = 0
+    answers = unread = other_form = 0
     for row in read_rows(run.out.rows):
         if row["error"] is not None:
             errors[row["error"]["code"]] += 1
             continue
         answers += 1
-        read = partial(parse, row["response"], row["candidates"], aliases=aliases_of(row["task"]))
-        if not run.plan.lenient and isinstance(read(), Malformed):
-            readable += isinstance(read(lenient=True), Response)
-    return Closing(run, dict(errors), answers, readable)
+        labels = labels_of(row["task"], row["candidates"])
+        unread += isinstance(parse(row["response"], labels, lenient=run.plan.lenient), Malformed)
+        other_form += not in_five_steps(row["response"])
+    return Closing(run, dict(errors), answers, unread, other_form)

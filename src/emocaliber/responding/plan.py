@@ -40,7 +40,7 @@ class Plan:
 
     model: str
     prompt: Prompt = EMOCALIBER
-    lenient: bool = False
+    lenient: bool = True
     confidence: bool = True
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     strategy: Strategy = dataclasses.field(default_factory=Strategy)
@@ -61,7 +61,7 @@ def make_plan(file: Path | None = None, flags: Mapping[str, Any] | None = None) 
     return Plan(
         model=values["model"],
         prompt=prompt,
-        lenient=values.get("lenient", False) or prompt.lenient,
+        lenient=values.get("lenient", True),
         confidence=values.get("confidence", True),
         settings=_settings(settings, where),
         strategy=Strategy(**typed(strategy, _STRATEGY, f"{where}, [strategy]")),

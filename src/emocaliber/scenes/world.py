@@ -18,7 +18,7 @@ from emocaliber.response import render
 from emocaliber.rows import RowWriter, read_rows
 from emocaliber.scenes.kinds import KINDS, unfamiliar_kind
 from emocaliber.scenes.unfamiliar import UNFAMILIAR, is_unfamiliar
-from emocaliber.vecbench import Sample, task
+from emocaliber.vecbench import Sample, labels_of, task
 
 
 def draw_samples(
@@ -87,7 +87,7 @@ def _make(out: Path, seed: int, task_name: str, labels: Taxonomy, size: int, spl
         id=_name(seed, index),
         image=image.as_posix(),
         task=task_name,
-        candidates=labels.labels,
+        candidates=labels_of(task_name, labels.labels),
         ground_truth=label,
         source="scenes",
         split=split,

@@ -6,18 +6,18 @@ The other half of SEPM drops image tokens that the model pays little attention t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from itertools import groupby
 
-from emocaliber.emotions import BUILT_IN, taxonomy
+from emocaliber.emotions import BUILT_IN, Labels, taxonomy
 from emocaliber.models.base import Reply, Request
 from emocaliber.prompts import listed
 from emocaliber.sources import evidence
 from emocaliber.strategies.wrapper import Wrapper, asked, extended
 
-POLARITIES = ("positive", "negative")
+POLARITIES = Labels(("positive", "negative"))
 CERTAIN = 0.1  # the paper's alpha: the least variance of the two probabilities (its eq. 4) at which the first answer is relied on
 _QUESTION = (
     "Is the emotion that this image evokes positive or negative? Positive emotions are {positive}; negative emotions are {negative}. "
@@ -66,9 +66,9 @@ def _can_be_narrowed(request: Request) -> bool:
     return {polarity(label) for label in request.candidates} >= set(POLARITIES) and listed(request.candidates) in request.question
 
 
-def _of(candidates: Sequence[str], wanted: str) -> tuple[str, ...]:
+def _of(candidates: Labels, wanted: str) -> Labels:
     """The candidates of a polarity, those of unknown polarity among them."""
-    return tuple(label for label in candidates if polarity(label) in (wanted, None))
+    return candidates.only(label for label in candidates if polarity(label) in (wanted, None))
 
 
 def _coarse(request: Request) -> Request:
@@ -77,7 +77,7 @@ def _coarse(request: Request) -> Request:
 
 
 def _fine(request: Request, first: Reply) -> Request:
-    understood = evidence(first, POLARITIES, {}, lenient=True)
+    understood = evidence(first, POLARITIES)
     if understood is None:
         return request
     choice = understood.at_answer

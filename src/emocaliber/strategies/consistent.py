@@ -9,8 +9,8 @@ from itertools import islice
 
 from emocaliber.models.base import Model, Reply, Request
 from emocaliber.models.seeds import mixed_seed
-from emocaliber.sources import consistency
-from emocaliber.strategies.wrapper import Wrapper, extended, read
+from emocaliber.sources import consistency, evidence
+from emocaliber.strategies.wrapper import Wrapper, extended
 
 
 class Consistent(Wrapper):
@@ -20,7 +20,7 @@ class Consistent(Wrapper):
     own, such as the first step of `CoarseToFine`, is asked once.
     """
 
-    def __init__(self, model: Model, samples: int, *, temperature: float = 0.7, lenient: bool = False) -> None:
+    def __init__(self, model: Model, samples: int, *, temperature: float = 0.7, lenient: bool = True) -> None:
         super().__init__(model)
         self._samples, self._temperature, self._lenient = samples, temperature, lenient
 
@@ -48,6 +48,6 @@ class Consistent(Wrapper):
             yield replace(request, seed=mixed_seed(request.seed, number), temperature=self._temperature)
 
     def _agreement(self, request: Request, reply: Reply, sampled: list[Reply]) -> float | None:
-        first = read(reply, request.candidates, self._lenient)
-        others = [read(each, request.candidates, self._lenient) for each in sampled if not each.error]
+        first = evidence(reply, request.candidates, lenient=self._lenient)
+        others = [evidence(each, request.candidates, lenient=self._lenient) for each in sampled if not each.error]
         return consistency(first.response.answer, [other.response.answer if other else None for other in others]) if first else None

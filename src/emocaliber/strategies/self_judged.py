@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, repeat
 
 from emocaliber.models.base import Model, Reply, Request
-from emocaliber.sources import P_TRUE_QUESTION, p_true
-from emocaliber.strategies.wrapper import Wrapper, asked, extended, read
+from emocaliber.sources import P_TRUE_QUESTION, evidence, p_true
+from emocaliber.strategies.wrapper import Wrapper, asked, extended
 
 
 class SelfJudged(Wrapper):
@@ -17,7 +17,7 @@ class SelfJudged(Wrapper):
     It is None, and nothing more is asked, where there is no answer, or the backend gives no log-probabilities.
     """
 
-    def __init__(self, model: Model, *, lenient: bool = False) -> None:
+    def __init__(self, model: Model, *, lenient: bool = True) -> None:
         super().__init__(model)
         self._lenient = lenient
 
@@ -45,7 +45,7 @@ class SelfJudged(Wrapper):
             yield extended(reply, [verdict], {"p_true": p_true(verdict)})
 
     def _judgement(self, request: Request, reply: Reply) -> Request | None:
-        understood = read(reply, request.candidates, self._lenient) if reply.tokens else None
+        understood = evidence(reply, request.candidates, lenient=self._lenient) if reply.tokens else None
         if not understood:
             return None
         question = P_TRUE_QUESTION.format(question=request.question, answer=understood.response.answer)

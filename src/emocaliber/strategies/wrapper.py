@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from emocaliber.emotions import BUILT_IN, taxonomy
 from emocaliber.models.base import Model, Reply, Request, Usage
-from emocaliber.sources import Evidence, evidence
 
 
 class Wrapper:
@@ -50,10 +48,3 @@ def extended(reply: Reply, others: Sequence[Reply], further: Mapping[str, float 
     )
     seconds = reply.seconds + sum(other.seconds for other in others)
     return replace(reply, seconds=seconds, usage=usage if usages else None, further={**reply.further, **(further or {})})
-
-
-def read(reply: Reply, candidates: Sequence[str], lenient: bool) -> Evidence | None:
-    """The evidence in a reply, read with the aliases of the built-in taxonomy that has these candidates, if one has."""
-    known = (taxonomy(name) for name in BUILT_IN)
-    aliases = next((each.aliases for each in known if set(each.labels) >= set(candidates)), {})
-    return evidence(reply, candidates, aliases, lenient=lenient)

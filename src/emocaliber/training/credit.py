@@ -47,7 +47,7 @@ from emocaliber.confidence import RewardSettings, confidence_reward, stated_and_
 from emocaliber.errors import UserError
 from emocaliber.training.config import CREDITS_OF_ALL_DECIMALS
 from emocaliber.training.shared_prefix import Logps
-from emocaliber.vecbench import aliases_of
+from emocaliber.vecbench import labels_of
 
 DIGITS = range(10)
 _OPENING = "<confidence>"
@@ -139,7 +139,7 @@ class ConfidenceCredit:
         settings = self._reward_settings
         answers = [ids[seen.bool()].tolist() for ids, seen in zip(batch["completion_ids"], batch["completion_mask"], strict=True)]
         stated = [
-            stated_and_right(text, row["candidates"], row["ground_truth"], settings, aliases=aliases_of(row["task"]))
+            stated_and_right(text, labels_of(row["task"], row["candidates"]), row["ground_truth"], settings)
             for text, row in zip(self._tokenizer.batch_decode(answers, skip_special_tokens=True), inputs, strict=True)
         ]
         size = trainer.num_generations  # what one process generates at once holds whole groups: the configuration is checked for it

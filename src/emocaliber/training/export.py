@@ -53,9 +53,10 @@ def export(
     load_processor(model).save_pretrained(half)  # in today's form, whatever saved it
     write_card(half, _own_card(name, settings, read_card(model)))
     if samples:
-        fit = recalibrate(half, samples)
-        say(f"recalibrated: {fit}")
-        card = model_card(name, settings, run, scored, fit)
+        fits = recalibrate(half, samples)
+        for labels, fit in fits.items():
+            say(f"recalibrated for {', '.join(labels)}: {fit}")
+        card = model_card(name, settings, run, scored, fits)
     (half / "README.md").write_text(card, encoding="utf-8")
     os.replace(half, out)
     return out

@@ -70,7 +70,7 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
                 max_new_tokens=self._config.max_new_tokens,
             )
             prompt, confidence = question_of(self._config)
-            rows = list(respond(mine, asked, prompt=prompt, confidence=confidence))
+            rows = list(respond(mine, asked, prompt=prompt, confidence=confidence, lenient=prompt.lenient))
         found = {row["id"]: outcome(row) for row in gather_object(rows)}
         return [found[sample.id] for sample in samples]
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from emocaliber.emotions import Labels
 from emocaliber.errors import UserError
 from emocaliber.evaluation.tables import main_source
 from emocaliber.layout import Table, with_interval
@@ -25,7 +26,7 @@ _OF_THE_PLACE = ("out", "samples", "validation", "save_steps", "eval_steps", "th
 _METRICS = {"ece": "ECE", "brier": "Brier", "auroc": "AUROC"}
 
 
-def model_card(name: str, settings: Mapping[str, Any], run: Path, scored: Path | None, fit: Fit | None = None) -> str:
+def model_card(name: str, settings: Mapping[str, Any], run: Path, scored: Path | None, fits: Mapping[Labels, Fit] | None = None) -> str:
     """The card's Markdown. `settings` are the run's; calibration comes from the folder `scored`, or else from the run's telemetry."""
     stage = settings["stage"]
     head = [
@@ -44,7 +45,7 @@ def model_card(name: str, settings: Mapping[str, Any], run: Path, scored: Path |
         "## Calibration",
         _calibration(run, scored),
         "## Decoding",
-        _decoding(settings, fit),
+        _decoding(settings, fits or {}),
         "## Training",
         Table(["setting", "value"], list(_settings(settings)), words=2).as_markdown(),
         "## Use",
@@ -92,11 +93,13 @@ def _table(scopes: Mapping[str, Mapping[str, Any]], note: str) -> str:
     return Table(["", "n", "Acc", *_METRICS.values()], rows, note=f"{note} Percentages, 95 % intervals in brackets.").as_markdown()
 
 
-def _decoding(settings: Mapping[str, Any], fit: Fit | None) -> str:
-    if fit:
+def _decoding(settings: Mapping[str, Any], fits: Mapping[Labels, Fit]) -> str:
+    if fits:
+        questions = "".join(f"- {', '.join(labels)}: {fit}\n" for labels, fit in fits.items())
         return (
-            "Greedy. The confidence that `emocaliber` gives is recalibrated: the mean of the stated one over its digits' probabilities, at "
-            f"{fit}. Other software gives the number as it is written, which is not recalibrated."
+            "Greedy. The confidence that `emocaliber` gives is the mean of the stated one over its digits' probabilities, "
+            f"with recalibrated by two numbers for each question that they were fitted on:\n\n{questions}\n"
+            "For other labels, and in other software, it is not recalibrated."
         )
     if settings["stage"] != "stage3":
         return "Greedy."

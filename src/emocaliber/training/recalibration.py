@@ -8,7 +8,8 @@ the right answers are right and the others wrong.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,9 +19,10 @@ from scipy.optimize import minimize_scalar
 from tqdm import tqdm
 
 from emocaliber.answering import understand
+from emocaliber.emotions import Labels
 from emocaliber.errors import UserError
 from emocaliber.models.base import Model, Recalibration
-from emocaliber.models.local import RECALIBRATION, LocalModel, read_card, write_card
+from emocaliber.models.local import RECALIBRATION, LocalModel, question_key, read_card, write_card
 from emocaliber.scoring import is_correct
 from emocaliber.sources import StatedNumber, log_odds, recalibrated
 from emocaliber.vecbench import Sample
@@ -48,29 +50,40 @@ class Fit:
         return f"{how}; fitted on {self.n:,} held-out answers, {why}"
 
 
-def recalibrate(folder: Path, samples: Sequence[Sample]) -> Fit:
-    """Fits a recalibration for the checkpoint in `folder` by its greedy answers to `samples`, and writes it into the card, which names it
-    as the source of the confidence from then on. Raises UserError as `fit_on` does.
+def recalibrate(folder: Path, samples: Sequence[Sample]) -> Mapping[Labels, Fit]:
+    """Fits a recalibration for the checkpoint in `folder` by its greedy answers to `samples`, for each question among them, and writes them
+    into the card, which names that as the source of the confidence from then on. Raises UserError as `fit_on` does.
     """
     found = fit_on(samples, LocalModel(folder))
-    write_card(folder, read_card(folder) | {"confidence_source": recalibrated.__name__, RECALIBRATION: asdict(found.recalibration)})
+    entries = [{"labels": list(labels), **asdict(fit.recalibration), "n": fit.n} for labels, fit in found.items()]
+    write_card(folder, read_card(folder) | {"confidence_source": recalibrated.__name__, RECALIBRATION: entries})
     return found
 
 
-def fit_on(samples: Sequence[Sample], model: Model) -> Fit:
-    """The recalibration for `model` by its answers to `samples`. Raises UserError if fewer than `FEWEST` of them state a confidence."""
-    numbers, right = [], []
+def fit_on(samples: Sequence[Sample], model: Model) -> Mapping[Labels, Fit]:
+    """A recalibration for `model` by its answers to `samples`, for each question (set of labels) among them.
+
+    Raises UserError if fewer than `FEWEST` of the answers to one of them state a confidence.
+    """
+    questions: dict[frozenset[str], Labels] = {}
+    asked: Counter[frozenset[str]] = Counter()
+    for sample in samples:
+        questions.setdefault(question_key(sample.candidates), sample.candidates)
+        asked[question_key(sample.candidates)] += 1
+    answers: dict[frozenset[str], tuple[list[StatedNumber], list[bool]]] = {key: ([], []) for key in questions}
     with tqdm(total=len(samples), desc="held-out answers", unit="answer", mininterval=1) as bar:
         for sample, _, understood in understand(samples, model, progress=lambda count: bar.update(count - bar.n)):
             if understood and understood.stated_number:
+                numbers, right = answers[question_key(sample.candidates)]
                 numbers.append(understood.stated_number)
-                right.append(is_correct(understood.response.answer, sample.ground_truth))
-    if len(numbers) < FEWEST:
-        raise UserError(
-            f"{len(numbers)} of the answers to {len(samples)} held-out samples state a confidence that can be read, and to recalibrate "
-            f"wants {FEWEST} at least: give more samples, of a task that the model knows"
-        )
-    return fit(numbers, right)
+                right.append(is_correct(understood.response.answer, sample.ground_truth, sample.candidates))
+    for key, (numbers, _) in answers.items():
+        if len(numbers) < FEWEST:
+            raise UserError(
+                f"{len(numbers)} of the answers to {asked[key]} held-out samples with the labels {', '.join(questions[key])} state a "
+                f"confidence that can be read, and to recalibrate wants {FEWEST} at least: give more samples of a task that it knows"
+            )
+    return {questions[key]: fit(numbers, right) for key, (numbers, right) in answers.items()}
 
 
 def fit(numbers: Sequence[StatedNumber], right: Sequence[bool]) -> Fit:

@@ -15,7 +15,7 @@ from emocaliber.response import Malformed, parse
 from emocaliber.scoring import is_correct
 from emocaliber.training.alarm import SURE, Alarm, Reading
 from emocaliber.training.telemetry import StepLog
-from emocaliber.vecbench import aliases_of
+from emocaliber.vecbench import labels_of
 
 ROLLOUTS = "rollouts.jsonl"
 
@@ -38,7 +38,8 @@ def rollout_rows(
     """
     rows = []
     for place, (sample, text, advantage) in enumerate(zip(samples, texts, advantages, strict=True)):
-        response = parse(text, sample["candidates"], aliases=aliases_of(sample["task"]), confidence="required")
+        labels = labels_of(sample["task"], sample["candidates"])
+        response = parse(text, labels, confidence="required")
         answer, confidence = (None, None) if isinstance(response, Malformed) else (response.answer, response.confidence)
         earned = {name: float(values[place]) for name, values in parts.items()}
         rows.append(
@@ -46,7 +47,7 @@ def rollout_rows(
                 "step": step,
                 "id": sample["id"],
                 "answer": answer,
-                "correct": is_correct(answer, sample["ground_truth"]),
+                "correct": is_correct(answer, sample["ground_truth"], labels),
                 "confidence": confidence,
                 "malformed": str(response.reason) if isinstance(response, Malformed) else None,
                 "reward": {"total": sum(earned.values()), **earned},

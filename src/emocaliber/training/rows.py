@@ -50,7 +50,6 @@ def sample_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
         sample = Sample.from_row(row, f"{path}, line {line}")
         if sample.split == "test":
             raise UserError(f"{path}, line {line}: split is 'test'; training and validation must not see the test split")
-        row["image"] = str(folder / sample.image)
-        yield line, row
+        yield line, row | sample.to_row() | {"image": str(folder / sample.image)}  # labels spelt as the candidates are
     if not line:
         raise UserError(f"{path} has no rows to train on")

@@ -8,11 +8,13 @@ from typing import Any
 
 from emocaliber.errors import UserError
 from emocaliber.prompts import EMOCALIBER, Prompt, load_prompt
-from emocaliber.response import Malformed, parse
+from emocaliber.response import Malformed, parse, render
+from emocaliber.scoring import is_correct
 from emocaliber.training.collate import Lesson
 from emocaliber.training.config import Stage1Config
 from emocaliber.training.rows import training_rows
 from emocaliber.training.trainer import Lessons, load_model, short_enough, train_lessons
+from emocaliber.vecbench import labels_of
 
 
 def train(config: Stage1Config) -> Path:
@@ -23,7 +25,7 @@ def train(config: Stage1Config) -> Path:
     rows = training_rows(config)
     for line, row in enumerate(rows, start=1):
         if config.reasoning:
-            _check(row, f"{config.samples}, line {line}")
+            row["response"] = taught(row, f"{config.samples}, line {line}")
         else:
             row["response"] = f"<answer>{row['ground_truth']}</answer>"
     prompt = EMOCALIBER if config.reasoning else load_prompt("direct")
@@ -37,10 +39,16 @@ def _lesson(rows: list[dict[str, Any]], prompt: Prompt, index: int) -> Lesson:
     return Lesson(row["image"], prompt.question(row["task"], row["candidates"], confidence=False), row["response"])
 
 
-def _check(row: dict[str, Any], where: str) -> None:
-    """A lesson must be a well-formed response without a confidence that gives the row's own label."""
-    response = parse(row.get("response") or "", row["candidates"], confidence="forbidden")
+def taught(row: dict[str, Any], where: str) -> str:
+    """The response that a row teaches, its label spelt as the candidate is.
+
+    Raises UserError, naming `where`, for one that is malformed, states a confidence, or answers with another label than the row's.
+    """
+    labels = labels_of(row["task"], row["candidates"])
+    response = parse(row.get("response") or "", labels, confidence="forbidden")
     if isinstance(response, Malformed):
         raise UserError(f"{where}: response is not a lesson ({response.reason}): {response.detail}")
-    if response.answer != row["ground_truth"]:
+    if not is_correct(response.answer, row["ground_truth"], labels):
         raise UserError(f"{where}: response answers {response.answer!r}, but ground_truth is {row['ground_truth']!r}; filter such rows out")
+    as_it_is = f"<answer>{response.answer}</answer>" in row["response"]
+    return str(row["response"]) if as_it_is else render(response)

@@ -13,7 +13,6 @@ from typing import Any
 
 from emocaliber.answering import question_for, respond_into
 from emocaliber.confidence import confidence_target
-from emocaliber.emotions import Loop, taxonomy
 from emocaliber.errors import UserError
 from emocaliber.models.local import LocalModel
 from emocaliber.response import Malformed, parse, render
@@ -23,7 +22,7 @@ from emocaliber.training.config import Stage2Config
 from emocaliber.training.processes import processes, say
 from emocaliber.training.rows import training_rows
 from emocaliber.training.trainer import Lessons, load_model, short_enough, train_lessons
-from emocaliber.vecbench import Sample, aliases_of, task
+from emocaliber.vecbench import Sample, labels_of
 
 
 def train(config: Stage2Config) -> Path:
@@ -82,17 +81,14 @@ def _answer(config: Stage2Config, samples: list[Sample], file: Path) -> None:
 
 def confidence_lesson(row: dict[str, Any]) -> Lesson | None:
     """The lesson in one scaffold answer; None if it is malformed. Equation 2's value is written with two decimals."""
-    response = parse(row["response"] or "", row["candidates"], aliases=aliases_of(row["task"]), confidence="forbidden")
+    labels = labels_of(row["task"], row["candidates"])
+    response = parse(row["response"] or "", labels, confidence="forbidden")
     if isinstance(response, Malformed):
         return None
-    target = confidence_target(response.answer, row["ground_truth"], row["confidence"]["avg"], _loop(row["task"]))
+    target = confidence_target(response.answer, row["ground_truth"], row["confidence"]["avg"], labels)
     return Lesson(
         row["image"],
         question_for(row["task"], row["candidates"], confidence=True),
         tail=f"<confidence>{target:.2f}</confidence>",
         head=render(response),
     )
-
-
-def _loop(task_name: str) -> Loop:
-    return taxonomy(task(task_name).taxonomy).loop()

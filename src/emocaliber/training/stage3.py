@@ -26,7 +26,7 @@ from emocaliber.training.rollouts import text_of
 from emocaliber.training.rows import training_rows
 from emocaliber.training.trainer import common_arguments, finish, last_checkpoint, load_model
 from emocaliber.training.watching import train_watched
-from emocaliber.vecbench import aliases_of
+from emocaliber.vecbench import labels_of
 
 RewardFunction = Callable[..., list[float]]
 
@@ -110,8 +110,8 @@ def reward_functions(settings: RewardSettings) -> list[RewardFunction]:
         ) -> list[float]:
             if name == PARTS[0] and "log_extra" in given:  # so that TRL keeps the ids of all processes beside their roll-outs
                 given["log_extra"]("id", given["id"])
-            rows = zip(map(text_of, completions), candidates, ground_truth, map(aliases_of, task), strict=True)
-            return [reward(text, labels, truth, settings, aliases=aliases)[1][name] for text, labels, truth, aliases in rows]
+            rows = zip(map(text_of, completions), map(labels_of, task, candidates), ground_truth, strict=True)
+            return [reward(text, labels, truth, settings)[1][name] for text, labels, truth in rows]
 
         values.__name__ = name
         return values

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from emocaliber.vecbench.fields import Fields, identified_rows
 from emocaliber.vecbench.sample import Sample, read_samples
-from emocaliber.vecbench.tasks import GROUPS, TASKS, Task, aliases_of, canonical_task, group_of, task, task_order, taxonomy_of
+from emocaliber.vecbench.tasks import GROUPS, TASKS, Task, canonical_task, group_of, labels_of, task, task_order, taxonomy_of
 
 __all__ = [
     "GROUPS",
@@ -12,10 +12,10 @@ __all__ = [
     "Fields",
     "Sample",
     "Task",
-    "aliases_of",
     "canonical_task",
     "group_of",
     "identified_rows",
+    "labels_of",
     "read_samples",
     "task",
     "task_order",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from emocaliber.emotions import Labels, Taxonomy
 from emocaliber.errors import UserError
 from emocaliber.row_formats import Place
 from emocaliber.rows import Row, numbered_rows
@@ -40,25 +41,27 @@ class Fields:
             raise self.error(field, f"is {_shown(value)}", remedy)
         return value
 
-    def labels(self, field: str) -> tuple[str, ...]:
-        """Two or more different labels."""
+    def labels(self, field: str, taxonomy: Taxonomy | None = None) -> Labels:
+        """Two or more different labels, with the other spellings that a `taxonomy` knows."""
         remedy = 'give it a list of two or more different labels, such as ["awe", "fear"]'
         value = self._required(field, remedy)
         if not isinstance(value, list) or not all(isinstance(label, str) and label.strip() for label in value):
             raise self.error(field, f"is {_shown(value)}", remedy)
-        if len(value) < 2 or len({label.strip().casefold() for label in value}) < len(value):
+        if len(value) < 2:
             raise self.error(field, f"is {_shown(value)}", remedy)
-        return tuple(value)
+        try:
+            return Labels.of(value, taxonomy)
+        except UserError as error:
+            raise UserError(f"{self.where}: field '{field}': {error}") from error
 
-    def label(self, field: str, candidates: Sequence[str]) -> str:
-        """One of the candidates, as it is spelt there; the field may differ in case and surrounding space."""
+    def label(self, field: str, candidates: Labels) -> str:
+        """One of the candidates, as it is spelt there; the field may have another of its spellings."""
         value = self.text(field)
-        spelt = {label.strip().casefold(): label for label in candidates}
-        if (label := spelt.get(value.strip().casefold())) is None:
+        if (label := candidates.named(value)) is None:
             raise self.error(field, f"is {_shown(value)}, which is not a candidate", f"it must be one of {', '.join(candidates)}")
         return label
 
-    def votes(self, field: str, candidates: Sequence[str]) -> dict[str, int] | None:
+    def votes(self, field: str, candidates: Labels) -> dict[str, int] | None:
         """How many people chose each candidate, or None where nobody was asked."""
         remedy = 'give it whole numbers of people, at least one in all, such as {"awe": 7, "fear": 4}, or leave it out'
         votes = self._table(field, candidates, lambda value: isinstance(value, int) and value >= 0, remedy)
@@ -68,7 +71,7 @@ class Fields:
             raise self.error(field, "holds no vote", remedy)
         return {label: int(count) for label, count in votes.items()}
 
-    def posterior(self, field: str, candidates: Sequence[str]) -> dict[str, float] | None:
+    def posterior(self, field: str, candidates: Labels) -> dict[str, float] | None:
         """The probability of each candidate, or None where it is not known. Sums within 0.02 of 1 pass as rounding."""
         remedy = 'give it probabilities that sum to 1, such as {"awe": 0.7, "fear": 0.3}, or leave it out'
         posterior = self._table(field, candidates, _is_fraction, remedy)
@@ -97,15 +100,20 @@ class Fields:
                 raise self.error(f"{field}.{key}", f"is {_shown(number)}", remedy)
         return dict(value)
 
-    def _table(self, field: str, candidates: Sequence[str], allowed: Callable[[object], bool], remedy: str) -> dict[str, float] | None:
+    def _table(self, field: str, candidates: Labels, allowed: Callable[[object], bool], remedy: str) -> dict[str, float] | None:
         table = self._mapping(field, lambda value: value is None or allowed(value), remedy)
         if table is None:
             return None
-        known = {label: number for label, number in table.items() if number is not None}  # Parquet fills absent labels with null
-        for label in known:
-            if label not in candidates:
-                problem = f"names {_shown(label)}, which is not a candidate"
+        known: dict[str, float] = {}
+        for name, number in table.items():
+            if number is None:  # Parquet fills absent labels with null
+                continue
+            if (label := candidates.named(name)) is None:
+                problem = f"names {_shown(name)}, which is not a candidate"
                 raise self.error(field, problem, f"its labels must be among {', '.join(candidates)}")
+            if label in known:
+                raise self.error(field, f"has two numbers for {_shown(label)}", "give each label one")
+            known[label] = number
         return known
 
 

@@ -18,7 +18,7 @@ from emocaliber.vecbench.csv_rows import read_table
 from emocaliber.vecbench.fields import Fields, identified
 from emocaliber.vecbench.released import filled_in
 from emocaliber.vecbench.sample import Sample
-from emocaliber.vecbench.tasks import aliases_of, task
+from emocaliber.vecbench.tasks import labels_of, task
 
 _METADATA = ("task", "split", "image_path", "label")
 _MESSAGES = ("messages", "conversations", "prompt")
@@ -95,5 +95,5 @@ def _ground_truth(row: Row, messages: list[object]) -> str | None:
     candidates, name = row.get("candidates"), row.get("task")
     if not (isinstance(answer, str) and isinstance(name, str) and isinstance(candidates, list)):
         return None
-    response = parse(answer, [str(candidate) for candidate in candidates], aliases=aliases_of(name), confidence="forbidden")
+    response = parse(answer, labels_of(name, [str(candidate) for candidate in candidates]), confidence="forbidden")
     return response.answer if isinstance(response, Response) else None

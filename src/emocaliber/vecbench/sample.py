@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from emocaliber.emotions import Labels
 from emocaliber.vecbench.fields import Fields, identified_rows
-from emocaliber.vecbench.tasks import canonical_task
+from emocaliber.vecbench.tasks import canonical_task, labels_of, taxonomy_of
 
 
 @dataclass(frozen=True)
@@ -18,22 +19,26 @@ class Sample:
     id: str
     image: str
     task: str
-    candidates: tuple[str, ...]
+    candidates: Labels
     ground_truth: str
     source: str
     split: str
     votes: Mapping[str, int] | None = None
     posterior: Mapping[str, float] | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "candidates", labels_of(self.task, self.candidates))
+
     @classmethod
     def from_row(cls, row: Mapping[str, object], where: str) -> Sample:
         """Reads a sample row, or any row that contains one. Raises UserError naming `where` (the row's file and line) and the field."""
         fields = Fields(row, where)
-        candidates = fields.labels("candidates")
+        task = canonical_task(fields.text("task"))
+        candidates = fields.labels("candidates", taxonomy_of(task))
         return cls(
             id=fields.text("id"),
             image=fields.text("image"),
-            task=canonical_task(fields.text("task")),
+            task=task,
             candidates=candidates,
             ground_truth=fields.label("ground_truth", candidates),
             source=fields.text("source"),

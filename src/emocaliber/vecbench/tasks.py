@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from emocaliber.emotions import Taxonomy, taxonomy
+from emocaliber.emotions import Labels, Taxonomy, taxonomy
 from emocaliber.errors import UserError
 
 GROUPS = ("ID VER", "ID VSA", "OOD VER")
@@ -55,10 +55,9 @@ def taxonomy_of(name: str) -> Taxonomy | None:
     return taxonomy(known.taxonomy) if known else None
 
 
-def aliases_of(name: str) -> Mapping[str, str]:
-    """The other spellings of a task's labels, for `parse`; none for a custom task."""
-    known = taxonomy_of(name)
-    return known.aliases if known else {}
+def labels_of(name: str, candidates: Sequence[str]) -> Labels:
+    """The candidates of a task's question, with the other spellings that its taxonomy knows; a custom task has none."""
+    return Labels.of(candidates, taxonomy_of(name))
 
 
 def group_of(name: str) -> str | None:

@@ -12,7 +12,7 @@ from emocaliber.errors import UserError
 from emocaliber.html_page import render_page, thumbnails
 from emocaliber.response import STEPS, Response, parse
 from emocaliber.rows import display_name, write_atomically
-from emocaliber.vecbench import Sample, aliases_of
+from emocaliber.vecbench import Sample
 from emocaliber.veccot.ledger import Attempt, Ledger
 
 _SIDE = 640  # pixels of the pictures, in which a face can be read; 100 of them make a page of some 8 MB
@@ -68,7 +68,7 @@ def _items(attempts: Iterable[Attempt], samples: Iterable[Sample]) -> Iterator[d
     samples = list(samples)
     pictures = thumbnails((sample.image for sample in samples), _SIDE)
     for attempt, sample, thumbnail in zip(attempts, samples, pictures, strict=True):
-        parsed = parse(attempt.response or "", sample.candidates, aliases=aliases_of(sample.task))
+        parsed = parse(attempt.response or "", sample.candidates)
         read = parsed if isinstance(parsed, Response) else None
         yield {
             "key": attempt_key(attempt),

@@ -18,6 +18,7 @@ from zlib import crc32
 from PIL import Image
 
 from emocaliber.answering import MAX_SIDE, shrunk
+from emocaliber.emotions import ANY_ANSWER
 from emocaliber.images import DEFAULT_LIMITS, ImageError, OpenedImage, open_images
 from emocaliber.models.base import Model, ModelError, Reply, Request
 from emocaliber.models.seeds import mixed_seed
@@ -196,7 +197,7 @@ class Line:
         part, again = self._recipe.judge, text.task.tried.unreadable
         assert part is not None, "there is a judge to be asked"
         question = part.prompt.fill(text.task.sample, text.reply.text.strip())
-        return Request(image, question, (), text.task.sample.id, again, part.temperature or (_OTHERWISE if again else 0.0))
+        return Request(image, question, ANY_ANSWER, text.task.sample.id, again, part.temperature or (_OTHERWISE if again else 0.0))
 
     def _unopened(self, task: Task, error: ImageError) -> None:
         self._record(task, "failed", ModelError(error.code, error.message))

@@ -6,12 +6,13 @@ Its name is what the ledger and the statistics call it. The settings it needs ar
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
+from emocaliber.emotions import mention_pattern
 from emocaliber.response import STEPS, Malformed, Response, parse
-from emocaliber.vecbench import Sample, aliases_of
+from emocaliber.vecbench import Sample
 from emocaliber.veccot.attempt import Objection
 from emocaliber.veccot.originals import Originals
 from emocaliber.veccot.people import speaks_of_nobody, speaks_of_someone
@@ -60,7 +61,7 @@ def check(function: Check) -> Check:
 
 def draft(sample: Sample, text: str, accepted: Originals, limits: Limits) -> Draft:
     """Reads a text strictly, as training will: five steps, an answer, and no confidence, which only stage 2 teaches."""
-    parsed = parse(text, sample.candidates, aliases=aliases_of(sample.task), confidence="forbidden")
+    parsed = parse(text, sample.candidates, confidence="forbidden")
     return Draft(sample, text, parsed, accepted, limits)
 
 
@@ -102,7 +103,7 @@ def length(draft: Draft) -> str | None:
 @check
 def label_before_analysis(draft: Draft) -> str | None:
     """Evidence comes before the conclusion: what is seen does not name the label, nor an alias of it."""
-    names = _names(draft.sample.task, draft.sample.ground_truth)
+    names = draft.sample.candidates.pattern(draft.sample.ground_truth)
     for step in STEPS[:-1]:
         if found := names.search(draft.steps.get(step, "")):
             return f"<{step}> names the label: {_around(draft.steps[step], found)}"
@@ -112,7 +113,7 @@ def label_before_analysis(draft: Draft) -> str | None:
 @check
 def forbidden_phrase(draft: Draft) -> str | None:
     """Nothing tells that a label was given, or that a machine is speaking."""
-    found = _phrases(draft.limits.forbidden).search(draft.text)
+    found = mention_pattern(draft.limits.forbidden).search(draft.text)
     return f"it says {_around(draft.text, found)}" if found else None
 
 
@@ -146,18 +147,6 @@ def near_duplicate(draft: Draft) -> str | None:
 def reasoning_of(draft: Draft) -> str:
     """The five steps as one text."""
     return "\n".join(draft.steps.values())
-
-
-@lru_cache(maxsize=256)
-def _names(task: str, label: str) -> re.Pattern[str]:
-    return _phrases((label, *(alias for alias, meant in aliases_of(task).items() if meant == label)))
-
-
-@lru_cache(maxsize=256)
-def _phrases(phrases: Sequence[str]) -> re.Pattern[str]:
-    """Any of the phrases, as whole words, whatever their case and the space in them."""
-    listed = "|".join(r"\s+".join(map(re.escape, phrase.split())) for phrase in phrases)
-    return re.compile(rf"(?<!\w)(?:{listed})(?!\w)" if listed else r"(?!)", re.IGNORECASE)
 
 
 def _around(text: str, found: re.Match[str]) -> str:

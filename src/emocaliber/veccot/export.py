@@ -12,7 +12,7 @@ from emocaliber.layout import Table
 from emocaliber.responding.identity import sha256_of
 from emocaliber.response import Malformed, parse, render
 from emocaliber.rows import Row, display_name, write_atomically, write_rows
-from emocaliber.vecbench import Sample, aliases_of
+from emocaliber.vecbench import Sample
 from emocaliber.vecbench.splits import STAGE_RATIO, stages
 from emocaliber.veccot.card import card, stage_table
 from emocaliber.veccot.formats import FORMATS, Example
@@ -80,7 +80,7 @@ def _accepted(row: Row, attempt: Attempt, ledger: str) -> tuple[Sample, str]:
     sample = Sample.from_row(row, where)
     if sample.split == "test":
         raise UserError(f"{where}: split is 'test'; VEC-CoT trains models, so make it from training samples")
-    response = parse(attempt.response or "", sample.candidates, aliases=aliases_of(sample.task), confidence="forbidden")
+    response = parse(attempt.response or "", sample.candidates, confidence="forbidden")
     if isinstance(response, Malformed):
         raise UserError(f"{where}: was accepted, but its response cannot be learnt ({response.reason}): {response.detail}")
     if response.answer != sample.ground_truth:

@@ -11,7 +11,7 @@ import numpy as np
 
 from emocaliber.response import STEPS, Response, parse
 from emocaliber.rows import display_name
-from emocaliber.vecbench import Sample, aliases_of, task_order
+from emocaliber.vecbench import Sample, task_order
 from emocaliber.veccot.ledger import Attempt, Ledger
 from emocaliber.veccot.shares import Share, most_frequent
 
@@ -68,7 +68,7 @@ class _Tally:
         self.recipes.setdefault(attempt.recipe, people | dict.fromkeys(VERDICTS, 0))[attempt.verdict] += 1
         if attempt.verdict == "accepted":
             self.needed.setdefault(sample.id, self.tries[sample.id])
-            parsed = parse(attempt.response or "", sample.candidates, aliases=aliases_of(sample.task))
+            parsed = parse(attempt.response or "", sample.candidates)
             if isinstance(parsed, Response):
                 self.words[sample.id] = [len(getattr(parsed.reasoning, step).split()) for step in STEPS]
 

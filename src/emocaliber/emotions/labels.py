@@ -1,0 +1,242 @@
+"""The candidates of a question, and which texts name them: the one identity of a label.
+
+A label is given by people, said by models and stored in files, in whatever case, script, punctuation and spelling. `Labels` is made once
+for a question and travels with it, so that the parser, the rewards, the targets, the metrics and the tables cannot disagree.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import groupby
+from typing import Self, overload
+from unicodedata import category
+
+from emocaliber.emotions.taxonomy import Taxonomy, label_key, normalised
+from emocaliber.errors import UserError
+
+# Scripts that put no space between words (Thai, Lao, Burmese, Khmer, Japanese, Chinese) or attach particles to them (Korean).
+_UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\U00020000-\U0003134f"
+_UNSPACED_CHARACTER = re.compile(f"[{_UNSPACED}]")
+_CLAUSE_ENDS = frozenset(".,;:!?\u3001\u3002")  # and what becomes one of these once normalised, as full-width ones do
+_PAUSE = "."
+
+# A negation reaches over this many words. Those of Japanese, Korean and Turkish, which follow what they deny, are not known here.
+_REACH = 3
+_NEGATIONS = frozenset(
+    (
+        *("not", "no", "non", "never", "neither", "nor", "without", "hardly", "barely", "cannot"),
+        *("pas", "ni", "sans", "nicht", "kein", "keine", "keinen", "ohne", "weder", "noch", "sin", "nunca", "senza", "não", "sem", "nem"),
+        *("не", "нет", "без", "ни", "不", "没", "沒", "无", "無", "非", "别", "別"),
+    )
+)
+_TURNS = frozenset(("but", "mais", "sondern", "sino", "ma", "mas", "\u0430", "но", "而", _PAUSE))
+
+
+@dataclass(frozen=True)
+class Labels(Sequence[str]):
+    """The labels of a question in their order, spelt as given. It is a sequence of them, and empty where any answer will do.
+
+    `taxonomy`, where one is known, lends the other spellings of its labels, in both directions: whichever of them is the candidate, each
+    of the others names it; and the distance between two labels on its emotion loop.
+
+    Raises UserError, naming them, for two labels that are the same one (by `label_key` or as aliases of each other), and for one without
+    a letter, digit or symbol to tell it by.
+    """
+
+    names: tuple[str, ...] = ()
+    taxonomy: Taxonomy | None = None
+
+    def __post_init__(self) -> None:
+        seen: dict[str, str] = {}
+        for name in self.names:
+            if not label_key(name):
+                raise UserError(f"the label {name!r} has no letter, digit or symbol to tell it by; give it a name")
+            keys = {label_key(name), label_key(self._canonical(name))}
+            if other := next((seen[key] for key in keys if key in seen), None):
+                raise UserError(f"the labels {other!r} and {name!r} are the same label; leave one out, or rename it")
+            seen |= dict.fromkeys(keys, name)
+
+    @classmethod
+    def of(cls, names: Sequence[str], taxonomy: Taxonomy | None = None) -> Labels:
+        """`names` as `Labels`; `Labels` are returned as they are."""
+        return names if isinstance(names, Labels) else _made(tuple(names), taxonomy)
+
+    def only(self, names: Iterable[str]) -> Self:
+        """Those of these labels that are among `names`, in their order."""
+        kept = set(names)
+        return type(self)(tuple(name for name in self.names if name in kept), self.taxonomy)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[str, ...]: ...
+    def __getitem__(self, place: int | slice) -> str | tuple[str, ...]:
+        return self.names[place]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __hash__(self) -> int:
+        return hash(self.names)
+
+    def named(self, text: str) -> str | None:
+        """The label that the whole text is a spelling of, case and surrounding punctuation aside; else None."""
+        return self._by_key.get(label_key(text))
+
+    def mentioned(self, text: str) -> tuple[set[str], set[str]]:
+        """The labels that occur among the words of a text: those it affirms, and those it denies ("not sadness").
+
+        Of spellings that overlap the longest counts. Time is linear in the length of the text.
+        """
+        words, place = _words(text), 0
+        affirmed: set[str] = set()
+        denied: set[str] = set()
+        while place < len(words):
+            found = next((each for each in self._by_first_word.get(words[place], ()) if _at(words, place, each[0])), None)
+            if found:
+                phrase, label = found
+                (denied if _is_denied(words, place) else affirmed).add(label)
+            place += len(phrase) if found else 1
+        return affirmed, denied
+
+    @cached_property
+    def spellings(self) -> Mapping[str, str]:
+        """Every spelling to its label: each label's own first, then its others."""
+        return dict(self._spellings())
+
+    def begun(self, said: bytes) -> set[str]:
+        """The labels that a text in UTF-8 can name that begins with `said`, whatever its case; `said` may end within a character."""
+        text, rest = _whole_characters(said)
+        folded = text.casefold()
+        return (
+            {label for name, label in self._by_folded.items() if _named_whole(folded, name) or _can_go_on(folded, rest, name)}
+            if said
+            else set()
+        )
+
+    def pattern(self, label: str) -> re.Pattern[str]:
+        """What finds a label in running text: any of its spellings as whole words, whatever the case and the space between them."""
+        return mention_pattern(tuple(spelling for spelling, meant in self.spellings.items() if meant == label))
+
+    def distance(self, a: str, b: str) -> float | None:
+        """The distance of two labels on the taxonomy's emotion loop, in [0, 0.5]; None without a taxonomy, VAD values or a place there."""
+        if self.taxonomy is None or self.taxonomy.without_vad():
+            return None
+        first, second = self.taxonomy.canonical(a), self.taxonomy.canonical(b)
+        return None if first is None or second is None else self.taxonomy.loop().distance(first, second)
+
+    @cached_property
+    def _by_key(self) -> dict[str, str]:
+        return {label_key(spelling): label for spelling, label in self.spellings.items()}
+
+    @cached_property
+    def _by_folded(self) -> dict[str, str]:
+        return {spelling.casefold(): label for spelling, label in self.spellings.items()}
+
+    @cached_property
+    def _by_first_word(self) -> dict[str, list[tuple[tuple[str, ...], str]]]:
+        found: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+        for spelling, label in self.spellings.items():
+            if words := _words(spelling):
+                found.setdefault(words[0], []).append((words, label))
+        for each in found.values():
+            each.sort(key=lambda item: -len(item[0]))  # stable, so a label's own spelling comes before another's alias
+        return found
+
+    def _spellings(self) -> Iterator[tuple[str, str]]:
+        yield from zip(self.names, self.names, strict=True)
+        if self.taxonomy is None:
+            return
+        own = {label_key(name) for name in self.names}
+        by_canonical = {self._canonical(name): name for name in self.names}
+        for canonical, name in by_canonical.items():
+            others = (canonical, *(alias for alias, meant in self.taxonomy.aliases.items() if meant == canonical))
+            yield from ((other, name) for other in others if label_key(other) not in own)
+
+    def _canonical(self, name: str) -> str:
+        """The taxonomy's spelling of a label; the label itself where it has none."""
+        return (self.taxonomy.canonical(name) if self.taxonomy else None) or name
+
+
+ANY_ANSWER = Labels()
+
+
+@lru_cache(maxsize=1024)
+def _made(names: tuple[str, ...], taxonomy: Taxonomy | None) -> Labels:
+    return Labels(names, taxonomy)
+
+
+@lru_cache(maxsize=1024)
+def mention_pattern(phrases: Sequence[str]) -> re.Pattern[str]:
+    """What finds any of the phrases in running text, as whole words, whatever their case and the space in them; nothing for no phrase."""
+
+    def bounded(phrase: str) -> str:
+        words = r"\s+".join(map(re.escape, phrase.split()))
+        before = "" if _UNSPACED_CHARACTER.match(phrase) else r"(?<!\w)"
+        after = "" if _UNSPACED_CHARACTER.match(phrase[-1]) else r"(?!\w)"
+        return f"{before}{words}{after}"
+
+    listed = "|".join(bounded(phrase.strip()) for phrase in phrases)
+    return re.compile(f"(?:{listed})" if listed else r"(?!)", re.IGNORECASE)
+
+
+def _named_whole(folded: str, name: str) -> bool:
+    """Whether a text that begins so has named this, and does not go on as another word."""
+    return folded.startswith(name) and (bool(_UNSPACED_CHARACTER.match(name[-1])) or not folded[len(name) : len(name) + 1].isalpha())
+
+
+def _can_go_on(folded: str, rest: bytes, name: str) -> bool:
+    """Whether a text that begins so, and with these first bytes of its next character, can become this."""
+    following = name[len(folded) : len(folded) + 1]
+    return name.startswith(folded) and (not rest or any(form.encode().startswith(rest) for form in (following, following.upper())))
+
+
+def _whole_characters(said: bytes) -> tuple[str, bytes]:
+    """The characters that are whole, and the bytes of one that is not."""
+    text = said.decode("utf-8", "ignore")
+    return text, said[len(text.encode()) :]
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """The text as words: runs of letters, marks and digits. Symbols and the characters of unspaced scripts are words of their own, ends of
+    clauses are `_PAUSE`, other punctuation parts words."""
+    words: list[str] = []
+    for kind, characters in groupby(normalised(text), key=_kind):
+        if kind == "letter":
+            words.append("".join(characters))
+        elif kind == "alone":
+            words += characters
+        elif kind == "pause":
+            words.append(_PAUSE)
+    return tuple(words)
+
+
+@lru_cache(maxsize=4096)
+def _kind(character: str) -> str:
+    if _UNSPACED_CHARACTER.match(character):
+        return "alone"
+    if character in _CLAUSE_ENDS:
+        return "pause"
+    major = category(character)[0]
+    return "letter" if major in "LMN" else "alone" if major == "S" and character not in "`<>" else "between"
+
+
+def _at(words: Sequence[str], place: int, phrase: Sequence[str]) -> bool:
+    return tuple(words[place : place + len(phrase)]) == tuple(phrase)
+
+
+def _is_denied(words: Sequence[str], place: int) -> bool:
+    """Whether a negation stands shortly before the word at `place`, with no end of a clause or "but" between them."""
+    for before in range(place - 1, max(place - _REACH, 0) - 1, -1):
+        if words[before] in _TURNS:
+            return False
+        contracted = words[before] == "t" and before > 0 and words[before - 1].endswith("n")  # "isn't", "don't"
+        if words[before] in _NEGATIONS or contracted:
+            return True
+    return False
