@@ -26,7 +26,7 @@ from emocaliber.scenes import draw_samples
 from emocaliber.scenes.unfamiliar import UNFAMILIAR
 from emocaliber.scoring import read_outcomes
 from emocaliber.sources import SOURCES
-from emocaliber.vecbench import TASKS, Sample, aliases_of, read_samples
+from emocaliber.vecbench import TASKS, Sample, labels_of, read_samples
 from emocaliber.vecbench.sources import custom
 
 SEED = 8
@@ -96,7 +96,7 @@ def numbers(answers: Path, source: str) -> dict[str, Any]:
 
 def nothing_familiar(row: dict[str, Any]) -> bool:
     """Whether an answer says that nothing is known in the picture."""
-    response = parse(row["response"] or "", row["candidates"], aliases=aliases_of(row["task"]))
+    response = parse(row["response"] or "", labels_of(row["task"], row["candidates"]))
     return not isinstance(response, Malformed) and UNFAMILIAR.phrase in response.reasoning.element.lower()
 
 

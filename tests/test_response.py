@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emocaliber.response import MAX_CHARACTERS, STEPS, Malformed, Reason, Reasoning, Response, parse, question, render
+from emocaliber.emotions import Labels, taxonomy
+from emocaliber.response import MAX_CHARACTERS, STEPS, Malformed, Reason, Reasoning, Response, in_five_steps, parse, question, render
 
 CANDIDATES = ("amusement", "awe", "contentment", "excitement", "anger", "disgust", "fear", "sadness")
 TAGS = [f"<{slash}{name}>" for name in ("think", *STEPS, "answer", "confidence") for slash in ("", "/")]
+LABELS = Labels.of(CANDIDATES, taxonomy("mikels-8"))
 REASONING = Reasoning("a snake", "nobody", "a dark forest", "close", "it threatens")
 GOOD = render(Response(REASONING, "fear", 0.85))
 UNSURE = render(Response(REASONING, "fear"))
@@ -129,9 +131,8 @@ def test_the_answer_is_spelt_as_the_candidate_was() -> None:
 
 
 def test_an_alias_is_its_candidate() -> None:
-    aliases = {"sad": "sadness", "joyful": "joy"}
-    assert well_formed(parse(answering("Sad."), CANDIDATES, aliases=aliases)).answer == "sadness"
-    assert isinstance(parse(answering("joyful"), CANDIDATES, aliases=aliases), Malformed), "joy is no candidate here"
+    assert well_formed(parse(answering("Sad."), LABELS)).answer == "sadness"
+    assert isinstance(parse(answering("sad"), LABELS.only(["fear", "awe"])), Malformed), "sadness is no candidate here"
     assert reason(answering("sad")) is Reason.NOT_A_CANDIDATE
 
 
@@ -144,7 +145,9 @@ def test_a_candidate_inside_another_word_is_not_named(lenient: bool) -> None:
 @pytest.mark.parametrize("lenient", [False, True])
 def test_two_candidates_are_ambiguous(lenient: bool) -> None:
     assert reason(answering("awe and fear"), lenient=lenient) is Reason.AMBIGUOUS
-    assert reason(answering("sad, not angry: anger"), aliases={"sad": "sadness"}, lenient=lenient) is Reason.AMBIGUOUS
+    both = parse(answering("sad, not angry: anger"), LABELS, lenient=lenient)
+    assert isinstance(both, Malformed)
+    assert both.reason is Reason.AMBIGUOUS
 
 
 def test_line_breaks_inside_and_between_tags_do_not_matter() -> None:
@@ -158,7 +161,6 @@ def test_a_confidence_is_a_decimal_between_0_and_1(written: str, value: float) -
     assert well_formed(parse(stating(written), CANDIDATES)).confidence == value
 
 
-@pytest.mark.parametrize("lenient", [False, True])
 @pytest.mark.parametrize(
     "written",
     [
@@ -180,8 +182,11 @@ def test_a_confidence_is_a_decimal_between_0_and_1(written: str, value: float) -
         "9" * 400,
     ],
 )
-def test_what_is_not_a_fraction_is_never_a_confidence(written: str, lenient: bool) -> None:
-    assert reason(stating(written), lenient=lenient) is Reason.BAD_CONFIDENCE
+def test_what_is_not_a_fraction_is_never_a_confidence_and_costs_the_answer_only_in_a_strict_reading(written: str) -> None:
+    assert reason(stating(written)) is Reason.BAD_CONFIDENCE
+    assert reason(stating(written), lenient=True, confidence="required") is Reason.BAD_CONFIDENCE
+    read = well_formed(parse(stating(written), CANDIDATES, lenient=True))
+    assert (read.answer, read.confidence, len(read.lenient)) == ("fear", None, 1)
 
 
 LOOSE = [("85%", 0.85), ("85 %", 0.85), ("0,85", 0.85), ("{0.85}", 0.85), (".85", 0.85), ("100%", 1)]
@@ -282,16 +287,48 @@ def test_a_model_that_was_never_taught_the_steps_is_read_leniently_alone() -> No
         ("<answer>fear", Reason.MISSING_TAG),
         ("<think>dark</think><answer>", Reason.MISSING_TAG),
         ("<answer>fear</answer><answer>awe</answer>", Reason.REPEATED_TAG),
-        ("<answer>fear</answer><confidence>0.1</confidence><confidence>0.2</confidence>", Reason.REPEATED_TAG),
         ("<answer>fear or awe</answer>", Reason.AMBIGUOUS),
         ("<answer>joyful</answer>", Reason.NOT_A_CANDIDATE),
-        ("<answer>fear</answer><confidence>high</confidence>", Reason.BAD_CONFIDENCE),
+        ("<answer>not fear</answer>", Reason.NOT_A_CANDIDATE),
+        ("<answer>It isn't fear.</answer>", Reason.NOT_A_CANDIDATE),
+        ("<answer>without any fear</answer>", Reason.NOT_A_CANDIDATE),
+        ("<answer>not fear but awe</answer>", Reason.AMBIGUOUS),
+        ("<answer>fear</answer><answer>not fear</answer>", Reason.REPEATED_TAG),
     ],
 )
-def test_even_leniently_there_is_one_answer_and_one_confidence(text: str, reason: Reason) -> None:
+def test_even_leniently_an_answer_names_exactly_one_candidate(text: str, reason: Reason) -> None:
     read = parse(text, CANDIDATES, lenient=True)
     assert isinstance(read, Malformed)
     assert read.reason == reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<answer>fear</answer><confidence>0.1</confidence><confidence>0.2</confidence>",
+        "<answer>fear</answer><confidence>high</confidence>",
+        "<answer>fear</answer><confidence>0.7",
+        "<answer>I am not sure: fear</answer>",
+        "<answer>This is not at all easy but fear</answer>",
+        "<answer>fear</answer>. Once more: <answer>Fear!</answer>",
+        "<think>It is\nnot clear.</think>\n<answer>\nfear\n</answer>",
+    ],
+)
+def test_leniently_nothing_costs_an_answer_that_names_one_candidate(text: str) -> None:
+    read = well_formed(parse(text, CANDIDATES, lenient=True))
+    assert (read.answer, read.confidence) == ("fear", None)
+    assert read.lenient
+    assert isinstance(parse(text, CANDIDATES), Malformed)
+
+
+@pytest.mark.parametrize("text", [GOOD, UNSURE, answering("joy"), answering("fear or awe"), stating("high"), GOOD.replace("><", "> <")])
+def test_form_is_whether_the_five_steps_are_kept_whatever_is_answered(text: str) -> None:
+    assert in_five_steps(text)
+
+
+@pytest.mark.parametrize("text", ["", FREE, f"Sure! {GOOD}", GOOD[:-3], GOOD.replace("nobody", " "), "<answer>fear</answer>"])
+def test_any_other_form_is_none(text: str) -> None:
+    assert not in_five_steps(text)
 
 
 @given(st.text(max_size=60), st.sampled_from(CANDIDATES))

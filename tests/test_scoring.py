@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from emocaliber.emotions import VAD, Taxonomy, taxonomy
+from emocaliber.emotions import VAD, Labels, Taxonomy, taxonomy
 from emocaliber.errors import UserError
 from emocaliber.response import Reasoning, Response, render
 from emocaliber.rows import convert
@@ -56,12 +56,18 @@ def test_a_malformed_text_keeps_the_parsers_reason_and_the_rows_confidences() ->
 FREE = "It looks calm to me.\n<answer>The emotion is awe.</answer> <confidence>85%</confidence>"
 
 
-def test_a_row_that_is_marked_as_lenient_is_read_so_and_no_other() -> None:
-    assert outcome(row(FREE)).malformed == "missing_tag"
-    read = outcome(row(FREE, lenient=True))
-    assert (read.answer, read.correct, read.malformed, read.confidence) == ("awe", True, None, {"verb": 0.85})
-    assert outcome(row(FREE, lenient=False)).malformed == "missing_tag"
-    assert outcome(row("no tags at all", lenient=True)).malformed == "missing_tag"
+def test_an_answer_in_another_form_is_an_answer_unless_a_strict_reading_is_asked_for() -> None:
+    for read in (outcome(row(FREE)), outcome(row(FREE, lenient=True))):
+        assert (read.answer, read.correct, read.malformed, read.confidence) == ("awe", True, None, {"verb": 0.85})
+        assert read.format is False
+    assert outcome(row(FREE), strict=True).malformed == "missing_tag"
+    assert outcome(row(FREE, lenient=False)).malformed == "missing_tag", "as whoever asked wanted it"
+    assert outcome(row("no tags at all")).malformed == "missing_tag"
+
+
+@pytest.mark.parametrize(("response", "form"), [(say("awe", 0.9), True), (say("joy"), True), (FREE, False), ("awe", False), (None, None)])
+def test_form_is_a_rate_of_its_own(response: str | None, form: bool | None) -> None:
+    assert outcome(row(response)).format is form
 
 
 @pytest.mark.parametrize("silent", [row(None), row(say("awe"), error={"code": "timeout", "message": "no reply in 60 s"})])
@@ -76,6 +82,48 @@ def test_aliases_of_the_tasks_taxonomy_are_read() -> None:
     assert outcome(row(say(alias), task="WebEmo-25", candidates=labels, ground_truth=label)).correct
 
 
+def test_labels_are_the_same_in_both_directions() -> None:
+    misspelt = ["irritabilty" if label == "irritability" else label for label in taxonomy("webemo-25").labels]
+    asked = row(say("irritability"), task="WebEmo-25", candidates=misspelt, ground_truth="irritabilty")
+    result = outcome(asked)
+    assert (result.answer, result.ground_truth, result.correct, result.distance) == ("irritabilty", "irritabilty", True, 0.0)
+    assert outcome(asked | {"ground_truth": "Irritability"}).correct
+    assert outcome(asked | {"response": say("rage")}).distance == taxonomy("webemo-25").loop().distance("rage", "irritability")
+
+
+@pytest.mark.parametrize(
+    ("candidates", "truth", "said"),
+    [
+        (["радость", "страх"], "радость", "Радость!"),
+        (["快乐", "恐惧"], "快乐", "这张图片是快乐的"),
+        (["😀", "😢"], "😀", "clearly 😀"),
+        (["Freude", "Überraschung"], "Überraschung", "u\u0308berraschung"),
+        (["joie", "peur"], "joie", "\uff2a\uff2f\uff29\uff25"),
+    ],
+)
+def test_labels_may_be_of_any_script(candidates: list[str], truth: str, said: str) -> None:
+    assert outcome(row(f"<answer>{said}</answer>", task="Moods", candidates=candidates, ground_truth=truth)).correct
+
+
+@pytest.mark.parametrize(
+    ("candidates", "complaint"),
+    [
+        (["Happy", "Happy!"], "the labels 'Happy' and 'Happy!' are the same label"),
+        ([":)", ":("], r"the label ':\)' has no letter, digit or symbol to tell it by"),
+        (["sad", "sadness", "awe"], "the labels 'sad' and 'sadness' are the same label"),
+    ],
+)
+def test_labels_that_cannot_be_told_apart_are_refused_by_name(candidates: list[str], complaint: str) -> None:
+    with pytest.raises(UserError, match=f"r.jsonl, line 4: field 'candidates': {complaint}"):
+        outcome(row(say("awe"), candidates=candidates), where="r.jsonl, line 4")
+
+
+def test_votes_and_posteriors_are_kept_under_the_candidates_spelling() -> None:
+    assert outcome(row(say("awe"), votes={"Awe": 3, "sad": 2})).votes == {"awe": 3, "sadness": 2}
+    with pytest.raises(UserError, match="field 'votes' has two numbers for 'sadness'"):
+        outcome(row(say("awe"), votes={"sad": 3, "sadness": 2}))
+
+
 def test_a_custom_task_has_no_distance_unless_a_taxonomy_with_a_loop_is_lent() -> None:
     custom = row(say("dull"), task="Moods", candidates=["bright", "dull"], ground_truth="bright")
     vad = {"bright": VAD(1, 0, 0), "dull": VAD(-1, 0, 0)}
@@ -86,7 +134,7 @@ def test_a_custom_task_has_no_distance_unless_a_taxonomy_with_a_loop_is_lent() -
 
 @pytest.mark.parametrize(("answer", "right"), [("awe", True), (" AWE", True), ("fear", False), ("", False), (None, False)])
 def test_correct_means_the_same_label(answer: str | None, right: bool) -> None:
-    assert is_correct(answer, "Awe") is right
+    assert is_correct(answer, "Awe", Labels.of(["awe", "fear"])) is right
 
 
 @pytest.mark.parametrize(
@@ -116,9 +164,11 @@ def test_a_missing_field_is_named(field: str) -> None:
 
 
 @pytest.mark.parametrize("written", ["1.2", "-0.1", "NaN", "inf", "sure", ""])
-def test_a_confidence_in_the_text_that_is_no_fraction_makes_the_answer_malformed(written: str) -> None:
-    result = outcome(row(say("awe", 0.5).replace("0.50", written)))
-    assert (result.malformed, result.correct, result.confidence) == ("bad_confidence", False, {"verb": None})
+def test_a_confidence_in_the_text_that_is_no_fraction_is_missing_and_does_not_cost_the_answer(written: str) -> None:
+    text = say("awe", 0.5).replace("0.50", written)
+    result = outcome(row(text))
+    assert (result.malformed, result.correct, result.confidence) == (None, True, {"verb": None})
+    assert outcome(row(text), strict=True).malformed == "bad_confidence"
 
 
 @pytest.mark.parametrize("stated", [0.9, 1.2, "0.9", "sure", None])
@@ -243,4 +293,5 @@ def test_an_outcome_is_a_json_row() -> None:
         "posterior": {"awe": 0.75, "fear": 0.25},
         "votes": None,
         "image": None,
+        "format": True,
     }

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emocaliber.emotions import Labels, Taxonomy
 from emocaliber.models.base import ModelError, Recalibration, Reply, Tokens
-from emocaliber.sources import SOURCES, choice_at, confidences, consistency, evidence, names_of, p_true
+from emocaliber.sources import SOURCES, choice_at, confidences, consistency, evidence, p_true
 
 LABELS = ("amusement", "anger", "awe", "fear")
 Place = tuple[str, float, Mapping[str, float]]  # a token, its probability, and the alternatives
@@ -44,8 +45,13 @@ REPLY = reply(
 PLAIN = [name for name in SOURCES if name != "recalibrated"]  # of every model; the other one is for those that were recalibrated
 
 
+def knowing(aliases: Mapping[str, str], labels: Sequence[str] = LABELS) -> Labels:
+    """The labels, with other spellings of the first four."""
+    return Labels.of(labels, Taxonomy("t", LABELS, aliases=aliases))
+
+
 def read(each: Reply, labels: Sequence[str] = LABELS, aliases: Mapping[str, str] | None = None) -> dict[str, float | None]:
-    return confidences(evidence(each, labels, aliases or {}))
+    return confidences(evidence(each, knowing(aliases or {}, labels)))
 
 
 def test_every_source_by_hand() -> None:
@@ -76,15 +82,15 @@ def test_a_reply_that_cannot_be_read_has_no_confidence(bad: Reply) -> None:
 
 def test_a_model_never_taught_the_form_is_understood_leniently_alone() -> None:
     free = reply(["It is dark.", "<answer>", AGAIN, "</answer>", "<confidence>0.5</confidence>"])
-    assert evidence(free, LABELS, {}) is None
-    understood = evidence(free, LABELS, {}, lenient=True)
+    assert evidence(free, LABELS, lenient=False) is None
+    understood = evidence(free, LABELS)
     assert understood is not None
     assert confidences(understood)["commit"] == pytest.approx(0.98), "the first mention is the answer itself"
 
 
 def test_the_decisive_token_is_the_first_that_leaves_one_candidate() -> None:
     split = tokens(["<answer>", ("a", 0.7, {"fear": 0.3}), ("we", 0.6, {"nger": 0.3, "musement": 0.1}), "</answer>"])
-    choice = choice_at(len("<answer>"), split, names_of(LABELS, {}))
+    choice = choice_at(len("<answer>"), split, Labels.of(LABELS))
     assert choice is not None
     assert choice.decisive == pytest.approx(0.6)
     assert choice.path == pytest.approx(0.42)
@@ -92,7 +98,7 @@ def test_the_decisive_token_is_the_first_that_leaves_one_candidate() -> None:
 
 
 def test_a_label_that_begins_another_is_told_apart_by_what_follows() -> None:
-    labels = names_of(("fear", "fearful"), {})
+    labels = Labels.of(("fear", "fearful"))
     whole = choice_at(0, tokens([("fear", 0.9, {}), ("<", 0.6, {"ful": 0.4})]), labels)
     longer = choice_at(0, tokens([("fear", 0.9, {}), ("ful", 0.4, {"<": 0.6})]), labels)
     assert whole is not None and longer is not None
@@ -101,20 +107,20 @@ def test_a_label_that_begins_another_is_told_apart_by_what_follows() -> None:
 
 
 def test_a_token_may_begin_before_the_name() -> None:
-    choice = choice_at(1, tokens([(">fear", 0.8, {">awe": 0.1, "awe": 0.1})]), names_of(LABELS, {}))
+    choice = choice_at(1, tokens([(">fear", 0.8, {">awe": 0.1, "awe": 0.1})]), Labels.of(LABELS))
     assert choice is not None
     assert choice.distribution == pytest.approx({"amusement": 0, "anger": 0, "awe": 1 / 9, "fear": 8 / 9})
 
 
 def test_an_alias_counts_for_its_label() -> None:
-    choice = choice_at(0, tokens([("terror", 0.5, {"fear": 0.25, "awe": 0.25})]), names_of(LABELS, {"terror": "fear"}))
+    choice = choice_at(0, tokens([("terror", 0.5, {"fear": 0.25, "awe": 0.25})]), knowing({"terror": "fear"}))
     assert choice is not None
     assert choice.distribution["fear"] == pytest.approx(0.75)
 
 
 @pytest.mark.parametrize("places", [["joy"], ["a"], ["j", "oy"], [" "]])
 def test_where_no_candidate_is_named_there_is_no_choice(places: list[str]) -> None:
-    assert choice_at(0, tokens(places), names_of(LABELS, {})) is None
+    assert choice_at(0, tokens(places), Labels.of(LABELS)) is None
 
 
 @given(st.text(max_size=30), st.integers(0, 60), st.lists(st.integers(1, 5), max_size=12))
@@ -124,7 +130,7 @@ def test_any_text_cut_anywhere_gives_a_choice_or_none(text: str, start: int, cut
         pieces.append(data[:size])
         data = data[size:]
     made = Tokens((*pieces, data), (-0.5,) * (len(pieces) + 1), [{piece: -0.5, b"x": -1.0} for piece in (*pieces, data)])
-    choice = choice_at(start, made, names_of(LABELS, {}))
+    choice = choice_at(start, made, Labels.of(LABELS))
     if choice:
         assert sum(choice.distribution.values()) == pytest.approx(1)
         assert 0 < choice.path <= choice.decisive <= 1

@@ -223,8 +223,9 @@ SOURCES: Mapping[str, Callable[[Evidence], float | None]] = {
 }
 
 
-def evidence(reply: Reply, labels: Labels, *, lenient: bool = True) -> Evidence | None:
+def evidence(reply: Reply, candidates: Sequence[str], *, lenient: bool = True) -> Evidence | None:
     """The evidence in a reply; None if it failed or cannot be read."""
+    labels = Labels.of(candidates)
     response = parse(reply.text, labels, lenient=lenient)
     return None if reply.error or isinstance(response, Malformed) else Evidence(reply, response, labels)
 

@@ -7,23 +7,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emocaliber.confidence import confidence_target
-from emocaliber.emotions import BUILT_IN, Loop, taxonomy
+from emocaliber.emotions import BUILT_IN, VAD, Labels, Taxonomy, taxonomy
 
-SQUARE = Loop(order=("a", "b", "c", "d"), arcs=(1.0, 2.0, 3.0, 4.0), perimeter=10.0)
+CORNERS = {"a": VAD(-0.5, -1, 0), "b": VAD(0.5, -1, 0), "c": VAD(0.5, 1, 0), "d": VAD(-0.5, 1, 0)}
+RECTANGLE = Labels.of("abcd", Taxonomy("rectangle", tuple("abcd"), aliases={"the first": "a"}, vad=CORNERS))  # its arcs: 1, 2, 1, 2
 probabilities = st.floats(0, 1)
-labels = st.sampled_from(taxonomy("mikels-8").labels)
-MIKELS = taxonomy("mikels-8").loop()
+MIKELS = Labels.of(taxonomy("mikels-8").labels, taxonomy("mikels-8"))
+labels = st.sampled_from(MIKELS.names)
+
+
+def far(a: str, b: str) -> float:
+    return taxonomy("mikels-8").loop().distance(a, b)
 
 
 def test_a_right_answer_by_hand() -> None:
-    assert confidence_target("a", "a", 0.8, SQUARE) == pytest.approx(0.9)
-    assert confidence_target("A ", "a", 0.8, SQUARE) == pytest.approx(0.9), "the one definition of correct ignores case"
+    assert confidence_target("a", "a", 0.8, RECTANGLE) == pytest.approx(0.9)
+    assert confidence_target("A ", "a", 0.8, RECTANGLE) == pytest.approx(0.9), "the one definition of correct ignores case"
+    assert confidence_target("the first", "a", 0.8, RECTANGLE) == pytest.approx(0.9), "and knows other spellings"
 
 
 def test_wrong_answers_by_hand() -> None:
-    assert confidence_target("a", "b", 0.8, SQUARE) == pytest.approx(0.5 - 0.1 * 0.8)
-    assert confidence_target("c", "a", 0.8, SQUARE) == pytest.approx(0.5 - 0.3 * 0.8)
-    assert confidence_target("d", "a", 0.8, SQUARE) == pytest.approx(0.5 - 0.4 * 0.8), "the shorter way round"
+    assert confidence_target("a", "b", 0.8, RECTANGLE) == pytest.approx(0.5 - 0.8 / 6)
+    assert confidence_target("c", "a", 0.8, RECTANGLE) == pytest.approx(0.5 - 0.8 * 3 / 6)
+    assert confidence_target("d", "a", 0.8, RECTANGLE) == pytest.approx(0.5 - 0.8 * 2 / 6), "the shorter way round"
+
+
+def test_labels_without_a_loop_are_all_as_far_apart_as_two_can_be() -> None:
+    moods = Labels.of(("calm", "tense", "bright"))
+    assert confidence_target("Calm", "calm", 0.8, moods) == pytest.approx(0.9)
+    assert confidence_target("tense", "calm", 0.8, moods) == confidence_target("bright", "calm", 0.8, moods) == pytest.approx(0.1)
 
 
 @given(labels, labels, probabilities)
@@ -35,7 +47,7 @@ def test_right_answers_get_at_least_a_half_and_wrong_ones_at_most(answer: str, t
 
 @given(labels, st.floats(0.01, 1))
 def test_a_closer_miss_is_taught_more_confidence(truth: str, probability: float) -> None:
-    wrong = sorted((label for label in MIKELS.order if label != truth), key=lambda label: MIKELS.distance(label, truth))
+    wrong = sorted((label for label in MIKELS if label != truth), key=lambda label: far(label, truth))
     targets = [confidence_target(label, truth, probability, MIKELS) for label in wrong]
     assert targets == sorted(targets, reverse=True)
     assert targets[0] > targets[-1]
@@ -49,13 +61,14 @@ def test_a_surer_model_is_taught_more_where_right_and_less_where_wrong(answer: s
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_the_bounds_hold_for_every_pair_of_every_taxonomy(name: str) -> None:
-    loop = taxonomy(name).loop()
+    loop, labels = taxonomy(name).loop(), Labels.of(taxonomy(name).labels, taxonomy(name))
     for truth in loop.order:
         for answer in loop.order:
-            assert (0.5 <= confidence_target(answer, truth, 1.0, loop) <= 1) == (answer == truth) or loop.distance(answer, truth) == 0
+            target = confidence_target(answer, truth, 1.0, labels)
+            assert (0.5 <= target <= 1) == (answer == truth) or loop.distance(answer, truth) == 0
 
 
 @pytest.mark.parametrize("probability", [-0.1, 1.1, float("nan")])
 def test_a_mean_probability_is_a_probability(probability: float) -> None:
     with pytest.raises(ValueError, match="mean token probability"):
-        confidence_target("a", "a", probability, SQUARE)
+        confidence_target("a", "a", probability, RECTANGLE)

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from emocaliber.answering import question_for
-from emocaliber.emotions import taxonomy
+from emocaliber.emotions import ANY_ANSWER, taxonomy
 from emocaliber.errors import UserError
 from emocaliber.images import open_image
 from emocaliber.models import TINY, Model, Reply, Request, load_model
@@ -154,7 +154,7 @@ def test_the_sources_of_the_shipped_model_are_those_of_a_plain_forward_pass(tiny
     answered = said[0].tolist().index(tokenizer.convert_tokens_to_ids("<answer>")) + 1
     while len([name for name in LABELS if tokenizer(f"<answer>{name}")["input_ids"][1] == said[0, answered]]) > 1:
         answered += 1
-    given = confidences(evidence(reply, LABELS, {}))
+    given = confidences(evidence(reply, LABELS))
     assert given["avg"] == pytest.approx(float(each.mean()), abs=1e-5)
     assert given["ans"] == pytest.approx(float(each[answered]), abs=1e-5)
     assert None not in given.values()
@@ -206,7 +206,7 @@ def test_nothing_is_asked_again_unless_wanted(mite: Path) -> None:
     assert [reply.attempts for reply in once] == [1] * 5
     assert [reply.attempts for reply in thrice] == [3] * 5, "random weights say nothing that can be read"
     assert [reply.text for reply in once] == [reply.text for reply in thrice]
-    free = replace(REQUESTS[0], candidates=())
+    free = replace(REQUESTS[0], candidates=ANY_ANSWER)
     assert replies(mite, [free], retries=2)[0].attempts == 1, "without candidates any answer will do"
 
 

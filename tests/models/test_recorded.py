@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from emocaliber.answering import respond
+from emocaliber.emotions import Labels
 from emocaliber.errors import UserError
 from emocaliber.models import Reply, Request, load_model
 from emocaliber.models.recorded import RecordedModel
@@ -119,7 +120,7 @@ def test_log_probabilities_give_every_source_its_due(tmp_path: Path) -> None:
 
     listed = [token("<answer>", 1.0), token("fear", 0.6, fear=0.6, awe=0.2), token("</answer>", 1.0)]
     model = recorded(tmp_path, {"id": "a", "response": "<answer>fear</answer>", "logprobs": {"content": listed}})
-    found = confidences(evidence(reply(model, "a"), LABELS, {}, lenient=True))
+    found = confidences(evidence(reply(model, "a"), LABELS))
     assert found["ans"] == pytest.approx(0.6) and found["norm"] == pytest.approx(0.75) and found["avg"] == pytest.approx(2.6 / 3)
 
 
@@ -202,7 +203,7 @@ def test_the_documents_way_from_affectgpt_works(tmp_path: Path, monkeypatch: pyt
     Path("labels.json").write_text('{"a": "joy"}')
     exec(code("epoch.npz"), {})
     model = RecordedModel("answers.jsonl")
-    found = evidence(reply(model, "a"), ("joy", "fear"), {}, lenient=True)
+    found = evidence(reply(model, "a"), ("joy", "fear"))
     assert model.name == "AffectGPT" and found is not None and found.response.answer == "joy"
     assert found.response.reasoning.analysis == "He smiles 3."
 
@@ -215,6 +216,6 @@ def test_the_documents_example_is_read_as_it_says(tmp_path: Path) -> None:
     for row in rows:
         taxonomy = taxonomy_of(row["id"].split("/")[0])
         assert taxonomy is not None
-        found = evidence(reply(model, row["id"]), taxonomy.labels, taxonomy.aliases, lenient=True)
+        found = evidence(reply(model, row["id"]), Labels.of(taxonomy.labels, taxonomy))
         answers.append(found.response.answer if found else None)
     assert answers == ["fear", "joy", None]

@@ -6,7 +6,7 @@ import pytest
 
 from emocaliber.emotions import taxonomy
 from emocaliber.errors import UserError
-from emocaliber.vecbench import GROUPS, TASKS, aliases_of, canonical_task, group_of, task, task_order, taxonomy_of
+from emocaliber.vecbench import GROUPS, TASKS, canonical_task, group_of, labels_of, task, task_order, taxonomy_of
 
 
 def test_there_are_nine_subtasks_in_three_groups() -> None:
@@ -39,13 +39,14 @@ def test_an_unknown_task_is_refused_with_the_names_there_are() -> None:
 
 def test_a_task_has_the_labels_aliases_and_group_of_its_name_however_spelled() -> None:
     assert taxonomy_of("artphoto-8") is taxonomy("mikels-8")
-    assert aliases_of("artphoto-8") == taxonomy("mikels-8").aliases
+    assert labels_of("artphoto-8", ["awe", "sadness"]).named("Sad.") == "sadness"
     assert group_of("artphoto-8") == "OOD VER"
 
 
 def test_a_custom_task_keeps_its_name_and_has_neither_taxonomy_nor_group() -> None:
     assert canonical_task("My-Own-3") == "My-Own-3"
-    assert (taxonomy_of("My-Own-3"), group_of("My-Own-3"), aliases_of("My-Own-3")) == (None, None, {})
+    assert (taxonomy_of("My-Own-3"), group_of("My-Own-3")) == (None, None)
+    assert labels_of("My-Own-3", ["awe", "sadness"]).named("sad") is None
 
 
 def test_custom_tasks_come_by_name_after_vecbench_s_own() -> None:

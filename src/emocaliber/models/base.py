@@ -30,6 +30,9 @@ class Request:
     temperature: float | None = None
     max_new_tokens: int | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "candidates", Labels.of(self.candidates))  # whoever asks may give them as plain texts
+
 
 @dataclass(frozen=True)
 class Recalibration:
