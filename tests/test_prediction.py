@@ -133,9 +133,15 @@ def test_labels_of_ones_own_replace_the_task(colour_model: ColourModel, labels: 
     assert set(prediction.alternatives) == {"calm", "panic"}
 
 
-@pytest.mark.parametrize("labels", ["calm", "", [], "calm,", "calm,Calm"])
+@pytest.mark.parametrize("labels", ["calm", "", [], "calm,"])
 def test_labels_that_leave_no_choice_are_refused(colour_model: ColourModel, labels: str | list[str]) -> None:
     with pytest.raises(UserError, match="two or more"):
+        Predictor(colour_model).predict_many([], labels=labels)
+
+
+@pytest.mark.parametrize("labels", ["calm,Calm", ["Happy", "Happy!"]])
+def test_labels_that_are_the_same_one_are_refused_by_name(colour_model: ColourModel, labels: str | list[str]) -> None:
+    with pytest.raises(UserError, match="are the same label; leave one out"):
         Predictor(colour_model).predict_many([], labels=labels)
 
 

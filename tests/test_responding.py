@@ -260,7 +260,7 @@ def test_rows_without_their_record_are_not_gone_on_with(model: ColourModel, samp
     ("flags", "few", "complaint"),
     [
         ({"settings": {"temperature": 0.7}}, None, "settings.temperature was not given, and is 0.7"),
-        ({"lenient": True}, None, "lenient was False, and is True"),
+        ({"lenient": False}, None, "lenient was True, and is False"),
         ({"confidence": False}, None, "confidence was True, and is False; prompt.questions.EmoSet-8 was "),
         ({"strategy": {"p_true": True}}, None, "strategy.p_true was False, and is True"),
         ({"model": "n"}, None, "model.name was 'm', and is 'n'"),
@@ -369,14 +369,15 @@ def speaking(says: str, samples: Path, out: Path, monkeypatch: pytest.MonkeyPatc
     return list(ask(a_run(samples, out, flags)).sentences())
 
 
-def test_answers_that_only_a_lenient_reading_takes_are_pointed_out(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_of_another_form_and_unreadable_ones_are_pointed_out(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unread = "7 of 7 answers cannot be read: they do not name exactly one of the candidates in <answer>"
     said = speaking("I feel it.<answer>awe</answer>", samples, tmp_path / "r.jsonl", monkeypatch)
-    assert said[1] == "7 of 7 answers do not keep to the five steps, but can be read with --lenient"
-    assert said[2] == f"next: emocaliber score {tmp_path}/r.jsonl --out {tmp_path}/r --lenient"
-    lenient = speaking("I feel it.<answer>awe</answer>", samples, tmp_path / "l.jsonl", monkeypatch, lenient=True)
-    assert lenient[1:] == [f"next: emocaliber score {tmp_path}/l.jsonl --out {tmp_path}/l"], "the rows say so themselves"
+    assert said[1] == "7 of 7 answers do not keep to the five steps, which does not matter to `score`"
+    assert said[2] == f"next: emocaliber score {tmp_path}/r.jsonl --out {tmp_path}/r"
+    strict = speaking("I feel it.<answer>awe</answer>", samples, tmp_path / "s.jsonl", monkeypatch, lenient=False)
+    assert strict[1:3] == [unread, "7 of 7 answers do not keep to the five steps, and are not read, as --no-lenient asks for"]
     garbage = speaking("who knows", samples, tmp_path / "g.jsonl", monkeypatch)
-    assert garbage[1:] == [f"next: emocaliber score {tmp_path}/g.jsonl --out {tmp_path}/g"]
+    assert garbage[1] == unread
 
 
 def test_a_run_without_an_answer_is_not_sent_to_be_scored(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,16 +62,16 @@ def test_numbers_only_leaves_out_the_figures_and_the_page(tmp_path: Path) -> Non
     assert sorted(file.name for file in (tmp_path / "run").iterdir()) == ["metrics.json", "outcomes.jsonl", "tables.md", "tables.tex"]
 
 
-def test_answers_are_read_leniently_where_their_rows_or_the_command_say_so(tmp_path: Path) -> None:
+def test_answers_are_read_leniently_unless_their_rows_or_the_command_say_otherwise(tmp_path: Path) -> None:
     free = ROW | {"response": "Grand.<answer>awe</answer>"}
-    responses = write(tmp_path / "r.jsonl", free, free | {"id": "b", "lenient": True})
-    for flags, malformed, leniently in (((), 1, 1), (("--lenient",), 0, 2)):
-        out = tmp_path / f"run{leniently}"
-        assert run(responses, "--out", str(out), "--numbers-only", "--replicates", "20", *flags) == 0
+    responses = write(tmp_path / "r.jsonl", free, free | {"id": "b", "lenient": False})
+    for flags, strictly in ((), 1), (("--lenient",), 0), (("--strict",), 2):
+        out = tmp_path / f"run{strictly}"
+        assert run(responses, "--out", str(out), "--numbers-only", *flags) == 0
         metrics = json.loads((out / "metrics.json").read_text())
-        assert metrics["overall"]["malformed"]["count"] == malformed
-        assert metrics["settings"]["lenient"] == leniently
-        assert f"{leniently} of 2 answers were read leniently" in (out / "tables.md").read_text()
+        assert metrics["overall"]["malformed"]["count"] == strictly
+        assert (metrics["settings"]["lenient"], metrics["settings"]["strict"]) == (2 - strictly, strictly)
+        assert (f"{strictly} of 2 answers were read strictly" in (out / "tables.md").read_text()) == bool(strictly)
 
 
 def test_parity_shows_what_the_released_scripts_say_and_why_it_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

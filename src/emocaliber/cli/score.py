@@ -31,8 +31,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
     parser.add_argument("--parity", action="store_true", help="also what the paper's released scripts would print, and why it differs")
-    parser.add_argument(
-        "--lenient", action="store_true", help="read all answers leniently: one <answer> is enough, the five steps are not needed"
+    reading = parser.add_mutually_exclusive_group()
+    reading.add_argument("--strict", action="store_true", help="an answer must keep to the five steps, as in training, or it is none")
+    reading.add_argument(
+        "--lenient",
+        action="store_true",
+        help="one <answer> that names one candidate is enough: the default, but for rows that were asked for with --no-lenient",
     )
     parser.add_argument(
         "--confidence",
@@ -56,11 +60,11 @@ def run(args: argparse.Namespace) -> int:
     if args.lenient:
         placed = [(where, row | {"lenient": True}) for where, row in placed]
     rows = [row for _, row in placed]
-    outcomes = [outcome(row, where=where) for where, row in placed]
+    outcomes = [outcome(row, strict=args.strict, where=where) for where, row in placed]
     summary = summarise(outcomes, replicates=args.replicates, seed=args.seed, confidence=args.confidence)
     summary["settings"]["responses"] = str(args.responses.absolute())
-    if leniently := sum(row.get("lenient") is True for row in rows):
-        summary["settings"]["lenient"] = leniently
+    strictly = len(rows) if args.strict else sum(row.get("lenient") is False for row in rows)
+    summary["settings"] |= {"lenient": len(rows) - strictly, "strict": strictly}
     name = args.name or args.responses.stem
     write_rows(args.out / "outcomes.jsonl", (each.to_row() for each in outcomes))
     write_atomically(args.out / "tables.md", markdown(summary, name))
