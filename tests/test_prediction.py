@@ -13,7 +13,7 @@ from emocaliber import emotions
 from emocaliber.errors import UserError
 from emocaliber.images import CODES
 from emocaliber.models import Model, Reply, Request
-from emocaliber.prediction import Predictor
+from emocaliber.prediction import Predictor, Query
 from emocaliber.response import STEPS
 from emocaliber.sources import SOURCES
 from stand_ins import ColourModel, photo
@@ -116,6 +116,27 @@ def test_a_confidence_that_cannot_be_read_is_none_and_a_note_says_so() -> None:
     prediction = Predictor(Mute(), "verb_mean").predict(Image.new("RGB", (8, 8), (128, 255, 0)), min_confidence=0.1)
     assert (prediction.emotion is not None, prediction.confidence, prediction.accepted) == (True, None, False)
     assert prediction.notes == ("0.5 is stated, but verb_mean cannot be read from this model's replies",)
+
+
+def test_a_chosen_answer_of_k_is_never_less_sure_than_by_chance(tmp_path: Path, colour_model: ColourModel) -> None:
+    dark = photo(tmp_path / "dark.png", "teal")  # about which the stand-in states 0
+    for labels, least in (("calm,panic", 0.5), ("calm,panic,joy,awe", 0.25)):
+        prediction = Predictor(colour_model).predict(dark, labels=labels)
+        assert prediction.confidence == least
+        assert any(f"a confidence of 0 was read; as {prediction.emotion} was chosen" in note for note in prediction.notes)
+    assert Predictor(colour_model).predict(photo(tmp_path / "red.png", "red"), labels="calm,panic").notes == ()
+
+
+def test_a_recalibration_speaks_for_the_labels_it_was_fitted_on_alone(tiny_model: Model) -> None:
+    predictor = Predictor(tiny_model)
+    for task in ("EmoSet-8", "FI-8", "Artphoto-8", "WebEmo-7", "WebEmo-25", "FI-2", "WebEmo-2"):
+        assert predictor.source_for(Query.of(task)) == "recalibrated"
+    for other in (Query.of("UnbiasedEmo-6"), Query.of(labels="calm,tense")):
+        assert predictor.source_for(other) == "verb_mean"
+        assert predictor.warnings(other)
+    assert predictor.source_for(Query.of(labels=["NEGATIVE", "Positive!"])) == "recalibrated", "in any order and spelling"
+    assert predictor.warnings(Query.of("WebEmo-25")) == ()
+    assert Predictor(tiny_model, "recalibrated").source_for(Query.of("UnbiasedEmo-6")) == "recalibrated", "as it was asked for by name"
 
 
 def test_an_answer_that_cannot_be_read_is_an_error_and_not_accepted(colour_model: ColourModel) -> None:

@@ -57,7 +57,9 @@ def test_it_shows_thumbnail_emotion_confidence_reasoning_and_alternatives(tmp_pa
 
 def test_cards_can_be_sorted_by_confidence(tmp_path: Path) -> None:
     shown = page(rows(*(photo(tmp_path / f"{colour}.png", colour) for colour in ("maroon", "red", "teal"))), tmp_path)
-    assert [card["data-confidence"] for card in shown.all("article")] == ["0.5", "1.0", "0.125"], "an answer of eight is never surer wrong than by chance"
+    assert [card["data-confidence"] for card in shown.all("article")] == ["0.5", "1.0", "0.125"], (
+        "an answer of eight is never surer wrong than by chance"
+    )
     assert {"-confidence", "confidence", "name", "emotion"} <= {option["value"] for option in shown.all("option")}
 
 

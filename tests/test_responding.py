@@ -369,15 +369,13 @@ def speaking(says: str, samples: Path, out: Path, monkeypatch: pytest.MonkeyPatc
     return list(ask(a_run(samples, out, flags)).sentences())
 
 
-def test_answers_of_another_form_and_unreadable_ones_are_pointed_out(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    unread = "7 of 7 answers cannot be read: they do not name exactly one of the candidates in <answer>"
+def test_answers_that_cannot_be_read_are_pointed_out(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = speaking("I feel it.<answer>awe</answer>", samples, tmp_path / "r.jsonl", monkeypatch)
-    assert said[1] == "7 of 7 answers do not keep to the five steps, which does not matter to `score`"
-    assert said[2] == f"next: emocaliber score {tmp_path}/r.jsonl --out {tmp_path}/r"
+    assert said[1] == f"next: emocaliber score {tmp_path}/r.jsonl --out {tmp_path}/r"
     strict = speaking("I feel it.<answer>awe</answer>", samples, tmp_path / "s.jsonl", monkeypatch, lenient=False)
-    assert strict[1:3] == [unread, "7 of 7 answers do not keep to the five steps, and are not read, as --no-lenient asks for"]
+    assert strict[1] == "7 of 7 answers cannot be read: they do not keep to the five steps (--no-lenient)"
     garbage = speaking("who knows", samples, tmp_path / "g.jsonl", monkeypatch)
-    assert garbage[1] == unread
+    assert garbage[1] == "7 of 7 answers cannot be read: they do not name exactly one of the candidates in <answer>"
 
 
 def test_a_run_without_an_answer_is_not_sent_to_be_scored(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from emocaliber.images import DEFAULT_LIMITS, ImageError, OpenedImage, read_imag
 from emocaliber.models import LOCAL, Model, Reply, kind_of, load_model
 from emocaliber.response import Malformed, Reasoning, Response, parse
 from emocaliber.rows import display_name
-from emocaliber.sources import SOURCES, Evidence, recalibrated, verb, verb_mean
+from emocaliber.sources import SOURCES, Evidence, margin, recalibrated, verb, verb_mean
 from emocaliber.vecbench import labels_of
 from emocaliber.vecbench import task as task_called
 
@@ -43,7 +43,8 @@ class Failure:
 class Prediction:
     """What a model says of one image. `image` is its path as given, or "-" for one without a name.
 
-    `confidence` is in [0, 1], and read at `confidence_source`, one of `sources.SOURCES`: "verb" is the stated one. `accepted` is None where
+    `confidence` is in [0, 1], and read at `confidence_source`, one of `sources.SOURCES`: "verb" is the stated one. It is never below
+    chance, 1/k for an answer of k; a note says where less was read. `accepted` is None where
     no `min_confidence` was given; False means abstain.
     `alternatives` is the model's distribution over the candidates, likeliest first, empty where the model cannot give it.
     `notes` say what the reader should know, such as that only the first frame of an animation was seen, or that the model was asked twice.
@@ -190,7 +191,7 @@ class Predictor:
         evidence = Evidence(reply, response, query.candidates) if reply and response else None
         source = self.source_for(query)
         read = SOURCES[source](evidence) if evidence else None
-        confidence = None if read is None else round(max(read, 1 / len(query.candidates)), 6)
+        confidence = None if read is None else round(max(read, _least(source, query)), 6)
         choice = evidence.at_commitment if evidence else None
         alternatives = sorted(choice.distribution.items(), key=lambda item: -item[1]) if choice else []
         return Prediction(
@@ -237,10 +238,14 @@ def _about_confidence(response: Response | None, read: float | None, source: str
     if read is None:
         stated = response.confidence
         return () if stated is None else (f"{stated:g} is stated, but {source} cannot be read from this model's replies",)
-    chance = 1 / len(query.candidates)
-    if read >= chance:
+    if read >= (least := _least(source, query)):
         return ()
-    return (f"a confidence of {read:.2g} was read; as {response.answer} was chosen of {len(query.candidates)}, it counts as {chance:.2g}",)
+    return (f"a confidence of {read:.2g} was read; as {response.answer} was chosen of {len(query.candidates)}, it counts as {least:.2g}",)
+
+
+def _least(source: str, query: Query) -> float:
+    """What a confidence counts as at least: of k labels the likeliest has a probability of 1/k or more. `margin` is no probability."""
+    return 0.0 if source == margin.__name__ else 1 / len(query.candidates)
 
 
 def _key(image: ImageSource) -> str:

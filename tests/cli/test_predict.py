@@ -57,7 +57,7 @@ def test_without_out_a_table_is_printed_and_the_models_notice_goes_to_stderr(tmp
     shown = capsys.readouterr()
     head, first, second = shown.out.splitlines()
     assert head.split() == ["image", "emotion", "confidence", "answer", "alternatives"]
-    assert "0.png" in first and " 8% " in first and "abstain" in first and "80%" in first
+    assert "0.png" in first and " 12% " in first and "abstain" in first and "80%" in first
     assert "1.png" in second and " 24% " in second and "accepted" in second
     assert "emocaliber: It sees colours only.\n" in shown.err
     assert "2 images, 1 abstained, 1 accepted" in shown.err

@@ -90,7 +90,7 @@ def test_parity_shows_what_the_released_scripts_say_and_why_it_differs(tmp_path:
     ("bad", "complaint"),
     [
         ("{not json", "line 2"),
-        ({"id": "b", "candidates": ["awe", "fear"]}, "line 2: field 'ground_truth' is missing"),
+        ({"id": "b", "task": "FI-8", "candidates": ["awe", "fear"]}, "line 2: field 'ground_truth' is missing"),
         (ROW | {"id": "b", "confidence": {"ans": 1.2}}, r"line 2: field 'confidence\.ans' is 1\.2"),
         (ROW | {"id": "b", "confidence": {"ans": float("nan")}}, "line 2.*(nan|NaN)"),
     ],

@@ -9,7 +9,7 @@ import pytest
 
 from emocaliber.cli import trace
 from emocaliber.confidence import confidence_target
-from emocaliber.emotions import taxonomy
+from emocaliber.emotions import Labels, taxonomy
 from emocaliber.errors import UserError
 from emocaliber.response import Reasoning, Response, render
 from emocaliber.scoring import outcome
@@ -74,7 +74,7 @@ def test_one_screen_holds_question_reasoning_answer_and_confidence(tmp_path: Pat
 def test_target_reward_and_agreement_are_those_of_this_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = shown(capsys, "a", write(tmp_path / "r.jsonl", row("a", "fear", posterior={"awe": 0.75, "fear": 0.25})))
     (answer,) = found["answers"]
-    assert answer["target"] == confidence_target("fear", "awe", 0.6, taxonomy("mikels-8").loop())
+    assert answer["target"] == confidence_target("fear", "awe", 0.6, Labels.of(taxonomy("mikels-8").labels, taxonomy("mikels-8")))
     assert answer["reward"]["format"] == 1 and answer["reward"]["correct"] == 0
     assert answer["reward"]["confidence"] == pytest.approx(-1.6094, abs=1e-4)
     assert answer["agreement"] == 0.25

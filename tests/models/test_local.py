@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from emocaliber.answering import question_for
-from emocaliber.emotions import ANY_ANSWER, taxonomy
+from emocaliber.emotions import ANY_ANSWER, Labels, Taxonomy, taxonomy
 from emocaliber.errors import UserError
 from emocaliber.images import open_image
 from emocaliber.models import TINY, Model, Reply, Request, load_model
@@ -133,6 +133,22 @@ def test_requests_of_different_length_may_share_a_batch(mite: Path) -> None:
     short, long = replies(mite, [replace(REQUESTS[0], max_new_tokens=3), replace(REQUESTS[0], max_new_tokens=9)])
     assert (count(short), count(long)) == (3, 9)
     assert long.text.startswith(short.text)
+
+
+def test_an_answer_in_another_spelling_of_its_label_is_not_asked_for_again(tiny_model: Model) -> None:
+    assert isinstance(tiny_model, LocalModel)
+    image = open_image(min((Path(__file__).parents[2] / "examples" / "images").glob("*.*"))).image  # type: ignore[union-attr]
+    question = question_for("EmoSet-8", LABELS)
+    (plain,) = tiny_model.answer([Request(image, question, LABELS)])
+    said = evidence(plain, LABELS)
+    assert said is not None
+    others = ["dread" if label == said.response.answer else label for label in LABELS]
+    known = Taxonomy("renamed", tuple(others), aliases={said.response.answer: "dread"})
+    asked_twice = LocalModel(TINY, retries=2)
+    (knowing,) = asked_twice.answer([Request(image, question, Labels.of(others, known))])
+    assert (knowing.text, knowing.attempts) == (plain.text, 1)
+    (unknowing,) = asked_twice.answer([Request(image, question, others)])
+    assert unknowing.attempts > 1, "where nothing says that it is the same label"
 
 
 def test_the_sources_of_the_shipped_model_are_those_of_a_plain_forward_pass(tiny_model: Model) -> None:

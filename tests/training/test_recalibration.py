@@ -10,16 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emocaliber.answering import respond
+from emocaliber.answering import question_for, respond
+from emocaliber.emotions import taxonomy
 from emocaliber.errors import UserError
+from emocaliber.images import open_image
 from emocaliber.models import TINY
-from emocaliber.models.base import Recalibration
+from emocaliber.models.base import Recalibration, Request
 from emocaliber.models.local import LocalModel, read_card, write_card
 from emocaliber.scenes import draw_samples
 from emocaliber.sources import NEAREST, StatedNumber
 from emocaliber.training.recalibration import TEMPERATURES, fit, fit_on, recalibrate
 from emocaliber.vecbench import read_samples
 from stand_ins import ColourModel
+
+SIX = taxonomy("unbiasedemo-6").labels
 
 
 def a_digit(odds: Any) -> StatedNumber:
@@ -77,13 +81,34 @@ def test_a_checkpoint_is_recalibrated_in_its_card_and_read_so(scenes: Path, bare
     found = recalibrate(bare, samples)
     card = read_card(bare)
     assert card["confidence_source"] == "recalibrated"
-    assert Recalibration(**card["recalibration"]) == found.recalibration
+    ((labels, fitted),) = found.items()
+    held = {"labels": list(labels), "temperature": fitted.recalibration.temperature, "bias": fitted.recalibration.bias, "n": 120}
+    assert card["recalibration"] == [held]
     assert card["rollout_temperature"] == 0.7, "what was there stays"
-    assert (found.n, found.loss < found.loss_as_it_is) == (120, True)
+    assert (fitted.n, fitted.loss < fitted.loss_as_it_is) == (120, True)
     after = list(respond(samples[:3], LocalModel(bare)))
     assert [row["confidence"]["verb_mean"] for row in after] == [row["confidence"]["verb_mean"] for row in before]
     assert all(0 < row["confidence"]["recalibrated"] < 1 for row in after)
     assert fit_on(samples, LocalModel(bare)) == found, "one recalibration is not fitted on top of another"
+
+
+def test_each_question_has_a_recalibration_of_its_own_and_others_have_none(scenes: Path, bare: Path, tmp_path: Path) -> None:
+    for _ in draw_samples(tmp_path / "two", 100, 24, "FI-2", size=112, split="validation"):
+        pass
+    two = list(read_samples(tmp_path / "two" / "samples.jsonl"))
+    found = recalibrate(bare, [*read_samples(scenes), *two])
+    assert [(len(labels), fit.n) for labels, fit in found.items()] == [(8, 120), (2, 100)]
+    others = list(LocalModel(bare).answer([Request(open_image(two[0].image).image, question_for("UnbiasedEmo-6", SIX), SIX)]))
+    assert others[0].tokens is not None and others[0].tokens.recalibration is None
+    with pytest.raises(UserError, match="1 of the answers to 1 held-out samples with the labels positive, negative state a confidence"):
+        recalibrate(bare, [*read_samples(scenes), two[0]])
+
+
+def test_a_recalibration_that_does_not_say_for_which_labels_is_left_out_and_a_notice_says_so(bare: Path) -> None:
+    write_card(bare, read_card(bare) | {"recalibration": {"temperature": 0.5, "bias": -0.2}})
+    model = LocalModel(bare)
+    assert model.stated_confidence.of(SIX)["recalibration"] is None
+    assert "does not say on which labels its confidence was recalibrated" in (model.notice or "")
 
 
 def test_too_few_answers_are_refused(scenes: Path, colour_model: ColourModel) -> None:

@@ -122,7 +122,7 @@ def test_with_held_out_samples_the_card_says_how_it_was_recalibrated(run: Path) 
     card = read_card(out)
     assert card["confidence_source"] == "recalibrated"
     said = (out / "README.md").read_text()
-    assert f"at temperature {card['recalibration']['temperature']:g}, log-odds moved by" in said
+    assert f": temperature {card['recalibration'][0]['temperature']:g}, log-odds moved by" in said
     assert "fitted on 110 held-out answers" in said
 
 

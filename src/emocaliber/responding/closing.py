@@ -8,23 +8,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from emocaliber.responding.run import Run
-from emocaliber.response import Malformed, in_five_steps, parse
+from emocaliber.response import Malformed, parse
 from emocaliber.rows import display_name, read_rows
 from emocaliber.vecbench import labels_of
 
-_MANY = 0.03  # as a share: from here on, answers of another form, or none, deserve a word
+_MANY = 0.03  # as a share: from here on, answers that cannot be read deserve a word
 
 
 @dataclass(frozen=True)
 class Closing:
-    """`errors` counts failed samples by code. Of the `answers`, `unread` name no candidate or several, and `other_form` do not keep to the
-    five steps."""
+    """`errors` counts failed samples by code. Of the `answers`, `unread` cannot be read as the run reads them."""
 
     run: Run
     errors: Mapping[str, int]
     answers: int
     unread: int
-    other_form: int
 
     @property
     def complete(self) -> bool:
@@ -39,10 +37,12 @@ class Closing:
         cost = f", ${run.spent.cost:.4f} spent" if run.spent and run.spent.cost is not None else ""
         yield f"{rows}: {run.done:,} of {asked:,} samples asked, {run.failed:,} failed{f' ({codes})' if codes else ''}{cost}"
         if self.answers and self.unread / self.answers > _MANY:
-            yield f"{self.unread:,} of {self.answers:,} answers cannot be read: they do not name exactly one of the candidates in <answer>"
-        if self.answers and self.other_form / self.answers > _MANY:
-            reading = "which does not matter to `score`" if run.plan.lenient else "and are not read, as --no-lenient asks for"
-            yield f"{self.other_form:,} of {self.answers:,} answers do not keep to the five steps, {reading}"
+            why = (
+                "do not name exactly one of the candidates in <answer>"
+                if run.plan.lenient
+                else "do not keep to the five steps (--no-lenient)"
+            )
+            yield f"{self.unread:,} of {self.answers:,} answers cannot be read: they {why}"
         if self.answers:
             yield f"next: {self._score()}"
         if run.stopped:
@@ -61,7 +61,7 @@ class Closing:
 def close(run: Run) -> Closing:
     """Reads the rows of a run that has ended."""
     errors: Counter[str] = Counter()
-    answers = unread = other_form = 0
+    answers = unread = 0
     for row in read_rows(run.out.rows):
         if row["error"] is not None:
             errors[row["error"]["code"]] += 1
@@ -69,5 +69,4 @@ def close(run: Run) -> Closing:
         answers += 1
         labels = labels_of(row["task"], row["candidates"])
         unread += isinstance(parse(row["response"], labels, lenient=run.plan.lenient), Malformed)
-        other_form += not in_five_steps(row["response"])
-    return Closing(run, dict(errors), answers, unread, other_form)
+    return Closing(run, dict(errors), answers, unread)
