@@ -47,7 +47,7 @@ def test_there_is_one_image_and_one_row_for_each_scene(six: Path) -> None:
         with Image.open(sample.image) as image:
             assert (image.size, image.mode) == ((SIZE, SIZE), "RGB")
         assert (sample.task, sample.source, sample.split) == ("EmoSet-8", "scenes", "test")
-        assert sample.candidates == taxonomy("mikels-8").labels
+        assert tuple(sample.candidates) == taxonomy("mikels-8").labels
         assert sample.posterior is not None
         assert sum(sample.posterior.values()) == pytest.approx(1, abs=1e-5)
 
