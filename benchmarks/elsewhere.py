@@ -5,7 +5,7 @@
 Draws N unseen scenes of each subtask (seed 8), and as many unfamiliar pictures; takes the photographs of OASIS (a folder with ratings.csv
 and images/, by default below $EMOCALIBER_DATA; without it they are left out) as a polarity task, positive where the mean valence is above
 4, the middle of its scale. Answers are greedy and kept in a folder of the model's name in the work folder (--work); confidences are read at
-the source, by default the one that `predict` gives for `tiny`. Writes the table and ends with one JSON line.
+the source, by default at the one that `predict` gives for `tiny`: recalibrated for the questions that it was calibrated on, else verb_mean. Writes the table and ends with one JSON line.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from emocaliber.rows import read_rows, write_atomically
 from emocaliber.scenes import draw_samples
 from emocaliber.scenes.unfamiliar import UNFAMILIAR
 from emocaliber.scoring import read_outcomes
-from emocaliber.sources import SOURCES
+from emocaliber.sources import SOURCES, recalibrated, verb_mean
 from emocaliber.vecbench import TASKS, Sample, labels_of, read_samples
 from emocaliber.vecbench.sources import custom
 
@@ -40,7 +40,7 @@ def main() -> None:
     data = os.environ.get("EMOCALIBER_DATA")
     parser.add_argument("--oasis", type=Path, default=Path(data) / "oasis" if data else None, metavar="FOLDER")
     parser.add_argument("--work", type=Path, default=Path("runs/elsewhere"))
-    parser.add_argument("--source", default="recalibrated", choices=SOURCES)
+    parser.add_argument("--source", choices=SOURCES)
     parser.add_argument("--out", type=Path, help="a Markdown file for the table")
     args = parser.parse_args()
     answers = args.work / args.model.strip("./").replace("/", "-")
@@ -48,7 +48,7 @@ def main() -> None:
         name: numbers(ask(args.model, samples, answers / f"{name.replace(', ', '-').replace(' ', '-')}.jsonl"), args.source)
         for name, samples in pictures(args.work / "scenes", args.n, args.oasis).items()
     }
-    text = report(found, args.n, args.source)
+    text = report(found, args.n)
     print(text)
     if args.out:
         write_atomically(args.out, text)
@@ -76,9 +76,11 @@ def drawn(folder: Path, n: int, task: str, unfamiliar: float = 0.0) -> list[Samp
     return list(read_samples(folder / "samples.jsonl"))[:n]
 
 
-def numbers(answers: Path, source: str) -> dict[str, Any]:
+def numbers(answers: Path, source: str | None) -> dict[str, Any]:
     """What a table's row needs, from the answers to one kind of picture."""
     outcomes = list(read_outcomes(answers))
+    if source is None:
+        source = recalibrated.__name__ if any(recalibrated.__name__ in each.confidence for each in outcomes) else verb_mean.__name__
     overall = summarise(outcomes)["overall"]
     stated = [confidence for each in outcomes if (confidence := each.confidence.get(source)) is not None]
     return {
@@ -87,6 +89,7 @@ def numbers(answers: Path, source: str) -> dict[str, Any]:
         "accuracy": overall["accuracy"],
         "accuracy_ci": overall["accuracy_ci"],
         "best": (overall.get("best_possible") or {}).get("accuracy"),
+        "source": source,
         "confidence": fmean(stated) if stated else None,
         "spread": pstdev(stated) if stated else None,
         **{key: overall["confidence"].get(source, {}).get(key) for key in ("ece", "ece_ci", "brier", "brier_ci", "auroc", "auroc_ci")},
@@ -100,9 +103,9 @@ def nothing_familiar(row: dict[str, Any]) -> bool:
     return not isinstance(response, Malformed) and UNFAMILIAR.phrase in response.reasoning.element.lower()
 
 
-def report(found: dict[str, dict[str, Any]], n: int, source: str) -> str:
+def report(found: dict[str, dict[str, Any]], n: int) -> str:
     """The Markdown page."""
-    header = ["pictures", "n", "malformed", "Acc", "best", "mean conf.", "spread", "ECE", "Brier", "AUROC", "“nothing familiar”"]
+    header = ["pictures", "n", "malformed", "Acc", "best", "source", "mean conf.", "spread", "ECE", "Brier", "AUROC", "“nothing familiar”"]
     rows = [
         [
             name,
@@ -110,6 +113,7 @@ def report(found: dict[str, dict[str, Any]], n: int, source: str) -> str:
             percent(row["malformed"]),
             with_interval(row["accuracy"], row["accuracy_ci"]),
             percent(row["best"]),
+            row["source"],
             percent(row["confidence"]),
             percent(row["spread"]),
             *(with_interval(row[key], row[f"{key}_ci"]) for key in ("ece", "brier", "auroc")),
@@ -124,8 +128,8 @@ def report(found: dict[str, dict[str, Any]], n: int, source: str) -> str:
     lines = [
         "# Other questions, unfamiliar pictures, photographs",
         "",
-        f"Written by `python benchmarks/elsewhere.py --n {n}`. Drawn pictures of seed {SEED}, greedy answers, confidence read at",
-        f"`{source}` ([confidence-sources.md](confidence-sources.md)).",
+        f"Written by `python benchmarks/elsewhere.py --n {n}`. Drawn pictures of seed {SEED}, greedy answers, confidence read at the source",
+        "that `predict` gives ([confidence-sources.md](confidence-sources.md)).",
         "",
         Table(header, rows, note=note).as_markdown(),
     ]
