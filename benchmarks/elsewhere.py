@@ -5,7 +5,8 @@
 Draws N unseen scenes of each subtask (seed 8), and as many unfamiliar pictures; takes the photographs of OASIS (a folder with ratings.csv
 and images/, by default below $EMOCALIBER_DATA; without it they are left out) as a polarity task, positive where the mean valence is above
 4, the middle of its scale. Answers are greedy and kept in a folder of the model's name in the work folder (--work); confidences are read at
-the source, by default at the one that `predict` gives for `tiny`: recalibrated for the questions that it was calibrated on, else verb_mean. Writes the table and ends with one JSON line.
+the source, by default at the one that `predict` gives for `tiny`:
+recalibrated for the questions that it was calibrated on, else verb_mean. Writes the table and ends with one JSON line.
 """
 
 from __future__ import annotations
@@ -128,8 +129,8 @@ def report(found: dict[str, dict[str, Any]], n: int) -> str:
     lines = [
         "# Other questions, unfamiliar pictures, photographs",
         "",
-        f"Written by `python benchmarks/elsewhere.py --n {n}`. Drawn pictures of seed {SEED}, greedy answers, confidence read at the source",
-        "that `predict` gives ([confidence-sources.md](confidence-sources.md)).",
+        f"Written by `python benchmarks/elsewhere.py --n {n}`. Drawn pictures of seed {SEED}, greedy answers, confidence as",
+        "`predict` reads it ([confidence-sources.md](confidence-sources.md)).",
         "",
         Table(header, rows, note=note).as_markdown(),
     ]

@@ -114,7 +114,7 @@ def test_with_held_out_samples_the_card_says_how_it_was_recalibrated(run: Path) 
     for _ in draw_samples(run.parent / "held-out", 110, 29, size=112, split="validation"):
         pass
     held_out = run.parent / "held-out" / "samples.jsonl"
-    with pytest.raises(UserError, match="0 of the answers to 110 held-out samples .* state a confidence that can be read"):
+    with pytest.raises(UserError, match=r"0 of the answers to 110 held-out samples .* state a confidence that can be read"):
         exported(run, "--held-out", str(held_out))
     shutil.rmtree(run / "model")
     shutil.copytree(TINY, run / "model")
