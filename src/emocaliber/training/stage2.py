@@ -22,7 +22,7 @@ from emocaliber.training.collate import Lesson
 from emocaliber.training.config import Stage2Config
 from emocaliber.training.processes import processes, say
 from emocaliber.training.rows import training_rows
-from emocaliber.training.trainer import Lessons, load_model, short_enough, train_lessons
+from emocaliber.training.trainer import load_model, short_enough, train_lessons
 from emocaliber.vecbench import Sample, aliases_of, task
 
 
@@ -38,7 +38,7 @@ def train(config: Stage2Config) -> Path:
         )
     say(f"stage 2: {len(lessons):,} of {len(answers):,} scaffold answers are well-formed and become lessons")
     model, processor = load_model(config)
-    fitting = short_enough(Lessons(lessons.__getitem__, len(lessons)), processor, config.max_length)
+    fitting = short_enough(lessons, processor, config.max_length)
     return train_lessons(config, model, processor, fitting, anchor=config.anchor, smoothing=config.smoothing)
 
 
