@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import json
 import os
+from array import array
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 from emocaliber.errors import UserError
 from emocaliber.rows import Row, RowPath, display_name, numbered_rows, opened
 
 BINARY = (".parquet", ".arrow")
 SHARDS = (".jsonl", *BINARY)
+_AT_ONCE = 64  # rows of an Arrow file that are Python objects at the same time: with log-probabilities, one takes megabytes
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,72 @@ def located_rows(sources: RowPath | Sequence[RowPath]) -> Iterator[tuple[Place, 
         raise UserError(f"{', '.join(map(display_name, listed))}: there are no rows in it; an evaluation needs at least one.")
 
 
+class StoredRows:
+    """The rows at places that `located_rows` gave, each read from the disk when it is asked for.
+
+    In memory are the places of the lines of JSON Lines files (8 bytes a line), and of each Parquet file the row group that was read last;
+    an Arrow file is mapped, not read.
+    """
+
+    def __init__(self) -> None:
+        self._files: dict[Path, _Lines | _RowGroups | _Mapped] = {}
+
+    def __getitem__(self, place: Place) -> Row:
+        """The row. Raises UserError where the file cannot be read any more, or has no such row now."""
+        try:
+            if place.file not in self._files:
+                kind = {".parquet": _RowGroups, ".arrow": _Mapped}.get(place.file.suffix.lower(), _Lines)
+                self._files[place.file] = kind(place.file)
+            return self._files[place.file].row(place.number)
+        except (ValueError, IndexError) as error:  # an ArrowException is a ValueError
+            raise UserError(f"{place}: the file has changed since it was opened, so its rows can no longer be read; start again") from error
+
+
+class _Lines:
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        with opened(file) as content:
+            self._starts = array("Q", accumulate(map(len, content), initial=0))
+
+    def row(self, number: int) -> Row:
+        with opened(self._file) as content:
+            content.seek(self._starts[number - 1])
+            row: Row = json.loads(content.readline().decode("utf-8-sig"))
+        return row
+
+
+class _RowGroups:
+    def __init__(self, file: Path) -> None:
+        import pyarrow.parquet as pq
+
+        self._file = pq.ParquetFile(file)
+        sizes = (self._file.metadata.row_group(group).num_rows for group in range(self._file.num_row_groups))
+        self._starts = list(accumulate(sizes, initial=0))
+        self._group, self._table = -1, None
+
+    def row(self, number: int) -> Row:
+        group = bisect_right(self._starts, number - 1) - 1
+        if group != self._group:
+            self._table = None  # before the next is read
+            self._group, self._table = group, self._file.read_row_group(group)
+        return _row_of(self._table, number - 1 - self._starts[group])
+
+
+class _Mapped:
+    def __init__(self, file: Path) -> None:
+        import pyarrow as pa
+
+        self._table = pa.Table.from_batches(list(_batches(pa.memory_map(str(file)))))
+
+    def row(self, number: int) -> Row:
+        return _row_of(self._table, number - 1)
+
+
+def _row_of(table: Any, index: int) -> Row:
+    row: Row = table.slice(index, 1).to_pylist()[0]
+    return row
+
+
 def _files(source: Path) -> list[Path]:
     if not source.is_dir():
         return [source]
@@ -95,10 +166,16 @@ def _arrow_rows(path: Path) -> Iterator[tuple[int, Row]]:
 
     with opened(path) as file:
         try:
-            is_file = file.read(6) == b"ARROW1"
-            file.seek(0)
-            reader = pa.ipc.open_file(file) if is_file else pa.ipc.open_stream(file)
-            batches = map(reader.get_batch, range(reader.num_record_batches)) if is_file else reader
-            yield from enumerate((row for batch in batches for row in batch.to_pylist()), 1)
+            slices = (batch.slice(start, _AT_ONCE) for batch in _batches(file) for start in range(0, len(batch), _AT_ONCE))
+            yield from enumerate((row for each in slices for row in each.to_pylist()), 1)
         except pa.ArrowException as error:
             raise UserError(f"{display_name(path)}: not a readable Arrow file ({error}).") from error
+
+
+def _batches(file: Any) -> Iterator[Any]:
+    import pyarrow as pa
+
+    is_file = file.read(6) == b"ARROW1"
+    file.seek(0)
+    reader = pa.ipc.open_file(file) if is_file else pa.ipc.open_stream(file)
+    return map(reader.get_batch, range(reader.num_record_batches)) if is_file else iter(reader)
