@@ -27,7 +27,7 @@ NEEDS = {
     "ray_respond.py": ("ray", "this example needs Ray: pip install 'ray[data]'"),
 }
 # Stands in for OpenCV: it finds one face in the upper left quarter of every picture.
-DETECTOR = '''
+DETECTOR = """
 class data:
     haarcascades = ""
 
@@ -39,7 +39,7 @@ class CascadeClassifier:
         assert grey.ndim == 2
         height, width = grey.shape
         return [(0, 0, width // 2, height // 2)]
-'''
+"""
 
 
 @pytest.fixture

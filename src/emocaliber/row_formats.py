@@ -82,8 +82,8 @@ class StoredRows:
         """The row. Raises UserError where the file cannot be read any more, or has no such row now."""
         try:
             if place.file not in self._files:
-                kind = {".parquet": _RowGroups, ".arrow": _Mapped}.get(place.file.suffix.lower(), _Lines)
-                self._files[place.file] = kind(place.file)
+                kinds: dict[str, type[_RowGroups] | type[_Mapped]] = {".parquet": _RowGroups, ".arrow": _Mapped}
+                self._files[place.file] = kinds.get(place.file.suffix.lower(), _Lines)(place.file)
             return self._files[place.file].row(place.number)
         except (ValueError, IndexError) as error:  # an ArrowException is a ValueError
             raise UserError(f"{place}: the file has changed since it was opened, so its rows can no longer be read; start again") from error

@@ -51,4 +51,4 @@ def train(config: Stage0Config) -> Path:
 
 
 def _lesson(row: dict[str, Any], seed: int) -> Lesson:
-    return Lesson(row["image"], QUESTION, caption(*Scene(**row["scene"]), np.random.default_rng(seed)))
+    return Lesson(row["image"], QUESTION, caption(*Scene(**row["scene"]), np.random.default_rng(seed)), sample=row["id"])

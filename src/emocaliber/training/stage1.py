@@ -32,7 +32,7 @@ def train(config: Stage1Config) -> Path:
 
 
 def _lesson(row: dict[str, Any], prompt: Prompt) -> Lesson:
-    return Lesson(row["image"], prompt.question(row["task"], row["candidates"], confidence=False), row["response"])
+    return Lesson(row["image"], prompt.question(row["task"], row["candidates"], confidence=False), row["response"], sample=row["id"])
 
 
 def _check(row: dict[str, Any], where: str) -> None:

@@ -91,6 +91,7 @@ def confidence_lesson(row: dict[str, Any]) -> Lesson | None:
         question_for(row["task"], row["candidates"], confidence=True),
         tail=f"<confidence>{target:.2f}</confidence>",
         head=render(response),
+        sample=row["id"],
     )
 
 
