@@ -56,7 +56,7 @@ def located_rows(sources: RowPath | Sequence[RowPath]) -> Iterator[tuple[Place, 
         UserError: a file or folder cannot be read, holds no such file, or holds several splits; or there is no row at all. It says which.
     """
     listed = [Path(source) for source in ([sources] if isinstance(sources, str | os.PathLike) else sources)]
-    files = [file for source in listed for file in _files(source)]
+    files = [file for source in listed for file in row_files(source)]
     root = os.path.commonpath([file.absolute().parent for file in files]) if len(files) > 1 else None
     empty = True
     for file in files:
@@ -134,7 +134,8 @@ def _row_of(table: Any, index: int) -> Row:
     return row
 
 
-def _files(source: Path) -> list[Path]:
+def row_files(source: Path) -> list[Path]:
+    """The files that `located_rows` reads for one source. Raises UserError for a folder in which there are none, or several splits."""
     if not source.is_dir():
         return [source]
     if (splits := source / "dataset_dict.json").is_file():
@@ -142,7 +143,7 @@ def _files(source: Path) -> list[Path]:
         if len(names) != 1:
             listed = ", ".join(display_name(source / name) for name in names)
             raise UserError(f"{display_name(source)}: holds {len(names)} splits; give the folder of the one you mean: {listed}.")
-        return _files(source / names[0])
+        return row_files(source / names[0])
     if (state := source / "state.json").is_file():
         return [source / name for name in _described(state, "_data_files", "filename")]
     files = sorted(file for file in source.iterdir() if file.suffix.lower() in SHARDS and not file.name.startswith(".") and file.is_file())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emocaliber.cli.arguments import natural, positive
+from emocaliber.errors import UserError
 
 if TYPE_CHECKING:
     from emocaliber.rows import Row
@@ -35,6 +36,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--lenient", action="store_true", help="read all answers leniently: one <answer> is enough, the five steps are not needed"
     )
     parser.add_argument(
+        "--partial", action="store_true", help="score a run with missing shards or samples, and say on every output how much is missing"
+    )
+    parser.add_argument(
         "--confidence",
         default="verb",
         metavar="SOURCE",
@@ -49,16 +53,25 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     from emocaliber.evaluation import headline, latex, markdown, parity, parity_table, summarise
-    from emocaliber.rows import write_atomically, write_rows
+    from emocaliber.responding.completeness import missing_from
+    from emocaliber.rows import display_name, write_atomically, write_rows
     from emocaliber.scoring import outcome, response_rows
 
     placed = list(response_rows(args.responses))
     if args.lenient:
         placed = [(where, row | {"lenient": True}) for where, row in placed]
     rows = [row for _, row in placed]
+    missing = missing_from(args.responses, len(rows))
+    if missing and not args.partial:
+        raise UserError(
+            f"{display_name(args.responses)} is not a whole run: {missing}. Give the folder of all shards, or finish the run with "
+            "`emocaliber respond ... --resume`; --partial scores what is there, and says so on every output"
+        )
     outcomes = [outcome(row, where=where) for where, row in placed]
     summary = summarise(outcomes, replicates=args.replicates, seed=args.seed, confidence=args.confidence)
     summary["settings"]["responses"] = str(args.responses.absolute())
+    if missing:
+        summary["settings"]["partial"] = missing
     if leniently := sum(row.get("lenient") is True for row in rows):
         summary["settings"]["lenient"] = leniently
     name = args.name or args.responses.stem
