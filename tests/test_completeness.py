@@ -13,7 +13,7 @@ from emocaliber import models
 from emocaliber.__main__ import main
 from emocaliber.errors import UserError
 from emocaliber.responding import Outputs, Run, Shard, make_plan, select
-from emocaliber.responding.completeness import missing_from
+from emocaliber.responding.completeness import images_asked_about, missing_from
 from emocaliber.rows import read_rows, write_rows
 from stand_ins import ColourModel, photo
 
@@ -105,6 +105,29 @@ def test_a_choice_of_samples_is_a_whole_run(samples: Path, tmp_path: Path) -> No
     run = Run(make_plan(None, {"model": "m"}), select([samples], max_samples=5), Outputs.at(f"{tmp_path / 'run'}/"))
     list(run.ask())
     assert read(run.out.rows) is None
+
+
+def test_the_images_that_a_run_asked_about_are_known_by_its_samples(samples: Path, tmp_path: Path) -> None:
+    rows = ask(samples, tmp_path / "run", 1, 2)
+    assert images_asked_about(rows) == {image.resolve() for image in samples.parent.glob("*.png")}
+    record = json.loads(rows.with_suffix(".run.json").read_text())
+    for forged in ({str(samples): "0" * 64}, {str(tmp_path / "none.jsonl"): "0" * 64}):
+        rows.with_suffix(".run.json").write_text(json.dumps(record | {"what": record["what"] | {"samples": forged}}))
+        assert images_asked_about(rows) == frozenset()
+    rows.with_suffix(".run.json").unlink()
+    assert images_asked_about(rows) == frozenset()
+
+
+def test_the_page_of_a_run_shows_the_images_it_asked_about(samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = ask(samples, tmp_path / "run")
+    assert score(tmp_path) == 0
+    assert (tmp_path / "scored" / "report.html").read_text().count('"thumbnail":"data:image') == 14
+    rows.with_suffix(".run.json").unlink()
+    capsys.readouterr()
+    assert score(tmp_path) == 0
+    assert "14 images lie outside the folder of the responses" in capsys.readouterr().err
+    assert score(tmp_path, "--images", str(samples.parent)) == 0
+    assert (tmp_path / "scored" / "report.html").read_text().count('"thumbnail":"data:image') == 14
 
 
 @pytest.mark.parametrize("name", ["data-00000-of-00002.jsonl", "answers.jsonl", "x-3-of-2.jsonl", "x-03-of-8.jsonl"])

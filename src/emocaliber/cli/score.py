@@ -45,6 +45,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="the confidence that tables and figures show first, of those that the responses have (default: verb, the stated one)",
     )
     parser.add_argument("--name", help="what the tables call this system (default: the name of the responses)")
+    parser.add_argument(
+        "--images",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a folder whose images the page may show, besides that of the responses and those asked about here (may be repeated)",
+    )
     parser.add_argument("--numbers-only", action="store_true", help="leave out the figures and the page")
     parser.add_argument("--replicates", type=positive, default=1000, metavar="R", help="of the bootstrap (default: 1000)")
     parser.add_argument("--seed", type=natural, default=0, metavar="S", help="of the bootstrap (default: 0)")
@@ -94,8 +102,10 @@ def run(args: argparse.Namespace) -> int:
 def _draw(args: argparse.Namespace, summary: Mapping[str, Any], outcomes: Sequence[Outcome], rows: Sequence[Row], name: str) -> None:
     from emocaliber.evaluation import write_report
     from emocaliber.evaluation.figures import draw
+    from emocaliber.responding.completeness import images_asked_about
 
     print("drawing the figures and the page (--numbers-only leaves them out)", file=sys.stderr)
     figures = draw(summary, outcomes, args.out / "figures")
     images = args.responses if args.responses.is_dir() else args.responses.parent
-    write_report(summary, outcomes, rows, args.out, name=name, figures=figures, images=images)
+    known = images_asked_about(args.responses)
+    write_report(summary, outcomes, rows, args.out, name=name, figures=figures, images=images, image_folders=args.images, known=known)

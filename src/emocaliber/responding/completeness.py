@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from emocaliber.responding.identity import sha256_of
 from emocaliber.responding.selection import Shard, select
 from emocaliber.row_formats import row_files
 from emocaliber.rows import display_name, numbered_rows
+from emocaliber.vecbench import Sample
 
 _SHOWN = 3  # unfinished files named one by one
 
@@ -38,15 +40,27 @@ def missing_from(source: Path, rows: int) -> str | None:
     records = {file: record for file in files if (record := record_of(file))}
     shards = {file: shard for file in files if (shard := _shard_of(file, records.get(file)))}
     absent = _absent(source, shards)
-    whole = next((count for record in records.values() if (count := _whole(record)) is not None), None)
+    samples = next((found for record in records.values() if (found := _samples_of(record)) is not None), None)
+    whole = None if samples is None else len(samples)
     faults = []
     if absent:
         listed = _ranges(absent)
-        faults.append(f"{'shard' if len(absent) == 1 else 'shards'} {listed} of {absent[0].of} {'is' if len(absent) == 1 else 'are'} missing")
+        faults.append(
+            f"{'shard' if len(absent) == 1 else 'shards'} {listed} of {absent[0].of} {'is' if len(absent) == 1 else 'are'} missing"
+        )
     faults += _unfinished(records, shards, whole)
     if not faults:
         return None
     return f"{rows:,}{f' of {whole:,}' if whole is not None else ''} samples: {'; '.join(faults)}"
+
+
+def images_asked_about(source: Path) -> frozenset[Path]:
+    """The images, as resolved paths, of the samples that the records beside rows name, as far as those files of samples are here unchanged.
+
+    A record alone proves nothing, as it may come from the same hands as the rows; a file that is here and has the record's hash does.
+    """
+    records = [record for file in row_files(source) if (record := record_of(file))]
+    return frozenset(Path(os.path.realpath(sample.image)) for record in records for sample in _samples_of(record) or ())
 
 
 def _shard_of(file: Path, record: Mapping[str, Any] | None) -> Shard | None:
@@ -82,13 +96,13 @@ def _ranges(shards: Sequence[Shard]) -> str:
     return ", ".join(str(start) if start == end else f"{start}-{end}" for start, end in zip(starts, ends, strict=True))
 
 
-def _whole(record: Mapping[str, Any]) -> int | None:
-    """The number of samples of a run, all its shards together; None if the files of samples are no longer there, or have changed."""
+def _samples_of(record: Mapping[str, Any]) -> Sequence[Sample] | None:
+    """The samples of a run, all its shards together; None if the files of samples are no longer there, or have changed."""
     what = record["what"]
     files = {Path(file): digest for file, digest in what["samples"].items()}
     if not all(file.is_file() and sha256_of(file) == digest for file, digest in files.items()):
         return None
-    return len(select(list(files), max_samples=what.get("max_samples")).samples)
+    return select(list(files), max_samples=what.get("max_samples")).samples
 
 
 def _unfinished(records: Mapping[Path, Mapping[str, Any]], shards: Mapping[Path, Shard], whole: int | None) -> list[str]:
