@@ -44,10 +44,8 @@ def missing_from(source: Path, rows: int) -> str | None:
     whole = None if samples is None else len(samples)
     faults = []
     if absent:
-        listed = _ranges(absent)
-        faults.append(
-            f"{'shard' if len(absent) == 1 else 'shards'} {listed} of {absent[0].of} {'is' if len(absent) == 1 else 'are'} missing"
-        )
+        which = f"{_ranges(absent)} of {absent[0].of}"
+        faults.append(f"shard {which} is missing" if len(absent) == 1 else f"shards {which} are missing")
     faults += _unfinished(records, shards, whole)
     if not faults:
         return None
