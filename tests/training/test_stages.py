@@ -254,7 +254,9 @@ def test_what_each_part_of_the_reward_came_to_is_kept_with_the_model_step_by_ste
             assert entry[f"rewards/{part}/mean"] == pytest.approx(sum(letters_reward(text)[1][part] for text in texts) / 8)
 
 
-def test_rollouts_are_sampled_from_the_whole_distribution_once_and_every_weight_learns(short: Stage3Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rollouts_are_sampled_from_the_whole_distribution_once_and_every_weight_learns(
+    short: Stage3Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import trl
 
     given: dict[str, Any] = {}
