@@ -247,7 +247,7 @@ def lessons(stage: int, whose: str, folder: Path, steps: int, prompts: int, watc
     from emocaliber.answering import question_for
     from emocaliber.training.collate import IGNORED, Lesson, LessonCollator
     from emocaliber.training.config import Stage1Config
-    from emocaliber.training.trainer import Lessons, LessonTrainer, LossSettings, common_arguments, freeze_vision, load_checkpoint
+    from emocaliber.training.trainer import LessonTrainer, LossSettings, common_arguments, freeze_vision, load_checkpoint
 
     confidence = "<confidence>0.35</confidence>"
     made = [
@@ -260,12 +260,11 @@ def lessons(stage: int, whose: str, folder: Path, steps: int, prompts: int, watc
     freeze_vision(model)
     collate = LessonCollator(processor)
     arguments = common_arguments(config) | {"logging_steps": 1}
-    data = Lessons(made.__getitem__, len(made))
     if whose == "ours":
         from transformers import TrainingArguments
 
         kind = watch.timed(LessonTrainer)
-        return kind(model=model, args=TrainingArguments(**arguments), train_dataset=data, data_collator=collate, settings=LossSettings())
+        return kind(model=model, args=TrainingArguments(**arguments), train_dataset=made, data_collator=collate, settings=LossSettings())
 
     def plain(batch: Sequence[Lesson]) -> dict[str, torch.Tensor]:
         """The same batch, with what TRL's loss wants to know of it."""

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
-import ray
 from tqdm import tqdm
 
 from emocaliber.answering import respond
@@ -24,6 +24,11 @@ from emocaliber.responding import make_plan
 from emocaliber.rows import RowWriter
 from emocaliber.strategies import apply
 from emocaliber.vecbench import Sample, read_samples
+
+try:
+    import ray
+except ImportError:
+    sys.exit("this example needs Ray: pip install 'ray[data]'")
 
 
 class Responder:

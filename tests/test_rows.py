@@ -231,6 +231,15 @@ def test_csv_flattens_objects_with_dots_and_writes_lists_as_json(tmp_path: Path)
     assert (table[1]["error.message"], table[1]["votes"], table[1]["n"], table[1]["p"]) == ("é", "{}", "3", "0.1")
 
 
+@pytest.mark.parametrize("text", ['=HYPERLINK("http://x")', "+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1"])
+def test_csv_marks_text_that_a_spreadsheet_would_calculate(tmp_path: Path, text: str) -> None:
+    convert(put(tmp_path / "rows.jsonl", {text: {"image": text}, "n": -2, "plain": f"a{text}"}), tmp_path / "rows.csv")
+    with open(tmp_path / "rows.csv", encoding="utf-8", newline="") as file:
+        header, cells = csv.reader(file)
+    assert header == [f"'{text}.image", "n", "plain"]
+    assert cells == [f"'{text}", "-2", f"a{text}"]
+
+
 def test_a_field_that_is_always_null_keeps_its_column(tmp_path: Path) -> None:
     convert(put(tmp_path / "rows.jsonl", {"a": 1, "error": None}), tmp_path / "rows.csv")
     assert (tmp_path / "rows.csv").read_text() == "a,error\n1,\n"

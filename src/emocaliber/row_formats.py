@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import json
 import os
+from array import array
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 from emocaliber.errors import UserError
 from emocaliber.rows import Row, RowPath, display_name, numbered_rows, opened
 
 BINARY = (".parquet", ".arrow")
 SHARDS = (".jsonl", *BINARY)
+_AT_ONCE = 64  # rows of an Arrow file that are Python objects at the same time: with log-probabilities, one takes megabytes
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ def located_rows(sources: RowPath | Sequence[RowPath]) -> Iterator[tuple[Place, 
         UserError: a file or folder cannot be read, holds no such file, or holds several splits; or there is no row at all. It says which.
     """
     listed = [Path(source) for source in ([sources] if isinstance(sources, str | os.PathLike) else sources)]
-    files = [file for source in listed for file in _files(source)]
+    files = [file for source in listed for file in row_files(source)]
     root = os.path.commonpath([file.absolute().parent for file in files]) if len(files) > 1 else None
     empty = True
     for file in files:
@@ -63,7 +68,74 @@ def located_rows(sources: RowPath | Sequence[RowPath]) -> Iterator[tuple[Place, 
         raise UserError(f"{', '.join(map(display_name, listed))}: there are no rows in it; an evaluation needs at least one.")
 
 
-def _files(source: Path) -> list[Path]:
+class StoredRows:
+    """The rows at places that `located_rows` gave, each read from the disk when it is asked for.
+
+    In memory are the places of the lines of JSON Lines files (8 bytes a line), and of each Parquet file the row group that was read last;
+    an Arrow file is mapped, not read.
+    """
+
+    def __init__(self) -> None:
+        self._files: dict[Path, _Lines | _RowGroups | _Mapped] = {}
+
+    def __getitem__(self, place: Place) -> Row:
+        """The row. Raises UserError where the file cannot be read any more, or has no such row now."""
+        try:
+            if place.file not in self._files:
+                kinds: dict[str, type[_RowGroups] | type[_Mapped]] = {".parquet": _RowGroups, ".arrow": _Mapped}
+                self._files[place.file] = kinds.get(place.file.suffix.lower(), _Lines)(place.file)
+            return self._files[place.file].row(place.number)
+        except (ValueError, IndexError) as error:  # an ArrowException is a ValueError
+            raise UserError(f"{place}: the file has changed since it was opened, so its rows can no longer be read; start again") from error
+
+
+class _Lines:
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        with opened(file) as content:
+            self._starts = array("Q", accumulate(map(len, content), initial=0))
+
+    def row(self, number: int) -> Row:
+        with opened(self._file) as content:
+            content.seek(self._starts[number - 1])
+            row: Row = json.loads(content.readline().decode("utf-8-sig"))
+        return row
+
+
+class _RowGroups:
+    def __init__(self, file: Path) -> None:
+        import pyarrow.parquet as pq
+
+        self._file = pq.ParquetFile(file)
+        sizes = (self._file.metadata.row_group(group).num_rows for group in range(self._file.num_row_groups))
+        self._starts = list(accumulate(sizes, initial=0))
+        self._group, self._table = -1, None
+
+    def row(self, number: int) -> Row:
+        group = bisect_right(self._starts, number - 1) - 1
+        if group != self._group:
+            self._table = None  # before the next is read
+            self._group, self._table = group, self._file.read_row_group(group)
+        return _row_of(self._table, number - 1 - self._starts[group])
+
+
+class _Mapped:
+    def __init__(self, file: Path) -> None:
+        import pyarrow as pa
+
+        self._table = pa.Table.from_batches(list(_batches(pa.memory_map(str(file)))))
+
+    def row(self, number: int) -> Row:
+        return _row_of(self._table, number - 1)
+
+
+def _row_of(table: Any, index: int) -> Row:
+    row: Row = table.slice(index, 1).to_pylist()[0]
+    return row
+
+
+def row_files(source: Path) -> list[Path]:
+    """The files that `located_rows` reads for one source. Raises UserError for a folder in which there are none, or several splits."""
     if not source.is_dir():
         return [source]
     if (splits := source / "dataset_dict.json").is_file():
@@ -71,7 +143,7 @@ def _files(source: Path) -> list[Path]:
         if len(names) != 1:
             listed = ", ".join(display_name(source / name) for name in names)
             raise UserError(f"{display_name(source)}: holds {len(names)} splits; give the folder of the one you mean: {listed}.")
-        return _files(source / names[0])
+        return row_files(source / names[0])
     if (state := source / "state.json").is_file():
         return [source / name for name in _described(state, "_data_files", "filename")]
     files = sorted(file for file in source.iterdir() if file.suffix.lower() in SHARDS and not file.name.startswith(".") and file.is_file())
@@ -95,10 +167,16 @@ def _arrow_rows(path: Path) -> Iterator[tuple[int, Row]]:
 
     with opened(path) as file:
         try:
-            is_file = file.read(6) == b"ARROW1"
-            file.seek(0)
-            reader = pa.ipc.open_file(file) if is_file else pa.ipc.open_stream(file)
-            batches = map(reader.get_batch, range(reader.num_record_batches)) if is_file else reader
-            yield from enumerate((row for batch in batches for row in batch.to_pylist()), 1)
+            slices = (batch.slice(start, _AT_ONCE) for batch in _batches(file) for start in range(0, len(batch), _AT_ONCE))
+            yield from enumerate((row for each in slices for row in each.to_pylist()), 1)
         except pa.ArrowException as error:
             raise UserError(f"{display_name(path)}: not a readable Arrow file ({error}).") from error
+
+
+def _batches(file: Any) -> Iterator[Any]:
+    import pyarrow as pa
+
+    is_file = file.read(6) == b"ARROW1"
+    file.seek(0)
+    reader = pa.ipc.open_file(file) if is_file else pa.ipc.open_stream(file)
+    return map(reader.get_batch, range(reader.num_record_batches)) if is_file else iter(reader)

@@ -24,6 +24,8 @@ from emocaliber.errors import UserError
 Row = dict[str, Any]
 RowPath = str | os.PathLike[str]
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that spreadsheets calculate
+
 
 def display_name(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
     """The path as text that any terminal, log or JSON file can hold: what cannot be printed is escaped (`\\udcff`, `\\n`)."""
@@ -138,8 +140,9 @@ class RowWriter:
 def convert(rows_path: RowPath, out_path: RowPath) -> None:
     """Write the rows of one file as another: `.csv`, `.parquet` or `.jsonl` by its suffix, all at once or not at all.
 
-    CSV flattens nested objects into dotted columns (`error.code`), writes lists as JSON and None as nothing. Parquet keeps
-    the nesting; a column whose values have no common type is written as JSON text.
+    CSV flattens nested objects into dotted columns (`error.code`), writes lists as JSON and None as nothing. Text that a spreadsheet
+    would run as a formula, as it begins with =, +, -, @, a tab or a carriage return, gets an apostrophe before it; numbers do not.
+    Parquet keeps the nesting; a column whose values have no common type is written as JSON text.
     Raises UserError if a file cannot be read or written, or the suffix is another.
     """
     suffix = Path(out_path).suffix.lower()
@@ -174,7 +177,7 @@ def _parquet_rows(file: IO[bytes], path: RowPath) -> Iterator[Row]:
     import pyarrow.parquet as pq
 
     try:
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=1024):
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=64):  # as Python objects, rows may take megabytes each
             yield from batch.to_pylist()
     except pa.ArrowException as error:
         raise UserError(f"{display_name(path)}: not a readable Parquet file ({error}).") from error
@@ -239,16 +242,23 @@ def _csv_columns(rows_path: RowPath) -> list[str]:
 
 
 def _csv_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULA) else value
     return json.dumps(value) if isinstance(value, bool | list | Mapping) else value
 
 
 def _write_csv(rows_path: RowPath, out: IO[bytes]) -> None:
-    text = io.TextIOWrapper(out, encoding="utf-8", errors="backslashreplace", newline="", write_through=True)
-    writer = csv.DictWriter(text, _csv_columns(rows_path), restval="", extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
+    columns = _csv_columns(rows_path)
+    out.write(_csv_line(columns))
     for row in read_rows(rows_path):
-        writer.writerow({name: _csv_value(value) for name, value in _flatten(row)})
-    text.detach()  # the caller closes `out`
+        flat = dict(_flatten(row))
+        out.write(_csv_line(flat.get(name) for name in columns))
+
+
+def _csv_line(cells: Iterable[Any]) -> bytes:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow(map(_csv_value, cells))  # a cell with a letter of the line's end is quoted
+    return (line.getvalue().removesuffix("\r\n") + "\n").encode("utf-8", "backslashreplace")
 
 
 def _write_parquet(rows_path: RowPath, out: IO[bytes]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from emocaliber.cli import trace
-from emocaliber.confidence import confidence_target
+from emocaliber.confidence import confidence_target, parse_reward, reward
 from emocaliber.emotions import Labels, taxonomy
 from emocaliber.errors import UserError
 from emocaliber.response import Reasoning, Response, render
@@ -79,6 +79,27 @@ def test_target_reward_and_agreement_are_those_of_this_answer(tmp_path: Path, ca
     assert answer["reward"]["confidence"] == pytest.approx(-1.6094, abs=1e-4)
     assert answer["agreement"] == 0.25
     assert found["image_exists"] is False
+
+
+@pytest.mark.parametrize("place", ["run", "run/responses.jsonl", "run/scored"])
+def test_the_reward_is_by_the_settings_of_the_training_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str) -> None:
+    given = row("a", "fear")
+    file = write(tmp_path / "run" / "responses.jsonl", given)
+    scored(tmp_path / "run" / "scored", file, given)
+    chosen = "paper correct_weight=2 confidence_weight=3"
+    (tmp_path / "run" / "config.json").write_text(json.dumps({"stage": "stage3", "samples": "none", "reward": chosen}))
+    (answer,) = shown(capsys, "a", tmp_path / place)["answers"]
+    total, parts = reward(given["response"], CANDIDATES, "awe", parse_reward(chosen))
+    assert answer["reward"] == {"total": total, **parts}
+    assert answer["reward"] != {"total": (usual := reward(given["response"], CANDIDATES, "awe"))[0], **usual[1]}
+    assert answer["reward_settings"] == chosen
+    run("a", tmp_path / place)
+    assert f"(eq. 4, reward = '{chosen}')" in " ".join(capsys.readouterr().out.split())
+
+
+def test_without_a_training_run_the_reward_is_the_default_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("a", write(tmp_path / "r.jsonl", row("a")))
+    assert "(eq. 4, with default settings)" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_malformed_answer_shows_its_text_and_what_the_parser_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

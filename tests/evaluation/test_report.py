@@ -127,6 +127,24 @@ def test_the_first_answers_have_thumbnails_and_all_have_a_link(tmp_path: Path, m
     assert "The 3 most overconfident answers have thumbnails" in shown.text
 
 
+@pytest.mark.parametrize("way", ["absolute", "upwards", "linked"])
+def test_images_outside_the_folder_of_the_rows_are_not_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str], way: str) -> None:
+    secret = photo(tmp_path / "private" / "secret.png", "teal")
+    rows = tmp_path / "download"
+    photo(rows / "images" / "own.png")
+    (rows / "images" / "link.png").symlink_to(secret)
+    named = {"absolute": str(secret), "upwards": "../private/secret.png", "linked": "images/link.png"}[way]
+    own, outside = row("own", "fear", 0.5), row("outside", "fear", 0.9, image=named)
+    shown = page(tmp_path, own, outside, numbers=summary() | {"n": 2}, images=rows)
+    assert {sample["id"]: bool(sample["thumbnail"]) for sample in shown.samples} == {"own": True, "outside": False}
+    assert "1 of the images lie outside the folder of the responses" in shown.text
+    assert "1 images lie outside the folder of the responses and are not shown in the page; --images DIR" in capsys.readouterr().err
+    for allowed in ({"image_folders": [tmp_path / "private"]}, {"known": {secret.resolve()}}):
+        shown = page(tmp_path, own, outside, numbers=summary() | {"n": 2}, images=rows, **allowed)
+        assert all(sample["thumbnail"] for sample in shown.samples)
+        assert "lie outside" not in shown.text + capsys.readouterr().err
+
+
 def test_an_image_name_that_no_file_can_have_is_no_image(tmp_path: Path) -> None:
     shown = page(tmp_path, row("a", image="a\0.png"), row("b", image="\ud800.png"))
     assert [sample["link"] for sample in shown.samples] == [None, None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from emocaliber.emotions import Labels
 from emocaliber.errors import UserError
 from emocaliber.models import Reply, Request, load_model
 from emocaliber.models.recorded import RecordedModel
-from emocaliber.rows import convert, write_rows
+from emocaliber.rows import convert, read_rows, write_rows
 from emocaliber.scoring import outcome
 from emocaliber.sources import confidences, evidence
 from emocaliber.vecbench import Sample, taxonomy_of
@@ -156,6 +157,74 @@ def test_requests_are_taken_one_by_one(tmp_path: Path) -> None:
     replies = model.answer(taken.append(key) or request(key) for key in "aaa")  # type: ignore[func-returns-value]
     next(replies)
     assert taken == ["a"]
+
+
+def spoken(number: int, tokens: int) -> dict[str, Any]:
+    """A row whose response has that many tokens, each with 20 alternatives."""
+    content = [
+        {"token": word, "logprob": -0.1, "top_logprobs": [{"token": word if n == 0 else f"w{n}", "logprob": -0.1 - n} for n in range(20)]}
+        for word in (f"{number} ", *("x " for _ in range(tokens - 1)))
+    ]
+    return {"id": f"s{number}", "response": "".join(each["token"] for each in content), "logprobs": {"content": content}}
+
+
+@pytest.mark.parametrize(("suffix", "rows", "most"), [(".jsonl", 2000, 3e6), (".parquet", 500, 15e6), (".arrow", 500, 15e6)])
+def test_memory_does_not_grow_with_what_rows_hold(tmp_path: Path, suffix: str, rows: int, most: float) -> None:
+    source = tmp_path / "rows.jsonl"
+    write_rows(source, (spoken(number, tokens=20) for number in range(rows)))
+    file = tmp_path / f"answers{suffix}"
+    if suffix == ".arrow":
+        write_arrow(source, file)
+    else:
+        convert(source, file)
+    tracemalloc.start()
+    model = RecordedModel(file)
+    asked = [f"s{number}" for number in range(0, rows, 97)]
+    for key, found in zip(reversed(asked), model.answer(map(request, reversed(asked))), strict=True):
+        assert found.text.startswith(f"{key[1:]} x ") and found.tokens is not None and len(found.tokens.logprobs) == 20
+        del found
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < most, f"{held:,} bytes are held"
+    del model
+
+
+def write_arrow(source: Path, file: Path) -> None:
+    import pyarrow as pa
+
+    table = pa.Table.from_pylist(list(read_rows(source)))
+    with pa.OSFile(str(file), "wb") as out, pa.ipc.new_stream(out, table.schema) as writer:
+        writer.write_table(table, max_chunksize=100)
+
+
+def test_every_answer_of_a_file_with_several_row_groups_is_its_own(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"id": range(50), "response": [f"says {n}" for n in range(50)]}), tmp_path / "rows.parquet", row_group_size=7)
+    model = RecordedModel(tmp_path / "rows.parquet")
+    order = [str(n) for n in (49, 0, 7, 6, 48, *range(50))]
+    assert [each.text for each in model.answer(map(request, order))] == [f"says {n}" for n in order]
+
+
+def test_a_first_line_with_a_byte_order_mark_and_blank_lines_are_read_again_as_they_were(tmp_path: Path) -> None:
+    lines = ("\ufeff", '{"id": "a", "response": "é"}\n', "\n", '{"id": "b", "response": "ü"}')
+    (tmp_path / "rows.jsonl").write_text("".join(lines), encoding="utf-8")
+    model = RecordedModel(tmp_path / "rows.jsonl")
+    assert [reply(model, key).text for key in "aba"] == ["é", "ü", "é"]
+
+
+@pytest.mark.parametrize("now", ['{"id": "b", "response": "x"}\n{"id": "a", "response": "y"}\n', "", None])
+def test_a_file_that_changes_under_a_run_is_refused(tmp_path: Path, now: str | None) -> None:
+    model = recorded(tmp_path, {"id": "a", "response": "x"}, {"id": "b", "response": "y"})
+    assert reply(model, "a").text == "x"
+    file = tmp_path / "answers.jsonl"
+    if now is None:
+        file.unlink()
+    else:
+        file.write_text(now)
+    with pytest.raises(UserError, match=r"answers\.jsonl.*(the file has changed since it was opened|cannot be read)"):
+        reply(model, "b")
 
 
 def test_its_name_is_what_its_rows_say_or_its_files(tmp_path: Path) -> None:

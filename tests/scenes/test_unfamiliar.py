@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from emocaliber.emotions import taxonomy
 from emocaliber.errors import UserError
+from emocaliber.images import open_image
 from emocaliber.response import parse, render
 from emocaliber.rows import read_rows
 from emocaliber.scenes import KINDS, draw_samples
@@ -51,13 +53,34 @@ def test_every_picture_differs_and_depends_on_subtask_and_number_alone() -> None
     assert painted("FI-2", 3) == painted("FI-2", 3)
 
 
-def test_pictures_are_as_varied_as_photographs_are() -> None:
-    """In light, in colour, and in how much is going on: no single number tells them from scenes."""
-    pixels = [np.frombuffer(painted("EmoSet-8", index), np.uint8).reshape(SIZE, SIZE, 3) / 255 for index in range(60)]
-    light = [picture.mean() for picture in pixels]
-    detail = [np.abs(np.diff(picture, axis=0)).mean() for picture in pixels]
+def light_colour_detail(picture: np.ndarray) -> tuple[float, float, float]:
+    """Mean brightness, mean chroma, and mean difference between neighbours, each in [0, 1], of an RGB picture."""
+    pixels = picture / 255
+    return float(pixels.mean()), float(np.ptp(pixels, axis=2).mean()), float(np.abs(np.diff(pixels, axis=0)).mean())
+
+
+def measured(count: int) -> np.ndarray:
+    """`light_colour_detail` of that many pictures, (count, 3)."""
+    pictures = (np.frombuffer(painted("EmoSet-8", index), np.uint8).reshape(SIZE, SIZE, 3) for index in range(count))
+    return np.array([light_colour_detail(picture) for picture in pictures])
+
+
+def test_pictures_differ_widely_in_light_and_in_how_much_is_going_on() -> None:
+    light, _, detail = measured(60).T
     assert min(light) < 0.35 < 0.6 < max(light)
     assert max(detail) > 8 * min(detail)
+
+
+@pytest.mark.skipif("EMOCALIBER_DATA" not in os.environ, reason="EMOCALIBER_DATA does not name the folder of real inputs")
+def test_pictures_are_as_varied_as_photographs_are_in_light_colour_and_detail() -> None:
+    """The middle 80 % spread at least as wide as those of OASIS's photographs, and 85 % of the photographs lie within their range."""
+    files = sorted((Path(os.environ["EMOCALIBER_DATA"]) / "oasis" / "images").iterdir())
+    photographs = np.array([light_colour_detail(np.asarray(open_image(file).image.resize((SIZE, SIZE)))) for file in files])
+    pictures = measured(200)
+    assert len(photographs) > 300
+    assert (np.ptp(np.quantile(pictures, (0.1, 0.9), 0), 0) >= np.ptp(np.quantile(photographs, (0.1, 0.9), 0), 0)).all()
+    within = (photographs >= pictures.min(0)) & (photographs <= pictures.max(0))
+    assert (within.mean(0) >= 0.85).all()
 
 
 @pytest.mark.parametrize("name", KINDS)

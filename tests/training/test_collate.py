@@ -39,6 +39,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 def scaffold_row(image: str, response: str = ANSWER, truth: str = "fear") -> dict[str, Any]:
     return {
+        "id": "a",
         "image": image,
         "task": "EmoSet-8",
         "candidates": list(LABELS),

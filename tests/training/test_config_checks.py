@@ -15,6 +15,7 @@ from emocaliber.__main__ import main
 from emocaliber.errors import UserError
 from emocaliber.training.config import load_config
 from emocaliber.training.config_checks import check, check_all, check_one, load_stages
+from stand_ins import photo
 
 LABELS = ["amusement", "anger"]
 Edit = Callable[..., str]
@@ -33,6 +34,8 @@ def folder(tmp_path: Path) -> Path:
     model = tmp_path / "base"
     for stage in ("stage1", "stage2", "stage3"):
         (tmp_path / f"{stage}.jsonl").write_text(rows(stage))
+        for place in range(16):
+            photo(tmp_path / f"{stage}{place}.png", size=(32, 32))
         values = {"model": str(model), "out": str(tmp_path / stage), "samples": str(tmp_path / f"{stage}.jsonl")}
         lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
         (tmp_path / f"{stage}.toml").write_text("\n".join([*lines, "learning_rate = 1e-5", "batch_size = 8"]))

@@ -12,7 +12,7 @@ from emocaliber.errors import UserError
 from emocaliber.models.tiny import build_model
 from emocaliber.training.collate import Lesson, LessonCollator
 from emocaliber.training.config import Stage1Config
-from emocaliber.training.trainer import Lessons, load_model, short_enough
+from emocaliber.training.trainer import load_model, short_enough
 from stand_ins import photo
 
 
@@ -48,10 +48,9 @@ def test_the_vision_encoder_learns_unless_it_is_frozen(base: Path, frozen: bool)
 def test_lessons_that_do_not_fit_are_left_out_and_counted(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, processor = load_model(config(base))
     lessons = [Lesson("a.png", "What is it?", "The sea. " * count) for count in (1, 100, 2)]
-    made = Lessons(lessons.__getitem__, len(lessons))
-    assert short_enough(made, processor, 0) is made
-    kept = short_enough(made, processor, 120)
-    assert [kept[place] for place in range(len(kept))] == [lessons[0], lessons[2]]  # type: ignore[arg-type]
+    assert short_enough(lessons, processor, 0) is lessons
+    kept = short_enough(lessons, processor, 120)
+    assert kept == [lessons[0], lessons[2]]
     assert "1 of 3 lessons may have more than 120 tokens, and are left out" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"no lesson fits into max_length = 10 tokens, of which an image may take 16"):
-        short_enough(made, processor, 10)
+        short_enough(lessons, processor, 10)

@@ -254,7 +254,9 @@ def test_what_each_part_of_the_reward_came_to_is_kept_with_the_model_step_by_ste
             assert entry[f"rewards/{part}/mean"] == pytest.approx(sum(letters_reward(text)[1][part] for text in texts) / 8)
 
 
-def test_the_loss_is_the_papers(short: Stage3Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rollouts_are_sampled_from_the_whole_distribution_once_and_every_weight_learns(
+    short: Stage3Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import trl
 
     given: dict[str, Any] = {}
@@ -268,9 +270,7 @@ def test_the_loss_is_the_papers(short: Stage3Config, tmp_path: Path, monkeypatch
     with pytest.raises(InterruptedError):
         run_stage("stage3", dataclasses.replace(short, out=str(tmp_path), temperature=0.8))
     arguments = given["args"]
-    assert (arguments.loss_type, arguments.scale_rewards, arguments.num_iterations) == ("grpo", "none", 1)
-    assert (arguments.beta, arguments.use_bias_correction_kl) == (0.01, False)
-    assert (arguments.epsilon, arguments.epsilon_high, arguments.temperature) == (0.2, None, 0.8)
+    assert (arguments.num_iterations, arguments.temperature) == (1, 0.8)
     assert (arguments.top_k, arguments.top_p, arguments.min_p, arguments.repetition_penalty) == (0, 1.0, None, 1.0)
     assert all(weight.requires_grad for weight in given["model"].parameters())
 

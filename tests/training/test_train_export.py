@@ -44,7 +44,10 @@ def run(processor: Any, tmp_path: Path) -> Path:
     save_untrained(processor, folder / "model")
     (folder / "model" / "emocaliber.json").write_text('{"rollout_temperature": 0.7}')
     (folder / "model" / "rollouts.json").write_text("[]")
-    config = Stage3Config(out=str(folder), samples="none", model="somebody/base", learning_rate=1e-6, batch_size=8, temperature=0.7)
+    for _ in draw_samples(tmp_path / "learnt", 1, 3, size=56, split="train"):
+        pass
+    learnt = str(tmp_path / "learnt" / "samples.jsonl")
+    config = Stage3Config(out=str(folder), samples=learnt, model="somebody/base", learning_rate=1e-6, batch_size=8, temperature=0.7)
     (folder / "config.json").write_text(json.dumps({"stage": "stage3"} | dataclasses.asdict(config)))
     (folder / "telemetry.jsonl").write_text(json.dumps(HELD_OUT | {"step": 0}) + "\n" + json.dumps(HELD_OUT) + "\n")
     return folder

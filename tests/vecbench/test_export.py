@@ -106,5 +106,19 @@ def test_a_folder_without_a_benchmark_is_an_error(tmp_path: Path) -> None:
 
 def test_an_image_that_is_gone_is_named(bench: Path, tmp_path: Path) -> None:
     (tmp_path / "data/abstract/abstract_0001.jpg").unlink()
-    with pytest.raises(UserError, match=r"abstract_0001\.jpg: cannot be put at"):
+    with pytest.raises(UserError, match=r"the image of sample Abstract-8/abstract_0001 cannot be exported: .*there is no such file"):
         export_hf(bench, tmp_path / "hf", images="link")
+
+
+@pytest.mark.parametrize("images", ["link", "copy"])
+@pytest.mark.parametrize("name", ["secret.txt", "secret.jpg", "picture.txt"])
+def test_a_row_of_someone_elses_cannot_take_a_file_along_that_is_no_image(name: str, images: str, bench: Path, tmp_path: Path) -> None:
+    if name.startswith("picture"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name, "PNG")
+    else:
+        (tmp_path / name).write_text("a key")
+    row = json.loads((bench / "test.jsonl").read_text().splitlines()[0]) | {"id": "evil", "image": str(tmp_path / name)}
+    (bench / "test.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(UserError, match=rf"the image of sample evil cannot be exported: .*{name}: .* or leave out its row"):
+        export_hf(bench, tmp_path / "hf", images=images)  # type: ignore[arg-type]
+    assert not list((tmp_path / "hf").rglob("evil*"))

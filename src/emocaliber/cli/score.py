@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emocaliber.cli.arguments import natural, positive
+from emocaliber.errors import UserError
 
 if TYPE_CHECKING:
     from emocaliber.rows import Row
@@ -39,12 +40,23 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="one <answer> that names one candidate is enough: the default, but for rows that were asked for with --no-lenient",
     )
     parser.add_argument(
+        "--partial", action="store_true", help="score a run with missing shards or samples, and say on every output how much is missing"
+    )
+    parser.add_argument(
         "--confidence",
         default="verb",
         metavar="SOURCE",
         help="the confidence that tables and figures show first, of those that the responses have (default: verb, the stated one)",
     )
     parser.add_argument("--name", help="what the tables call this system (default: the name of the responses)")
+    parser.add_argument(
+        "--images",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a folder whose images the page may show, besides that of the responses and those asked about here (may be repeated)",
+    )
     parser.add_argument("--numbers-only", action="store_true", help="leave out the figures and the page")
     parser.add_argument("--replicates", type=positive, default=1000, metavar="R", help="of the bootstrap (default: 1000)")
     parser.add_argument("--seed", type=natural, default=0, metavar="S", help="of the bootstrap (default: 0)")
@@ -53,16 +65,25 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     from emocaliber.evaluation import headline, latex, markdown, parity, parity_table, summarise
-    from emocaliber.rows import write_atomically, write_rows
+    from emocaliber.responding.completeness import missing_from
+    from emocaliber.rows import display_name, write_atomically, write_rows
     from emocaliber.scoring import outcome, response_rows
 
     placed = list(response_rows(args.responses))
     if args.lenient:
         placed = [(where, row | {"lenient": True}) for where, row in placed]
     rows = [row for _, row in placed]
+    missing = missing_from(args.responses, len(rows))
+    if missing and not args.partial:
+        raise UserError(
+            f"{display_name(args.responses)} is not a whole run: {missing}. Give the folder of all shards, or finish the run with "
+            "`emocaliber respond ... --resume`; --partial scores what is there, and says so on every output"
+        )
     outcomes = [outcome(row, strict=args.strict, where=where) for where, row in placed]
     summary = summarise(outcomes, replicates=args.replicates, seed=args.seed, confidence=args.confidence)
     summary["settings"]["responses"] = str(args.responses.absolute())
+    if missing:
+        summary["settings"]["partial"] = missing
     strictly = len(rows) if args.strict else sum(row.get("lenient") is False for row in rows)
     summary["settings"] |= {"lenient": len(rows) - strictly, "strict": strictly}
     name = args.name or args.responses.stem
@@ -85,8 +106,10 @@ def run(args: argparse.Namespace) -> int:
 def _draw(args: argparse.Namespace, summary: Mapping[str, Any], outcomes: Sequence[Outcome], rows: Sequence[Row], name: str) -> None:
     from emocaliber.evaluation import write_report
     from emocaliber.evaluation.figures import draw
+    from emocaliber.responding.completeness import images_asked_about
 
     print("drawing the figures and the page (--numbers-only leaves them out)", file=sys.stderr)
     figures = draw(summary, outcomes, args.out / "figures")
     images = args.responses if args.responses.is_dir() else args.responses.parent
-    write_report(summary, outcomes, rows, args.out, name=name, figures=figures, images=images)
+    known = images_asked_about(args.responses)
+    write_report(summary, outcomes, rows, args.out, name=name, figures=figures, images=images, image_folders=args.images, known=known)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import os
+import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import chain, repeat
 from pathlib import Path
@@ -42,16 +43,27 @@ def write_report(
     name: str,
     figures: Sequence[Path] = (),
     images: str | Path = ".",
+    image_folders: Sequence[str | Path] = (),
+    known: Collection[Path] = (),
 ) -> Path:
     """Writes `folder/report.html`, one page with everything in it, and returns its path.
 
-    `rows` are the response rows behind `outcomes`, matched by id, and `images` is the folder that their image paths are relative to.
-    The page needs no network and allows none. Raises UserError if it cannot be written.
+    `rows` are the response rows behind `outcomes`, matched by id, and `images` is the folder that their image paths are relative to. As
+    rows may be anybody's, images are shown only from that folder and from `image_folders`, links resolved, and where they are among the
+    `known` ones (resolved paths); how many are not is said on stderr. The page needs no network and allows none. Raises UserError if it
+    cannot be written.
     """
     folder = Path(folder).absolute()
     sources = summary["settings"]["sources"]
     scopes = _scopes(summary)
-    samples = _samples(outcomes, {row["id"]: row for row in rows}, sources, Path(images).absolute(), folder)
+    shown = _Shown([Path(place).resolve() for place in (images, *image_folders)], known)
+    samples = _samples(outcomes, {row["id"]: row for row in rows}, sources, Path(images).absolute(), folder, shown)
+    if shown.refused:
+        print(
+            f"{shown.refused:,} images lie outside the folder of the responses and are not shown in the page; "
+            "--images DIR allows those of another folder",
+            file=sys.stderr,
+        )
     page = render_page(
         "evaluation/report_page",
         name=name,
@@ -67,6 +79,7 @@ def write_report(
         answers=Counter(outcome.answer for outcome in outcomes if outcome.answer is not None),
         sources=sources,
         thumbnailed=min(_THUMBNAILS, len(outcomes)),
+        refused=shown.refused,
         data=_script_data({"sources": sources, "steps": STEPS, "samples": samples}),
         percent=percent,
         number=_number,
@@ -143,16 +156,32 @@ def _overconfidence(outcome: Outcome, source: str | None) -> float:
     return (0.0 if stated is None else stated) - outcome.correct
 
 
-def _samples(outcomes: Sequence[Outcome], rows: Mapping[str, Row], sources: Sequence[str], images: Path, folder: Path) -> list[Row]:
+class _Shown:
+    """Which images may be opened for the page; `refused` counts the others."""
+
+    def __init__(self, folders: Sequence[Path], known: Collection[Path]) -> None:
+        self._folders, self._known, self.refused = folders, known, 0
+
+    def __call__(self, path: Path) -> bool:
+        real = Path(os.path.realpath(path))
+        allowed = real in self._known or any(real.is_relative_to(folder) for folder in self._folders)
+        self.refused += not allowed
+        return allowed
+
+
+def _samples(
+    outcomes: Sequence[Outcome], rows: Mapping[str, Row], sources: Sequence[str], images: Path, folder: Path, shown: Callable[[Path], bool]
+) -> list[Row]:
     """What the page's list shows of each answer: the most overconfident first, as far as the first source goes."""
     first = sources[0] if sources else None
     ordered = sorted(outcomes, key=lambda outcome: (-_overconfidence(outcome, first), outcome.task, outcome.id))
     paths = [_image_path(rows.get(outcome.id, {}), images) for outcome in ordered]
-    made = thumbnails((path for path in paths[:_THUMBNAILS] if path), _SIDE)
+    pictured = [path if path and shown(path) else None for path in paths[:_THUMBNAILS]]
+    made = thumbnails((path for path in pictured if path), _SIDE)
     return [
         _sample(outcome, rows.get(outcome.id, {}), sources)
-        | {"link": path and _link(path, folder), "thumbnail": next(made) if path and few else None}
-        for outcome, path, few in zip(ordered, paths, chain(repeat(True, _THUMBNAILS), repeat(False)), strict=False)
+        | {"link": path and _link(path, folder), "thumbnail": next(made) if picture else None}
+        for outcome, path, picture in zip(ordered, paths, chain(pictured, repeat(None)), strict=False)
     ]
 
 

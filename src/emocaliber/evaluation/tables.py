@@ -80,7 +80,8 @@ def headline(summary: Summary, width: int = WIDEST) -> str:
     if max(map(len, full.as_text().splitlines())) > width:
         shorter = [[cell.split(" [")[0] if column else cell for column, cell in enumerate(row)] for row in full.rows]
         full, note = Table(full.header, shorter), note.replace(", 95 % intervals in brackets", "")
-    return f"{full.as_text()}\n\n{note}\n"
+    partial = f"Not the whole run: {summary['settings']['partial']}.\n" if "partial" in summary["settings"] else ""
+    return f"{full.as_text()}\n\n{partial}{note}\n"
 
 
 def main_source(summary: Summary) -> str:
@@ -138,7 +139,8 @@ def evolvement_table(named_summaries: Mapping[str, Summary], source: str = VERBA
 
 def _how_to_read(summary: Summary) -> str:
     settings, tasks = summary["settings"], len(summary["tasks"])
-    text = f"n = {summary['n']:,} samples in {tasks} {'task' if tasks == 1 else 'tasks'}. Numbers are percentages; {NONE}: not defined."
+    text = f"**Not the whole run: {settings['partial']}.** " if "partial" in settings else ""
+    text += f"n = {summary['n']:,} samples in {tasks} {'task' if tasks == 1 else 'tasks'}. Numbers are percentages; {NONE}: not defined."
     if "replicates" in settings:
         text += f" In brackets: {100 * settings['level']:g} % intervals, of {settings['replicates']:,} bootstrap replicates over images."
     if "lenient" in settings:

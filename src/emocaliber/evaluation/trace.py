@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from emocaliber.answering import question_for
-from emocaliber.confidence import PARTS, confidence_target, reward
+from emocaliber.confidence import PARTS, confidence_target, parse_reward, reward
 from emocaliber.emotions import Labels
 from emocaliber.errors import UserError
 from emocaliber.evaluation.emotional import agreement
@@ -42,15 +42,16 @@ def trace(identity: str, folder: str | Path) -> Trace:
     "rollouts"}`.
 
     `folder` was made by `score`, or holds files of response rows or samples (or is one): then `answers` has one entry per file that
-    answers the sample. What an entry cannot know (no text, no mean probability) is None. In the folder of a training run, `rollouts` are
-    the answers that stage 3 sampled, with their rewards and advantages. Raises UserError, naming the ids that come near, if no file has
-    the id.
+    answers the sample. What an entry cannot know (no text, no mean probability) is None. Its reward is by the settings (`reward_settings`)
+    of the training run in whose folder it was found or its rows lie, else by the default ones. In the folder of a training run, `rollouts`
+    are the answers that stage 3 sampled, with their rewards and advantages. Raises UserError, naming the ids that come near, if no file
+    has the id.
     """
     runs = list(_runs(Path(folder)))
     holding = [run for run in runs if identity in run.rows or identity in run.outcomes]
     if not holding:
         raise _unknown(identity, folder, runs)
-    answers = [_answer(identity, run) for run in holding if identity in run.outcomes]
+    answers = [_answer(identity, run, _reward_of(Path(folder), run.file)) for run in holding if identity in run.outcomes]
     return _sample(identity, holding) | {"answers": answers, "rollouts": _rollouts(identity, Path(folder))}
 
 
@@ -77,11 +78,23 @@ def _runs(folder: Path) -> Iterator[_Run]:
 
 def _trained_on(folder: Path) -> Path | None:
     """The samples of a training run, as its settings give them; None for another folder."""
+    samples = _settings(folder).get("samples")
+    return Path(samples) if isinstance(samples, str) and Path(samples).is_file() else None
+
+
+def _settings(folder: Path) -> Mapping[str, Any]:
+    """The settings of the training run in a folder; none in another folder."""
     try:
-        samples = Path(json.loads((folder / _SETTINGS).read_text("utf-8"))["samples"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return samples if samples.is_file() else None
+        settings = json.loads((folder / _SETTINGS).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return settings if isinstance(settings, dict) and "stage" in settings else {}
+
+
+def _reward_of(*places: Path) -> str | None:
+    """The reward's settings of the first training run in whose folder one of the places is; None where there is none."""
+    folders = (place if place.is_dir() else place.parent for place in places)
+    return next((reward for folder in folders if isinstance(reward := _settings(folder).get("reward"), str)), None)
 
 
 def _rollouts(identity: str, folder: Path) -> list[Row]:
@@ -131,7 +144,7 @@ def _sample(identity: str, runs: Sequence[_Run]) -> Trace:
     }
 
 
-def _answer(identity: str, run: _Run) -> Trace:
+def _answer(identity: str, run: _Run, rewarded: str | None) -> Trace:
     given, row = run.outcomes[identity], run.rows.get(identity, {})
     text, candidates = row.get("response"), row.get("candidates") or ()
     labels = labels_of(given.task, candidates)
@@ -150,7 +163,8 @@ def _answer(identity: str, run: _Run) -> Trace:
         "reasoning": None if parsed is None or isinstance(parsed, Malformed) else asdict(parsed.reasoning),
         "response": text,
         "target": _target(given, labels),
-        "reward": _reward(text, labels, given),
+        "reward": _reward(text, labels, given, rewarded),
+        "reward_settings": rewarded,
         "seconds": row.get("seconds"),
     }
 
@@ -169,11 +183,11 @@ def _target(given: Outcome, labels: Labels) -> float | None:
     return None if given.answer is None or mean is None or not labels else confidence_target(given.answer, given.ground_truth, mean, labels)
 
 
-def _reward(text: object, labels: Labels, given: Outcome) -> Trace | None:
-    """What stage 3 would have paid for this response (equation 4), with its default settings."""
+def _reward(text: object, labels: Labels, given: Outcome, rewarded: str | None) -> Trace | None:
+    """What stage 3 would have paid for this response (equation 4), with the settings `rewarded`, or its default ones."""
     if not isinstance(text, str) or not labels:
         return None
-    total, parts = reward(text, labels, given.ground_truth)
+    total, parts = reward(text, labels, given.ground_truth, None if rewarded is None else parse_reward(rewarded))
     return {"total": total, **{part: parts[part] for part in PARTS}}
 
 

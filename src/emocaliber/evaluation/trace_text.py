@@ -76,7 +76,8 @@ def _answer(answer: Trace, width: int) -> Iterator[str]:
     if answer["target"] is not None:
         yield from _field("target", f"{answer['target']:.3f}  what stage 2 would teach it to state here (eq. 2)", width)
     if answer["reward"]:
-        yield from _field("reward", f"{_rewards(answer['reward'])} (eq. 4)", width)
+        how = f"reward = {answer['reward_settings']!r}" if answer["reward_settings"] else "with default settings"
+        yield from _field("reward", f"{_rewards(answer['reward'])} (eq. 4, {how})", width)
 
 
 def _rollouts(rollouts: Sequence[Mapping[str, Any]], width: int) -> Iterator[str]:

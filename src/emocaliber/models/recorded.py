@@ -7,8 +7,9 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from emocaliber.errors import UserError
 from emocaliber.models.base import MODEL_ERRORS, ModelError, Reply, Request, Tokens
-from emocaliber.row_formats import Place, located_rows
+from emocaliber.row_formats import Place, StoredRows, located_rows
 from emocaliber.rows import Row, display_name
 from emocaliber.vecbench.fields import Fields
 from emocaliber.vecbench.released import filled_in
@@ -22,6 +23,7 @@ class RecordedModel:
     A row may also have `confidence`, a number or several by name; `logprobs`, as a choice of OpenAI's chat completions has them; `seconds`;
     and `error`. Everything that `respond` wrote, and released files, can be read. `system` is its name in rows; by default what
     the first row says it is, else the file's name. A request that no row answers gets the error `not_recorded`.
+    Rows are read from the disk when they are asked for; in memory are only their keys and places.
     Raises UserError, naming file, line and field, for a row that says neither what was asked nor what was answered, or repeats another.
     """
 
@@ -29,12 +31,13 @@ class RecordedModel:
 
     def __init__(self, file: str | Path, *, system: str | None = None) -> None:
         self._file = display_name(file)
-        self._rows: dict[str, tuple[Place, Row]] = {}
+        self._places: dict[str, Place] = {}
+        self._rows = StoredRows()
         self._unasked: set[str] = set()
+        said: object = None
         for place, row in located_rows(file):
+            said = said if self._places else row.get("model")  # the first row's
             self._add(place, filled_in(row))
-        _, first = next(iter(self._rows.values()))
-        said = first.get("model")
         self.name: str = system or (said if isinstance(said, str) and said else Path(file).stem)
         self.notice: str | None = f"Answers are read from {self._file}. What was asked to get them is not known here."
 
@@ -43,35 +46,44 @@ class RecordedModel:
         for request in requests:
             yield self._reply(request)
         if self._unasked:
-            print(f"{len(self._unasked):,} of the {len(self._rows):,} answers in {self._file} were not asked for", file=sys.stderr)
+            print(f"{len(self._unasked):,} of the {len(self._places):,} answers in {self._file} were not asked for", file=sys.stderr)
 
     def _add(self, place: Place, row: Row) -> None:
         fields = Fields(row, str(place))
-        identity, image = row.get("id"), row.get("image")
-        if isinstance(identity, str | int) and not isinstance(identity, bool) and str(identity).strip():
-            field, key = "id", str(identity)
-        elif isinstance(image, str) and image.strip():
-            field, key = "image", os.path.abspath(place.file.parent / image)
-        else:
+        field, key = _key(place, row)
+        if not key:
             raise fields.error("id", "is missing", "give every row the id of its sample, or the path of its image")
-        if key in self._rows:
-            raise fields.error(field, f"is {key!r}, as in {self._rows[key][0]}", "there can be one answer only; keep one of the two rows")
+        if key in self._places:
+            raise fields.error(field, f"is {key!r}, as in {self._places[key]}", "there can be one answer only; keep one of the two rows")
         fields.optional_text("response")
-        self._rows[key] = (place, row)
+        self._places[key] = place
         self._unasked.add(key)
 
     def _reply(self, request: Request) -> Reply:
         if request.temperature is not None or request.max_new_tokens is not None:  # it is to be asked in another way than at first
             return _failed("not_recorded", f"{self._file} holds one answer to each question; it cannot be sampled or asked anything else")
-        key = request.key if request.key in self._rows else os.path.abspath(request.key)
-        if key not in self._rows:
+        key = request.key if request.key in self._places else os.path.abspath(request.key)
+        if key not in self._places:
             return _failed("not_recorded", f"no row of {self._file} has the id or image {request.key!r}")
         self._unasked.discard(key)
-        place, row = self._rows[key]
+        place = self._places[key]
+        row = filled_in(self._rows[place])
+        if _key(place, row)[1] != key:
+            raise UserError(f"{place} no longer answers {key!r}: the file has changed since it was opened; start again")
         text, seconds = row["response"], row.get("seconds")
         if text is None or row.get("error") is not None:
             return _failure(place, row.get("error"))
         return Reply(text, seconds if isinstance(seconds, int | float) else 0.0, _tokens(place, row), further=_confidence(place, row))
+
+
+def _key(place: Place, row: Row) -> tuple[str, str]:
+    """The field by which a row is found, and what it is found by: the absolute path of an image. Empty where it has neither."""
+    identity, image = row.get("id"), row.get("image")
+    if isinstance(identity, str | int) and not isinstance(identity, bool) and str(identity).strip():
+        return "id", str(identity)
+    if isinstance(image, str) and image.strip():
+        return "image", os.path.abspath(place.file.parent / image)
+    return "id", ""
 
 
 def _confidence(place: Place, row: Row) -> Mapping[str, float | None]:

@@ -2,26 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL import Image
 
-from emocaliber.images import open_image
+from emocaliber.errors import UserError
+from emocaliber.images import ImageError, open_image
 from emocaliber.models.local import chat_prompt
+from emocaliber.rows import display_name
 
 IGNORED = -100
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """The model is asked `question` about `image` and learns to say `tail` and end, after `head`, which it is taken to have said."""
+    """The model is asked `question` about `image` and learns to say `tail` and end, after `head`, which it is taken to have said.
+
+    `sample` is the id of the sample that it is made of, for complaints.
+    """
 
     image: str
     question: str
     tail: str
     head: str = ""
+    sample: str = ""
+
+
+def training_image(path: str, sample: str) -> Image.Image:
+    """The image of a sample while training runs. Raises UserError naming the sample if it can no longer be opened."""
+    try:
+        return open_image(path).image
+    except ImageError as error:
+        raise UserError(
+            f"the image of sample {display_name(sample)} cannot be opened any more: {error} When it is back, the same command goes on "
+            "from the last checkpoint"
+        ) from error
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Within it, a UserError of a data loader's worker has its own message: torch puts the worker's traceback before it."""
+    try:
+        yield
+    except UserError as error:
+        _, wrapped, message = str(error).rpartition(f"{UserError.__module__}.{UserError.__name__}: ")
+        if not wrapped:
+            raise
+        raise UserError(message.strip()) from error
 
 
 class LessonCollator:
@@ -38,7 +69,7 @@ class LessonCollator:
 
     def __call__(self, lessons: Sequence[Lesson]) -> dict[str, torch.Tensor]:
         prompts = self._processor(
-            images=[open_image(lesson.image).image for lesson in lessons],
+            images=[training_image(lesson.image, lesson.sample) for lesson in lessons],
             text=[chat_prompt(lesson.question, self._tokenizer) for lesson in lessons],
         )
         rows = []

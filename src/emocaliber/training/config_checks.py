@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from emocaliber.answering import question_for
@@ -26,24 +26,25 @@ from emocaliber.training.config import (
     check_settings,
     load_config,
 )
+from emocaliber.training.image_checks import check_images
+from emocaliber.training.processes import devices
 from emocaliber.training.rows import sample_rows
-from emocaliber.training.validation import validation_samples
+from emocaliber.training.validation import behind, own_samples, validation_samples
 
 IMAGE_TOKEN_SIDE = 28  # in pixels, of Qwen2.5-VL: patches of 14 x 14, merged 2 x 2
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+|[\w-]+")
 
 
-def devices() -> int:
-    """The number of processes that train together, as accelerate and torchrun tell each of them."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+def check(config: StageConfig, where: str = "", *, made: Mapping[str, Sequence[Path]] = MappingProxyType({}), images: bool = True) -> None:
+    """Raises UserError for the first thing that cannot work, naming `where` (the file) or the row.
 
-
-def check(config: StageConfig, where: str = "", *, made: frozenset[str] = frozenset()) -> None:
-    """Raises UserError for the first thing that cannot work, naming `where` (the file) or the row. `made` are model folders to come."""
+    `made` are model folders to come, each with the files of samples from which it and the stages behind it will have learnt. The `images`
+    of all samples are opened last, as that takes longest.
+    """
     where = where or f"the configuration of {config.out}"
     check_settings(config, where)
     if isinstance(config, WatchedConfig):
-        validation_samples(config)
+        validation_samples(config, made.get(config.model, ()) if isinstance(config, ModelConfig) else ())
     if isinstance(config, Stage3Config):
         parse_reward(config.reward)
     if config.scenes:
@@ -54,6 +55,8 @@ def check(config: StageConfig, where: str = "", *, made: frozenset[str] = frozen
         _check_length(config, rows, where)
     if isinstance(config, ModelConfig) and config.model not in made:
         _check_model(config.model)
+    if images:
+        check_images(config)
 
 
 def _check_batches(config: StageConfig, rows: int) -> None:
@@ -120,18 +123,25 @@ def load_stages(folder: str | Path, overrides: Sequence[str] = ()) -> dict[str, 
 
 def check_all(configs: Mapping[str, StageConfig]) -> None:
     """Checks stages that will be trained one after the other, each from what those before it leave behind."""
-    made: set[str] = set()
+    made: dict[str, Sequence[Path]] = {}
+    to_come = [config for config in configs.values() if not (Path(config.out) / FINISHED).is_dir()]
     for stage, config in configs.items():
-        if not (Path(config.out) / FINISHED).is_dir():
-            check(config, stage, made=frozenset(made))
-        made.add(str(Path(config.out) / FINISHED))
+        if config in to_come:
+            check(config, stage, made=made, images=False)
+            earlier = made.get(config.model) if isinstance(config, ModelConfig) else ()
+            made[str(Path(config.out) / FINISHED)] = [*own_samples(config), *(behind(config) if earlier is None else earlier)]
     check_disjoint(configs)
+    for config in to_come:
+        check_images(config)
 
 
 def check_one(stage: str, config: StageConfig, path: str | Path) -> None:
     """Checks one stage, and that it shares no image with the other stages for which the folder of its file `path` has configurations."""
-    if not (Path(config.out) / FINISHED).is_dir():
-        check(config, stage)
+    to_come = not (Path(config.out) / FINISHED).is_dir()
+    if to_come:
+        check(config, stage, images=False)
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
     others = {name: load_config(name, folder) for name in CONFIGS if name != stage and (folder / f"{name}.toml").is_file()}
     check_disjoint({name: config if name == stage else others[name] for name in CONFIGS if name == stage or name in others})
+    if to_come:
+        check_images(config)

@@ -16,7 +16,7 @@ from emocaliber.training.config import FINISHED, SETTINGS
 from emocaliber.training.model_card import model_card
 from emocaliber.training.processes import say
 from emocaliber.training.recalibration import recalibrate
-from emocaliber.training.validation import held_out_samples
+from emocaliber.training.validation import held_out_samples, trained_on
 
 _OF_TRAINING = ("rollouts.json",)
 
@@ -27,8 +27,9 @@ def export(
     """Writes the model of the finished stage in `run` to the new folder `out`, and returns that.
 
     Adapters are merged already when a stage finishes. `dtype` converts the weights; `scored` gives the card its numbers in place of the
-    held-out samples. By the samples of the file `held_out` its confidence is recalibrated. Raises UserError for a run that has not
-    finished, for an `out` that is there, and as `held_out_samples` and `recalibrate` do.
+    held-out samples. By the samples of the file `held_out`, which no stage behind the model may have learnt from, its confidence is
+    recalibrated. Raises UserError for a run that has not finished, for an `out` that is there, and as `held_out_samples`, `trained_on` and
+    `recalibrate` do.
     """
     model = run / FINISHED
     try:
@@ -43,7 +44,7 @@ def export(
         raise UserError(f"{display_name(out)} is there already; give a new folder, or remove it")
     name = name or out.name
     card = model_card(name, settings, run, scored)
-    samples = held_out_samples(held_out, Path(settings["samples"])) if held_out else []
+    samples = held_out_samples(held_out, trained_on(run, settings)) if held_out else []
     half = out.with_name(f".{out.name}.half")
     shutil.rmtree(half, ignore_errors=True)
     if dtype:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
+
+
+def devices() -> int:
+    """The number of processes that train together, as accelerate and torchrun tell each of them."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def processes() -> Any:

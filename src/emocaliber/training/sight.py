@@ -17,8 +17,8 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
-from emocaliber.images import open_image
 from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS, INTERACTIONS
+from emocaliber.training.collate import plain_errors, training_image
 from emocaliber.training.config import Stage0Config
 from emocaliber.training.trainer import common_arguments, last_checkpoint
 
@@ -56,7 +56,7 @@ class _Pictures(Dataset[Row]):
 
 
 def _collate(processor: Any, batch: Sequence[Row]) -> dict[str, torch.Tensor]:
-    images = processor.image_processor([open_image(row["image"]).image for row in batch], return_tensors="pt")
+    images = processor.image_processor([training_image(row["image"], row["id"]) for row in batch], return_tensors="pt")
     labels = [[keys.index(row["scene"][kind]) for kind, keys in CONCEPTS.items()] for row in batch]
     return {**images, "labels": torch.tensor(labels)}
 
@@ -75,7 +75,8 @@ def train_sight(config: Stage0Config, model: Any, processor: Any, rows: Sequence
         sight = Sight(visual, config.width)
         collator = partial(_collate, processor)
         trainer = Trainer(model=sight, args=TrainingArguments(**arguments), train_dataset=_Pictures(rows), data_collator=collator)
-        trainer.train(resume_from_checkpoint=last_checkpoint(done.parent))
+        with plain_errors():
+            trainer.train(resume_from_checkpoint=last_checkpoint(done.parent))
         half = done.with_suffix(".half")
         torch.save(visual.state_dict(), half)
         half.replace(done)

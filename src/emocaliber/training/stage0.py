@@ -5,7 +5,6 @@ It plays the part of the public base checkpoint, from which larger models start.
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from emocaliber.training.collate import Lesson
 from emocaliber.training.config import Stage0Config
 from emocaliber.training.rows import training_rows
 from emocaliber.training.sight import train_sight
-from emocaliber.training.trainer import Lessons, freeze_vision, train_lessons
+from emocaliber.training.trainer import freeze_vision, train_lessons
 
 QUESTION = "Describe this image."
 
@@ -48,9 +47,8 @@ def train(config: Stage0Config) -> Path:
     train_sight(config, model, processor, rows)
     if config.freeze_vision:
         freeze_vision(model)
-    return train_lessons(config, model, processor, Lessons(partial(_lesson, rows, config.seed), len(rows)))
+    return train_lessons(config, model, processor, [_lesson(row, config.seed + index) for index, row in enumerate(rows)])
 
 
-def _lesson(rows: list[dict[str, Any]], seed: int, index: int) -> Lesson:
-    row = rows[index]
-    return Lesson(row["image"], QUESTION, caption(*Scene(**row["scene"]), np.random.default_rng(seed + index)))
+def _lesson(row: dict[str, Any], seed: int) -> Lesson:
+    return Lesson(row["image"], QUESTION, caption(*Scene(**row["scene"]), np.random.default_rng(seed)), sample=row["id"])

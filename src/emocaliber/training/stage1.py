@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from emocaliber.scoring import is_correct
 from emocaliber.training.collate import Lesson
 from emocaliber.training.config import Stage1Config
 from emocaliber.training.rows import training_rows
-from emocaliber.training.trainer import Lessons, load_model, short_enough, train_lessons
+from emocaliber.training.trainer import load_model, short_enough, train_lessons
 from emocaliber.vecbench import labels_of
 
 
@@ -30,13 +29,12 @@ def train(config: Stage1Config) -> Path:
             row["response"] = f"<answer>{row['ground_truth']}</answer>"
     prompt = EMOCALIBER if config.reasoning else load_prompt("direct")
     model, processor = load_model(config)
-    lessons = short_enough(Lessons(partial(_lesson, rows, prompt), len(rows)), processor, config.max_length)
+    lessons = short_enough([_lesson(row, prompt) for row in rows], processor, config.max_length)
     return train_lessons(config, model, processor, lessons)
 
 
-def _lesson(rows: list[dict[str, Any]], prompt: Prompt, index: int) -> Lesson:
-    row = rows[index]
-    return Lesson(row["image"], prompt.question(row["task"], row["candidates"], confidence=False), row["response"])
+def _lesson(row: dict[str, Any], prompt: Prompt) -> Lesson:
+    return Lesson(row["image"], prompt.question(row["task"], row["candidates"], confidence=False), row["response"], sample=row["id"])
 
 
 def taught(row: dict[str, Any], where: str) -> str:

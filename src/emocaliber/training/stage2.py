@@ -21,7 +21,7 @@ from emocaliber.training.collate import Lesson
 from emocaliber.training.config import Stage2Config
 from emocaliber.training.processes import processes, say
 from emocaliber.training.rows import training_rows
-from emocaliber.training.trainer import Lessons, load_model, short_enough, train_lessons
+from emocaliber.training.trainer import load_model, short_enough, train_lessons
 from emocaliber.vecbench import Sample, labels_of
 
 
@@ -37,7 +37,7 @@ def train(config: Stage2Config) -> Path:
         )
     say(f"stage 2: {len(lessons):,} of {len(answers):,} scaffold answers are well-formed and become lessons")
     model, processor = load_model(config)
-    fitting = short_enough(Lessons(lessons.__getitem__, len(lessons)), processor, config.max_length)
+    fitting = short_enough(lessons, processor, config.max_length)
     return train_lessons(config, model, processor, fitting, anchor=config.anchor, smoothing=config.smoothing)
 
 
@@ -91,4 +91,5 @@ def confidence_lesson(row: dict[str, Any]) -> Lesson | None:
         question_for(row["task"], row["candidates"], confidence=True),
         tail=f"<confidence>{target:.2f}</confidence>",
         head=render(response),
+        sample=row["id"],
     )

@@ -16,8 +16,8 @@ from typing import Any
 from emocaliber.answering import question_for
 from emocaliber.confidence import PARTS, RewardSettings, parse_reward, reward
 from emocaliber.confidence.incentives import Incentives
-from emocaliber.images import open_image
 from emocaliber.models.local import CARD, TRAINED_AT
+from emocaliber.training.collate import training_image
 from emocaliber.training.config import Stage3Config
 from emocaliber.training.grpo import grpo_trainer
 from emocaliber.training.lora import lora_config
@@ -95,7 +95,7 @@ def prompts_of(rows: list[dict[str, Any]]) -> Any:
     )
 
     def opened(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        images = {path: open_image(path).image for path in batch["image"]}
+        images = {path: training_image(path, sample) for path, sample in zip(batch["image"], batch["id"], strict=True)}
         return {**batch, "image": [images[path] for path in batch["image"]]}
 
     return data.with_transform(opened)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy, pad
-from torch.utils.data import Dataset, Subset
 from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 
 from emocaliber.errors import UserError
@@ -22,19 +21,6 @@ from emocaliber.training.lora import adapted, merged
 from emocaliber.training.processes import on_cpu, say
 from emocaliber.training.sparse_logits import logits_only_at
 from emocaliber.training.watching import trackers, train_watched
-
-
-class Lessons(Dataset[Lesson]):
-    """Lessons made when they are read, so that a wording can differ from epoch to epoch."""
-
-    def __init__(self, make: Callable[[int], Lesson], count: int) -> None:
-        self._make, self._count = make, count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: int) -> Lesson:
-        return self._make(index)
 
 
 @dataclass(frozen=True)
@@ -158,7 +144,7 @@ def freeze_vision(model: Any) -> None:
 
 
 def train_lessons(
-    config: StageConfig, model: Any, processor: Any, lessons: Dataset[Lesson], *, anchor: float = 0.0, smoothing: float = 0.0
+    config: StageConfig, model: Any, processor: Any, lessons: Sequence[Lesson], *, anchor: float = 0.0, smoothing: float = 0.0
 ) -> Path:
     """Trains, from the last whole checkpoint if there is one, and returns the folder of the finished model."""
     arguments = TrainingArguments(**common_arguments(config), dataloader_num_workers=1, dataloader_persistent_workers=True)
@@ -177,7 +163,7 @@ def train_lessons(
     return finish(config, trainer, processor)
 
 
-def short_enough(lessons: Lessons, processor: Any, max_length: int) -> Dataset[Lesson]:
+def short_enough(lessons: Sequence[Lesson], processor: Any, max_length: int) -> Sequence[Lesson]:
     """The lessons that have at most `max_length` tokens (0: all) whatever the size of their image. Says how many are left out."""
     if not max_length:
         return lessons
@@ -188,14 +174,14 @@ def short_enough(lessons: Lessons, processor: Any, max_length: int) -> Dataset[L
         text = chat_prompt(lesson.question, processor.tokenizer) + lesson.head + lesson.tail
         return image + len(processor.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    kept = [index for index in range(len(lessons)) if length(lessons[index]) <= max_length]
+    kept = [lesson for lesson in lessons if length(lesson) <= max_length]
     if len(kept) < len(lessons):
         say(f"{len(lessons) - len(kept):,} of {len(lessons):,} lessons may have more than {max_length} tokens, and are left out")
     if not kept:
         raise UserError(
             f"no lesson fits into max_length = {max_length} tokens, of which an image may take {image}; raise it, or lower max_pixels"
         )
-    return Subset(lessons, kept)
+    return kept
 
 
 def finished(config: StageConfig) -> Path | None:

@@ -1,25 +1,81 @@
-"""The samples that a run is watched by, and a model recalibrated by: none that it learns from, and none of a test split."""
+"""The samples that a run is watched by, and a model recalibrated by: none that a stage behind the model learns from, none of a test split.
+
+Samples are compared by their image files: one file under two names (relative and absolute, symbolic and hard links), and copies to the
+byte. An image that was scaled or saved anew is another file here; `emocaliber bench audit` finds such near-duplicates. A model that no
+stage made, from the hub or exported to a folder of its own, ends the chain: what it has learnt from is not known.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from emocaliber.errors import UserError
+from emocaliber.responding.identity import sha256_of
 from emocaliber.rows import display_name
-from emocaliber.training.config import WatchedConfig
+from emocaliber.training.config import FINISHED, SETTINGS, STAGES, ModelConfig, StageConfig, WatchedConfig
 from emocaliber.vecbench import Sample, read_samples
 
 
-def validation_samples(config: WatchedConfig) -> list[Sample]:
-    """The samples to watch by; none without `config.validation`. Raises UserError as `held_out_samples` does."""
-    return held_out_samples(Path(config.validation), Path(config.samples), "validation: ") if config.validation else []
+def validation_samples(config: WatchedConfig, before: Sequence[Path] = ()) -> list[Sample]:
+    """The samples to watch by; none without `config.validation`.
+
+    `before` are the sample files of the stages behind a model that is still to be made. Raises UserError as `held_out_samples` and
+    `trained_on` do.
+    """
+    if not config.validation:
+        return []
+    return held_out_samples(Path(config.validation), [*own_samples(config), *(before or behind(config))], "validation: ")
 
 
-def held_out_samples(file: Path, trained: Path, where: str = "") -> list[Sample]:
+def own_samples(config: StageConfig) -> list[Path]:
+    """The file of samples that a stage learns from; none while its scenes are still to be drawn."""
+    samples = Path(config.samples)
+    return [] if config.scenes and not samples.is_file() else [samples]
+
+
+def behind(config: StageConfig) -> list[Path]:
+    """The files of samples from which the stages behind a stage's model have learnt. Raises UserError as `trained_on` does."""
+    run = _run_of(Path(config.model)) if isinstance(config, ModelConfig) else None
+    return list(trained_on(*run)) if run else []
+
+
+def trained_on(run: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
+    """The files of samples that the stage in the folder `run`, with these `settings` (its config.json), and all stages behind it learnt
+    from, this one's first.
+
+    Raises UserError where a file, or the folder of a stage, is no longer there: then nobody can tell what was trained on.
+    """
+    seen = {run.resolve()}
+    while True:
+        where = f"the settings of {settings['stage']} in {display_name(run / SETTINGS)}"
+        samples = _located(settings["samples"], run, settings)
+        if not samples.is_file():
+            raise _unknown(f"{display_name(samples)}, the samples that {where} name")
+        yield samples
+        if "model" not in settings:  # a base model, made from nothing
+            return
+        model = _located(settings["model"], run, settings)
+        following = _run_of(model)
+        if following is None:
+            if not model.exists() and (model.is_absolute() or model.name == FINISHED):  # else it is an id of the hub
+                raise _unknown(f"{display_name(model)}, the model that {where} name")
+            return
+        run, settings = following
+        if run.resolve() in seen:
+            return
+        seen.add(run.resolve())
+
+
+def held_out_samples(file: Path, trained: Iterable[Path], where: str = "") -> list[Sample]:
     """The samples of a file.
 
     Raises UserError, beginning with `where`, for a file without samples, for one of a test split, and for an image that is also one of the
-    file `trained`, if that is there.
+    files `trained`.
     """
     samples = list(read_samples(file))
     if not samples:
@@ -29,14 +85,60 @@ def held_out_samples(file: Path, trained: Path, where: str = "") -> list[Sample]
             f"{where}sample {display_name(tested.id)} of {display_name(file)} is of the split 'test'; "
             "choices made by looking at the test split make its numbers worthless, so give samples of another split"
         )
-    images = {_place(sample) for sample in read_samples(trained)} if trained.is_file() else set()
-    if seen := next((sample for sample in samples if _place(sample) in images), None):
-        raise UserError(
-            f"{where}the image of sample {display_name(seen.id)} of {display_name(file)} is also in {display_name(trained)}; "
-            "held-out samples must not be trained on"
-        )
+    by_file, by_size = {}, dict[int, list[Sample]]()
+    for sample in samples:
+        identity, size = _file_of(sample.image)
+        by_file[identity] = sample
+        by_size.setdefault(size, []).append(sample)
+    digest = cache(sha256_of)
+    for learnt in trained:
+        for sample in read_samples(learnt):
+            identity, size = _file_of(sample.image)
+            copies = (each for each in by_size.get(size, ()) if size and digest(Path(each.image)) == digest(Path(sample.image)))
+            if seen := by_file.get(identity) or next(copies, None):
+                raise UserError(
+                    f"{where}the image of sample {display_name(seen.id)} of {display_name(file)} is also in {display_name(learnt)} "
+                    f"(sample {display_name(sample.id)}); held-out samples must not be trained on"
+                )
     return samples
 
 
-def _place(sample: Sample) -> Path:
-    return Path(sample.image).absolute()
+def _file_of(image: str) -> tuple[object, int]:
+    """What tells the file from others, whatever name it is given, and its size in bytes; of a missing file its path, and 0."""
+    try:
+        found = os.stat(image)
+    except OSError:
+        return os.path.abspath(image), 0
+    return (found.st_dev, found.st_ino), found.st_size
+
+
+def _run_of(model: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The folder and settings of the stage that made a model (OUT/model, or one of its checkpoints); None where no stage did."""
+    for place in dict.fromkeys((model.absolute(), model.resolve())):
+        for folder in place.parents[:2]:
+            try:
+                settings = json.loads((folder / SETTINGS).read_text("utf-8"))
+            except OSError:
+                continue
+            except ValueError as error:
+                raise UserError(f"{display_name(folder / SETTINGS)} cannot be read, so nobody can tell what {model} learnt from") from error
+            if isinstance(settings, dict) and settings.get("stage") in STAGES:
+                return folder, settings
+    return None
+
+
+def _located(path: str, run: Path, settings: Mapping[str, Any]) -> Path:
+    """A path of a run's settings, which is relative to where the stage was started: found from where the run lies, else as it is given."""
+    out, place = Path(os.path.normpath(settings["out"])), run.absolute()
+    if not out.is_absolute() and place.parts[-len(out.parts) :] == out.parts:
+        started = Path(*place.parts[: -len(out.parts)])
+        if (started / path).exists():
+            return started / path
+    return Path(path)
+
+
+def _unknown(what: str) -> UserError:
+    return UserError(
+        f"{what}, is not there, so held-out samples cannot be checked against what was trained on; "
+        "put it back, or start from the folder where training was started"
+    )

@@ -8,6 +8,7 @@ from typing import Any
 
 from emocaliber.errors import UserError
 from emocaliber.training.alarm import Alarm, Stopped
+from emocaliber.training.collate import plain_errors
 from emocaliber.training.config import StageConfig, WatchedConfig
 from emocaliber.training.heldout import HeldOut
 from emocaliber.training.rollouts import RolloutTable
@@ -24,7 +25,8 @@ def train_watched(trainer: Any, config: StageConfig, checkpoint: str | None, rol
         trainer.add_callback(RolloutTable(trainer, out, rollouts_of, log, alarm))
     if isinstance(config, WatchedConfig) and (samples := validation_samples(config)):
         trainer.add_callback(HeldOut(trainer, config, samples, log, alarm))
-    trainer.train(resume_from_checkpoint=checkpoint)
+    with plain_errors():
+        trainer.train(resume_from_checkpoint=checkpoint)
     if alarm.stopped:
         raise Stopped(
             f"training was stopped by an alarm at {alarm.stopped}. The checkpoint is kept in {out / 'checkpoints'}; "

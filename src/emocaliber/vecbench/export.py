@@ -6,17 +6,21 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from emocaliber.errors import UserError
+from emocaliber.images import ImageError, Limits, open_images
+from emocaliber.inputs import SUFFIXES
 from emocaliber.rows import Row, display_name, write_atomically, write_rows
 from emocaliber.vecbench.card import data_card
 from emocaliber.vecbench.manifest import read_manifest
 from emocaliber.vecbench.sample import Sample, read_samples
 
 SPLITS = ("train", "test")
+
+_LIMITS = Limits(max_side=64)  # those under which images are opened later; the hint makes large photographs decode fast
 
 Images = Literal["leave", "link", "copy"]
 
@@ -29,7 +33,8 @@ def export_hf(folder: Path, out: Path, *, images: Images = "leave", progress: Ca
     `image` is their absolute path, so the export is for this machine; linked (hard links: same disk, no space) or copied, they lie
     below `out`, `image` is relative to it, and `load_dataset(out)` opens them by the `metadata.jsonl` of each split.
 
-    Raises UserError where the benchmark was not built, or an image cannot be linked or copied.
+    Only images are linked or copied: rows of someone else's benchmark may name any file. Raises UserError where the benchmark was not
+    built, where a row names something that is no image, and where an image cannot be linked or copied.
     """
     card = data_card(read_manifest(folder))
     if os.path.realpath(folder) == os.path.realpath(out):
@@ -39,7 +44,8 @@ def export_hf(folder: Path, out: Path, *, images: Images = "leave", progress: Ca
     done = 0
     for split in SPLITS:
         rows: list[Row] = []
-        for sample in read_samples(folder / f"{split}.jsonl"):
+        samples = list(read_samples(folder / f"{split}.jsonl"))
+        for sample in samples if images == "leave" else _checked(samples):
             image = sample.image if images == "leave" else _place(sample, out, _inside(sample, split, taken), images)
             rows.append({**flat_row(sample), "image": image})
             done += 1
@@ -57,6 +63,17 @@ def flat_row(sample: Sample) -> Row:
     """The sample with the same columns, of the same types, as any other: votes and posterior as JSON text."""
     row: dict[str, Any] = sample.to_row()
     return {**row, "votes": json.dumps(row.get("votes")), "posterior": json.dumps(row.get("posterior"))}
+
+
+def _checked(samples: Sequence[Sample]) -> Iterator[Sample]:
+    """The samples, each once its image has been opened."""
+    for sample, opened in zip(samples, open_images([sample.image for sample in samples], _LIMITS), strict=True):
+        problem = str(opened) if isinstance(opened, ImageError) else None
+        if problem is None and Path(sample.image).suffix.lower() not in SUFFIXES:
+            problem = f"{display_name(sample.image)}: its suffix is none of an image's ({', '.join(SUFFIXES)})."
+        if problem:
+            raise UserError(f"the image of sample {display_name(sample.id)} cannot be exported: {problem} Mend it, or leave out its row")
+        yield sample
 
 
 def _inside(sample: Sample, split: str, taken: set[str]) -> str:
