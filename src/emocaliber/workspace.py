@@ -109,8 +109,7 @@ class Workspace:
         changed = [name for name in dict.fromkeys((*old, *new)) if self._differs(name, old, new)]
         if changed:
             listed = "; ".join(f"{name} was {_shown(old, name)}, and is {_shown(new, name)}" for name in changed)
-            where = display_name(self.record)
-            raise UserError(f"{where}: {display_name(self.path)} was made with other settings: {listed}. {self._remedy}.")
+            raise UserError(f"{display_name(self.path)} was made with other settings: {listed}. {self._remedy}.")
         self._before = before
 
     def write(self, further: Settings = _NONE) -> None:

@@ -154,7 +154,9 @@ def test_rows_made_otherwise_are_not_gone_on_from(tmp_path: Path, settings: list
     folder, out = photos(tmp_path / "in"), tmp_path / "out.jsonl"
     run(folder, "--out", out)
     before = out.read_bytes()
-    with pytest.raises(UserError, match=rf"out\.jsonl was made with other settings: .*{complaint}.*Give the same settings, or another --out"):
+    with pytest.raises(
+        UserError, match=rf"out\.jsonl was made with other settings: .*{complaint}.*Give the same settings, or another --out"
+    ):
         run(folder, "--out", out, "--resume", *settings)
     assert out.read_bytes() == before
 
