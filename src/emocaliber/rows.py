@@ -64,22 +64,14 @@ class RowWriter:
 
     A killed process loses at most the row it was writing; a power failure at most the last `sync_rows` rows or
     `sync_seconds` seconds. With `resume`, the rows already there are kept, a half-written last line is dropped, and
-    `done` holds the keys of the rest; without it the file starts empty. The file is locked until `close`, or with `lock` False not at all. Use as a
-    context manager.
+    `done` holds the keys of the rest; without it the file starts empty. With `lock` it is locked until `close`. Use as a context manager.
 
     Raises:
         UserError: another writer has the file, it cannot be opened, or a row already in it is not a JSON object or has no `key`.
     """
 
     def __init__(
-        self,
-        path: RowPath,
-        *,
-        resume: bool = False,
-        key: str = "id",
-        lock: bool = True,
-        sync_rows: int = 64,
-        sync_seconds: float = 5.0,
+        self, path: RowPath, *, resume: bool = False, key: str = "id", lock: bool = True, sync_rows: int = 64, sync_seconds: float = 5.0
     ) -> None:
         self.path = Path(path)
         self.key = key

@@ -94,7 +94,7 @@ class Workspace:
         raise UserError(f"{where}: cannot be read ({problem}), so it is not known how {name} was made. {self._remedy}, or mend it.")
 
     def check(self, *, needed: bool = False) -> bool:
-        """Whether there is a record. Raises UserError if it has other settings, naming each that differs, or if it is `needed` and missing."""
+        """Whether there is a record. Raises UserError if it has other settings, naming each, or if it is `needed` and missing."""
         before = self.read()
         if before is None and needed:
             where, name = display_name(self.record), display_name(self.path)
@@ -137,7 +137,7 @@ def _flattened(values: Settings, prefix: str = "") -> dict[str, Any]:
 
 def _kept(before: Settings, now: Settings, contents: Collection[str], prefix: str = "") -> dict[str, Any]:
     """`now` with the `contents` of `before`."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in now.items():
         if isinstance(value, dict):
             found[name] = _kept(before.get(name) or {}, value, contents, f"{prefix}{name}.")

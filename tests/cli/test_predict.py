@@ -154,9 +154,7 @@ def test_rows_made_otherwise_are_not_gone_on_from(tmp_path: Path, settings: list
     folder, out = photos(tmp_path / "in"), tmp_path / "out.jsonl"
     run(folder, "--out", out)
     before = out.read_bytes()
-    with pytest.raises(
-        UserError, match=rf"out\.jsonl was made with other settings: .*{complaint}.*Give the same settings, or another --out"
-    ):
+    with pytest.raises(UserError, match=rf"out\.jsonl was made with other settings: .*{complaint}.* or another --out"):
         run(folder, "--out", out, "--resume", *settings)
     assert out.read_bytes() == before
 
@@ -174,7 +172,7 @@ def test_rows_of_other_weights_under_the_same_name_are_not_gone_on_from(tmp_path
     (tmp_path / "checkpoint" / "model.safetensors").write_bytes(b"1")
     run(folder, "--out", out, "--model", tmp_path / "checkpoint")
     (tmp_path / "checkpoint" / "model.safetensors").write_bytes(b"2")
-    with pytest.raises(UserError, match="model.sha256 was '.*', and is '"):
+    with pytest.raises(UserError, match=r"model\.sha256 was '.*', and is '"):
         run(folder, "--out", out, "--resume", "--model", tmp_path / "checkpoint")
 
 

@@ -158,5 +158,5 @@ def test_every_concept_is_equally_likely_and_independent_of_the_others() -> None
 def test_a_folder_of_another_task_split_or_size_is_refused(tmp_path: Path) -> None:
     list(draw_samples(tmp_path, 1, 3, size=32, workers=1))
     for different in ({"size": 64}, {"size": 32, "split": "train"}, {"size": 32, "task_name": "WebEmo-7"}):
-        with pytest.raises(UserError, match="was made with other settings: (size|split|task) was .* or another folder"):
+        with pytest.raises(UserError, match=r"was made with other settings: (size|split|task) was .* or another folder"):
             list(draw_samples(tmp_path, 2, 3, workers=1, **different))  # type: ignore[arg-type]

@@ -33,7 +33,7 @@ _PACKAGES = ("torch", "transformers", "tokenizers", "vllm", "httpx2", "PIL", "nu
 
 
 class Record(Workspace):
-    """The `responses.run.json` beside the file `rows`: `what` was asked, the `results`, and the sessions (`sittings`) in which it was asked.
+    """The record beside the file `rows`: `what` was asked, the `results`, and the sessions (`sittings`) in which it was asked.
 
     A session has its command, the versions of what was loaded, when it began and ended, and what came of it; `ended` is null for a killed
     one. The file is written atomically.

@@ -49,8 +49,8 @@ def draw_mixture(
 ) -> Iterator[int]:
     """Draws `n` samples into `out/samples.jsonl`, and yields how many are done after each, as `draw_samples` does.
 
-    One subtask is drawn into `out` itself, each of several into a folder of its name there, which the joint file refers to. Samples of other
-    seeds, counts and shares that are there stay: drawing takes long, and ids say whose they are. So read those of `mixture_ids` only.
+    One subtask is drawn into `out` itself, each of several into a folder of its name there, which the joint file refers to. Samples of
+    other seeds, counts and shares that are there stay: drawing takes long, and ids say whose they are. So read those of `mixture_ids` only.
     """
     draw = partial(draw_samples, size=size, split=split, unfamiliar=unfamiliar, workers=workers, other_seeds=True)
     if len(shares) == 1:

@@ -74,9 +74,9 @@ def run_stage(stage: str, config: StageConfig) -> Path:
             folder = Path(config.out) / FINISHED
             say(f"{stage}: already finished, {folder}; remove that folder to train it again")
             return folder
-        folder = import_module(f"emocaliber.training.{stage}").train(config)
-    say(f"{stage}: finished, {folder}")
-    return folder
+        trained: Path = import_module(f"emocaliber.training.{stage}").train(config)
+    say(f"{stage}: finished, {trained}")
+    return trained
 
 
 def what_next(stage: str, config: StageConfig) -> str:

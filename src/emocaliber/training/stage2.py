@@ -50,7 +50,7 @@ def train(config: Stage2Config) -> Path:
 
 
 def scaffold_answers(config: Stage2Config, samples: list[Sample]) -> list[dict[str, Any]]:
-    """The scaffold's response rows for `samples`, with absolute image paths. Those of an earlier, broken run with the same settings are kept.
+    """The scaffold's response rows for `samples`, with absolute image paths. Those of an earlier run with the same settings are kept.
 
     Of several processes each answers a share, in a file of its own that all must be able to read, until the first joins them.
     """

@@ -207,7 +207,7 @@ def finished(config: StageConfig) -> Path | None:
 
 
 def last_checkpoint(out: str | Path) -> str | None:
-    """The newest whole checkpoint of a run. Those that a kill cut off are removed, by the first process alone: others may be looking at them."""
+    """The newest whole checkpoint of a run. Half-written ones are removed, by the first process alone, as others may be reading them."""
     whole = whole_checkpoints(out)
     if processes().is_main_process:
         for folder in set((Path(out) / "checkpoints").glob("checkpoint-*")) - set(whole):
@@ -216,7 +216,7 @@ def last_checkpoint(out: str | Path) -> str | None:
 
 
 def whole_checkpoints(out: str | Path) -> list[Path]:
-    """The checkpoints of a run in order. The trainer writes its state last, so without it, or with half of it, a checkpoint is not whole."""
+    """The checkpoints of a run in order, without those that a kill cut off: the trainer writes its state last."""
     whole = []
     for folder in (Path(out) / "checkpoints").glob("checkpoint-*"):
         with contextlib.suppress(OSError, ValueError):

@@ -79,8 +79,8 @@ def build(
     """Adds the samples of files (or of folders, their train.jsonl or samples.jsonl) to a ledger, and tries all in it that are not settled.
 
     `dry_run` tries that many only, chosen without regard to order. `batches` asks models behind an API through their service's batches.
-    A first interrupt lets what is under way end. Raises UserError for samples, models and settings that cannot be, for a model whose weights
-    have changed since, and while another run builds the ledger.
+    A first interrupt lets what is under way end. Raises UserError for samples, models and settings that cannot be, for a model
+    whose weights have changed since, and while another run builds the ledger.
     """
     if budget is not None:
         recipe.check_budget()
