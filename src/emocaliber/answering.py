@@ -182,9 +182,9 @@ def respond_into(file: str | Path, samples: Sequence[Sample], load: Callable[[],
 def _check_rows(file: str | Path, samples: Sequence[Sample]) -> None:
     wanted = {sample.id: sample.to_row() for sample in samples}
     for number, row in numbered_rows(file):
-        sample = wanted.get(row["id"])
-        for name in ("task", "candidates", "ground_truth") if sample else ():
-            if sample[name] != row.get(name):
+        sample = wanted.get(row["id"], {})
+        for name in ("task", "candidates", "ground_truth"):
+            if name in sample and sample[name] != row.get(name):
                 raise UserError(
                     f"{display_name(file)}, line {number}: {name} of sample {row['id']!r} was {row.get(name)!r}, and is {sample[name]!r}; "
                     "give the same samples, or remove the file to ask again"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -52,7 +52,7 @@ def draw_samples(
         yield n  # without the lock, so that any number of processes may start with what is drawn
         return
     (out / "images").mkdir(parents=True, exist_ok=True)
-    with _workspace(file, settings, [seed]), RowWriter(file, resume=True) as rows:
+    with _workspace(file, settings), RowWriter(file, resume=True) as rows:
         _agreed(file, settings, seed, other_seeds, write=True)
         missing = [index for index in range(n) if scene_id(seed, index) not in rows.done]
         yield n - len(missing)
@@ -76,9 +76,9 @@ def _is_whole(out: Path, n: int, seed: int) -> bool:
         return False
 
 
-def _workspace(file: Path, settings: Mapping[str, Any], seeds: Iterable[int]) -> Workspace:
+def _workspace(file: Path, settings: Mapping[str, Any], seeds: Iterable[int] = (), free: Collection[str] = ()) -> Workspace:
     remedy = "Give the same settings, or another folder"
-    return Workspace(record_of(file), {**settings, "seeds": sorted(seeds)}, path=file, remedy=remedy)
+    return Workspace(record_of(file), {**settings, "seeds": sorted(seeds)}, path=file, remedy=remedy, free=free)
 
 
 def _agreed(file: Path, settings: Mapping[str, Any], seed: int, other_seeds: bool, *, write: bool = False) -> bool:
@@ -86,10 +86,11 @@ def _agreed(file: Path, settings: Mapping[str, Any], seed: int, other_seeds: boo
 
     Raises UserError if it was otherwise. With `write` the record is written.
     """
-    before = _workspace(file, settings, []).read()
-    if before is None and file.is_file() and file.stat().st_size:
+    before = _workspace(file, settings).read()
+    if before is None and file.is_file():
         before = _shown(file, settings)
-    workspace = _workspace(file, settings, {seed, *(before["seeds"] if before and other_seeds else ())})
+    seeds = {seed, *(before["seeds"] if before and other_seeds else ())}
+    workspace = _workspace(file, settings, seeds, ["seeds"] if other_seeds else ())
     if before is not None:
         workspace.compare(before)
     if write:
