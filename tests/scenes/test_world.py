@@ -176,7 +176,9 @@ def test_a_folder_says_what_was_drawn_there(six: Path) -> None:
 
 def test_another_seed_is_not_added_unasked(tmp_path: Path) -> None:
     before = files(draw(tmp_path, 3, seed=1))
-    with pytest.raises(UserError, match=r"samples\.jsonl was made with other settings: seeds was \[1\], and is \[2\]\. .* or another folder"):
+    with pytest.raises(
+        UserError, match=r"samples\.jsonl was made with other settings: seeds was \[1\], and is \[2\]\. .* or another folder"
+    ):
         draw(tmp_path, 3, seed=2)
     assert files(tmp_path) == before
 
@@ -195,7 +197,9 @@ def test_where_it_is_asked_for_several_seeds_lie_side_by_side_and_each_can_be_re
 
 def test_rows_are_chosen_by_number_not_by_how_it_is_spelt(tmp_path: Path) -> None:
     lines = [json.dumps({"id": f"scene-0-{index:06d}"}) for index in (1_000_001, 999_999, 1_000_000, 5)]
-    (tmp_path / "samples.jsonl").write_text("\n".join([*lines, json.dumps({"id": "scene-7-000000"}), json.dumps({"id": "FI-2/scene-0-000002"})]))
+    (tmp_path / "samples.jsonl").write_text(
+        "\n".join([*lines, json.dumps({"id": "scene-7-000000"}), json.dumps({"id": "FI-2/scene-0-000002"})])
+    )
     assert [row["id"][8:] for row in drawn_rows(tmp_path, 1_000_001, 0)] == ["000005", "999999", "1000000"]
 
 
