@@ -196,17 +196,16 @@ def test_where_it_is_asked_for_several_seeds_lie_side_by_side_and_each_can_be_re
 
 
 def test_rows_are_chosen_by_number_not_by_how_it_is_spelt(tmp_path: Path) -> None:
-    lines = [json.dumps({"id": f"scene-0-{index:06d}"}) for index in (1_000_001, 999_999, 1_000_000, 5)]
-    (tmp_path / "samples.jsonl").write_text(
-        "\n".join([*lines, json.dumps({"id": "scene-7-000000"}), json.dumps({"id": "FI-2/scene-0-000002"})])
-    )
+    names = [f"scene-0-{index:06d}" for index in (1_000_001, 999_999, 1_000_000, 5)]
+    lines = (json.dumps({"id": name}) for name in (*names, "scene-7-000000", "FI-2/scene-0-000002"))
+    (tmp_path / "samples.jsonl").write_text("\n".join(lines))
     assert [row["id"][8:] for row in drawn_rows(tmp_path, 1_000_001, 0)] == ["000005", "999999", "1000000"]
 
 
 def test_a_folder_without_a_record_is_taken_over_if_its_rows_agree(six: Path, tmp_path: Path) -> None:
     record_of(draw(tmp_path, 4) / "samples.jsonl").unlink()
     for different in ({"size": 64}, {"split": "train"}, {"task_name": "WebEmo-7"}, {"unfamiliar": 0.5}, {"seed": 1}):
-        with pytest.raises(UserError, match="was made with other settings: (size|split|task|unfamiliar|seeds) was "):
+        with pytest.raises(UserError, match=r"was made with other settings: (size|split|task|unfamiliar|seeds) was "):
             list(draw_samples(tmp_path, **{"n": 6, "seed": 0, "size": SIZE, "workers": 1} | different))  # type: ignore[arg-type]
     with (tmp_path / "samples.jsonl").open("a") as file:
         file.write('{"id": "scene-0')  # broken off
@@ -221,7 +220,12 @@ def test_the_share_of_unfamiliar_pictures_is_checked_row_by_row_where_there_is_n
     assert list(draw_samples(tmp_path, 6, 0, size=SIZE, workers=1, unfamiliar=0.5)) == [6]
 
 
-DRAWING = "import sys; from emocaliber.scenes import draw_samples; [print(n, flush=True) for n in draw_samples(sys.argv[1], 400, 0, size=64, workers=1)]"
+DRAWING = """
+import sys
+from emocaliber.scenes import draw_samples
+for done in draw_samples(sys.argv[1], 400, 0, size=64, workers=1):
+    print(done, flush=True)
+"""
 
 
 def test_a_second_process_does_not_draw_into_the_same_folder(tmp_path: Path) -> None:
