@@ -93,7 +93,7 @@ class Lock:
             who = f"process {holder['pid']} on {holder['host']} since {holder['since']}"
         except (ValueError, KeyError, TypeError):  # the holder is just writing it
             who = "another process"
-        return UserError(f"{name} is in use by {who}; wait until that has ended, or name another")
+        return UserError(f"{name} is in use by {who}; wait until that has ended, or use another file or folder")
 
 
 _held: WeakSet[Lock] = WeakSet()
