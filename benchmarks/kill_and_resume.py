@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/kill_and_resume.py [--kills 20] [--n 36] [--seed 0] [--parts respond,predict,stage0,...]
 
-`respond` and `predict` ask tiny about N synthetic scenes; each training stage, at the microscopic size of the tests, trains for a few steps,
-and the scaffold of stage 2 answers. Each is run once without a break. Then it is begun anew KILLS times, killed with SIGKILL at a moment
-drawn uniformly from the time that it takes, and run again to its end: rows must be the same but for `seconds`, weights to the bit. `pairs`
-are two processes of `respond --resume` on one file at the same time: one must work, the other leave with exit code 2, and no row be there
+`respond` and `predict` ask tiny about N synthetic scenes; each training stage, at the microscopic size of the tests, trains for a few
+steps, and the scaffold of stage 2 answers. Each is run once without a break. Then it is begun anew KILLS times, killed with SIGKILL at a
+moment drawn uniformly from the time that it takes, and run again to its end: rows must be the same but for `seconds`, weights to the bit.
+`pairs` are two processes of `respond --resume` on one file at the same time: one must work, the other leave with exit code 2, and no row be there
 twice. `with_state` counts the kills after which there was something to go on from. The last line is one JSON object; about ten minutes.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import shutil
 import sys
@@ -106,6 +107,7 @@ def train(stage: str, configs: Path, out: Path, with_answers: bool) -> None:
     from emocaliber.__main__ import main as emocaliber
     from emocaliber.training import stage3
 
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the benchmark's own output is the JSON object
     stage3.reward = letters_reward  # type: ignore[assignment]
     if stage == "stage2" and with_answers and not (out / "scaffold.jsonl").exists():
         out.mkdir(parents=True, exist_ok=True)
@@ -118,6 +120,7 @@ def command(words: list[str]) -> None:
     """In a process of its own: a command."""
     from emocaliber.__main__ import main as emocaliber
 
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     sys.exit(emocaliber(words))
 
 

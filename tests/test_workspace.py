@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -126,6 +127,19 @@ def test_one_process_has_no_two_locks_of_one_file(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "rows.jsonl")
     with Lock(tmp_path / "rows.jsonl", "rows"), pytest.raises(UserError, match=rf"in use by process {os.getpid()} "):
         Lock(tmp_path / "link", "link")
+
+
+def test_where_there_are_no_locks_a_warning_says_so_and_work_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with Lock(tmp_path / "rows.jsonl", "my rows"):
+        assert "warning: no file locks where my rows lies" in capsys.readouterr().err
 
 
 FORKING = """

@@ -48,7 +48,7 @@ class Lock:
             except OSError as error:
                 if error.errno not in _UNSUPPORTED:
                     raise self._refusal(error, name) from error
-                print(f"emocaliber: warning: {self.path.parent} has no file locks; start no second process on {name}", file=sys.stderr)
+                print(f"emocaliber: warning: no file locks where {name} lies; start no second process on it", file=sys.stderr)
             if self._is_in_place():
                 break
             self._file.close()  # its holder released and removed it after it was opened here

@@ -145,6 +145,8 @@ def test_another_number_of_devices_is_the_same_run_if_a_step_is_the_same(
     with pytest.raises(UserError, match=r"effective_batch_size was 8, and is 16\."):
         stage_workspace("stage3", config).check()
     assert stage_workspace("stage3", dataclasses.replace(config, accumulation=1)).check()
+    (Path(config.out) / "model").mkdir()
+    assert stage_workspace("stage3", config).check(), "what is finished is not trained on other devices"
 
 
 def test_a_run_of_an_older_version_is_compared_by_its_config_alone(folder: Path, tmp_path: Path) -> None:
@@ -230,7 +232,7 @@ def test_the_scaffolds_answers_are_kept_for_the_same_question_to_the_same_model_
         ({"seed": 3}, r"settings\.seed was 0, and is 3"),
         ({"max_new_tokens": 5}, r"settings\.max_new_tokens was 4, and is 5"),
     ):
-        with pytest.raises(UserError, match=rf"scaffold\.jsonl was made with other settings: {complaint}\. .* remove .*scaffold\.jsonl"):
+        with pytest.raises(UserError, match=rf"scaffold\.jsonl was made with other settings: {complaint}\. .* remove .*scaffold\* to ask"):
             scaffold_answers(dataclasses.replace(config, **changes), samples)
     with pytest.raises(UserError, match="samples was '"):
         scaffold_answers(config, samples[:2])

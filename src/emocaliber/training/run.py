@@ -38,7 +38,8 @@ def stage_workspace(stage: str, config: StageConfig) -> Workspace:
     if isinstance(config, ModelConfig):
         model = identity_of_model(config.model)
         made_from |= {"model": model["sha256"], "commit": model["commit"]}
-    effective = config.batch_size * config.accumulation * devices()
+    # A finished stage was trained on as many devices as it was, whatever there are now.
+    effective = None if finished(config) else config.batch_size * config.accumulation * devices()
     usual = {field.name: field.default for field in fields(config) if field.default is not MISSING}
     return Workspace(
         Path(config.out) / SETTINGS,
@@ -72,7 +73,7 @@ def run_stage(stage: str, config: StageConfig) -> Path:
 
         if in_first(begin):
             folder = Path(config.out) / FINISHED
-            say(f"{stage}: already finished, {folder}; remove that folder to train it again")
+            say(f"{stage}: already finished, {folder}; remove {config.out} to train it again")
             return folder
         trained: Path = import_module(f"emocaliber.training.{stage}").train(config)
     say(f"{stage}: finished, {trained}")

@@ -87,7 +87,7 @@ def _check_scaffold(config: Stage2Config, samples: list[Sample], file: Path) -> 
             "samples": asked,
         },
         path=file,
-        remedy=f"Give the same settings, or remove {display_name(file)} and {display_name(record_of(file))} to ask again",
+        remedy=f"Give the same settings, or remove {display_name(file.with_name('scaffold*'))} to ask again",
         contents=("model.sha256", "model.commit"),
         places={"model.name": "model.sha256"},
     )
