@@ -5,8 +5,9 @@
 `respond` and `predict` ask tiny about N synthetic scenes; each training stage, at the microscopic size of the tests, trains for a few
 steps, and the scaffold of stage 2 answers. Each is run once without a break. Then it is begun anew KILLS times, killed with SIGKILL at a
 moment drawn uniformly from the time that it takes, and run again to its end: rows must be the same but for `seconds`, weights to the bit.
-`pairs` are two processes of `respond --resume` on one file at the same time: one must work, the other leave with exit code 2, and no row be there
-twice. `with_state` counts the kills after which there was something to go on from. The last line is one JSON object; about ten minutes.
+`pairs` are two processes of `respond --resume` on one file at the same time: one must work, the other leave with exit code 2, and no row
+be there twice. `with_state` counts the kills after which there was something to go on from. The last line is one JSON object; it takes
+about fifteen minutes on two busy cores.
 """
 
 from __future__ import annotations
