@@ -22,7 +22,7 @@ LONGEST = 320
 # A room may import from rooms of its own floor or below. `__init__` is the front door, from which every room can be reached.
 FLOORS = {
     **dict.fromkeys(("errors", "emotions", "response", "images", "image_errors", "rows", "row_formats", "inputs"), 0),
-    **dict.fromkeys(("layout", "canvas", "html_page", "settings_file"), 0),
+    **dict.fromkeys(("layout", "canvas", "html_page", "settings_file", "lock", "workspace"), 0),
     **dict.fromkeys(("vecbench", "scenes", "models"), 1),
     **dict.fromkeys(("scoring", "answering", "sources", "prompts", "strategies"), 2),
     **dict.fromkeys(("confidence", "evaluation", "prediction", "prediction_file", "prediction_report", "report", "responding"), 3),

@@ -242,6 +242,53 @@ def test_the_weights_of_a_folder_are_told_apart(model: ColourModel, samples: Pat
         a_run(samples, tmp_path / "r.jsonl", flags, resume=True)
 
 
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, model: ColourModel) -> dict[str, str | None]:
+    """The commit of every hub id in the cache, and after loading."""
+    commits: dict[str, str | None] = {"cached": "1", "loaded": "1"}
+
+    def load(name: str, **settings: Any) -> ColourModel:
+        commits["cached"] = commits["loaded"]
+        return model
+
+    monkeypatch.setattr(models, "load_model", load)
+    monkeypatch.setattr(
+        "huggingface_hub.try_to_load_from_cache", lambda name, file: commits["cached"] and f"/cache/{commits['cached']}/{file}"
+    )
+    return commits
+
+
+def test_the_weights_of_a_hub_id_are_told_apart_by_their_commit(hub: dict[str, str | None], samples: Path, tmp_path: Path) -> None:
+    ask(a_run(samples, tmp_path / "r.jsonl"))
+    ask(a_run(samples, tmp_path / "r.jsonl", resume=True))
+    hub["cached"] = "2"
+    with pytest.raises(UserError, match=r"model\.commit was '1', and is '2'"):
+        a_run(samples, tmp_path / "r.jsonl", resume=True)
+
+
+def test_weights_that_loading_fetches_are_compared_too(hub: dict[str, str | None], samples: Path, tmp_path: Path) -> None:
+    hub["cached"] = None  # nothing is in the cache before the first run
+    ask(a_run(samples, tmp_path / "r.jsonl"))
+    assert json.loads((tmp_path / "r.run.json").read_text())["what"]["model"]["commit"] == "1"
+    hub["loaded"] = "2"
+    with pytest.raises(UserError, match=r"model\.commit was '1', and is '2'"):
+        a_run(samples, tmp_path / "r.jsonl", resume=True)
+    hub |= {"cached": None, "loaded": None}
+    assert ask(a_run(samples, tmp_path / "r.jsonl", resume=True)).complete, "a commit that is not known is not another"
+
+
+def test_the_commit_in_a_record_of_an_older_version_is_that_of_its_sittings(
+    hub: dict[str, str | None], samples: Path, tmp_path: Path
+) -> None:
+    ask(a_run(samples, tmp_path / "r.jsonl"))
+    record = json.loads((tmp_path / "r.run.json").read_text())
+    del record["what"]["model"]["commit"]
+    (tmp_path / "r.run.json").write_text(json.dumps(record))
+    hub |= {"cached": "2", "loaded": "2"}
+    with pytest.raises(UserError, match=r"model\.commit was '1', and is '2'"):
+        a_run(samples, tmp_path / "r.jsonl", resume=True)
+
+
 def test_rows_are_never_begun_anew_unasked(model: ColourModel, samples: Path, tmp_path: Path) -> None:
     ask(a_run(samples, tmp_path / "r.jsonl"))
     with pytest.raises(UserError, match=r"r\.jsonl holds rows already; give --resume"):
@@ -252,7 +299,7 @@ def test_rows_without_their_record_are_not_gone_on_with(model: ColourModel, samp
     run = a_run(samples, tmp_path / "r.jsonl")
     ask(run)
     run.out.record.unlink()
-    with pytest.raises(UserError, match=r"r\.run\.json is missing or cannot be read"):
+    with pytest.raises(UserError, match=r"r\.run\.json is missing, so it is not known how .*r\.jsonl was made"):
         a_run(samples, tmp_path / "r.jsonl", resume=True)
 
 
@@ -272,7 +319,7 @@ def test_a_run_goes_on_with_the_same_settings_only(
 ) -> None:
     ask(a_run(samples, tmp_path / "r.jsonl"))
     before = (tmp_path / "r.run.json").read_bytes()
-    with pytest.raises(UserError, match=rf"asked for otherwise: .*{complaint}.* or another --out"):
+    with pytest.raises(UserError, match=rf"made with other settings: .*{complaint}.* or another --out"):
         a_run(samples, tmp_path / "r.jsonl", flags, few=few, resume=True)
     assert (tmp_path / "r.run.json").read_bytes() == before
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from emocaliber import rows
 from emocaliber.errors import UserError
+from emocaliber.row_formats import located_rows
 from emocaliber.rows import RowWriter, convert, display_name, numbered_rows, read_rows, write_atomically, write_rows
 
 JSON = st.recursive(
@@ -334,3 +335,29 @@ def test_any_name_can_be_shown() -> None:
     assert display_name("café au lait.png") == "café au lait.png"
     assert display_name(b"caf\xe9.png") == "caf\\udce9.png"
     assert display_name(Path("a\nb\x1b[0m\u202e")) == "a\\nb\\x1b[0m\\u202e"
+
+
+def test_a_file_has_one_writer_and_the_second_is_told_so(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    with RowWriter(path, resume=True) as writer:
+        for resume in (True, False):
+            with pytest.raises(UserError, match=rf"rows\.jsonl is in use by process {os.getpid()} on .* since "):
+                RowWriter(path, resume=resume)
+        writer.write({"id": "a"})
+    with RowWriter(path, resume=True) as writer:
+        assert writer.done == {"a"}
+    assert [file.name for file in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_a_writer_that_could_not_be_made_leaves_the_file_to_others(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"other": 1}\n')
+    with pytest.raises(UserError, match="no 'id'"):
+        RowWriter(path, resume=True)
+    RowWriter(path, resume=True, key="other").close()
+
+
+def test_locks_are_no_rows_of_a_folder(tmp_path: Path) -> None:
+    with RowWriter(tmp_path / "rows.jsonl") as writer:
+        writer.write({"id": "a"})
+        assert [row for _, row in located_rows(tmp_path)] == [{"id": "a"}]

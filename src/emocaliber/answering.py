@@ -15,10 +15,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from emocaliber.emotions import Labels
+from emocaliber.errors import UserError
 from emocaliber.images import DEFAULT_LIMITS, ImageError, ImagePath, Limits, OpenedImage, open_images
 from emocaliber.models.base import Model, ModelError, Reply, Request
 from emocaliber.prompts import EMOCALIBER, Prompt
-from emocaliber.rows import RowWriter
+from emocaliber.rows import RowWriter, display_name, numbered_rows
 from emocaliber.sources import Evidence, confidences, evidence
 from emocaliber.vecbench import Sample
 
@@ -167,8 +168,24 @@ def understand(
 def respond_into(file: str | Path, samples: Sequence[Sample], load: Callable[[], Model], *, label: str, **asked: Any) -> None:
     """Completes `file` to the rows of `respond` for all `samples`, with a bar called `label` on stderr. Rows that are there are kept, and
     only if some are missing is the model loaded. `asked` goes on to `respond`.
+
+    Raises UserError for a row that is there whose id is that of another sample. Whether the rows were asked for in the same way is the
+    caller's to check (`Workspace`).
     """
     with RowWriter(file, resume=True) as writer, tqdm(total=len(samples), desc=label, unit="answer", mininterval=1) as bar:
+        _check_rows(file, samples)
         if any(sample.id not in writer.done for sample in samples):
             for row in respond(samples, load(), done=writer.done, progress=lambda count: bar.update(count - bar.n), **asked):
                 writer.write(row)
+
+
+def _check_rows(file: str | Path, samples: Sequence[Sample]) -> None:
+    wanted = {sample.id: sample.to_row() for sample in samples}
+    for number, row in numbered_rows(file):
+        sample = wanted.get(row["id"], {})
+        for name in ("task", "candidates", "ground_truth"):
+            if name in sample and sample[name] != row.get(name):
+                raise UserError(
+                    f"{display_name(file)}, line {number}: {name} of sample {row['id']!r} was {row.get(name)!r}, and is {sample[name]!r}; "
+                    "give the same samples, or remove the file to ask again"
+                )

@@ -1,56 +1,75 @@
-"""Prediction rows on disk: appended as they come, taken up again after a kill, and turned into CSV or Parquet at the end."""
+"""Prediction rows on disk: appended as they come, resumed after a kill, and turned into CSV or Parquet at the end."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
 from emocaliber.errors import UserError
 from emocaliber.prediction import Prediction, Query, Status, status
+from emocaliber.responding.identity import commit_of_model, identity_of_model
 from emocaliber.rows import Row, RowWriter, convert, display_name, read_rows
+from emocaliber.workspace import Workspace, record_of
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 
 
 class PredictionFile:
-    """Takes predictions for `path`. Use as a context manager; call `finish` when all are there.
+    """Takes predictions of the model called `model` for `path`; `confidence` is the source that was asked for, if one was. Use as a context
+    manager; call `begin` once the model is loaded, and `finish` when all are there.
 
-    A .jsonl file is written itself. A .csv or .parquet file is made at the end from `PATH.part.jsonl`, which is then removed, or with
-    `resume` kept, so that the same command can be given any number of times. Rows of failed images count as done, too.
+    A .jsonl file is written itself, with the settings that made it in `PATH.run.json`, where PATH has lost its suffix. A .csv or .parquet
+    file is made at the end from `PATH.part.jsonl`, which is then removed, or with `resume` kept, so that the same command can be given any
+    number of times. Rows of failed images count as done, too.
 
-    Raises UserError for another suffix, for rows already there without `resume`, and for rows there that another task, model or least
-    confidence made.
+    Raises UserError for another suffix, for rows already there without `resume`, for rows there that other settings made or of which it is
+    not known, and if another process writes them.
     """
 
-    def __init__(self, path: str | Path, query: Query, *, resume: bool = False) -> None:
+    def __init__(self, path: str | Path, query: Query, *, model: str, confidence: str | None = None, resume: bool = False) -> None:
         self.path = Path(path)
-        self._name, self._resume, self._query = display_name(self.path), resume, query
+        self._resume, name = resume, display_name(self.path)
         if self.path.suffix.lower() not in SUFFIXES:
-            raise UserError(f"{self._name}: predictions are written as {', '.join(SUFFIXES)}, or to standard output with --out -")
+            raise UserError(f"{name}: predictions are written as {', '.join(SUFFIXES)}, or to standard output with --out -")
         self.rows_path = self.path if self.path.suffix.lower() == ".jsonl" else self.path.with_name(f"{self.path.name}.part.jsonl")
         if self.path.is_dir():
-            raise UserError(f"{self._name} is a folder; name a file in it")
-        if not resume:
-            for file in (self.path, self.rows_path):
-                if file.is_file() and file.stat().st_size:
-                    raise UserError(f"{display_name(file)} holds rows already; give --resume to go on from it, or name another file")
-        elif self.path.exists() and not self.rows_path.exists():
-            raise UserError(f"{self._name} is finished, and was not made with --resume; name another file, or remove this one")
-        self._writer = RowWriter(self.rows_path, resume=resume, key="image")
-        self._models: set[str] = set()
-        self._sources: set[str] = set()
-        self.earlier: dict[str, Status] = {}
-        for row in read_rows(self.rows_path) if resume else ():
-            self._take_up(row)
+            raise UserError(f"{name} is a folder; name a file in it")
+        settings = {
+            "model": identity_of_model(model),
+            "task": query.task,
+            "labels": list(query.candidates),
+            "confidence": confidence,
+            "min_confidence": query.min_confidence,
+        }
+        remedy = "Give the same settings, or another --out"
+        self._made = Workspace(record_of(self.rows_path), settings, path=self.rows_path, remedy=remedy, contents=("model.commit",))
+        with ExitStack() as opening:
+            opening.enter_context(self._made)
+            if not resume:
+                for file in (self.path, self.rows_path):
+                    if _has_content(file):
+                        raise UserError(f"{display_name(file)} holds rows already; give --resume to go on from it, or name another file")
+            elif self.path.exists() and not self.rows_path.exists():
+                raise UserError(f"{name} is finished, and was not made with --resume; name another file, or remove this one")
+            if _has_content(self.rows_path):
+                self._made.check(needed=True)
+            self._writer = opening.enter_context(RowWriter(self.rows_path, resume=resume, key="image"))
+            self.earlier: dict[str, Status] = {row["image"]: status(row) for row in (read_rows(self.rows_path) if resume else ())}
+            self._opened = opening.pop_all()
+
+    def begin(self) -> None:
+        """Writes the settings down. Raises UserError if loading the model has fetched weights other than those that made the rows."""
+        model = self._made.settings["model"]
+        if model["sha256"] is None:
+            model["commit"] = commit_of_model(model["name"])
+        if self.earlier:
+            self._made.check()
+        self._made.write()
 
     def write(self, prediction: Prediction) -> None:
-        """Append one row; it is on its way to the disk on return. Raises UserError if the rows before it are another model's, or have
-        another confidence."""
-        if self._models - {prediction.model}:
-            raise self._other(f"model {', '.join(sorted(self._models))}", prediction.model)
-        if self._sources - {prediction.confidence_source}:
-            raise self._other(f"the confidence {', '.join(sorted(self._sources))}", prediction.confidence_source)
+        """Append one row; it is on its way to the disk on return."""
         self._writer.write(prediction.to_row())
 
     def rows(self, images: Collection[str]) -> Iterator[Row]:
@@ -64,29 +83,14 @@ class PredictionFile:
             convert(self.rows_path, self.path)
             if not self._resume:
                 self.rows_path.unlink()
+                self._made.record.unlink()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._writer.close()
+        self._opened.close()
 
-    def _take_up(self, row: Row) -> None:
-        needed = ("task", "emotion", "confidence", "confidence_source", "accepted", "alternatives", "model", "error")
-        missing = [name for name in needed if name not in row]
-        if missing:
-            raise UserError(f"{display_name(self.rows_path)} holds rows without {missing[0]!r}, so no predictions; name another file")
-        if row["task"] != self._query.task:
-            raise self._other(f"task {row['task']}", self._query.task)
-        others = {row["emotion"], *(each["emotion"] for each in row["alternatives"])} - {None, *self._query.candidates}
-        if others:
-            raise self._other(f"other labels ({', '.join(sorted(others))})", ", ".join(self._query.candidates))
-        if row["accepted"] != self._query.accepts(row["confidence"]):
-            raise self._other("another --min-confidence", f"{self._query.min_confidence or 'none'}")
-        self._models.add(row["model"])
-        self._sources.add(row["confidence_source"])
-        self.earlier[row["image"]] = status(row)
 
-    def _other(self, theirs: str, ours: str) -> UserError:
-        rows = display_name(self.rows_path)
-        return UserError(f"{rows} holds rows made with {theirs}, not {ours}; give the settings it was begun with, or name another file")
+def _has_content(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size > 0

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from emocaliber.errors import UserError
+from emocaliber.lock import Lock
 
 Row = dict[str, Any]
 RowPath = str | os.PathLike[str]
@@ -65,23 +66,28 @@ class RowWriter:
 
     A killed process loses at most the row it was writing; a power failure at most the last `sync_rows` rows or
     `sync_seconds` seconds. With `resume`, the rows already there are kept, a half-written last line is dropped, and
-    `done` holds the keys of the rest; without it the file starts empty. Use as a context manager.
+    `done` holds the keys of the rest; without it the file starts empty. With `lock` it is locked until `close`. Use as a context manager.
 
     Raises:
-        UserError: the file cannot be opened, or a row already in it is not a JSON object or has no `key`.
+        UserError: another writer has the file, it cannot be opened, or a row already in it is not a JSON object or has no `key`.
     """
 
-    def __init__(self, path: RowPath, *, resume: bool = False, key: str = "id", sync_rows: int = 64, sync_seconds: float = 5.0) -> None:
+    def __init__(
+        self, path: RowPath, *, resume: bool = False, key: str = "id", lock: bool = True, sync_rows: int = 64, sync_seconds: float = 5.0
+    ) -> None:
         self.path = Path(path)
         self.key = key
         self.done: set[str] = set()
         self._sync_rows, self._sync_seconds = sync_rows, sync_seconds
         self._unsynced, self._synced_at = 0, time.monotonic()
-        with _writing(path):
+        with _writing(path), contextlib.ExitStack() as locked:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            if lock and (self.path.is_file() or not self.path.exists()):  # a pipe or a terminal has no second writer
+                locked.enter_context(Lock(self.path, display_name(self.path)))
             if resume and self.path.exists():
                 self._take_up()
             self._file = open(path, "ab" if resume else "wb")  # noqa: SIM115, `close` does
+            self._locked = locked.pop_all()
         self._can_sync = stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)  # a pipe cannot
 
     def write(self, row: Mapping[str, Any]) -> None:
@@ -97,8 +103,9 @@ class RowWriter:
     def close(self) -> None:
         """Put everything on the disk and close the file. May be called twice."""
         if not self._file.closed:
-            self._sync()
-            self._file.close()
+            with self._locked:
+                self._sync()
+                self._file.close()
 
     def __enter__(self) -> Self:
         return self

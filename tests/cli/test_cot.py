@@ -18,10 +18,13 @@ from PIL import Image
 from batch_server import BatchServer
 from drawn_rows import drawn_rows
 from emocaliber.__main__ import main
+from emocaliber.lock import Lock
 from emocaliber.rows import read_rows, write_rows
+from emocaliber.veccot import recipe
 from emocaliber.veccot.ledger import Ledger
 from faulty_server import Asked, FaultyServer, completion
 from provider import JUDGE_PROMPT, PRICES, TEACHER_PROMPT, Provider
+from stand_ins import ColourModel
 
 OFFLINE = ("--teacher", "narrator", "--judge", "checks")
 
@@ -87,13 +90,28 @@ def test_samples_that_were_not_drawn_want_another_teacher(tmp_path: Path, capsys
 
 
 def test_two_runs_do_not_build_one_ledger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fcntl = pytest.importorskip("fcntl")
     samples(tmp_path, 2)
-    with (tmp_path / "ledger.db.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with Lock(tmp_path / "ledger.db", "ledger"):
         assert build(tmp_path, *OFFLINE) == 2
-    assert "another run is building this ledger" in capsys.readouterr().err
+    assert f"ledger.db is in use by process {os.getpid()} on " in capsys.readouterr().err
     assert build(tmp_path, *OFFLINE) == 0
+
+
+def test_a_ledger_is_not_gone_on_with_under_other_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipe, "load_model", lambda name: ColourModel())
+    samples(tmp_path, 2)
+    weights = tmp_path / "teacher" / "model.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"1")
+    words = ("--teacher", str(weights.parent), "--judge", "checks")
+    assert build(tmp_path, *words) == build(tmp_path, *words) == 0
+    capsys.readouterr()
+    weights.write_bytes(b"2")
+    assert build(tmp_path, *words) == 2
+    shown = capsys.readouterr().err
+    assert re.search(r"ledger\.db was made with other weights of .*teacher: they were \w{64}, and are \w{64}\. .* another --ledger", shown)
 
 
 @pytest.fixture

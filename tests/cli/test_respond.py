@@ -156,7 +156,7 @@ def in_a_process(seconds_each: float, *words: object) -> subprocess.Popen[bytes]
     tests = str(Path(__file__).parent.parent)
     path = os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-c", SLOW, str(seconds_each), *map(str, words)]
-    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
 def test_a_shard_that_is_killed_ends_with_the_rows_of_one_that_was_not(samples: Path, tmp_path: Path) -> None:
@@ -177,6 +177,21 @@ def test_a_shard_that_is_killed_ends_with_the_rows_of_one_that_was_not(samples: 
     first, second = json.loads(broken.with_suffix(".run.json").read_text())["sittings"]
     assert first["ended"] is None
     assert second["ended"] is not None
+
+
+def test_of_two_processes_on_one_file_one_works_and_the_other_says_who_has_it(samples: Path, tmp_path: Path) -> None:
+    list(draw_samples(samples.parent, 16, 0, size=32, workers=1))
+    words = ["respond", samples, "--model", "m", "--resume", "--out", tmp_path / "r.jsonl"]
+    for _ in range(3):
+        team = [in_a_process(0.1, *words) for _ in range(2)]
+        codes = [process.wait() for process in team]
+        complaints = [process.stderr.read().decode() for process in team if process.stderr]
+        assert sorted(codes) == [0, 2]
+        pid = team[codes.index(0)].pid
+        assert f"r.jsonl is in use by process {pid} on " in complaints[codes.index(2)]
+        assert [row["id"] for row in rows(tmp_path / "r.jsonl")] == [row["id"] for row in rows(samples)]
+        (tmp_path / "r.jsonl").unlink()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["r.run.json", "scenes"]
 
 
 def test_the_samples_themselves_are_never_overwritten(model: Fearful, samples: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,3 +44,10 @@ def test_a_number_of_scenes_is_positive_and_a_seed_is_not_negative(n: str, seed:
     with pytest.raises(SystemExit) as leaving:
         main(["scenes", str(tmp_path), "--n", n, "--seed", seed])
     assert leaving.value.code == 2
+
+
+def test_another_seed_in_the_same_folder_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["scenes", str(tmp_path), "--n", "2", "--seed", "1", "--size", "32"]) == 0
+    assert main(["scenes", str(tmp_path), "--n", "2", "--seed", "2", "--size", "32"]) == 2
+    assert "seeds was [1], and is [2]. Give the same settings, or another folder." in capsys.readouterr().err
+    assert len(list(read_samples(tmp_path / "samples.jsonl"))) == 2

@@ -10,7 +10,7 @@ import pytest
 
 from emocaliber.errors import UserError
 from emocaliber.scenes import draw_samples
-from emocaliber.scenes.mixture import draw_mixture, mixture_counts, parse_mixture
+from emocaliber.scenes.mixture import draw_mixture, mixture_counts, mixture_ids, parse_mixture
 from emocaliber.vecbench import read_samples
 
 SIZE = 32
@@ -68,3 +68,21 @@ def test_a_mixture_that_was_broken_off_goes_on_to_the_same_bytes(tmp_path: Path)
     draw(tmp_path / "whole", "EmoSet-8, FI-2", 6)
     broken, whole = ([json.loads(line) for line in (tmp_path / name / "samples.jsonl").open()] for name in ("broken", "whole"))
     assert broken == whole
+
+
+def test_another_seed_or_number_is_added_and_ids_say_which_is_meant(tmp_path: Path) -> None:
+    shares = parse_mixture("EmoSet-8, FI-2")
+    for n, seed in ((6, 0), (4, 5), (8, 0)):
+        list(draw_mixture(tmp_path / "joint", shares, n, seed, size=SIZE, split="train", workers=1))
+        alone = tmp_path / f"{n}-{seed}"
+        list(draw_mixture(alone, shares, n, seed, size=SIZE, split="train", workers=1))
+        found = {sample.id: sample for sample in read_samples(tmp_path / "joint" / "samples.jsonl")}
+        wanted = list(read_samples(alone / "samples.jsonl"))
+        assert [sample.id for sample in wanted] == mixture_ids(shares, n, seed)
+        for sample in wanted:
+            assert (found[sample.id].ground_truth, found[sample.id].posterior) == (sample.ground_truth, sample.posterior)
+            assert Path(found[sample.id].image).read_bytes() == Path(sample.image).read_bytes()
+
+
+def test_the_ids_of_one_subtask_are_those_of_its_own_folder() -> None:
+    assert mixture_ids({"FI-2": 3}, 2, 7) == ["scene-7-000000", "scene-7-000001"]

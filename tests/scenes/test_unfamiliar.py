@@ -138,7 +138,7 @@ def test_naming_a_concept_where_there_is_none_is_wrong() -> None:
 def test_a_folder_has_the_share_of_them_that_was_asked_for(tmp_path: Path) -> None:
     list(draw_samples(tmp_path, 20, 0, "FI-2", size=SIZE, unfamiliar=0.25, workers=1))
     assert Counter(row["scene"]["element"] for row in read_rows(tmp_path / "samples.jsonl"))[UNFAMILIAR.key] == 5
-    with pytest.raises(UserError, match="with unfamiliar pictures, and these would be of FI-2, split test, 40 px; give another folder"):
+    with pytest.raises(UserError, match=r"made with other settings: unfamiliar was 0\.25, and is 0\.0\. Give .* or another folder"):
         list(draw_samples(tmp_path, 21, 0, "FI-2", size=SIZE, workers=1))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,10 @@ from scipy.stats import chi2
 from emocaliber.emotions import taxonomy
 from emocaliber.errors import UserError
 from emocaliber.response import parse
-from emocaliber.scenes import Scene, draw_samples, feeling, posterior, random_scene
+from emocaliber.scenes import Scene, draw_samples, drawn_rows, feeling, posterior, random_scene
 from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS, INTERACTIONS
 from emocaliber.vecbench import TASKS, read_samples
+from emocaliber.workspace import record_of
 
 SIZE = 32
 
@@ -158,5 +161,85 @@ def test_every_concept_is_equally_likely_and_independent_of_the_others() -> None
 def test_a_folder_of_another_task_split_or_size_is_refused(tmp_path: Path) -> None:
     list(draw_samples(tmp_path, 1, 3, size=32, workers=1))
     for different in ({"size": 64}, {"size": 32, "split": "train"}, {"size": 32, "task_name": "WebEmo-7"}):
-        with pytest.raises(UserError, match="give another folder"):
+        with pytest.raises(UserError, match=r"was made with other settings: (size|split|task) was .* or another folder"):
             list(draw_samples(tmp_path, 2, 3, workers=1, **different))  # type: ignore[arg-type]
+
+
+def ids(out: Path) -> list[str]:
+    return [row["id"] for row in rows(out)]
+
+
+def test_a_folder_says_what_was_drawn_there(six: Path) -> None:
+    what = json.loads((six / "samples.run.json").read_text())["what"]
+    assert what == {"task": "EmoSet-8", "split": "test", "size": SIZE, "unfamiliar": 0.0, "seeds": [0]}
+
+
+def test_another_seed_is_not_added_unasked(tmp_path: Path) -> None:
+    before = files(draw(tmp_path, 3, seed=1))
+    with pytest.raises(
+        UserError, match=r"samples\.jsonl was made with other settings: seeds was \[1\], and is \[2\]\. .* or another folder"
+    ):
+        draw(tmp_path, 3, seed=2)
+    assert files(tmp_path) == before
+
+
+def test_where_it_is_asked_for_several_seeds_lie_side_by_side_and_each_can_be_read(tmp_path: Path) -> None:
+    for seed in (1, 2, 1):
+        assert list(draw_samples(tmp_path, 3, seed, size=SIZE, workers=1, other_seeds=True))[-1] == 3
+    assert ids(tmp_path) == [f"scene-{seed}-{index:06d}" for seed in (1, 2) for index in range(3)]
+    for seed in (1, 2):
+        alone = draw(tmp_path / str(seed), 3, seed)
+        assert drawn_rows(tmp_path, 3, seed) == rows(alone)
+        assert all((tmp_path / row["image"]).read_bytes() == (alone / row["image"]).read_bytes() for row in rows(alone))
+    with pytest.raises(UserError, match=r"seeds was \[1, 2\], and is \[1\]"):
+        draw(tmp_path, 3, seed=1)
+
+
+def test_rows_are_chosen_by_number_not_by_how_it_is_spelt(tmp_path: Path) -> None:
+    names = [f"scene-0-{index:06d}" for index in (1_000_001, 999_999, 1_000_000, 5)]
+    lines = (json.dumps({"id": name}) for name in (*names, "scene-7-000000", "FI-2/scene-0-000002"))
+    (tmp_path / "samples.jsonl").write_text("\n".join(lines))
+    assert [row["id"][8:] for row in drawn_rows(tmp_path, 1_000_001, 0)] == ["000005", "999999", "1000000"]
+
+
+def test_a_folder_without_a_record_is_taken_over_if_its_rows_agree(six: Path, tmp_path: Path) -> None:
+    record_of(draw(tmp_path, 4) / "samples.jsonl").unlink()
+    for different in ({"size": 64}, {"split": "train"}, {"task_name": "WebEmo-7"}, {"unfamiliar": 0.5}, {"seed": 1}):
+        with pytest.raises(UserError, match=r"was made with other settings: (size|split|task|unfamiliar|seeds) was "):
+            list(draw_samples(tmp_path, **{"n": 6, "seed": 0, "size": SIZE, "workers": 1} | different))  # type: ignore[arg-type]
+    with (tmp_path / "samples.jsonl").open("a") as file:
+        file.write('{"id": "scene-0')  # broken off
+    assert files(draw(tmp_path, 6)) == files(six)
+
+
+def test_the_share_of_unfamiliar_pictures_is_checked_row_by_row_where_there_is_no_record(tmp_path: Path) -> None:
+    list(draw_samples(tmp_path, 6, 0, size=SIZE, workers=1, unfamiliar=0.5))
+    record_of(tmp_path / "samples.jsonl").unlink()
+    with pytest.raises(UserError, match=r"unfamiliar was 0\.5, and is 0\.25"):
+        list(draw_samples(tmp_path, 6, 0, size=SIZE, workers=1, unfamiliar=0.25))
+    assert list(draw_samples(tmp_path, 6, 0, size=SIZE, workers=1, unfamiliar=0.5)) == [6]
+
+
+DRAWING = """
+import sys
+from emocaliber.scenes import draw_samples
+for done in draw_samples(sys.argv[1], 400, 0, size=64, workers=1):
+    print(done, flush=True)
+"""
+
+
+def test_a_second_process_does_not_draw_into_the_same_folder(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", DRAWING, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    while process.stdout.readline() not in ("5\n", ""):
+        pass
+    with pytest.raises(UserError, match=rf"samples\.jsonl is in use by process {process.pid} on "):
+        draw(tmp_path, 400, size=64)
+    process.kill()
+    process.wait()
+    assert len(set(ids(draw(tmp_path, 40, size=64)))) == len(ids(tmp_path)) >= 40
+
+
+def test_what_is_drawn_may_be_asked_for_by_many_at_once(six: Path) -> None:
+    first, second = (draw_samples(six, 6, 0, size=SIZE) for _ in range(2))
+    assert [next(first), next(second)] == [6, 6]

@@ -90,7 +90,7 @@ def test_what_is_finished_is_not_done_again(swept: Path) -> None:
 def test_a_folder_that_was_trained_otherwise_is_not_taken_for_the_run(swept: Path) -> None:
     other = swept.with_name("other.toml")
     other.write_text(swept.read_text().replace("0.001", "0.002"))
-    with pytest.raises(UserError, match=r"model-2 was begun with learning_rate = 0\.001, not 0\.002; remove it"):
+    with pytest.raises(UserError, match=r"model-2 was made with other settings: learning_rate was 0\.001, and is 0\.002\. Give"):
         run_sweep(other)
 
 

@@ -71,11 +71,16 @@ def _predict(args: argparse.Namespace) -> int:
     images = _images(args)
     names = {UNNAMED if isinstance(image, bytes) else image for image in images}
     with contextlib.ExitStack() as closing:
-        file = None if args.out in (None, "-") else closing.enter_context(PredictionFile(args.out, query, resume=args.resume))
+        file = None
+        if args.out not in (None, "-"):
+            rows = PredictionFile(args.out, query, model=args.model, confidence=args.confidence, resume=args.resume)
+            file = closing.enter_context(rows)
         earlier = {name: file.earlier[name] for name in names & file.earlier.keys()} if file else {}
         counts = Counter(earlier.values())
 
         predictor = load(args.model, confidence=args.confidence, **({"batch_size": args.batch_size} if args.batch_size else {}))
+        if file:
+            file.begin()
         model = predictor.model
         for sentence in (*([model.notice] if model.notice else []), *(f"warning: {warning}" for warning in predictor.warnings(query))):
             _say(sentence)

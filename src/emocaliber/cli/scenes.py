@@ -18,7 +18,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "scenes",
         help="draw samples whose right confidence is known",
-        description="Draws images and OUT/samples.jsonl. The same seed gives the same bytes; a broken run goes on, a larger N adds to it.",
+        description="Draws images and OUT/samples.jsonl. The same seed gives the same bytes; a broken run goes on, a larger N adds to it; "
+        "another seed or kind needs another folder.",
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="the folder to draw into")
     parser.add_argument("--n", type=positive, required=True, metavar="N", help="how many scenes")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from emocaliber.models import TINY
+from emocaliber.prompts import Prompt
 from emocaliber.rows import opened
+from emocaliber.vecbench import Sample
 
 
 def sha256_of(file: Path) -> str:
@@ -34,3 +37,18 @@ def commit_of_model(model: str) -> str | None:
     except HFValidationError:  # a path, or a model of another kind
         return None
     return Path(cached).parent.name if isinstance(cached, str) else None
+
+
+def identity_of_model(model: str) -> dict[str, str | None]:
+    """What tells a model from others: its `name`, the `sha256` of what lies here, and the `commit` of a hub id. None is not known."""
+    digest = sha256_of_model(model)
+    return {"name": model, "sha256": digest, "commit": commit_of_model(model) if digest is None else None}
+
+
+def questions(samples: Iterable[Sample], prompt: Prompt, *, confidence: bool) -> dict[str, str]:
+    """The text that each task's first sample is asked: a prompt may change under its name."""
+    found: dict[str, str] = {}
+    for sample in samples:
+        if sample.task not in found:
+            found[sample.task] = prompt.question(sample.task, sample.candidates, confidence=confidence)
+    return found

@@ -12,10 +12,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from emocaliber.errors import UserError
 from emocaliber.models.remote.redaction import Redactor
-from emocaliber.rows import display_name, write_atomically
 from emocaliber.vecbench.manifest import package_version
+from emocaliber.workspace import Workspace, record_of
 
 # Settings that say how fast, where or at what price a model is asked, but not what it is: they may change when a run goes on.
 # Not `retries`: a local model asks again, sampled, where an answer cannot be read.
@@ -31,50 +30,55 @@ _PACE = (
     "timeout",
 )
 _PACKAGES = ("torch", "transformers", "tokenizers", "vllm", "httpx2", "PIL", "numpy")
-_SHOWN = 70
 
 
-class Record:
-    """`what` is asked, which must stay the same when a run goes on, and the `sittings` in which it was.
+class Record(Workspace):
+    """The record beside the file `rows`: `what` was asked, the `results`, and the sessions (`sittings`) in which it was asked.
 
-    A sitting has its command, the versions of what was loaded, when it began, when it ended, and what came of it; a sitting that was
-    killed has no end. On the disk it is always whole.
+    A session has its command, the versions of what was loaded, when it began and ended, and what came of it; `ended` is null for a killed
+    one. The file is written atomically.
     """
 
-    def __init__(self, path: Path, what: Mapping[str, Any]) -> None:
-        self.path = path
-        self.what: dict[str, Any] = json.loads(json.dumps(without_secrets(what)))  # as it will be read back
-        self._sittings: list[dict[str, Any]] = []
+    def __init__(self, rows: Path, what: Mapping[str, Any]) -> None:
+        super().__init__(
+            record_of(rows),
+            without_secrets(what),
+            path=rows,
+            remedy="Give the same settings, or another --out",
+            free=[f"settings.{name}" for name in _PACE],
+            contents=("model.commit",),
+        )
+        self._sessions: list[dict[str, Any]] = []
         self._results: dict[str, Any] = {}
 
-    def take_up(self) -> None:
-        """Goes on from the record on the disk. Raises UserError if there is none, or it is that of other rows, naming what differs."""
-        where = display_name(self.path)
-        try:
-            earlier = json.loads(self.path.read_text(encoding="utf-8"))
-            before, self._sittings = earlier["what"], earlier["sittings"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            problem = "is missing or cannot be read, so nobody knows how the rows beside it were asked for"
-            raise UserError(f"{where} {problem}; write to another --out, or put the record back") from error
-        if changed := _differences(before, self.what):
-            listed = "; ".join(changed[:5]) + ("; and more" if len(changed) > 5 else "")
-            raise UserError(f"{where}: the rows there were asked for otherwise: {listed}. Give the same settings, or another --out")
+    def resume(self) -> None:
+        """Goes on from the record on the disk. Raises UserError if there is none, or it has other settings, naming what differs."""
+        self.check(needed=True)
+        self._sessions = json.loads(self.record.read_text(encoding="utf-8")).get("sittings", [])
+
+    def read(self) -> dict[str, Any] | None:
+        """As in every workspace. In a record from before commits were settings, that of the model is among the versions of its sessions."""
+        what = super().read()
+        if what is not None and "commit" not in what.get("model", {}):
+            sessions = json.loads(self.record.read_text(encoding="utf-8")).get("sittings", [])
+            commits = {session.get("versions", {}).get(what["model"]["name"]) for session in sessions}
+            what["model"]["commit"] = commits.pop() if len(commits) == 1 else None
+        return what
 
     def begin(self, command: Sequence[str], versions: Mapping[str, str]) -> None:
-        """Writes down that a sitting begins."""
-        sitting = {"command": without_secrets(command), "versions": dict(versions), "began": _now(), "ended": None}
-        self._sittings.append(sitting)
+        """Writes down that a session begins."""
+        session = {"command": without_secrets(command), "versions": dict(versions), "began": _now(), "ended": None}
+        self._sessions.append(session)
         self._write()
 
-    def end(self, sitting: Mapping[str, Any], results: Mapping[str, Any]) -> None:
+    def end(self, session: Mapping[str, Any], results: Mapping[str, Any]) -> None:
         """Writes down that it ended, what came of it, and what there is of the whole run by now."""
-        self._sittings[-1] |= {"ended": _now(), **sitting}
+        self._sessions[-1] |= {"ended": _now(), **session}
         self._results = dict(results)
         self._write()
 
     def _write(self) -> None:
-        content = {"what": self.what, "results": self._results, "sittings": self._sittings}
-        write_atomically(self.path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+        self.write({"results": self._results, "sittings": self._sessions})
 
 
 def loaded_versions() -> dict[str, str]:
@@ -93,24 +97,6 @@ def without_secrets(value: Any) -> Any:
         return value
     text = Redactor(os.environ.get("OPENAI_API_KEY", "").strip()).text(value)
     return re.sub(r"(://)[^/@\s]*@", r"\1***@", re.sub(r"(://[^?\s]*)\?\S*", r"\1?***", text))
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    old, new = _flat(before), _flat(now)
-    names = [name for name in dict.fromkeys((*old, *new)) if name.removeprefix("settings.") not in _PACE]
-    return [f"{name} was {_shown(old, name)}, and is {_shown(new, name)}" for name in names if old.get(name) != new.get(name)]
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return found
-
-
-def _shown(values: Mapping[str, Any], name: str) -> str:
-    text = repr(values[name]) if values.get(name) is not None else "not given"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _now() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Generator, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -14,7 +15,7 @@ from emocaliber.answering import respond
 from emocaliber.errors import UserError
 from emocaliber.models import Model
 from emocaliber.models.base import Usage
-from emocaliber.responding.identity import commit_of_model, sha256_of_model
+from emocaliber.responding.identity import commit_of_model, identity_of_model, questions
 from emocaliber.responding.plan import Plan
 from emocaliber.responding.record import Record, loaded_versions
 from emocaliber.responding.selection import Selection, Shard
@@ -46,7 +47,9 @@ class Run:
     """One model asked about many samples, row by row on the disk.
 
     Creating one finds everything that can be wrong before the model is asked. It raises UserError for rows that are there already without
-    `resume`, for a record with other settings, and for what `load_model` complains about.
+    `resume`, for a record with other settings, for another process that writes the same rows, and for what `load_model` complains about.
+
+    The rows are locked until `ask` has ended.
 
     With `retry_failed`, rows that ended in an error are taken out and asked for again. `done` counts the rows that are there, `failed`
     those of them with an error, and `stopped` says why the model would not go on, if it would not.
@@ -67,29 +70,47 @@ class Run:
         self._settings = _settings(plan, out)
         _refuse_samples(selection, out)
         self.stopped: str | None = None
-        self._record = Record(out.record, self._what())
-        if out.rows.exists() and out.rows.stat().st_size:
+        self._record = Record(out.rows, self._what())
+        self._record.lock()
+        try:
+            self._open(resume=resume, retry_failed=retry_failed)
+        except BaseException:
+            self._record.release()
+            raise
+
+    def _open(self, *, resume: bool, retry_failed: bool) -> None:
+        """Reads the rows that are there, once it is known that they were asked for in the same way, and loads the model."""
+        out, plan = self.out, self.plan
+        goes_on = out.rows.exists() and out.rows.stat().st_size > 0
+        if goes_on:
             if not (resume or retry_failed):
                 raise UserError(f"{display_name(out.rows)} holds rows already; give --resume to go on from it, or name another --out")
-            self._record.take_up()
+            self._record.resume()
             RowWriter(out.rows, resume=True).close()  # drops a half-written line
             if retry_failed:
                 write_rows(out.rows, [row for row in read_rows(out.rows) if row["error"] is None])
         earlier = list(read_rows(out.rows)) if out.rows.exists() else []
         self.done, self.failed = len(earlier), sum(row["error"] is not None for row in earlier)
         self.model: Model = apply(plan.strategy, models.load_model(plan.model, **self._settings), plan.lenient)
+        asked = self._record.settings["model"]
+        if asked["sha256"] is None:
+            asked["commit"] = commit_of_model(plan.model)  # loading may have fetched another
+        if goes_on:
+            self._record.check()
 
     @property
     def spent(self) -> Usage | None:
-        """What the model has taken in this sitting, where it knows."""
+        """What the model has taken in this session, where it knows."""
         spent: Usage | None = getattr(self.model, "spent", None)
         return spent
 
     def ask(self) -> Generator[Row]:
         """The rows that are missing, each once it is written. Raises UserError if the model refuses everything it is asked."""
         began, before = time.monotonic(), self.done
-        self._record.begin(self._command, self._versions())  # before the first row, so that there is none without it
-        with RowWriter(self.out.rows, resume=True) as writer:
+        with ExitStack() as ending:
+            ending.callback(self._record.release)
+            writer = ending.enter_context(RowWriter(self.out.rows, resume=True))
+            self._record.begin(self._command, self._versions())  # before the first row, so that there is none without it
             try:
                 for row in self._respond(frozenset(writer.done)):
                     writer.write(row)
@@ -131,17 +152,14 @@ class Run:
 
     def _what(self) -> dict[str, Any]:
         plan, chosen = self.plan, self.selection
-        questions: dict[str, str] = {}
-        for sample in chosen.samples:
-            if sample.task not in questions:
-                questions[sample.task] = plan.prompt.question(sample.task, sample.candidates, confidence=plan.confidence)
+        asked = questions(chosen.samples, plan.prompt, confidence=plan.confidence)
         return {
-            "model": {"name": plan.model, "sha256": sha256_of_model(plan.model)},
+            "model": identity_of_model(plan.model),
             "settings": {name: value for name, value in self._settings.items() if name != "journal"},
             "strategy": asdict(plan.strategy),
             "lenient": plan.lenient,
             "confidence": plan.confidence,
-            "prompt": {"name": plan.prompt.name, "source": plan.prompt.source, "questions": questions},
+            "prompt": {"name": plan.prompt.name, "source": plan.prompt.source, "questions": asked},
             "samples": {str(file.absolute()): digest for file, digest in chosen.files.items()},
             "max_samples": chosen.max_samples,
             "shard": str(chosen.shard) if chosen.shard else None,

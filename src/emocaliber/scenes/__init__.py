@@ -6,7 +6,7 @@ from emocaliber.scenes.kinds import KINDS, Kind
 from emocaliber.scenes.narrator import caption, narrate
 from emocaliber.scenes.scene import Scene, random_scene
 from emocaliber.scenes.viewers import feeling, fit_temperature, posterior, vote_entropy
-from emocaliber.scenes.world import draw_samples
+from emocaliber.scenes.world import draw_samples, drawn_rows
 
 __all__ = [
     "KINDS",
@@ -14,6 +14,7 @@ __all__ = [
     "Scene",
     "caption",
     "draw_samples",
+    "drawn_rows",
     "feeling",
     "fit_temperature",
     "narrate",

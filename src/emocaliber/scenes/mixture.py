@@ -1,13 +1,14 @@
-"""Samples of several subtasks in one file, as the lessons of VEC-CoT are."""
+"""Synthetic samples of several subtasks in one file, as the training examples of VEC-CoT are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from emocaliber.errors import UserError
-from emocaliber.rows import read_rows, write_rows
-from emocaliber.scenes.world import draw_samples
+from emocaliber.rows import RowWriter, read_rows
+from emocaliber.scenes.world import draw_samples, drawn_rows, scene_id
 from emocaliber.vecbench import task
 
 
@@ -36,21 +37,42 @@ def mixture_counts(shares: Mapping[str, int], n: int) -> dict[str, int]:
     return counts
 
 
+def mixture_ids(shares: Mapping[str, int], n: int, seed: int) -> list[str]:
+    """The ids of the `n` samples that `draw_mixture` draws, in their order: which rows of the file are meant, whatever else it holds."""
+    alone = len(shares) == 1
+    counts = mixture_counts(shares, n).items()
+    return [f"{'' if alone else f'{name}/'}{scene_id(seed, index)}" for name, count in counts for index in range(count)]
+
+
 def draw_mixture(
     out: Path, shares: Mapping[str, int], n: int, seed: int, *, size: int, split: str, unfamiliar: float = 0.0, workers: int | None = None
 ) -> Iterator[int]:
     """Draws `n` samples into `out/samples.jsonl`, and yields how many are done after each, as `draw_samples` does.
 
-    One subtask is drawn into `out` itself, each of several into a folder of its name there, which the joint file refers to.
+    One subtask is drawn into `out` itself, each of several into a folder of its name there, which the joint file refers to. Samples of
+    other seeds, counts and shares that are there stay: drawing takes long, and ids say whose they are. So read those of `mixture_ids` only.
     """
+    draw = partial(draw_samples, size=size, split=split, unfamiliar=unfamiliar, workers=workers, other_seeds=True)
     if len(shares) == 1:
-        yield from draw_samples(out, n, seed, next(iter(shares)), size=size, split=split, unfamiliar=unfamiliar, workers=workers)
+        yield from draw(out, n, seed, next(iter(shares)))
         return
-    rows, before = [], 0
-    for name, count in mixture_counts(shares, n).items():
-        for done in draw_samples(out / name, count, seed, name, size=size, split=split, unfamiliar=unfamiliar, workers=workers):
+    counts, before = mixture_counts(shares, n), 0
+    for name, count in counts.items():
+        for done in draw(out / name, count, seed, name):
             yield before + done
-        drawn = sorted(read_rows(out / name / "samples.jsonl"), key=lambda row: str(row["id"]))[:count]
-        rows += [{**row, "id": f"{name}/{row['id']}", "image": f"{name}/{row['image']}"} for row in drawn]
         before += count
-    write_rows(out / "samples.jsonl", rows)
+    joint = out / "samples.jsonl"
+    if _holds(joint, mixture_ids(shares, n, seed)):
+        return
+    with RowWriter(joint, resume=True) as rows:
+        for name, count in counts.items():
+            for row in drawn_rows(out / name, count, seed):
+                if (identity := f"{name}/{row['id']}") not in rows.done:
+                    rows.write({**row, "id": identity, "image": f"{name}/{row['image']}"})
+
+
+def _holds(file: Path, ids: Iterable[str]) -> bool:
+    try:
+        return file.is_file() and {row["id"] for row in read_rows(file)} >= set(ids)
+    except UserError:  # a row that is half-written, or just being written
+        return False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -15,10 +16,11 @@ from PIL import Image
 from emocaliber.emotions import Taxonomy, taxonomy
 from emocaliber.errors import UserError
 from emocaliber.response import render
-from emocaliber.rows import RowWriter, read_rows
+from emocaliber.rows import Row, RowWriter, read_rows
 from emocaliber.scenes.kinds import KINDS, unfamiliar_kind
 from emocaliber.scenes.unfamiliar import UNFAMILIAR, is_unfamiliar
 from emocaliber.vecbench import Sample, labels_of, task
+from emocaliber.workspace import Workspace, record_of
 
 
 def draw_samples(
@@ -31,20 +33,28 @@ def draw_samples(
     split: str = "test",
     unfamiliar: float = 0.0,
     workers: int | None = None,
+    other_seeds: bool = False,
 ) -> Iterator[int]:
     """Draws samples 0..n-1 of `seed` into `out/images` and `out/samples.jsonl`, and yields how many are done after each.
 
     A row is a sample row plus `scene` (its concepts) and `response` (the narrator's five steps for its label). The same seed gives the same
     bytes for one task, and other scenes for another (`kinds`); a broken run goes on where it stopped, and a larger `n` later adds to what
-    is there. A share `unfamiliar` of the pictures shows nothing that this world knows. Raises UserError where `out` holds samples of
-    another task, split or size, or where only one of the two has unfamiliar pictures.
+    is there. A share `unfamiliar` of the pictures shows nothing that this world knows.
+
+    The settings are kept in `out/samples.run.json`. Raises UserError where `out` holds samples of another task, split, size or share, and
+    where another process draws there. Samples of other seeds are refused too, as whoever reads the file would take them for one set; with
+    `other_seeds` they are kept, and these are added: for callers that read their own with `drawn_rows`.
     """
     out, known = Path(out), task(task_name)
     task_name, labels = known.name, taxonomy(known.taxonomy)
+    file, settings = out / "samples.jsonl", {"task": task_name, "split": split, "size": size, "unfamiliar": unfamiliar}
+    if record_of(file).is_file() and _agreed(file, settings, seed, other_seeds) and _is_whole(out, n, seed):
+        yield n  # without the lock, so that any number of processes may start with what is drawn
+        return
     (out / "images").mkdir(parents=True, exist_ok=True)
-    _check_same(out, task_name, split, size, unfamiliar)
-    with RowWriter(out / "samples.jsonl", resume=True) as rows:
-        missing = [index for index in range(n) if _name(seed, index) not in rows.done]
+    with _workspace(file, settings), RowWriter(file, resume=True) as rows:
+        _agreed(file, settings, seed, other_seeds, write=True)
+        missing = [index for index in range(n) if scene_id(seed, index) not in rows.done]
         yield n - len(missing)
         make = partial(_make, out, seed, task_name, labels, size, split, unfamiliar)
         with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
@@ -53,25 +63,74 @@ def draw_samples(
                 yield done
 
 
-def _check_same(out: Path, task_name: str, split: str, size: int, unfamiliar: float) -> None:
-    """Samples of one folder are of one kind; what is there already tells which."""
-    rows = out / "samples.jsonl"
-    first = next(read_rows(rows), None) if rows.is_file() and rows.stat().st_size else None
-    if first is None or not (out / first["image"]).is_file():
-        return
-    with Image.open(out / first["image"]) as image:
-        there = _described(first["task"], first["split"], image.width, first["scene"]["element"] == UNFAMILIAR.key)
-    wanted = _described(task_name, split, size, is_unfamiliar(0, unfamiliar))
-    if there != wanted:
-        raise UserError(f"{rows} holds samples of {there}, and these would be of {wanted}; give another folder")
+def drawn_rows(out: str | Path, n: int, seed: int) -> list[Row]:
+    """The rows of samples 0..n-1 of `seed` in `out/samples.jsonl`, by their numbers, whatever else is there and in whatever order."""
+    found = {place[1]: row for row in read_rows(Path(out) / "samples.jsonl") if (place := _place(row["id"])) and place[0] == seed}
+    return [found[index] for index in sorted(found) if index < n]
 
 
-def _described(task_name: str, split: str, size: int, unfamiliar: bool) -> str:
-    return f"{task_name}, split {split}, {size} px" + (", with unfamiliar pictures" if unfamiliar else "")
+def _is_whole(out: Path, n: int, seed: int) -> bool:
+    try:
+        return len(drawn_rows(out, n, seed)) == n
+    except UserError:  # a row that is half-written, or just being written
+        return False
 
 
-def _name(seed: int, index: int) -> str:
+def _workspace(file: Path, settings: Mapping[str, Any], seeds: Iterable[int] = (), free: Collection[str] = ()) -> Workspace:
+    remedy = "Give the same settings, or another folder"
+    return Workspace(record_of(file), {**settings, "seeds": sorted(seeds)}, path=file, remedy=remedy, free=free)
+
+
+def _agreed(file: Path, settings: Mapping[str, Any], seed: int, other_seeds: bool, *, write: bool = False) -> bool:
+    """Whether it is known how the samples in `file` were drawn, if there are any: as its record says, or without one as the rows show.
+
+    Raises UserError if it was otherwise. With `write` the record is written.
+    """
+    before = _workspace(file, settings).read()
+    if before is None and file.is_file():
+        before = _shown(file, settings)
+    seeds = {seed, *(before["seeds"] if before and other_seeds else ())}
+    workspace = _workspace(file, settings, seeds, ["seeds"] if other_seeds else ())
+    if before is not None:
+        workspace.compare(before)
+    if write:
+        workspace.write()
+    return before is not None
+
+
+def _shown(file: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The settings of samples without a record, as older versions left them, by their rows and the first image; None without samples.
+
+    A share is not seen in the rows, but whether it is the one in `settings`.
+    """
+    rows = [(place, row) for row in read_rows(file) if (place := _place(row["id"]))]
+    if not rows:
+        return None
+    shown = [row["scene"]["element"] == UNFAMILIAR.key for _, row in rows]
+    as_set = shown == [is_unfamiliar(index, settings["unfamiliar"]) for (_, index), _ in rows]
+    first = rows[0][1]
+    size, image = settings["size"], file.parent / first["image"]
+    if image.is_file():
+        with Image.open(image) as opened:
+            size = opened.width
+    return {
+        "task": first["task"],
+        "split": first["split"],
+        "size": size,
+        "unfamiliar": settings["unfamiliar"] if as_set else round(sum(shown) / len(shown), 4),
+        "seeds": sorted({seed for (seed, _), _ in rows}),
+    }
+
+
+def scene_id(seed: int, index: int) -> str:
+    """The id of sample number `index` of `seed`."""
     return f"scene-{seed}-{index:06d}"
+
+
+def _place(identity: str) -> tuple[int, int] | None:
+    """Seed and number in an id; None for one that is no scene's."""
+    found = re.fullmatch(r"scene-(\d+)-(\d+)", identity)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def _make(out: Path, seed: int, task_name: str, labels: Taxonomy, size: int, split: str, unfamiliar: float, index: int) -> dict[str, Any]:
@@ -81,10 +140,10 @@ def _make(out: Path, seed: int, task_name: str, labels: Taxonomy, size: int, spl
     scene = kind.choose(index, rng)
     shares = kind.shares(scene, labels)
     label = labels.labels[rng.choice(len(shares), p=shares)]
-    image = Path("images") / f"{_name(seed, index)}.png"
+    image = Path("images") / f"{scene_id(seed, index)}.png"
     kind.paint(scene, rng, size).save(out / image, compress_level=1)
     sample = Sample(
-        id=_name(seed, index),
+        id=scene_id(seed, index),
         image=image.as_posix(),
         task=task_name,
         candidates=labels_of(task_name, labels.labels),

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
+
+from emocaliber.errors import UserError
+
+T = TypeVar("T")
 
 
 def devices() -> int:
@@ -23,6 +27,26 @@ def processes() -> Any:
     from accelerate import PartialState
 
     return PartialState(cpu=on_cpu(), timeout=timedelta(hours=1))
+
+
+def in_first(action: Callable[[], T]) -> T:
+    """Runs `action` in the first process alone, while the others wait. What it returns, or the UserError that it raises, is that of all."""
+    team = processes()
+    if team.num_processes == 1:
+        return action()
+    from accelerate.utils import broadcast_object_list
+
+    outcome: list[Any] = [None, None]
+    if team.is_main_process:
+        try:
+            outcome[0] = action()
+        except UserError as error:
+            outcome[1] = str(error)
+    broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise UserError(outcome[1])
+    value: T = outcome[0]
+    return value
 
 
 def say(text: str, *, warning: bool = False) -> None:

@@ -11,32 +11,39 @@ from tqdm import tqdm
 from emocaliber.errors import UserError
 from emocaliber.rows import numbered_rows
 from emocaliber.training.config import StageConfig
-from emocaliber.training.processes import processes
+from emocaliber.training.processes import in_first
 from emocaliber.vecbench import Sample
 
 
 def training_rows(config: StageConfig) -> list[dict[str, Any]]:
-    """The sample rows of a stage, with absolute image paths. Raises UserError as `sample_rows` does, and for a file without rows."""
-    path = Path(config.samples)
-    if config.scenes:
-        from emocaliber.scenes.mixture import draw_mixture, parse_mixture
+    """The sample rows of a stage, with absolute image paths. Raises UserError as `sample_rows` does, and for a file without rows.
 
+    Scenes are drawn first. Those of another `scenes_seed`, of another number or of other subtasks may lie in the same file: ids choose.
+    """
+    path = Path(config.samples)
+    if not config.scenes:
+        return [row for _, row in sample_rows(path)]
+    from emocaliber.scenes.mixture import draw_mixture, mixture_ids, parse_mixture
+
+    shares = parse_mixture(config.scenes_tasks)
+
+    def draw() -> None:
         drawn = draw_mixture(
             path.parent,
-            parse_mixture(config.scenes_tasks),
+            shares,
             config.scenes,
             config.scenes_seed,
             size=config.scenes_size,
             split="train",
             unfamiliar=config.scenes_unfamiliar,
         )
-        with processes().main_process_first():  # the others find everything drawn
-            progress = tqdm(total=config.scenes, desc=f"drawing {path.parent}", unit="scene", mininterval=1)
+        with tqdm(total=config.scenes, desc=f"drawing {path.parent}", unit="scene", mininterval=1) as progress:
             for done in drawn:
                 progress.update(done - progress.n)
-            progress.close()
-    rows = [row for _, row in sample_rows(path)]
-    return rows[: config.scenes] if config.scenes else rows
+
+    in_first(draw)
+    rows = {row["id"]: row for _, row in sample_rows(path)}
+    return [rows[identity] for identity in mixture_ids(shares, config.scenes, config.scenes_seed)]
 
 
 def sample_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:

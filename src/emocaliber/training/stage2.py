@@ -8,6 +8,8 @@ forgets how to answer. `smoothing` lets the decimals be any digit with that prob
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,19 @@ from emocaliber.answering import question_for, respond_into
 from emocaliber.confidence import confidence_target
 from emocaliber.errors import UserError
 from emocaliber.models.local import LocalModel
+from emocaliber.prompts import EMOCALIBER
+from emocaliber.responding.identity import identity_of_model, questions
 from emocaliber.response import Malformed, parse, render
-from emocaliber.rows import read_rows, write_rows
+from emocaliber.rows import display_name, read_rows, write_rows
 from emocaliber.training.collate import Lesson
 from emocaliber.training.config import Stage2Config
-from emocaliber.training.processes import processes, say
+from emocaliber.training.processes import in_first, processes, say
 from emocaliber.training.rows import training_rows
 from emocaliber.training.trainer import load_model, short_enough, train_lessons
 from emocaliber.vecbench import Sample, labels_of
+from emocaliber.workspace import Workspace, record_of
+
+SCAFFOLD = "scaffold.jsonl"  # the file in OUT with the scaffold's answers
 
 
 def train(config: Stage2Config) -> Path:
@@ -42,11 +49,12 @@ def train(config: Stage2Config) -> Path:
 
 
 def scaffold_answers(config: Stage2Config, samples: list[Sample]) -> list[dict[str, Any]]:
-    """The scaffold's response rows for `samples`, with absolute image paths; those of an earlier, broken run are kept.
+    """The scaffold's response rows for `samples`, with absolute image paths. Those of an earlier run with the same settings are kept.
 
     Of several processes each answers a share, in a file of its own that all must be able to read, until the first joins them.
     """
-    file, team = Path(config.out) / "scaffold.jsonl", processes()
+    file, team = Path(config.out) / SCAFFOLD, processes()
+    in_first(lambda: _check_scaffold(config, samples, file))
     if team.num_processes == 1:
         _answer(config, samples, file)
         return list(read_rows(file))
@@ -60,6 +68,33 @@ def scaffold_answers(config: Stage2Config, samples: list[Sample]) -> list[dict[s
         write_rows(file, [known[sample.id] for sample in samples])
     team.wait_for_everyone()
     return list(read_rows(file))
+
+
+def _check_scaffold(config: Stage2Config, samples: list[Sample], file: Path) -> None:
+    """Raises UserError if `file` has answers that were asked for otherwise. Their settings are kept beside it, apart from those of the
+    training, so that they serve another training too.
+    """
+    folder = Path(config.samples).absolute().parent
+    asked = hashlib.sha256("".join(f"{json.dumps(sample.to_row(folder))}\n" for sample in samples).encode()).hexdigest()
+    names = ("temperature", "seed", "max_new_tokens", "min_pixels", "max_pixels")
+    workspace = Workspace(
+        record_of(file),
+        {
+            "model": identity_of_model(config.model),
+            "settings": {name: getattr(config, name) for name in names},
+            "prompt": {"name": EMOCALIBER.name, "questions": questions(samples, EMOCALIBER, confidence=False)},
+            "samples": asked,
+        },
+        path=file,
+        remedy=f"Give the same settings, or remove {display_name(file.with_name('scaffold*'))} to ask again",
+        contents=("model.sha256", "model.commit"),
+        places={"model.name": "model.sha256"},
+    )
+    answered = any(each.stat().st_size for each in file.parent.glob(f"{file.stem}*.jsonl"))
+    if answered and not workspace.check():
+        say(f"stage 2: {display_name(file)} has no record of how its answers were asked for; they are taken as they are")
+    else:
+        workspace.write()
 
 
 def _answer(config: Stage2Config, samples: list[Sample], file: Path) -> None:

@@ -16,22 +16,23 @@ from emocaliber.evaluation import summarise
 from emocaliber.evaluation.ablation_table import Ablated, ablation_table, check_metrics
 from emocaliber.models.local import LocalModel
 from emocaliber.prompts import EMOCALIBER, Prompt
+from emocaliber.responding.identity import identity_of_model, questions
 from emocaliber.rows import display_name, write_atomically
 from emocaliber.scoring import read_outcomes
 from emocaliber.settings_file import read_toml
-from emocaliber.training.config import FINISHED, SETTINGS, STAGES, ModelConfig, Stage2Config, load_config
+from emocaliber.training.config import FINISHED, STAGES, ModelConfig, Stage2Config, load_config
 from emocaliber.training.config_checks import check
 from emocaliber.training.heldout import question_of
-from emocaliber.training.run import run_stage
+from emocaliber.training.run import check_workspaces, run_stage
+from emocaliber.training.stage2 import SCAFFOLD
 from emocaliber.vecbench import Sample, read_samples
+from emocaliber.workspace import Workspace, record_of
 
-_ANSWERS = "scaffold.jsonl"  # of stage 2, in its OUT
 # What the scaffold's answers depend on.
 _ASKED = (
     *("model", "samples", "scenes", "scenes_seed", "scenes_size", "scenes_tasks", "scenes_unfamiliar", "seed"),
-    *("temperature", "max_new_tokens", "inference_batch", "min_pixels", "max_pixels"),
+    *("temperature", "max_new_tokens", "min_pixels", "max_pixels"),
 )
-_OUT_OF_PLACE = ("out", "report_to")  # settings that make no other model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +91,7 @@ def run_sweep(path: str | Path) -> str:
     """
     sweep = load_sweep(path)
     configs = [_config(sweep, run) for run in sweep.runs]
+    check_workspaces((sweep.stage, config) for config in configs)
     samples = _test_samples(sweep)
     rows = []
     if sweep.before:
@@ -113,60 +115,72 @@ def run_sweep(path: str | Path) -> str:
 def summary_of(
     model: str | Path, samples: Sequence[Sample], answers: Path, batch_size: int, max_new_tokens: int, prompt: Prompt, confidence: bool
 ) -> Mapping[str, Any]:
-    """The summary of a model's greedy answers to `samples`, which are kept in the file `answers`: those it has are not asked for again."""
-    respond_into(
-        answers,
-        samples,
-        lambda: LocalModel(model, batch_size=batch_size, max_new_tokens=max_new_tokens),
-        label=str(answers.parent),
-        prompt=prompt,
-        confidence=confidence,
-        folder=answers.parent,
-    )
+    """The summary of a model's greedy answers to `samples`, which are kept in the file `answers`: those it has are not asked for again.
+
+    Raises UserError if answers are there that were asked for otherwise, or of other weights.
+    """
+    settings = {
+        "model": identity_of_model(str(model)),
+        "settings": {"max_new_tokens": max_new_tokens},
+        "confidence": confidence,
+        "prompt": {"name": prompt.name, "questions": questions(samples, prompt, confidence=confidence)},
+    }
+    remedy = f"Give the same settings, or remove {display_name(answers)} to ask again"
+    places = {"model.name": "model.sha256"}
+    with Workspace(record_of(answers), settings, path=answers, remedy=remedy, contents=("model.commit",), places=places) as workspace:
+        if answers.is_file() and answers.stat().st_size:
+            workspace.check(needed=True)
+        workspace.write()
+        respond_into(
+            answers,
+            samples,
+            lambda: LocalModel(model, batch_size=batch_size, max_new_tokens=max_new_tokens),
+            label=str(answers.parent),
+            prompt=prompt,
+            confidence=confidence,
+            folder=answers.parent,
+        )
     wanted = {sample.id for sample in samples}
     return summarise(outcome for outcome in read_outcomes(answers) if outcome.id in wanted)
 
 
 def _config(sweep: Sweep, run: Mapping[str, Any]) -> ModelConfig:
-    """A run's configuration, checked. A folder that holds a run with other settings is not taken for it."""
+    """A run's configuration, checked."""
     out = Path(sweep.out) / _slug(run["name"])
     values = sweep.set | {key: value for key, value in run.items() if key != "name"} | {"out": str(out)}
     config = load_config(sweep.stage, sweep.config, [f"{key}={json.dumps(value)}" for key, value in values.items()])
     assert isinstance(config, ModelConfig), "a sweep's stage is never stage 0"
     check(config, f"run {run['name']!r}")
-    if (out / SETTINGS).is_file():
-        held = json.loads((out / SETTINGS).read_text("utf-8"))
-        usual = {field.name: field.default for field in dataclasses.fields(config)}  # of settings that are newer than the run
-        for key, value in dataclasses.asdict(config).items():
-            before = held.get(key, usual[key])
-            if key not in _OUT_OF_PLACE and before != value:
-                raise UserError(f"{out} was begun with {key} = {before!r}, not {value!r}; remove it, or give the run another name")
     return config
 
 
 def lend_answers(config: ModelConfig, others: Sequence[ModelConfig]) -> None:
     """Gives a stage 2 the scaffold's answers of a run that asked the same model the same, so that they are not asked for again."""
-    answers = Path(config.out) / _ANSWERS
+    answers = Path(config.out) / SCAFFOLD
     if not isinstance(config, Stage2Config) or answers.exists():
         return
     for other in others:
         same = all(getattr(config, name) == getattr(other, name) for name in _ASKED)
         if same and other.out != config.out and (Path(other.out) / FINISHED).is_dir():
-            write_atomically(answers, (Path(other.out) / _ANSWERS).read_bytes())
+            for file in (record_of(Path(other.out) / SCAFFOLD), Path(other.out) / SCAFFOLD):  # the record first: answers never lack theirs
+                if file.is_file():
+                    write_atomically(Path(config.out) / file.name, file.read_bytes())
             return
 
 
 def _test_samples(sweep: Sweep) -> list[Sample]:
     file = Path(sweep.test)
     if sweep.test_scenes:
-        from emocaliber.scenes import draw_samples
+        from emocaliber.scenes import draw_samples, drawn_rows
 
-        for _ in draw_samples(file.parent, sweep.test_scenes, sweep.test_seed):
+        for _ in draw_samples(file.parent, sweep.test_scenes, sweep.test_seed, other_seeds=True):
             pass
+        drawn = {row["id"] for row in drawn_rows(file.parent, sweep.test_scenes, sweep.test_seed)}
+        return [sample for sample in read_samples(file) if sample.id in drawn]
     samples = list(read_samples(file))
     if not samples:
         raise UserError(f"{display_name(file)} has no samples to score the runs on")
-    return samples[: sweep.test_scenes] if sweep.test_scenes else samples
+    return samples
 
 
 def _slug(name: object) -> str:

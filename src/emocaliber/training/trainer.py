@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -18,7 +20,7 @@ from emocaliber.models.local import chat_prompt
 from emocaliber.training.collate import IGNORED, Lesson, LessonCollator, digit_tokens
 from emocaliber.training.config import FINISHED, ModelConfig, StageConfig
 from emocaliber.training.lora import adapted, merged
-from emocaliber.training.processes import on_cpu, say
+from emocaliber.training.processes import on_cpu, processes, say
 from emocaliber.training.sparse_logits import logits_only_at
 from emocaliber.training.watching import trackers, train_watched
 
@@ -191,14 +193,22 @@ def finished(config: StageConfig) -> Path | None:
 
 
 def last_checkpoint(out: str | Path) -> str | None:
-    """The newest whole checkpoint of a run. Half-written ones, left by a kill, are removed: the trainer writes its state last."""
-    whole: list[tuple[int, Path]] = []
-    for folder in (Path(out) / "checkpoints").glob("checkpoint-*"):
-        if (folder / "trainer_state.json").is_file():
-            whole.append((int(folder.name.rsplit("-", 1)[1]), folder))
-        else:
+    """The newest whole checkpoint of a run. Half-written ones are removed, by the first process alone, as others may be reading them."""
+    whole = whole_checkpoints(out)
+    if processes().is_main_process:
+        for folder in set((Path(out) / "checkpoints").glob("checkpoint-*")) - set(whole):
             shutil.rmtree(folder)
-    return str(max(whole)[1]) if whole else None
+    return str(whole[-1]) if whole else None
+
+
+def whole_checkpoints(out: str | Path) -> list[Path]:
+    """The checkpoints of a run in order, without those that a kill cut off: the trainer writes its state last."""
+    whole = []
+    for folder in (Path(out) / "checkpoints").glob("checkpoint-*"):
+        with contextlib.suppress(OSError, ValueError):
+            json.loads((folder / "trainer_state.json").read_text("utf-8"))
+            whole.append(folder)
+    return sorted(whole, key=lambda folder: int(folder.name.rsplit("-", 1)[1]))
 
 
 def finish(config: StageConfig, trainer: Trainer, processor: Any, *, files: Sequence[tuple[str, str]] = ()) -> Path:

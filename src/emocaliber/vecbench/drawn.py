@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from emocaliber.rows import Row, read_rows
-from emocaliber.scenes import draw_samples
+from emocaliber.rows import Row
+from emocaliber.scenes import draw_samples, drawn_rows
 from emocaliber.vecbench.tasks import TASKS
 
 # Training samples per test sample; out-of-domain subtasks have none.
@@ -32,9 +32,9 @@ def draw_subtasks(
 def _drawn(
     folder: Path, task: str, split: str, n: int, seed: int, size: int, workers: int | None, progress: Callable[[str, int], None]
 ) -> list[Row]:
-    # The seed is in the name because a folder of samples may be added to, and those of another seed are not ours.
+    # The seed is in the name because a folder holds the samples of one seed.
     place = folder / f"{task}-{split}-seed{seed}"
     for done in draw_samples(place, n, seed, task, size=size, split=split, workers=workers):
         progress(f"{task} {split}", done)
-    rows = sorted(read_rows(place / "samples.jsonl"), key=lambda row: str(row["id"]))[:n]
+    rows = drawn_rows(place, n, seed)
     return [{**row, "id": f"{task}/{split}-{row['id']}", "image": str(place.absolute() / row["image"])} for row in rows]

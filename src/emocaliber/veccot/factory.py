@@ -13,7 +13,9 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from emocaliber.errors import UserError
+from emocaliber.lock import Lock
 from emocaliber.models.base import Model
+from emocaliber.responding.identity import commit_of_model, sha256_of_model
 from emocaliber.responding.selection import chance
 from emocaliber.rows import Row, display_name
 from emocaliber.vecbench import Sample, identified_rows
@@ -77,7 +79,8 @@ def build(
     """Adds the samples of files (or of folders, their train.jsonl or samples.jsonl) to a ledger, and tries all in it that are not settled.
 
     `dry_run` tries that many only, chosen without regard to order. `batches` asks models behind an API through their service's batches.
-    A first interrupt lets what is under way end. Raises UserError for samples, models and settings that cannot be.
+    A first interrupt lets what is under way end. Raises UserError for samples, models and settings that cannot be, for a model
+    whose weights have changed since, and while another run builds the ledger.
     """
     if budget is not None:
         recipe.check_budget()
@@ -87,6 +90,7 @@ def build(
         notes = book if batches else None
         teacher = _teacher(book, recipe.teacher, budget, notes)
         judge = recipe.judge.load(_journal(ledger, "judge"), budget=budget, batches=notes) if recipe.judge else None
+        _check_weights(book, recipe)  # now that loading has fetched what it wants
         for notice in {model.notice for model in (teacher, judge) if model and model.notice}:
             print(notice, file=sys.stderr)
         if isinstance(teacher, Narrator):
@@ -152,26 +156,30 @@ def _journal(ledger: Path, role: str) -> Path:
     return ledger.with_name(f"{ledger.name}.{role}.journal.jsonl")
 
 
-@contextlib.contextmanager
-def _alone(ledger: Path) -> Iterator[None]:
-    """Keeps a second run away, which would ask and pay for the same samples. The lock goes with the process, however that ends."""
+def _alone(ledger: Path) -> Lock:
+    """Keeps a second run away, which would ask and pay for the same samples."""
     try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    path = ledger.with_name(f"{ledger.name}.lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a")
+        ledger.parent.mkdir(parents=True, exist_ok=True)
+        return Lock(ledger, display_name(ledger))
     except OSError as error:
-        raise UserError(f"{display_name(path)}: cannot be written ({error.strerror})") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(f"{display_name(ledger)}: another run is building this ledger; wait until it has ended") from error
-        yield
+        raise UserError(f"{display_name(ledger)}: cannot be written ({error.strerror})") from error
+
+
+def _check_weights(book: Ledger, recipe: Recipe) -> None:
+    """Raises UserError if a model of the recipe has other weights than when this ledger was begun with it: a recipe knows it by name alone.
+
+    A recording is left out, as it may grow.
+    """
+    for name in dict.fromkeys(part.model for part in (recipe.teacher, recipe.judge) if part and not part.model.startswith("recorded:")):
+        weights = sha256_of_model(name) or commit_of_model(name)
+        before = book.noted(f"weights of {name}")
+        if weights and before and weights != before:
+            raise UserError(
+                f"{display_name(book.path)} was made with other weights of {name}: they were {before}, and are {weights}. "
+                "Give the same model, or another --ledger."
+            )
+        if weights and not before:
+            book.note(f"weights of {name}", weights)
 
 
 @contextlib.contextmanager

@@ -33,7 +33,8 @@ class Journal:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
-        self._writer = RowWriter(self._path, resume=True, key="key")
+        # No lock: a model closes its journal some time after its last use. The run that the journal belongs to has one.
+        self._writer = RowWriter(self._path, resume=True, key="key", lock=False)
         self._reader = self._path.open("rb")
         self._places: dict[str, int] = {}
         read = written = place = 0
