@@ -31,7 +31,8 @@ class Outcome:
 
     `distance` is that of the answer from the truth on the taxonomy's emotion loop, in [0, 0.5]; None without an answer or a loop that
     holds both. `confidence` maps each source ("verb" is the one stated in the text) to a number in [0, 1], or None where it gave none.
-    `image` says, as the row does, which image was asked about: answers about one image are not independent.
+    `image` says, as the row does, which image was asked about: answers about one image are not independent. `format` says whether the text
+    keeps to the five steps; None where that is not known.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Outcome:
     posterior: Mapping[str, float] | None = None
     votes: Mapping[str, int] | None = None
     image: str | None = None
+    format: bool | None = None
 
     def to_row(self) -> dict[str, object]:
         """The outcome as a JSON row."""
