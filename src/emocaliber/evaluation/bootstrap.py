@@ -32,13 +32,14 @@ class Units:
     `most` images, several at random form one unit: the expected variance is the same (random groups; Wolter 2007, chapter 2).
     """
 
-    def __init__(self, images: Sequence[str] | Ints, tasks: Sequence[str] | Ints, *, most: int = UNITS) -> None:
-        _, self._image = np.unique(np.asarray(images), return_inverse=True)
-        n_images = int(self._image.max()) + 1
+    def __init__(self, images: Sequence[str] | Ints, tasks: Sequence[str], *, most: int = UNITS) -> None:
+        names, self._image = np.unique(np.asarray(images), return_inverse=True)
+        n_images = names.size
         unit_of_image = np.empty(n_images, dtype=np.int64)
         self.strata: list[Ints] = []
         self.count = 0
-        for number, members in enumerate(_strata(self._image, np.unique(np.asarray(tasks), return_inverse=True)[1])):
+        place = {task: number for number, task in enumerate(sorted(set(tasks)))}
+        for number, members in enumerate(_strata(self._image, np.array([place[task] for task in tasks]), n_images)):
             size = members.size
             if n_images > most:
                 size = min(size, max(FEWEST_UNITS, round(most * size / n_images)))
@@ -113,11 +114,13 @@ class Swapping(Weighting):
         return random.integers(0, 2, size=(size, width))
 
 
-def _strata(image: Ints, task: Ints) -> list[Ints]:
+def _strata(image: Ints, task: Ints, n_images: int) -> list[Ints]:
     """The images by the tasks they are in, in the order of the tasks."""
-    pairs = np.unique(image * (int(task.max()) + 1) + task)
-    images, tasks = np.divmod(pairs, int(task.max()) + 1)
-    several = np.bincount(images)[images] > 1
+    if n_images == image.size:  # each in one task
+        images, tasks, several = image, task, np.zeros(image.size, dtype=bool)
+    else:
+        images, tasks = np.divmod(np.unique(image * (int(task.max()) + 1) + task), int(task.max()) + 1)
+        several = np.bincount(images)[images] > 1
     found: dict[tuple[int, ...], list[int]] = {}
     of_several: dict[int, list[int]] = {}
     for one, its in zip(images[several].tolist(), tasks[several].tolist(), strict=True):
@@ -125,5 +128,5 @@ def _strata(image: Ints, task: Ints) -> list[Ints]:
     for one, all_its in of_several.items():
         found.setdefault(tuple(all_its), []).append(one)
     strata = {key: np.array(members) for key, members in found.items()}
-    strata |= {(its,): images[~several & (tasks == its)] for its in np.unique(tasks[~several]).tolist()}
+    strata |= {(its,): np.sort(images[~several & (tasks == its)]) for its in np.unique(tasks[~several]).tolist()}
     return [strata[key] for key in sorted(strata)]

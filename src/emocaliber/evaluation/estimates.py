@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,7 @@ from emocaliber.vecbench import GROUPS, group_of, task_order, taxonomy_of
 FEWEST_PER_LABEL = 5  # samples, for an interval of the macro F1; below it, the number itself is too far from what it estimates
 NO_FORMAT = "no outcome says whether its text keeps to the five steps"
 _RANKS = 32
+_NO_WORD = -2  # on whether a text keeps to the five steps
 
 Estimates = dict[str, Estimate]
 
@@ -100,14 +102,14 @@ class Sheet:
 
     def format(self, scope: Scope) -> Estimate:
         """The share of samples whose text keeps to the five steps, of those that say so or have no text."""
-        rows, outcomes = self._all_rows(scope), self.of(scope)
-        if all(outcome.format is None for outcome in outcomes):
+        rows = self._all_rows(scope)
+        keeps = self._keeps[rows]
+        if not np.any(keeps >= 0):
             return Estimate(np.nan, np.empty(0), None, NO_FORMAT)
-        known = np.array([outcome.format is not None or outcome.malformed == NO_ANSWER for outcome in outcomes])
-        keeps = np.array([outcome.format is True for outcome in outcomes])
-        counts = self.resampling.counts(rows, known.astype(np.int64) + keeps, 3)
-        replicates = metrics.ratio(counts[:, 2], counts[:, 1:].sum(axis=1))
-        return intervals.share(float(keeps[known].mean()), replicates, int(known.sum()), self.units.images(rows[known]))
+        counts = self.resampling.counts(rows, keeps + 2, 4)
+        known = keeps > _NO_WORD
+        replicates = metrics.ratio(counts[:, 3], counts[:, 1:].sum(axis=1))
+        return intervals.share(float((keeps[known] == 1).mean()), replicates, int(known.sum()), self.units.images(rows[known]))
 
     def emotion(self, scope: Scope) -> Estimates:
         """The costs of the answers, pooled, and their agreement with people, as far as they are known for every task of the scope."""
@@ -147,6 +149,12 @@ class Sheet:
     def confusions(self) -> dict[str, Confusion]:
         return {name: self._confusion(name) for name in self.rows}
 
+    @cached_property
+    def _keeps(self) -> Ints:
+        """(n,): whether the text keeps to the five steps: 1 or 0, -1 where there is no text, -2 where that is not known."""
+        codes = {True: 1, False: 0, None: _NO_WORD}
+        return np.array([max(codes[o.format], -1 if o.malformed == NO_ANSWER else _NO_WORD) for o in self.outcomes])
+
     def _confusion(self, task: str) -> Confusion:
         outcomes = [self.outcomes[row] for row in self.rows[task].tolist()]
         labels = labels_of(task, outcomes)
@@ -163,10 +171,10 @@ class Sheet:
         return intervals.share(value, replicates, len(rows), self.units.images(rows))
 
     def _agreement(self, scope: Scope) -> Estimates:
-        shares = [agreement(outcome) for outcome in self.of(scope)]
-        if not shares or any(share is None for share in shares):
-            return {}
+        shares = list(itertools.takewhile(lambda share: share is not None, map(agreement, self.of(scope))))
         rows = self._all_rows(scope)
+        if len(shares) < rows.size:
+            return {}
         agreed = np.array(shares, dtype=float)
         cells, values = stated.levels(agreed)
         counts = self.resampling.counts(rows, cells, values.size)

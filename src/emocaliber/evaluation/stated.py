@@ -59,7 +59,7 @@ def confidence_metrics(confidences: ArrayLike, correct: ArrayLike, *, replicates
     if not stated.size:
         return report(tally, tally, images=0, seed=seed)
     cells, values = levels(stated)
-    resampling = Resampling(Units(np.arange(stated.size), np.zeros(stated.size, dtype=np.int64)), replicates, seed)
+    resampling = Resampling(Units(np.arange(stated.size), [""] * stated.size), replicates, seed)
     counts = resampling.counts(np.arange(stated.size), 2 * cells + hits, 2 * values.size)
     return report(tally, Tally(values, counts[:, 1::2], counts[:, ::2]), images=stated.size, seed=seed)
 
