@@ -17,7 +17,6 @@ from emocaliber.evaluation.tally import Floats
 
 LEVEL = 0.95
 FEWEST = 10  # images, for an interval by the bootstrap
-FEWEST_REPLICATES = 200
 
 Interval = tuple[float, float]
 

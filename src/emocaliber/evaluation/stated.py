@@ -116,7 +116,8 @@ def _estimate(name: str, value: float, tally: Tally, replicated: Tally, images: 
     if name == "auroc":
         right, wrong = float(tally.rights), float(tally.n - tally.rights)
         return intervals.auroc(value, replicates, right, wrong, clustered=bool(images < tally.n))
-    floor = None if null is None else float(np.nanquantile(null, intervals.LEVEL))
+    # Answers to one image may err together, which scatters an error by up to the root of their number more than independent ones.
+    floor = None if null is None else float(np.nanquantile(null, intervals.LEVEL)) * float(np.sqrt(tally.n / images))
     unseen, within = (-1.0, 1.0), BOUNDS.get(name, (0.0, 1.0))
     if name in MEANS:
         of_one = [
