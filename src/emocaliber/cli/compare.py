@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 from emocaliber.cli.arguments import natural, replicates
@@ -29,7 +30,9 @@ def run(args: argparse.Namespace) -> int:
     from emocaliber.evaluation import compare, comparison_table
     from emocaliber.scoring import scored_outcomes
 
-    differences = compare(scored_outcomes(args.a), scored_outcomes(args.b), replicates=args.replicates, seed=args.seed)
+    # Read one after the other, as they are needed: a million outcomes take much memory.
+    a, b = (chain.from_iterable(map(scored_outcomes, [folder])) for folder in (args.a, args.b))
+    differences = compare(a, b, replicates=args.replicates, seed=args.seed)
     if args.json:
         print("\n".join(json.dumps(asdict(each), allow_nan=False) for each in differences))
     else:

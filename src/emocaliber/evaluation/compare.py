@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from emocaliber.errors import UserError
 from emocaliber.evaluation import intervals
-from emocaliber.evaluation.estimates import Scope, Sheet
+from emocaliber.evaluation.columns import Columns, check_same_samples
+from emocaliber.evaluation.estimates import Scope, rows_by_task, scopes_of
 from emocaliber.evaluation.paired import Pair, Paired
-from emocaliber.scoring import Outcome
+from emocaliber.scoring import VERBALIZED, Outcome
 
 ALIKE, TOO_FEW = "alike", "too few"
 FEWEST_DIFFERING = 6  # images: 2 / 2**5 is above 0.05
@@ -52,18 +52,17 @@ def compare(a: Iterable[Outcome], b: Iterable[Outcome], *, replicates: int = 100
     is a group's only one, is tested once. Raises UserError where the two did not answer the same samples, or disagree about which of them
     share an image.
     """
-    first, second = Sheet(a, replicates=replicates, seed=seed), Sheet(b, replicates=replicates, seed=seed)
-    _check_same_samples(first.outcomes, second.outcomes)
-    tests = 5 * len({scope.tasks for scope in first.scopes})
-    swaps = max(replicates, min(_MOST_SWAPS, _SWAPS_PER_TEST * tests))
+    first, second = Columns.of(a), Columns.of(b)
+    check_same_samples(first, second)
+    scopes = scopes_of(rows_by_task(first.tasks))
+    distinct = dict.fromkeys(scope.tasks for scope in scopes)
+    swaps = max(replicates, min(_MOST_SWAPS, _SWAPS_PER_TEST * 5 * len(distinct)))
     pair = Pair(first, second, replicates=replicates, permutations=swaps, seed=seed)
+    sources = sorted(first.confidence.keys() & second.confidence.keys(), key=lambda source: (source != VERBALIZED, source))
     found: list[Difference] = []
-    for source in (None, *(each for each in first.sources if each in second.sources)):
-        tested = {tasks: _tested(pair, source, tasks) for tasks in dict.fromkeys(scope.tasks for scope in first.scopes)}
-        corrected = _holm(tested)
-        found += [
-            replace(each, kind=scope.kind, scope=scope.name) for scope in first.scopes for each in _lines(scope, corrected[scope.tasks])
-        ]
+    for source in (None, *sources):
+        corrected = _holm({tasks: _tested(pair, source, tasks) for tasks in distinct})
+        found += [replace(each, kind=scope.kind, scope=scope.name) for scope in scopes for each in _lines(scope, corrected[scope.tasks])]
     return found
 
 
@@ -122,23 +121,3 @@ def _holm(tested: dict[tuple[str, ...], list[Difference]]) -> dict[tuple[str, ..
         running = max(running, min(1.0, (len(places) - rank) * p))
         corrected[tasks][at] = replace(corrected[tasks][at], p_holm=running)
     return corrected
-
-
-def _check_same_samples(a: Sequence[Outcome], b: Sequence[Outcome]) -> None:
-    """Of outcomes sorted by task and id."""
-    if [(outcome.task, outcome.id) for outcome in a] != [(outcome.task, outcome.id) for outcome in b]:
-        keys = [{(outcome.task, outcome.id) for outcome in outcomes} for outcomes in (a, b)]
-        for name, mine, other in (("the second", keys[0], keys[1]), ("the first", keys[1], keys[0])):
-            if missing := sorted(mine - other):
-                task, sample = missing[0]
-                raise UserError(
-                    f"{len(missing)} samples are not in {name}, among them {sample!r} of {task}; a comparison needs the same samples in "
-                    "both: let both systems answer one file"
-                )
-        raise UserError("a sample is there more often in one than in the other; let both systems answer one file")
-    for first, second in zip(a, b, strict=True):
-        if first.ground_truth != second.ground_truth:
-            raise UserError(
-                f"sample {first.id!r} of {first.task} has the truth {first.ground_truth!r} in the first and {second.ground_truth!r} in the "
-                "second; let both systems answer one file"
-            )

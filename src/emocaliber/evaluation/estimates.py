@@ -65,18 +65,13 @@ class Sheet:
         self.sources = sorted(found, key=lambda s: (s != confidence, s != VERBALIZED, s))
         if confidence not in {VERBALIZED, *found}:
             raise UserError(f"no response has a confidence {confidence!r}; there are {', '.join(self.sources)}")
-        self.rows: dict[str, Ints] = {name: np.flatnonzero(np.asarray(tasks) == name) for name in sorted(set(tasks), key=task_order)}
+        self.rows = rows_by_task(tasks)
         self._sources: dict[str, _Source] = {}
 
     @cached_property
     def scopes(self) -> list[Scope]:
-        """Every task, each group of the paper that has one, and overall. A task outside VECBench is in no group but counts overall."""
-        members = {group: tuple(name for name in self.rows if group_of(name) == group) for group in GROUPS}
-        return [
-            *(Scope("tasks", name, (name,)) for name in self.rows),
-            *(Scope("groups", group, names) for group, names in members.items() if names),
-            Scope("overall", "overall", tuple(self.rows)),
-        ]
+        """As `scopes_of` the tasks."""
+        return scopes_of(self.rows)
 
     def of(self, scope: Scope) -> list[Outcome]:
         """The outcomes of a scope."""
@@ -157,8 +152,9 @@ class Sheet:
 
     def _confusion(self, task: str) -> Confusion:
         outcomes = [self.outcomes[row] for row in self.rows[task].tolist()]
-        labels = labels_of(task, outcomes)
-        k, cells = len(labels), confusion_cells(outcomes, labels)
+        truths, answers = [outcome.ground_truth for outcome in outcomes], [outcome.answer for outcome in outcomes]
+        labels = labels_of(task, {*truths, *answers})
+        k, cells = len(labels), confusion_cells(truths, answers, labels)
         counts = np.bincount(cells, minlength=k * (k + 1)).reshape(k, k + 1).astype(float)
         replicates = self.resampling.counts(self.rows[task], cells, k * (k + 1)).reshape(-1, k, k + 1)
         return Confusion(labels, counts, replicates, costs(task, labels, _distances(task, labels, outcomes)))
@@ -252,17 +248,35 @@ def _spearman(first: Ints, second: Ints) -> float:
     return float(metrics.ratio(np.sum(centred[0] * centred[1]), np.sqrt(np.sum(centred[0] ** 2) * np.sum(centred[1] ** 2))))
 
 
-def labels_of(task: str, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
-    """The labels that occur, in the order of the loop where the task has one."""
-    occurring = {outcome.ground_truth for outcome in outcomes} | {outcome.answer for outcome in outcomes if outcome.answer is not None}
+def rows_by_task(tasks: Sequence[str]) -> dict[str, Ints]:
+    """The rows of each task, in the order of the tasks."""
+    place = {name: number for number, name in enumerate(sorted(set(tasks), key=task_order))}
+    codes = np.array([place[task] for task in tasks])
+    return {name: np.flatnonzero(codes == number) for name, number in place.items()}
+
+
+def scopes_of(tasks: Iterable[str]) -> list[Scope]:
+    """Every task, each group of the paper that has one, and overall. A task outside VECBench is in no group but counts overall."""
+    names = tuple(tasks)
+    members = {group: tuple(name for name in names if group_of(name) == group) for group in GROUPS}
+    return [
+        *(Scope("tasks", name, (name,)) for name in names),
+        *(Scope("groups", group, found) for group, found in members.items() if found),
+        Scope("overall", "overall", names),
+    ]
+
+
+def labels_of(task: str, occurring: Iterable[str | None]) -> tuple[str, ...]:
+    """Labels in the order of the loop where the task has one; None is no label."""
     order = known.loop().order if (known := taxonomy_of(task)) else ()
-    return tuple(sorted(occurring, key=lambda label: (order.index(label) if label in order else len(order), label)))
+    labels = [label for label in occurring if label is not None]
+    return tuple(sorted(labels, key=lambda label: (order.index(label) if label in order else len(order), label)))
 
 
-def confusion_cells(outcomes: Sequence[Outcome], labels: Sequence[str]) -> Ints:
-    """(n,): the place of each outcome in a flattened confusion (K, K + 1) of truth by answer, the last answer being none."""
+def confusion_cells(truths: Sequence[str], answers: Sequence[str | None], labels: Sequence[str]) -> Ints:
+    """(n,): the place of each answer in a flattened confusion (K, K + 1) of truth by answer, the last answer being none."""
     place: dict[str | None, int] = {label: number for number, label in enumerate(labels)} | {None: len(labels)}
-    return np.array([place[outcome.ground_truth] * (len(labels) + 1) + place[outcome.answer] for outcome in outcomes])
+    return np.array([place[truth] * (len(labels) + 1) + place[answer] for truth, answer in zip(truths, answers, strict=True)])
 
 
 def _distances(task: str, labels: Sequence[str], outcomes: Sequence[Outcome]) -> dict[tuple[str, str], float]:

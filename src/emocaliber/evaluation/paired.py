@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from emocaliber.errors import UserError
 from emocaliber.evaluation import metrics, stated
 from emocaliber.evaluation.bootstrap import Ints, Resampling, Swapping, Units
-from emocaliber.evaluation.estimates import Scope, Sheet, confusion_cells, labels_of
+from emocaliber.evaluation.columns import Bools, Columns, images_of
+from emocaliber.evaluation.estimates import Scope, confusion_cells, labels_of, rows_by_task
 from emocaliber.evaluation.tally import Floats, Tally
-from emocaliber.scoring import Outcome
 
 _OF_TASKS: dict[str, Callable[[Floats], Floats]] = {
     "accuracy": metrics.accuracy,
@@ -28,8 +26,6 @@ _OF_TASKS: dict[str, Callable[[Floats], Floats]] = {
 }
 _STATED = ("ece", "brier", "auroc", "aurc")
 _ROUNDING = 1e-12
-
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -61,20 +57,24 @@ class Paired:
 
 
 class Pair:
-    """The outcomes of two systems, sorted alike. `permutations` is the number of swaps."""
+    """Two systems on the same samples. `permutations` is the number of swaps."""
 
-    def __init__(self, a: Sheet, b: Sheet, *, replicates: int, permutations: int, seed: int) -> None:
-        self.a, self.b = a, b
-        self.units = Units(images_of(a.outcomes, b.outcomes), [outcome.task for outcome in a.outcomes])
+    def __init__(self, a: Columns, b: Columns, *, replicates: int, permutations: int, seed: int) -> None:
+        self._both = a, b
+        self.rows = rows_by_task(a.tasks)
+        self.units = Units(images_of(a, b), a.tasks)
         self._resampling, self._swapping = Resampling(self.units, replicates, seed), Swapping(self.units, permutations, seed + 1)
-        self._replicates = replicates
-        self._right = [np.array([outcome.correct for outcome in sheet.outcomes]) for sheet in (a, b)]
-        self._malformed = [np.array([outcome.answer is None for outcome in sheet.outcomes]) for sheet in (a, b)]
+        malformed = [np.array([answer is None for answer in each.answers]) for each in self._both]
+        self._differ = {
+            "accuracy": a.right != b.right,
+            "malformed": malformed[0] != malformed[1],
+            "f1_macro": np.array([first != second for first, second in zip(a.answers, b.answers, strict=True)]),
+        }
 
     def right(self, scope: Scope) -> tuple[Bools, Bools]:
         """Whether each system was right on each sample of a scope."""
         rows = self._rows(scope)
-        return self._right[0][rows], self._right[1][rows]
+        return self._both[0].right[rows], self._both[1].right[rows]
 
     def one_image_each(self, scope: Scope) -> bool:
         """Whether every sample of a scope has an image of its own in it."""
@@ -83,25 +83,22 @@ class Pair:
 
     def answers(self, scope: Scope) -> dict[str, Paired]:
         """Accuracy and F1s as means over the tasks; pooled, the malformed share and, in a group and overall, accuracy."""
-        sizes, fewest = [self.a.rows[name].size for name in scope.tasks], min(self.units.images(self.a.rows[name]) for name in scope.tasks)
+        sizes, fewest = [self.rows[name].size for name in scope.tasks], min(self.units.images(self.rows[name]) for name in scope.tasks)
         rows = self._rows(scope)
-        differ = {"accuracy": self._right[0] != self._right[1], "malformed": self._malformed[0] != self._malformed[1]}
         found = {}
         for name in (*_OF_TASKS, *(() if scope.kind == "tasks" else ("accuracy_pooled",))):
             metric, pooled = name.removesuffix("_pooled"), name in ("malformed", "accuracy_pooled")
             weights = sizes if pooled else None
             a, b = (np.average([self._by_task[task][metric][system] for task in scope.tasks], axis=0, weights=weights) for system in (0, 1))
             images = self.units.images(rows) if pooled else fewest * len(sizes)
-            apart = differ.get(metric, self._answers_differ)[rows]
+            apart = self._differ.get(metric, self._differ["f1_macro"])[rows]
             found[name] = self._paired(float(a[0]), float(b[0]), a, b, self.units.touched(rows[apart]), images)
         return found
 
     def stated(self, source: str, scope: Scope) -> dict[str, Paired]:
         """What one source of confidence is worth; empty where either system has none in the scope."""
         rows = self._rows(scope)
-        confidences = [
-            np.array([sheet.outcomes[row].confidence.get(source) for row in rows.tolist()], dtype=float) for sheet in (self.a, self.b)
-        ]
+        confidences = [each.confidence[source][rows] for each in self._both]
         present = [~np.isnan(each) for each in confidences]
         if not all(each.any() for each in present):
             return {}
@@ -121,25 +118,22 @@ class Pair:
         return found
 
     def _paired(self, value_a: float, value_b: float, a: Floats, b: Floats, differing: int, images: int) -> Paired:
-        change, end = b - a, 1 + self._replicates
+        change, end = b - a, 1 + self._resampling.replicates
         return Paired(value_a, value_b, float(change[0]), change[1:end], change[end:], differing, images)
 
     def _rows(self, scope: Scope) -> Ints:
-        return np.concatenate([self.a.rows[name] for name in scope.tasks])
-
-    @cached_property
-    def _answers_differ(self) -> Bools:
-        return np.array([a.answer != b.answer for a, b in zip(self.a.outcomes, self.b.outcomes, strict=True)])
+        return np.concatenate([self.rows[name] for name in scope.tasks])
 
     @cached_property
     def _by_task(self) -> dict[str, dict[str, tuple[Floats, Floats]]]:
         """By task and metric, the numbers of both systems as they are, in each drawing and in each swap: (1 + R + P,) each."""
         found = {}
-        for task, rows in self.a.rows.items():
-            outcomes = [[sheet.outcomes[row] for row in rows.tolist()] for sheet in (self.a, self.b)]
-            labels = labels_of(task, [*outcomes[0], *outcomes[1]])
+        for task, rows in self.rows.items():
+            columns = self._both[0].truths, *(each.answers for each in self._both)
+            truths, *answers = ([column[row] for row in rows.tolist()] for column in columns)
+            labels = labels_of(task, {*truths, *answers[0], *answers[1]})
             k = len(labels)
-            counts = self._counted(rows, [confusion_cells(each, labels) for each in outcomes], k * (k + 1))
+            counts = self._counted(rows, [confusion_cells(truths, each, labels) for each in answers], k * (k + 1))
             a, b = (each.reshape(-1, k, k + 1) for each in counts)
             found[task] = {name: (metric(a), metric(b)) for name, metric in _OF_TASKS.items()}
         return found
@@ -151,35 +145,3 @@ class Pair:
         moved = [self._swapping.counts(rows, each, size) for each in cells]
         a, b = (np.concatenate([whole[s], drawn[s], whole[s] - moved[s] + moved[1 - s]]) for s in (0, 1))
         return a, b
-
-
-def images_of(a: Sequence[Outcome], b: Sequence[Outcome]) -> list[str]:
-    """A name for the image of each sample, the same where samples share one, from the outcomes of two systems on the same samples.
-
-    What counts is which samples share an image, not what the files call it; where one system does not say, the other does. Raises UserError
-    where they say different things.
-    """
-    name_in: dict[str, str] = {}  # the second's names of images, by the first's
-    found = []
-    for one, other in zip(a, b, strict=True):
-        if one.image is not None and other.image is not None and name_in.setdefault(one.image, other.image) != other.image:
-            raise UserError(_apart(one, "the first", "the second"))
-    if len(set(name_in.values())) < len(name_in):
-        first_with: dict[str, str] = {}
-        one = next(
-            o
-            for o, p in zip(a, b, strict=True)
-            if o.image is not None and p.image is not None and first_with.setdefault(p.image, o.image) != o.image
-        )
-        raise UserError(_apart(one, "the second", "the first"))
-    for one, other in zip(a, b, strict=True):
-        image = name_in.get(one.image, one.image) if one.image is not None else other.image
-        found.append(one.id if image is None else image)
-    return found
-
-
-def _apart(outcome: Outcome, one: str, other: str) -> str:
-    return (
-        f"sample {outcome.id!r} of {outcome.task} shares its image with another sample in {one} but not in {other}; answers to one image "
-        "are not independent, so both must agree: let both systems answer one file, or leave the field 'image' out of one of them"
-    )
