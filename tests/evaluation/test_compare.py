@@ -60,11 +60,12 @@ def test_a_system_never_differs_from_itself_whatever_its_images_are_called(n: in
 
 @pytest.mark.parametrize("per_image", [1, 2])
 @pytest.mark.parametrize("n", [400, 50_001])
-def test_interval_and_test_agree_on_systems_that_differ_by_one_percent(n: int, per_image: int) -> None:
+def test_interval_and_test_agree_on_systems_that_differ_in_one_percent_of_answers(n: int, per_image: int) -> None:
     images = [f"{number // per_image}.jpg" for number in range(n)]
     first = [replace(each, image=image) for each, image in zip(varied(n, tasks=("FI-8",)), images, strict=True)]
     worse = np.array([each.correct for each in first])
-    worse[np.flatnonzero(worse)[: round(0.01 * n)]] = False
+    lost, won = np.flatnonzero(worse)[: round(0.007 * n)], np.flatnonzero(~worse)[: round(0.003 * n)]
+    worse[lost], worse[won] = False, True
     stated = np.array([each.confidence["verb"] for each in first])
     second = system(worse, np.minimum(np.round(stated + 0.01, 2), 1), ("FI-8",))
     for metric in ("accuracy", "brier"):
@@ -107,9 +108,7 @@ def test_one_number_has_one_verdict() -> None:
     a, b = (system(random.random(48) < share, tasks=("FI-8",)) for share in (0.4, 0.7))
     found = compare(a, b)
     same = [each for each in found if each.metric in ("accuracy", "accuracy_pooled")]
-    assert [(each.scope, each.metric) for each in same] == [
-        ("FI-8", "accuracy"), ("ID VER", "accuracy"), ("ID VER", "accuracy_pooled"), ("overall", "accuracy"), ("overall", "accuracy_pooled"),
-    ]  # fmt: skip
+    assert [each.scope for each in same] == ["FI-8", "ID VER", "ID VER", "overall", "overall"]
     assert len({(each.interval, each.test, each.p, each.p_holm) for each in same}) == 1
 
 
