@@ -139,7 +139,8 @@ def scored_outcomes(folder: str | Path) -> list[Outcome]:
     file = Path(folder) / "outcomes.jsonl"
     if not file.is_file():
         raise UserError(f"{display_name(folder)} has no outcomes.jsonl; give a folder that `emocaliber score ... --out` wrote")
-    return [Outcome.from_row(row, f"{display_name(file)}, line {number}") for number, row in numbered_rows(file)]
+    name = display_name(file)
+    return [Outcome.from_row(row, f"{name}, line {number}") for number, row in numbered_rows(file)]
 
 
 def _check_task(fields: Fields, task: str, candidates: Sequence[str]) -> None:

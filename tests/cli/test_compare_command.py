@@ -18,7 +18,7 @@ def scored(folder: Path, name: str, right: int) -> str:
         rows.append({"id": str(number), "task": "FI-8", "candidates": ["awe", "fear"], "ground_truth": "awe", "response": text})
     file = folder / f"{name}.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert main(["score", str(file), "--out", str(folder / name), "--numbers-only", "--replicates", "20"]) == 0
+    assert main(["score", str(file), "--out", str(folder / name), "--numbers-only", "--replicates", "200"]) == 0
     return str(folder / name)
 
 
@@ -42,3 +42,20 @@ def test_a_file_of_something_else_is_pointed_out(tmp_path: Path, capsys: pytest.
     (tmp_path / "outcomes.jsonl").write_text('{"id": "1"}\n')
     assert main(["compare", str(tmp_path), str(tmp_path)]) == 2
     assert "outcomes.jsonl, line 1: this is not an outcome" in capsys.readouterr().err
+
+
+def test_outcomes_of_earlier_versions_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = scored(tmp_path, "a", 20), scored(tmp_path, "b", 50)
+    file = Path(a) / "outcomes.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps({key: row[key] for key in row if key != "format"}) + "\n" for row in rows))
+    capsys.readouterr()
+    assert main(["compare", a, b]) == 0
+    assert "+50.00" in capsys.readouterr().out
+
+
+def test_too_few_replicates_are_a_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["compare", str(tmp_path), str(tmp_path), "--replicates", "199"])
+    assert stopped.value.code == 2
+    assert "'199' is not a whole number from 200 on" in capsys.readouterr().err

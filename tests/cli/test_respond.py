@@ -82,7 +82,7 @@ def test_what_comes_next_works_as_it_is_printed(model: Fearful, samples: Path, t
     assert respond(samples, tmp_path / "run") == 0
     command = capsys.readouterr().out.splitlines()[-1].removeprefix("next: emocaliber ").split()
     assert "--lenient" not in command
-    assert main([*command, "--numbers-only", "--replicates", "10"]) == 0
+    assert main([*command, "--numbers-only", "--replicates", "200"]) == 0
     metrics = json.loads((tmp_path / "run" / "responses" / "metrics.json").read_text())
     assert metrics["overall"]["malformed"]["count"] == 0
     assert metrics["settings"]["lenient"] == 5

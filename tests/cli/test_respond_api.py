@@ -62,7 +62,7 @@ def test_rows_that_were_lost_are_made_of_the_journal(server: FaultyServer, sampl
     assert respond(samples, out, "--base-url", server.url) == 0
     assert [row["response"] for row in read_rows(out / "responses.jsonl")] == [row["response"] for row in before]
     assert len(server.asked) == 6
-    assert main(["score", str(out), "--out", str(tmp_path / "score"), "--numbers-only", "--replicates", "10"]) == 0, "it is no shard"
+    assert main(["score", str(out), "--out", str(tmp_path / "score"), "--numbers-only", "--replicates", "200"]) == 0, "it is no shard"
 
 
 def test_a_wrong_key_is_wrong_usage_and_told_nowhere(

@@ -40,17 +40,17 @@ def test_it_writes_everything_and_prints_a_short_table(tmp_path: Path, capsys: p
     outcomes = [json.loads(line) for line in (out / "outcomes.jsonl").read_text().splitlines()]
     assert [(row["id"], row["correct"]) for row in outcomes] == [("a", True), ("b", False)]
     assert metrics["settings"]["responses"] == responses
-    for name in ("tables.md", "tables.tex", "report.html", "figures"):
-        assert (out / name).exists()
+    assert "| FI-8" in (out / "tables.md").read_text() and r"\toprule" in (out / "tables.tex").read_text()
+    assert "timeout" in (out / "report.html").read_text() and (out / "figures" / "reliability.png").stat().st_size > 5000
     printed = capsys.readouterr().out
-    assert "Overall" in printed and "50.00 [0.00, 100.00]" in printed
+    assert "Overall" in printed and "50.00 [1.26, 98.74]" in printed and "Malformed" in printed
     assert printed.rstrip().endswith(str(out / "report.html"))
 
 
 def test_the_confidence_that_is_shown_first_can_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     responses = write(tmp_path / "r.jsonl", ROW | {"confidence": {"verb": 0.8, "ans": 0.5}})
     out = tmp_path / "run"
-    assert run(responses, "--out", str(out), "--replicates", "20", "--confidence", "ans") == 0
+    assert run(responses, "--out", str(out), "--replicates", "200", "--confidence", "ans") == 0
     assert "Confidence: ans." in capsys.readouterr().out
     assert json.loads((out / "metrics.json").read_text())["settings"]["sources"] == ["ans", "verb"]
     with pytest.raises(UserError, match=r"no response has a confidence 'p_true'; there are verb, ans"):
@@ -58,7 +58,7 @@ def test_the_confidence_that_is_shown_first_can_be_chosen(tmp_path: Path, capsys
 
 
 def test_numbers_only_leaves_out_the_figures_and_the_page(tmp_path: Path) -> None:
-    assert run(write(tmp_path / "r.jsonl", ROW), "--out", str(tmp_path / "run"), "--numbers-only", "--replicates", "20") == 0
+    assert run(write(tmp_path / "r.jsonl", ROW), "--out", str(tmp_path / "run"), "--numbers-only", "--replicates", "200") == 0
     assert sorted(file.name for file in (tmp_path / "run").iterdir()) == ["metrics.json", "outcomes.jsonl", "tables.md", "tables.tex"]
 
 
@@ -76,7 +76,7 @@ def test_answers_are_read_leniently_unless_their_rows_or_the_command_say_otherwi
 
 def test_parity_shows_what_the_released_scripts_say_and_why_it_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     certain_and_wrong = ROW | {"id": "b", "ground_truth": "fear", "response": TEXT.replace("0.80", "1.00")}
-    arguments = ("--out", str(tmp_path / "run"), "--parity", "--numbers-only", "--replicates", "20")
+    arguments = ("--out", str(tmp_path / "run"), "--parity", "--numbers-only", "--replicates", "200")
     assert run(write(tmp_path / "r.jsonl", ROW, certain_and_wrong), *arguments) == 0
     released = json.loads((tmp_path / "run" / "metrics_parity.json").read_text())
     ours = json.loads((tmp_path / "run" / "metrics.json").read_text())["tasks"]["FI-8"]["confidence"]["verb"]["ece"]
@@ -110,3 +110,11 @@ def test_an_empty_file_is_an_error(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"r\.jsonl"):
         run(str(tmp_path / "r.jsonl"), "--out", str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("replicates", ["199", "5", "many"])
+def test_too_few_replicates_are_a_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str], replicates: str) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run(write(tmp_path / "r.jsonl", ROW), "--out", str(tmp_path / "run"), "--replicates", replicates)
+    assert stopped.value.code == 2
+    assert f"'{replicates}' is not a whole number from 200 on; fewer do not show where 95 % of them lie" in capsys.readouterr().err

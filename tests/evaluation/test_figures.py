@@ -14,7 +14,8 @@ from emocaliber.canvas import Sheet, png, style
 from emocaliber.errors import UserError
 from emocaliber.evaluation import summarise
 from emocaliber.evaluation.confusion_figure import confusion_figure
-from emocaliber.evaluation.figures import draw
+from emocaliber.evaluation.figures import confidence_figure, draw, reliability_figure, risk_coverage_figure
+from emocaliber.evaluation.tally import Tally
 from emocaliber.scoring import Outcome
 
 
@@ -35,12 +36,36 @@ def answered(task: str, n: int, *, verb: bool = True, seed: int = 0) -> list[Out
     ]
 
 
-def drawn(outcomes: list[Outcome], folder: Path) -> list[str]:
-    paths = draw(summarise(outcomes, replicates=10), outcomes, folder)
+def drawn(outcomes: list[Outcome], folder: Path, most_tasks: int = 30) -> list[str]:
+    paths = draw(summarise(outcomes, replicates=10), outcomes, folder, most_tasks=most_tasks)
     for path in paths:
         with Image.open(path) as image:
-            assert image.format == "PNG" and min(image.size) > 100
+            assert image.format == "PNG" and len(image.convert("L").getcolors() or []) > 20, f"{path.name} is empty"
     return [path.stem for path in paths]
+
+
+TALLY = Tally(np.array([0.25, 0.75, 0.85]), np.array([1.0, 1.0, 3.0]), np.array([3.0, 1.0, 0.0]))
+
+
+def test_reliability_shows_the_accuracy_at_each_mean_confidence() -> None:
+    above, below = reliability_figure("title", {"verb": TALLY}, {"verb": {}}).axes
+    diagonal, line = above.lines[:2]
+    assert np.array_equal(diagonal.get_xdata(), diagonal.get_ydata())
+    assert np.array_equal(line.get_xydata(), [[0.25, 0.25], [0.75, 0.5], [0.85, 1.0]])
+    assert [bar.get_height() for bar in below.patches] == [4, 2, 3]  # type: ignore[attr-defined]
+
+
+def test_risk_against_coverage_ends_at_the_error_rate_of_all_answers() -> None:
+    (axes,) = risk_coverage_figure("title", {"overall": {"verb": TALLY}}, ["verb"]).axes
+    curve = np.asarray(axes.lines[0].get_xydata())
+    assert np.allclose(curve, [[0, 0], [3 / 9, 0], [5 / 9, 1 / 5], [1, 4 / 9]])
+
+
+def test_confidence_of_right_and_wrong_answers_is_shown_as_shares_of_each() -> None:
+    (axes,) = confidence_figure("title", {"verb": TALLY}).axes
+    heights = np.array([bar.get_height() for bar in axes.patches])  # type: ignore[attr-defined]
+    assert np.allclose(heights[:10][[2, 7, 8]], [1 / 5, 1 / 5, 3 / 5]) and np.allclose(heights[10:][[2, 7, 8]], [3 / 4, 1 / 4, 0])
+    assert heights.sum() == pytest.approx(2)
 
 
 def test_a_run_of_two_tasks_has_figures_of_all_answers_and_by_task(tmp_path: Path) -> None:
@@ -65,10 +90,9 @@ def test_without_confidence_only_the_confusion_is_drawn(tmp_path: Path) -> None:
     assert drawn(answered("FI-8", 5, verb=False), tmp_path) == ["confusion_FI-8"]
 
 
-def test_confidence_in_none_of_the_tasks_drawn_leaves_out_the_figures_by_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emocaliber.evaluation.figures._MOST_TASKS", 2)
+def test_confidence_in_none_of_the_tasks_drawn_leaves_out_the_figures_by_task(tmp_path: Path) -> None:
     silent = [*answered("a", 9, verb=False), *answered("b", 9, verb=False)]
-    names = drawn([*silent, *answered("c", 8)], tmp_path)
+    names = drawn([*silent, *answered("c", 8)], tmp_path, most_tasks=2)
     assert names == ["reliability", "risk_coverage", "confidence", "confusion_a", "confusion_b"]
 
 
@@ -103,9 +127,8 @@ def test_the_same_run_gives_the_same_files(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
-def test_only_the_largest_of_very_many_tasks_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emocaliber.evaluation.figures._MOST_TASKS", 2)
-    names = drawn([*answered("a", 3), *answered("b", 2), *answered("c", 3)], tmp_path)
+def test_only_the_largest_of_very_many_tasks_are_drawn(tmp_path: Path) -> None:
+    names = drawn([*answered("a", 3), *answered("b", 2), *answered("c", 3)], tmp_path, most_tasks=2)
     assert [name for name in names if name.startswith("confusion")] == ["confusion_a", "confusion_c"]
 
 

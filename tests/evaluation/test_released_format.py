@@ -31,6 +31,7 @@ def test_the_released_form_is_scored_as_independent_formulas_say(tmp_path: Path)
     for task in TASKS:
         assert_same(scored["tasks"][task], [each for each in truths if each[0] == task])
     assert_same({**scored["overall"], "accuracy": scored["overall"]["accuracy_pooled"]}, truths)
+    assert scored["overall"]["format"] == 0
     assert scored["overall"]["malformed"]["count"] == sum(unread)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,75 @@ def test_every_estimated_number_has_its_interval_beside_it() -> None:
             assert low <= high and low <= holder[name] + 1e-9, name
     assert stated["ece_null"][0] < stated["ece_null"][1] < stated["ece"], "confidence is noise here"
     assert summary["settings"]["replicates"] == 1000 and summary["settings"]["level"] == 0.95
+
+
+def intervals_of(summary: dict[str, Any]) -> dict[str, list[float] | None]:
+    """Every interval of a summary by its path."""
+    found: dict[str, list[float] | None] = {}
+
+    def walk(part: object, path: str) -> None:
+        for key, value in part.items() if isinstance(part, dict) else ():
+            if key.endswith("_ci"):
+                number = part[key.removesuffix("_ci")]
+                assert value is None or value[0] <= number <= value[1], f"{path}.{key} excludes its number"
+                found[f"{path}.{key}"] = value
+            elif key != "undefined":
+                walk(value, f"{path}.{key}")
+
+    walk(summary, "")
+    return found
+
+
+@pytest.mark.parametrize("n", [1, 4, 12, 60])
+@pytest.mark.parametrize("right", ["none", "half", "all"])
+@pytest.mark.parametrize("confidence", ["one", "certain", "many"])
+def test_no_interval_has_width_zero_or_excludes_its_number(n: int, right: str, confidence: str) -> None:
+    hits = [right == "all" or (right == "half" and number % 2 == 0) for number in range(n)]
+    stated = [{"one": 0.7, "certain": float(hit), "many": number / n}[confidence] for number, hit in enumerate(hits)]
+    votes = {"awe": 3, "fear": 1}
+    rows = [made(str(k), answer="awe" if hit else "fear", verb=c, votes=votes) for k, (hit, c) in enumerate(zip(hits, stated, strict=True))]
+    found = intervals_of(summarise([*rows, *(replace(each, task="EmoSet-8") for each in rows[:3])], replicates=200))
+    assert all(interval is None or interval[1] - interval[0] > 1e-3 for interval in found.values())
+    assert found[".overall.accuracy_ci"] is not None
+    assert (found[".tasks.FI-8.f1_weighted_ci"] is None) == (n < 10)
+
+
+def test_a_missing_interval_has_its_reason() -> None:
+    task = summarise([made(str(n), truth=truth) for n, truth in enumerate(["awe", "fear", "sadness"] * 4)], replicates=200)["tasks"]["FI-8"]
+    assert task["f1_macro_ci"] is None and task["undefined"]["f1_macro_ci"] == "fewer than 5 samples per label"
+    few = summarise([made(str(n)) for n in range(9)], replicates=200)
+    stated = few["tasks"]["FI-8"]["confidence"]["verb"]
+    assert stated["ece_ci"] is None and stated["undefined"]["ece_ci"] == "fewer than 10 images"
+    assert few["overall"]["undefined"]["f1_weighted_ci"] == "fewer than 10 images"
+
+
+def test_a_group_of_one_task_has_the_intervals_of_the_task() -> None:
+    summary = summarise([made(str(n), answer="awe" if n % 3 else "fear") for n in range(30)], replicates=200)
+    task, group = summary["tasks"]["FI-8"], summary["groups"]["ID VER"]
+    assert group["accuracy_ci"] == group["accuracy_pooled_ci"] == task["accuracy_ci"]
+
+
+def test_answers_to_shared_images_make_intervals_wider() -> None:
+    rows = [made(str(n), answer="awe" if n // 4 % 2 else "fear", verb=n // 4 / 40) for n in range(160)]
+    alone, shared = (
+        summarise([replace(each, image=image(each)) for each in rows]) for image in (lambda o: o.id, lambda o: str(int(o.id) // 4))
+    )
+    widths = [
+        [m[f"{name}_ci"][1] - m[f"{name}_ci"][0] for m, name in ((s["overall"], "accuracy"), (s["overall"]["confidence"]["verb"], "auroc"))]
+        for s in (alone, shared)
+    ]
+    assert all(1.8 < wide / narrow < 2.3 for narrow, wide in zip(*widths, strict=True)), "four answers that are all alike count as one"
+
+
+def test_the_five_steps_are_a_rate_of_their_own() -> None:
+    rows = [made("1", format=True), made("2", format=False), made("3", answer=None, malformed="no_answer"), made("4", task="EmoSet-8")]
+    summary = summarise(rows, replicates=200)
+    task = summary["tasks"]["FI-8"]
+    assert task["format"] == pytest.approx(1 / 3), "no text keeps to no steps"
+    assert task["format_ci"][0] < 1 / 3 < task["format_ci"][1]
+    unknown = summary["tasks"]["EmoSet-8"]
+    assert unknown["format"] is None and unknown["undefined"]["format"] == "no outcome says whether its text keeps to the five steps"
+    assert summary["overall"]["format"] == pytest.approx(1 / 3), "of the samples of which it is known"
 
 
 def test_merging_two_files_gives_the_pooled_numbers() -> None:
@@ -167,5 +237,9 @@ def test_every_number_is_defined_or_null_with_a_reason(rows: list[Outcome]) -> N
             for name, value in holder.items():
                 if isinstance(value, float) and name not in ("nll", "brier_skill", "spiegelhalter_z"):
                     assert 0 <= value <= 1
-                if value is None and not name.endswith(("_ci", "_null")):
+                if (
+                    value is None
+                    and not name.endswith("_null")
+                    and (not name.endswith("_ci") or holder[name.removesuffix("_ci")] is not None)
+                ):
                     assert holder["undefined"][name]

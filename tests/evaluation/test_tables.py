@@ -104,6 +104,19 @@ def test_a_summary_that_lacks_all_but_the_accuracy_has_tables() -> None:
     assert "75.00" in headline(summary) and "75.00" in latex(summary) and "75.00" in evolvement_table({"old": summary})
 
 
+def test_malformed_answers_are_in_the_table_for_a_terminal() -> None:
+    header, row = headline(run((None, None), (None, None))).splitlines()[:2]
+    assert "Malformed" in header and "100.00" in row.split("]")[1].split()[0]
+
+
+def test_the_five_steps_have_a_column_where_outcomes_say_so() -> None:
+    assert "Five steps" not in markdown(run(("awe", 0.9)))
+    outcomes = [Outcome(str(n), "FI-8", "awe", "awe", True, None, None, {"verb": 0.5}, format=n > 0) for n in range(4)]
+    text = markdown(summarise(outcomes, replicates=20))
+    assert number(cells(section(text, "Answers\n"), "FI-8")["Five steps"]) == "75.00"
+    assert "Five steps: the share" in text
+
+
 def test_tasks_come_before_their_groups_and_overall() -> None:
     table = section(markdown(run(("awe", 0.9))), "Answers\n")
     assert table.index("| FI-8") < table.index("| ID VER") < table.index("| Overall")
@@ -111,7 +124,7 @@ def test_tasks_come_before_their_groups_and_overall() -> None:
 
 def test_the_first_line_says_how_to_read_it() -> None:
     line = markdown(run(("awe", 0.9), ("awe", 0.8))).splitlines()[0]
-    assert "n = 2 samples in 1 task." in line and "percentages" in line and "95 % intervals, of 20 bootstrap replicates" in line
+    assert "n = 2 samples in 1 task." in line and "percentages" in line and "exact for shares" in line and "20 bootstrap replicates" in line
 
 
 def test_a_run_is_the_last_row_beside_the_papers_systems() -> None:
@@ -228,7 +241,7 @@ def test_the_evolvement_table_has_a_row_per_stage_and_ends_with_the_best_possibl
     final = run(("awe", 0.8), ("fear", 0.4), posterior=KNOWN)
     table = evolvement_table({"scaffold": scaffold, "final": final}).split("\n\n")[0]
     assert [line.split("|")[1].strip() for line in table.splitlines()][2:] == ["scaffold", "final", "best possible"]
-    assert cells(table, "scaffold") == {"Acc": "50.00 [0.00, 100.00]", "ECE": DASH, "Brier": DASH, "AUROC": DASH, "Malformed": "50.00"}
+    assert cells(table, "scaffold") == {"Acc": "50.00 [1.26, 98.74]", "ECE": DASH, "Brier": DASH, "AUROC": DASH, "Malformed": "50.00"}
     final_cells = {name: cell.split(" [")[0] for name, cell in cells(table, "final").items()}
     assert final_cells == {"Acc": "50.00", "ECE": "30.00", "Brier": "10.00", "AUROC": "100.00", "Malformed": "0.00"}
     assert cells(table, "best possible")["Acc"] == "80.00"

@@ -7,10 +7,17 @@ import math
 
 MODELS = "tiny, a checkpoint folder, a hub id, vllm:ID, openai:MODEL (key and address in OPENAI_API_KEY, OPENAI_BASE_URL), or recorded:FILE"
 
+FEWEST_REPLICATES = 200
+
 
 def positive(text: str) -> int:
     """A whole number from 1 on."""
     return _at_least(1, text)
+
+
+def replicates(text: str) -> int:
+    """Replicates of a bootstrap: at least 200."""
+    return _at_least(FEWEST_REPLICATES, text, "; fewer do not show where 95 % of them lie")
 
 
 def natural(text: str) -> int:
@@ -37,11 +44,11 @@ def share(text: str) -> float:
     return value
 
 
-def _at_least(least: int, text: str) -> int:
+def _at_least(least: int, text: str, why: str = "") -> int:
     try:
         value = int(text)
     except ValueError:
         value = least - 1
     if value < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on{why}")
     return value

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
-from emocaliber.cli.arguments import natural, positive
+from emocaliber.cli.arguments import natural, replicates
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -15,12 +16,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "compare",
         help="compare two scored systems on the same samples",
         description="Paired differences (B minus A) in every number, with 95 % intervals and p-values: McNemar's exact test for accuracy, "
-        "the paired bootstrap for the rest, corrected by Holm's method for the many tests of a table.",
+        "a permutation test for the rest, corrected by Holm's method for the many tests of a table.",
     )
     for name in ("a", "b"):
         parser.add_argument(name, type=Path, metavar=f"DIR_{name.upper()}", help="a folder that `emocaliber score` wrote")
     parser.add_argument("--json", action="store_true", help="print every difference as JSON, one per line")
-    parser.add_argument("--replicates", type=positive, default=1000, metavar="R", help="of the bootstrap (default: 1000)")
+    parser.add_argument("--replicates", type=replicates, default=1000, metavar="R", help="of the bootstrap, at least 200 (default: 1000)")
     parser.add_argument("--seed", type=natural, default=0, metavar="S", help="of the bootstrap (default: 0)")
     parser.set_defaults(run=run)
 
@@ -29,7 +30,8 @@ def run(args: argparse.Namespace) -> int:
     from emocaliber.evaluation import compare, comparison_table
     from emocaliber.scoring import scored_outcomes
 
-    a, b = scored_outcomes(args.a), scored_outcomes(args.b)
+    # Read one after the other, as they are needed: a million outcomes take much memory.
+    a, b = (chain.from_iterable(map(scored_outcomes, [folder])) for folder in (args.a, args.b))
     differences = compare(a, b, replicates=args.replicates, seed=args.seed)
     if args.json:
         print("\n".join(json.dumps(asdict(each), allow_nan=False) for each in differences))

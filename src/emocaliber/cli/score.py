@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emocaliber.cli.arguments import natural, positive
+from emocaliber.cli.arguments import natural, replicates
 from emocaliber.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="a folder whose images the page may show, besides that of the responses and those asked about here (may be repeated)",
     )
     parser.add_argument("--numbers-only", action="store_true", help="leave out the figures and the page")
-    parser.add_argument("--replicates", type=positive, default=1000, metavar="R", help="of the bootstrap (default: 1000)")
+    parser.add_argument("--replicates", type=replicates, default=1000, metavar="R", help="of the bootstrap, at least 200 (default: 1000)")
     parser.add_argument("--seed", type=natural, default=0, metavar="S", help="of the bootstrap (default: 0)")
     parser.set_defaults(run=run)
 

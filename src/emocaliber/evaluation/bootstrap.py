@@ -1,4 +1,4 @@
-"""Intervals by the bootstrap, over counts instead of samples.
+"""Replicates by the bootstrap, over counts instead of samples.
 
 Images are drawn with replacement, all answers to an image together, and as many from each task as there are: the size of a task is part
 of the benchmark, not of chance. What is drawn is the number of times each image counts; every metric is a function of the counts that
@@ -7,9 +7,7 @@ follow, so a thousand replicates of all of them are a few matrix products.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -18,102 +16,117 @@ from scipy import sparse
 
 from emocaliber.evaluation.tally import Floats
 
-LEVEL = 0.95
-_ENTRIES = 2**24  # of the matrix of weights, per block
-_MANY = 50_000
+UNITS = 8192  # of a large data set; its variance is then estimated to 1 %, which is less than a thousand replicates scatter
+FEWEST_UNITS = 1000  # of a task in it, if it has as many images
+ENTRIES = 2**24  # of a matrix of weights, per block
 
 Ints = NDArray[np.int64]
+Weights = NDArray[np.float32]
+Draw = Callable[[int, int, np.random.Generator], NDArray[np.int64]]
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A number, NaN where it is not defined, and its replicates (R,)."""
+class Units:
+    """What is drawn as one: an image with all answers to it.
 
-    value: float
-    replicates: Floats
-
-    def interval(self, level: float = LEVEL) -> tuple[float, float] | None:
-        """The percentile interval; None where the number, or half of its replicates, are not defined."""
-        return self._quantiles(level)
-
-    def reflected_interval(self, floor: float, level: float = LEVEL) -> tuple[float, float] | None:
-        """The basic (reflected) interval, cut off at 0 and 1, for errors that replicates overstate as the data themselves do.
-
-        Its low end is 0 where the number is no greater than `floor`, what a perfect model would show: then 0 cannot be ruled out.
-        """
-        quantiles = self._quantiles(level)
-        if quantiles is None:
-            return None
-        low, high = 2 * self.value - quantiles[1], 2 * self.value - quantiles[0]
-        return (0.0 if self.value <= floor else min(max(low, 0.0), 1.0)), min(max(high, self.value), 1.0)
-
-    def _quantiles(self, level: float) -> tuple[float, float] | None:
-        defined = self.replicates[~np.isnan(self.replicates)]
-        if np.isnan(self.value) or 2 * defined.size < self.replicates.size or not defined.size:
-            return None
-        low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-        return float(low), float(high)
-
-
-def mean(estimates: Sequence[Estimate], weights: Sequence[int] | None = None) -> Estimate:
-    """The mean of independent estimates, such as those of several tasks: each counts alike, or by its weight."""
-    return Estimate(
-        float(np.average([each.value for each in estimates], weights=weights)),
-        np.average([each.replicates for each in estimates], axis=0, weights=weights),
-    )
-
-
-class Resampling:
-    """`replicates` drawings of n samples. The same arguments give the same drawings, so two systems are compared on the same ones.
-
-    `images` (n,), names or numbers: what is drawn as one. `tasks` (n,): an image in several tasks is drawn with those in the same ones.
-    `alone`: whether every sample has an image of its own.
+    `images` (n,): names or numbers; `tasks` (n,). An image in several tasks is drawn with those in the same ones (a stratum). Of more than
+    `most` images, several at random form one unit: the expected variance is the same (random groups; Wolter 2007, chapter 2).
     """
 
-    def __init__(self, images: Sequence[str] | Ints, tasks: Sequence[str], replicates: int = 1000, seed: int = 0) -> None:
-        self.replicates, self.seed = replicates, seed
-        names, self._cluster = np.unique(np.asarray(images), return_inverse=True)
-        self._clusters = names.size
-        self.alone = self._clusters == len(images)
-        self._tasks = list(tasks)
+    def __init__(self, images: Sequence[str] | Ints, tasks: Sequence[str], *, most: int = UNITS) -> None:
+        names, self._image = np.unique(np.asarray(images), return_inverse=True)
+        n_images = names.size
+        unit_of_image = np.empty(n_images, dtype=np.int64)
+        self.strata: list[Ints] = []
+        self.count = 0
+        place = {task: number for number, task in enumerate(sorted(set(tasks)))}
+        for number, members in enumerate(_strata(self._image, np.array([place[task] for task in tasks]), n_images)):
+            size = members.size
+            if n_images > most:
+                size = min(size, max(FEWEST_UNITS, round(most * size / n_images)))
+            order = np.arange(members.size)
+            if size < members.size:
+                np.random.default_rng(number).shuffle(order)
+            unit_of_image[members] = self.count + order % size
+            self.strata.append(np.arange(self.count, self.count + size))
+            self.count += size
+        self._unit = unit_of_image[self._image]
+
+    def images(self, rows: Ints) -> int:
+        """How many images the samples `rows` (m,) are about."""
+        return int(np.count_nonzero(np.bincount(self._image[rows])))
+
+    def touched(self, rows: Ints) -> int:
+        """How many units the samples `rows` are in."""
+        return int(np.count_nonzero(np.bincount(self._unit[rows])))
+
+    def members(self, rows: Ints, cells: Ints, size: int) -> sparse.csr_matrix | NDArray[np.float32]:
+        """(size, units): how many of the samples `rows` (m,) of each unit are in each cell; `cells` (m,) says which is whose."""
+        units = self._unit[rows]
+        if size * self.count > 8 * rows.size:
+            return sparse.csr_matrix((np.ones(rows.size, dtype=np.float32), (cells, units)), shape=(size, self.count))
+        return np.bincount(cells * self.count + units, minlength=size * self.count).reshape(size, self.count).astype(np.float32)
+
+
+class Weighting:
+    """`replicates` random weights of each unit. The same arguments give the same weights."""
+
+    def __init__(self, units: Units, replicates: int, seed: int, *, entries: int = ENTRIES) -> None:
+        self.units, self.replicates, self.seed = units, replicates, seed
+        self._step = max(1, min(replicates, entries // units.count))
 
     def counts(self, rows: Ints, cells: Ints, size: int) -> Floats:
-        """(R, size): how many of the samples `rows` (m,) fall in each cell, where `cells` (m,) says which is whose."""
-        if self.alone and len(self._tasks) > _MANY:  # then drawing the counts themselves is faster, and as good
-            shares = np.bincount(cells, minlength=size) / len(rows)
-            random = np.random.default_rng((self.seed, int(rows[0]), size))
-            return random.multinomial(len(rows), shares, size=self.replicates).astype(float)
-        members = sparse.csr_matrix((np.ones(len(rows), dtype=np.float32), (cells, self._cluster[rows])), shape=(size, self._clusters))
-        return np.concatenate([np.asarray(members @ weights, dtype=float).T for weights in self._weights()])
-
-    def _weights(self) -> Iterator[NDArray[np.float32]]:
-        """How often each image is drawn, (clusters, r) for some replicates after others."""
-        return iter([self._only_block]) if self._clusters * self.replicates <= _ENTRIES else self._blocks()
+        """(R, size): the weight of the samples `rows` (m,) in each cell, where `cells` (m,) says which is whose."""
+        members = self.units.members(rows, cells, size)
+        blocks = iter([self._only_block]) if self._step == self.replicates else self._blocks()
+        return np.concatenate([np.asarray(members @ weights, dtype=float).T for weights in blocks])
 
     @cached_property
-    def _only_block(self) -> NDArray[np.float32]:
+    def _only_block(self) -> Weights:
         return next(self._blocks())
 
-    def _blocks(self) -> Iterator[NDArray[np.float32]]:
-        step = max(1, min(self.replicates, _ENTRIES // max(self._clusters, 1)))
-        for start in range(0, self.replicates, step):
-            width = min(step, self.replicates - start)
-            weights = np.empty((self._clusters, width), dtype=np.float32)
-            for number, members in enumerate(self._strata):
-                random = np.random.default_rng((self.seed, number, start))
-                drawn = random.integers(0, members.size, size=(members.size, width))
-                drawn *= width
-                drawn += np.arange(width)
-                weights[members] = np.bincount(drawn.ravel(), minlength=members.size * width).reshape(members.size, width)
+    def _blocks(self) -> Iterator[Weights]:
+        """(units, r) for some replicates after others."""
+        for start in range(0, self.replicates, self._step):
+            width = min(self._step, self.replicates - start)
+            weights = np.empty((self.units.count, width), dtype=np.float32)
+            for number, members in enumerate(self.units.strata):
+                weights[members] = self._drawn(members.size, width, np.random.default_rng((self.seed, number, start)))
             yield weights
 
-    @cached_property
-    def _strata(self) -> list[Ints]:
-        """The images by the tasks they are in."""
-        tasks_of: dict[int, set[str]] = defaultdict(set)
-        for cluster, task in zip(self._cluster.tolist(), self._tasks, strict=True):
-            tasks_of[cluster].add(task)
-        strata: dict[tuple[str, ...], list[int]] = defaultdict(list)
-        for cluster, tasks in tasks_of.items():
-            strata[tuple(sorted(tasks))].append(cluster)
-        return [np.array(sorted(strata[key])) for key in sorted(strata)]
+    def _drawn(self, size: int, width: int, random: np.random.Generator) -> Ints:
+        raise NotImplementedError
+
+
+class Resampling(Weighting):
+    """How often each unit of a stratum is drawn, when as many are drawn with replacement as there are."""
+
+    def _drawn(self, size: int, width: int, random: np.random.Generator) -> Ints:
+        drawn = random.integers(0, size, size=(size, width))
+        drawn *= width
+        drawn += np.arange(width)
+        return np.bincount(drawn.ravel(), minlength=size * width).reshape(size, width)
+
+
+class Swapping(Weighting):
+    """Whether the answers of two systems to the images of a unit change places (1) or stay (0), each with probability 1/2."""
+
+    def _drawn(self, size: int, width: int, random: np.random.Generator) -> Ints:
+        return random.integers(0, 2, size=(size, width))
+
+
+def _strata(image: Ints, task: Ints, n_images: int) -> list[Ints]:
+    """The images by the tasks they are in, in the order of the tasks."""
+    if n_images == image.size:  # each in one task
+        images, tasks, several = image, task, np.zeros(image.size, dtype=bool)
+    else:
+        images, tasks = np.divmod(np.unique(image * (int(task.max()) + 1) + task), int(task.max()) + 1)
+        several = np.bincount(images)[images] > 1
+    found: dict[tuple[int, ...], list[int]] = {}
+    of_several: dict[int, list[int]] = {}
+    for one, its in zip(images[several].tolist(), tasks[several].tolist(), strict=True):
+        of_several.setdefault(one, []).append(its)
+    for one, all_its in of_several.items():
+        found.setdefault(tuple(all_its), []).append(one)
+    strata = {key: np.array(members) for key, members in found.items()}
+    strata |= {(its,): np.sort(images[~several & (tasks == its)]) for its in np.unique(tasks[~several]).tolist()}
+    return [strata[key] for key in sorted(strata)]

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import ndtr
+from numpy.typing import ArrayLike
 
-from emocaliber.errors import UserError
-from emocaliber.evaluation.bootstrap import Estimate
-from emocaliber.evaluation.estimates import Scope, Sheet
-from emocaliber.scoring import Outcome
+from emocaliber.evaluation import intervals
+from emocaliber.evaluation.columns import Columns, check_same_samples
+from emocaliber.evaluation.estimates import Scope, rows_by_task, scopes_of
+from emocaliber.evaluation.paired import Pair, Paired
+from emocaliber.scoring import VERBALIZED, Outcome
 
-_ANSWERS = ("accuracy", "accuracy_pooled", "f1_macro", "f1_weighted", "malformed")
-_STATED = ("ece", "brier", "auroc", "aurc")
+ALIKE, TOO_FEW = "alike", "too few"
+FEWEST_DIFFERING = 6  # images: 2 / 2**5 is above 0.05
+_SWAPS_PER_TEST = 40  # so that the smallest p, corrected for all tests of a table, is below 0.05
+_MOST_SWAPS = 10_000
 
 
 @dataclass(frozen=True)
 class Difference:
     """B minus A in one number: of the answers, or of a source of confidence.
 
-    `p_holm` is `p` corrected for all the tests of its table: the answers or one source, over the tasks, the groups, or overall.
-    `test` is "mcnemar" (exact, on the samples that only one of the two has right) for accuracy over samples, else "bootstrap" (paired;
-    the difference over its standard error). `interval` and `p` are None where the number is not defined for both.
+    `test` is "mcnemar" (exact, on the samples that only one of the two has right) for accuracy over samples that each have an image of
+    their own, else "permutation" (the two systems change places in answering an image, at random). `p_holm` is `p` corrected for all the
+    tests of its table: the answers, or one source. `interval` and `p` are None where the number is not defined for both.
+    `note` is "alike" where the number cannot but be the same for both, so that nothing is tested; "too few" where they differ on fewer than
+    six images, so that no test could reach 0.05, and this one is not among those that `p_holm` corrects for.
     """
 
     kind: str
@@ -37,88 +42,82 @@ class Difference:
     test: str
     p: float | None
     p_holm: float | None = None
+    note: str | None = None
 
 
 def compare(a: Iterable[Outcome], b: Iterable[Outcome], *, replicates: int = 1000, seed: int = 0) -> list[Difference]:
     """Every difference between two systems, task by task, group by group and overall.
 
-    Images are drawn with all answers to them, for both systems alike. Raises UserError where the two did not answer the same samples.
+    Images are drawn with all answers to them, for both systems alike. A number that two lines have in common, such as that of a task that
+    is a group's only one, is tested once. Raises UserError where the two did not answer the same samples, or disagree about which of them
+    share an image.
     """
-    first, second = Sheet(a, replicates=replicates, seed=seed), Sheet(b, replicates=replicates, seed=seed)
-    _check_same_samples(first.outcomes, second.outcomes)
-    found = [difference for scope in first.scopes for difference in _differences(first, second, scope)]
-    families = dict.fromkeys((each.kind, each.source) for each in found)
-    return [corrected for family in families for corrected in _holm([each for each in found if (each.kind, each.source) == family])]
+    first, second = Columns.of(a), Columns.of(b)
+    check_same_samples(first, second)
+    scopes = scopes_of(rows_by_task(first.tasks))
+    distinct = dict.fromkeys(scope.tasks for scope in scopes)
+    swaps = max(replicates, min(_MOST_SWAPS, _SWAPS_PER_TEST * 5 * len(distinct)))
+    pair = Pair(first, second, replicates=replicates, permutations=swaps, seed=seed)
+    sources = sorted(first.confidence.keys() & second.confidence.keys(), key=lambda source: (source != VERBALIZED, source))
+    found: list[Difference] = []
+    for source in (None, *sources):
+        corrected = _holm({tasks: _tested(pair, source, tasks) for tasks in distinct})
+        found += [replace(each, kind=scope.kind, scope=scope.name) for scope in scopes for each in _lines(scope, corrected[scope.tasks])]
+    return found
 
 
-def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> float:
+def mcnemar(a: ArrayLike, b: ArrayLike) -> float:
     """The exact two-sided p-value that two systems are right equally often, from whether each was right on the same samples (n,).
 
-    Only the samples that one has right and the other wrong say anything: without a difference they fall either way with even odds.
+    Only discordant pairs count; under H0 they are Binomial(n, 0.5). McNemar (1947).
     """
     from scipy.stats import binomtest  # takes half a second to import, which every `score` would wait for
 
-    only_a = sum(x and not y for x, y in zip(a, b, strict=True))
-    only_b = sum(y and not x for x, y in zip(a, b, strict=True))
+    first, second = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
+    only_a, only_b = int(np.count_nonzero(first & ~second)), int(np.count_nonzero(second & ~first))
     return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
-def _differences(first: Sheet, second: Sheet, scope: Scope) -> Iterator[Difference]:
-    answers = first.answers(scope), second.answers(scope)
-    over_samples = "accuracy" if scope.kind == "tasks" else "accuracy_pooled"
-    for name in (name for name in _ANSWERS if name in answers[0]):
-        exact = None
-        if name == over_samples and first.resampling.alone:
-            exact = mcnemar(*([outcome.correct for outcome in sheet.of(scope)] for sheet in (first, second)))
-        yield _difference(scope, None, name, answers[0][name], answers[1][name], exact)
-    for source in first.sources:
-        if source in second.sources:
-            stated = first.stated(source, scope, _STATED)[1], second.stated(source, scope, _STATED)[1]
-            for name in _STATED:
-                if all(name in each for each in stated):
-                    yield _difference(scope, source, name, stated[0][name], stated[1][name])
+def _tested(pair: Pair, source: str | None, tasks: tuple[str, ...]) -> list[Difference]:
+    """The differences of one source, or of the answers, over some tasks; of several, accuracy both as a mean over them and pooled."""
+    scope = Scope("tasks" if len(tasks) == 1 else "groups", "", tasks)
+    numbers = pair.answers(scope) if source is None else pair.stated(source, scope)
+    over_samples = "accuracy" if len(tasks) == 1 else "accuracy_pooled"
+    found = []
+    for name, paired in numbers.items():
+        exact = mcnemar(*pair.right(scope)) if name == over_samples and pair.one_image_each(scope) else None
+        found.append(_difference(scope, source, name, paired, exact))
+    return found
 
 
-def _difference(scope: Scope, source: str | None, metric: str, a: Estimate, b: Estimate, exact: float | None = None) -> Difference:
-    change = Estimate(b.value - a.value, b.replicates - a.replicates)
-    interval = change.interval()
-    first, second, difference = (None if np.isnan(each.value) else each.value for each in (a, b, change))
-    p = exact if exact is not None else _p_value(change) if interval is not None else None
-    test = "bootstrap" if exact is None else "mcnemar"
-    return Difference(scope.kind, scope.name, source, metric, first, second, difference, interval, test, p)
+def _lines(scope: Scope, tested: Sequence[Difference]) -> list[Difference]:
+    """The lines of a scope. A group of one task has its accuracy as a mean over tasks and as the pooled one."""
+    pooled = [replace(each, metric="accuracy_pooled") for each in tested if each.metric == "accuracy"]
+    return [*tested, *(pooled if scope.kind != "tasks" and len(scope.tasks) == 1 else ())]
 
 
-def _p_value(change: Estimate) -> float:
-    """Two-sided, from the difference over its bootstrap standard error; 1 for systems that never differ."""
-    error = float(np.nanstd(change.replicates, ddof=1))
-    if error == 0:
-        return float(change.value == 0)
-    return float(2 * ndtr(-abs(change.value) / error))
+def _difference(scope: Scope, source: str | None, metric: str, paired: Paired, exact: float | None) -> Difference:
+    change = paired.b - paired.a
+    first, second, difference = (None if np.isnan(each) else each for each in (paired.a, paired.b, change))
+    test = "permutation" if exact is None else "mcnemar"
+    untested = Difference(scope.kind, scope.name, source, metric, first, second, difference, None, test, None)
+    if difference is None:
+        return untested
+    if paired.alike:
+        return replace(untested, interval=(0.0, 0.0), note=ALIKE)
+    interval = intervals.bootstrapped(change, paired.drawn, paired.images, within=(-1.0, 1.0)).interval
+    few = TOO_FEW if paired.differing < FEWEST_DIFFERING else None
+    return replace(untested, interval=interval, p=paired.p if exact is None else exact, note=few)
 
 
-def _holm(differences: Sequence[Difference]) -> list[Difference]:
-    """Holm's step-down correction (1979) over all tests of a table."""
-    tested = sorted((each.p, place) for place, each in enumerate(differences) if each.p is not None)
-    corrected: dict[int, float] = {}
+def _holm(tested: dict[tuple[str, ...], list[Difference]]) -> dict[tuple[str, ...], list[Difference]]:
+    """Holm's step-down correction (1979) over all tests of a table that could reach significance: Tarone (1990)."""
+    places = [
+        (each.p, tasks, at) for tasks, found in tested.items() for at, each in enumerate(found) if each.p is not None and not each.note
+    ]
+    corrected = {tasks: list(found) for tasks, found in tested.items()}
     running = 0.0
-    for rank, (p, place) in enumerate(tested):
-        running = max(running, min(1.0, (len(tested) - rank) * p))
-        corrected[place] = running
-    return [replace(each, p_holm=corrected.get(place)) for place, each in enumerate(differences)]
-
-
-def _check_same_samples(a: Sequence[Outcome], b: Sequence[Outcome]) -> None:
-    truths = [{(outcome.task, outcome.id): outcome.ground_truth for outcome in outcomes} for outcomes in (a, b)]
-    for name, mine, other in (("the second", truths[0], truths[1]), ("the first", truths[1], truths[0])):
-        if missing := sorted(mine.keys() - other.keys()):
-            task, sample = missing[0]
-            raise UserError(
-                f"{len(missing)} samples are not in {name}, among them {sample!r} of {task}; a comparison needs the same samples in both: "
-                "let both systems answer one file"
-            )
-    for key, truth in truths[0].items():
-        if truths[1][key] != truth:
-            raise UserError(
-                f"sample {key[1]!r} of {key[0]} has the truth {truth!r} in the first and {truths[1][key]!r} in the second; "
-                "let both systems answer one file"
-            )
+    for rank, (p, tasks, at) in enumerate(sorted(places)):
+        running = max(running, min(1.0, (len(places) - rank) * p))
+        corrected[tasks][at] = replace(corrected[tasks][at], p_holm=running)
+    return corrected

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from emocaliber.errors import UserError
-from emocaliber.evaluation import metrics, stated
-from emocaliber.evaluation.bootstrap import Estimate, Ints, Resampling, mean
+from emocaliber.evaluation import intervals, metrics, stated
+from emocaliber.evaluation.bootstrap import Ints, Resampling, Units
 from emocaliber.evaluation.emotional import Cost, agreement, costs, rank_correlation
+from emocaliber.evaluation.intervals import Estimate
 from emocaliber.evaluation.tally import Floats, Tally
-from emocaliber.scoring import VERBALIZED, Outcome
+from emocaliber.scoring import NO_ANSWER, VERBALIZED, Outcome
 from emocaliber.vecbench import GROUPS, group_of, task_order, taxonomy_of
 
-ANSWERS: dict[str, Callable[[Floats], Floats]] = {
-    "accuracy": metrics.accuracy,
-    "f1_macro": metrics.f1_macro,
-    "f1_weighted": metrics.f1_weighted,
-    "malformed": metrics.malformed_share,
-}
+FEWEST_PER_LABEL = 5  # samples, for an interval of the macro F1; below it, the number itself is too far from what it estimates
+NO_FORMAT = "no outcome says whether its text keeps to the five steps"
 _RANKS = 32
+_NO_WORD = -2  # on whether a text keeps to the five steps
 
 Estimates = dict[str, Estimate]
 
@@ -45,8 +45,9 @@ class Confusion:
     replicates: Floats
     costs: Mapping[str, Cost]
 
-    def estimate(self, metric: Callable[[Floats], Floats]) -> Estimate:
-        return Estimate(float(metric(self.counts)), metric(self.replicates))
+    def both(self, metric: Callable[[Floats], Floats]) -> tuple[float, Floats]:
+        """A metric of the counts, and (R,) of the replicates."""
+        return float(metric(self.counts)), metric(self.replicates)
 
 
 class Sheet:
@@ -58,23 +59,19 @@ class Sheet:
         if not self.outcomes:
             raise ValueError("there are no outcomes to summarise")
         tasks = [outcome.task for outcome in self.outcomes]
-        self.resampling = Resampling([outcome.image or outcome.id for outcome in self.outcomes], tasks, replicates, seed)
+        self.units = Units([outcome.image or outcome.id for outcome in self.outcomes], tasks)
+        self.resampling = Resampling(self.units, replicates, seed)
         found = {s for outcome in self.outcomes for s in outcome.confidence}
         self.sources = sorted(found, key=lambda s: (s != confidence, s != VERBALIZED, s))
         if confidence not in {VERBALIZED, *found}:
             raise UserError(f"no response has a confidence {confidence!r}; there are {', '.join(self.sources)}")
-        self.rows: dict[str, Ints] = {name: np.flatnonzero(np.asarray(tasks) == name) for name in sorted(set(tasks), key=task_order)}
+        self.rows = rows_by_task(tasks)
         self._sources: dict[str, _Source] = {}
 
     @cached_property
     def scopes(self) -> list[Scope]:
-        """Every task, each group of the paper that has one, and overall. A task outside VECBench is in no group but counts overall."""
-        members = {group: tuple(name for name in self.rows if group_of(name) == group) for group in GROUPS}
-        return [
-            *(Scope("tasks", name, (name,)) for name in self.rows),
-            *(Scope("groups", group, names) for group, names in members.items() if names),
-            Scope("overall", "overall", tuple(self.rows)),
-        ]
+        """As `scopes_of` the tasks."""
+        return scopes_of(self.rows)
 
     def of(self, scope: Scope) -> list[Outcome]:
         """The outcomes of a scope."""
@@ -82,65 +79,103 @@ class Sheet:
 
     def answers(self, scope: Scope) -> Estimates:
         """Accuracy and F1s as means over the tasks, as in the paper; pooled, the malformed share and, in a group and overall, accuracy."""
-        confusions, sizes = [self.confusions[name] for name in scope.tasks], [len(self.rows[name]) for name in scope.tasks]
-        by_task = {name: [each.estimate(metric) for each in confusions] for name, metric in ANSWERS.items()}
-        found = {name: mean(shares, sizes if name == "malformed" else None) for name, shares in by_task.items()}
-        return found if scope.kind == "tasks" else found | {"accuracy_pooled": mean(by_task["accuracy"], sizes)}
+        confusions = [self.confusions[name] for name in scope.tasks]
+        images = [self.units.images(self.rows[name]) for name in scope.tasks]
+        accuracy, malformed = ([each.both(metric) for each in confusions] for metric in (metrics.accuracy, metrics.malformed_share))
+        sizes = [len(self.rows[name]) for name in scope.tasks]
+        of_tasks = [intervals.share(*both, n, many) for both, n, many in zip(accuracy, sizes, images, strict=True)]
+        found = {
+            "accuracy": intervals.mean_of_shares(of_tasks),
+            "f1_macro": intervals.mean_bootstrapped([_f1_macro(*each) for each in zip(confusions, images, strict=True)], min(images)),
+            "f1_weighted": intervals.mean_bootstrapped(
+                [intervals.bootstrapped(*each.both(metrics.f1_weighted), many) for each, many in zip(confusions, images, strict=True)],
+                min(images),
+            ),
+            "malformed": self._pooled(scope, malformed),
+        }
+        return found if scope.kind == "tasks" else found | {"accuracy_pooled": self._pooled(scope, accuracy)}
+
+    def format(self, scope: Scope) -> Estimate:
+        """The share of samples whose text keeps to the five steps, of those that say so or have no text."""
+        rows = self._all_rows(scope)
+        keeps = self._keeps[rows]
+        if not np.any(keeps >= 0):
+            return Estimate(np.nan, np.empty(0), None, NO_FORMAT)
+        counts = self.resampling.counts(rows, keeps + 2, 4)
+        known = keeps > _NO_WORD
+        replicates = metrics.ratio(counts[:, 3], counts[:, 1:].sum(axis=1))
+        return intervals.share(float((keeps[known] == 1).mean()), replicates, int(known.sum()), self.units.images(rows[known]))
 
     def emotion(self, scope: Scope) -> Estimates:
         """The costs of the answers, pooled, and their agreement with people, as far as they are known for every task of the scope."""
         confusions = [self.confusions[name] for name in scope.tasks]
+        images = self.units.images(self._all_rows(scope))
         found: Estimates = {}
-        for name in confusions[0].costs:
+        for name, cost in confusions[0].costs.items():
             if all(name in each.costs for each in confusions):
-                values = [each.costs[name].parts(each.counts) for each in confusions]
-                replicates = [each.costs[name].parts(each.replicates) for each in confusions]
-                found[name] = Estimate(float(metrics.ratio(*_sums(values))), metrics.ratio(*_sums(replicates)))
+                part, whole = _sums([each.costs[name].parts(each.counts) for each in confusions])
+                replicates = metrics.ratio(*_sums([each.costs[name].parts(each.replicates) for each in confusions]))
+                value = float(metrics.ratio(part, whole))
+                if cost.among_errors:
+                    span = (0.0, 0.5)
+                    found[name] = intervals.bootstrapped(value, replicates, min(images, int(whole)), unseen=span, within=span)
+                else:
+                    found[name] = intervals.share(value, replicates, int(whole), images)
         return found | self._agreement(scope)
 
-    def stated(
-        self, source: str, scope: Scope, names: Iterable[str] = stated.METRICS, *, penalised: bool = False
-    ) -> tuple[Tally, Estimates]:
-        """One source of confidence: the tally of the scope, and the named metrics of it (none where no sample has a confidence).
+    def stated(self, source: str, scope: Scope, names: Iterable[str] = stated.METRICS, *, penalised: bool = False) -> dict[str, Any]:
+        """The named metrics of one source of confidence, with their intervals, as `stated.report` gives them.
 
         `penalised` counts a missing confidence, and a malformed answer, as a wrong answer at confidence 1.
         """
-        counted = self._source(source)
-        tally = counted.tally(self._all_rows(scope), penalised=penalised)
-        if not tally.n:
-            return tally, {}
-        return tally, stated.estimates(tally, counted.replicated(scope.tasks, penalised=penalised), names)
+        counted, rows = self._source(source), self._all_rows(scope)
+        images = self.units.images(rows if penalised else rows[counted.present[rows]])
+        tally, replicated = counted.tally(rows, penalised=penalised), counted.replicated(scope.tasks, penalised=penalised)
+        return stated.report(tally, replicated, names, images=images, seed=self.resampling.seed)
 
     def coverage(self, source: str, scope: Scope) -> Estimate:
         """The share of samples with a confidence."""
-        counted = self._source(source)
-        present = sum(counted.replicates[name][:, :-2].sum(axis=1) for name in scope.tasks)
-        rows = self._all_rows(scope)
-        return Estimate(float(counted.present[rows].mean()), np.asarray(present) / len(rows))
+        counted, rows = self._source(source), self._all_rows(scope)
+        replicates = np.sum([counted.replicates[name] for name in scope.tasks], axis=0)
+        present = metrics.ratio(replicates[:, :-2].sum(axis=1), replicates.sum(axis=1))
+        return intervals.share(float(counted.present[rows].mean()), present, len(rows), self.units.images(rows))
 
     @cached_property
     def confusions(self) -> dict[str, Confusion]:
         return {name: self._confusion(name) for name in self.rows}
 
+    @cached_property
+    def _keeps(self) -> Ints:
+        """(n,): whether the text keeps to the five steps: 1 or 0, -1 where there is no text, -2 where that is not known."""
+        codes = {True: 1, False: 0, None: _NO_WORD}
+        return np.array([max(codes[o.format], -1 if o.malformed == NO_ANSWER else _NO_WORD) for o in self.outcomes])
+
     def _confusion(self, task: str) -> Confusion:
         outcomes = [self.outcomes[row] for row in self.rows[task].tolist()]
-        labels = _labels(task, outcomes)
-        place = {label: number for number, label in enumerate(labels)}
-        k = len(labels)
-        cells = np.array([place[o.ground_truth] * (k + 1) + (k if o.answer is None else place[o.answer]) for o in outcomes])
+        truths, answers = [outcome.ground_truth for outcome in outcomes], [outcome.answer for outcome in outcomes]
+        labels = labels_of(task, {*truths, *answers})
+        k, cells = len(labels), confusion_cells(truths, answers, labels)
         counts = np.bincount(cells, minlength=k * (k + 1)).reshape(k, k + 1).astype(float)
         replicates = self.resampling.counts(self.rows[task], cells, k * (k + 1)).reshape(-1, k, k + 1)
         return Confusion(labels, counts, replicates, costs(task, labels, _distances(task, labels, outcomes)))
 
+    def _pooled(self, scope: Scope, shares: Sequence[tuple[float, Floats]]) -> Estimate:
+        """The share of all samples, from that of each task."""
+        sizes, rows = [len(self.rows[name]) for name in scope.tasks], self._all_rows(scope)
+        value = float(np.average([each for each, _ in shares], weights=sizes))
+        replicates = np.average([each for _, each in shares], axis=0, weights=sizes)
+        return intervals.share(value, replicates, len(rows), self.units.images(rows))
+
     def _agreement(self, scope: Scope) -> Estimates:
-        shares = [agreement(outcome) for outcome in self.of(scope)]
-        if not shares or any(share is None for share in shares):
-            return {}
+        shares = list(itertools.takewhile(lambda share: share is not None, map(agreement, self.of(scope))))
         rows = self._all_rows(scope)
+        if len(shares) < rows.size:
+            return {}
         agreed = np.array(shares, dtype=float)
         cells, values = stated.levels(agreed)
-        counts = self._counts(rows, cells, values.size)
-        found = {"agreement": Estimate(float(agreed.mean()), counts @ values / counts.sum(axis=1))}
+        counts = self.resampling.counts(rows, cells, values.size)
+        replicates = counts @ values / counts.sum(axis=1)
+        found = {"agreement": intervals.bootstrapped(float(agreed.mean()), replicates, self.units.images(rows), unseen=(0.0, 1.0))}
         for source in self.sources:
             counted = self._source(source)
             present = counted.present[rows]
@@ -152,15 +187,8 @@ class Sheet:
         exact = [np.unique(each, return_inverse=True)[1] for each in (confidences, agreed)]
         few = [stated.levels(each, _RANKS)[0] for each in (confidences, agreed)]
         shape = (int(few[0].max()) + 1, int(few[1].max()) + 1)
-        joint = self._counts(rows, few[0] * shape[1] + few[1], shape[0] * shape[1]).reshape(-1, *shape)
-        return Estimate(_spearman(*exact), rank_correlation(joint))
-
-    def _counts(self, rows: Ints, cells: Ints, size: int) -> Floats:
-        """As `Resampling.counts`, task by task, so that each keeps its size."""
-        task_of = np.array([self.outcomes[row].task for row in rows.tolist()])
-        parts = [self.resampling.counts(rows[task_of == name], cells[task_of == name], size) for name in sorted(set(task_of.tolist()))]
-        together: Floats = np.sum(parts, axis=0)
-        return together
+        joint = self.resampling.counts(rows, few[0] * shape[1] + few[1], shape[0] * shape[1]).reshape(-1, *shape)
+        return intervals.bootstrapped(_spearman(*exact), rank_correlation(joint), self.units.images(rows), within=(-1.0, 1.0))
 
     def _source(self, name: str) -> _Source:
         if name not in self._sources:
@@ -206,6 +234,12 @@ class _Source:
         return Tally(np.append(self.values, 1.0), np.hstack([right, np.zeros_like(lost)]), np.hstack([wrong, lost]))
 
 
+def _f1_macro(confusion: Confusion, images: int) -> Estimate:
+    if confusion.counts.sum() < FEWEST_PER_LABEL * len(confusion.labels):
+        return Estimate(*confusion.both(metrics.f1_macro), None, f"fewer than {FEWEST_PER_LABEL} samples per label")
+    return intervals.bootstrapped(*confusion.both(metrics.f1_macro), images)
+
+
 def _spearman(first: Ints, second: Ints) -> float:
     """Spearman's correlation of two lists of ranks (n,) that may tie."""
     counts = [np.bincount(each) for each in (first, second)]
@@ -214,11 +248,35 @@ def _spearman(first: Ints, second: Ints) -> float:
     return float(metrics.ratio(np.sum(centred[0] * centred[1]), np.sqrt(np.sum(centred[0] ** 2) * np.sum(centred[1] ** 2))))
 
 
-def _labels(task: str, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
-    """The labels that occur, in the order of the loop where the task has one."""
-    occurring = {outcome.ground_truth for outcome in outcomes} | {outcome.answer for outcome in outcomes if outcome.answer is not None}
+def rows_by_task(tasks: Sequence[str]) -> dict[str, Ints]:
+    """The rows of each task, in the order of the tasks."""
+    place = {name: number for number, name in enumerate(sorted(set(tasks), key=task_order))}
+    codes = np.array([place[task] for task in tasks])
+    return {name: np.flatnonzero(codes == number) for name, number in place.items()}
+
+
+def scopes_of(tasks: Iterable[str]) -> list[Scope]:
+    """Every task, each group of the paper that has one, and overall. A task outside VECBench is in no group but counts overall."""
+    names = tuple(tasks)
+    members = {group: tuple(name for name in names if group_of(name) == group) for group in GROUPS}
+    return [
+        *(Scope("tasks", name, (name,)) for name in names),
+        *(Scope("groups", group, found) for group, found in members.items() if found),
+        Scope("overall", "overall", names),
+    ]
+
+
+def labels_of(task: str, occurring: Iterable[str | None]) -> tuple[str, ...]:
+    """Labels in the order of the loop where the task has one; None is no label."""
     order = known.loop().order if (known := taxonomy_of(task)) else ()
-    return tuple(sorted(occurring, key=lambda label: (order.index(label) if label in order else len(order), label)))
+    labels = [label for label in occurring if label is not None]
+    return tuple(sorted(labels, key=lambda label: (order.index(label) if label in order else len(order), label)))
+
+
+def confusion_cells(truths: Sequence[str], answers: Sequence[str | None], labels: Sequence[str]) -> Ints:
+    """(n,): the place of each answer in a flattened confusion (K, K + 1) of truth by answer, the last answer being none."""
+    place: dict[str | None, int] = {label: number for number, label in enumerate(labels)} | {None: len(labels)}
+    return np.array([place[truth] * (len(labels) + 1) + place[answer] for truth, answer in zip(truths, answers, strict=True)])
 
 
 def _distances(task: str, labels: Sequence[str], outcomes: Sequence[Outcome]) -> dict[tuple[str, str], float]:

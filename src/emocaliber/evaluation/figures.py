@@ -26,33 +26,33 @@ from emocaliber.scoring import Outcome
 
 Summary = Mapping[str, Any]
 
-_MOST_TASKS = 30  # in one figure, and with a figure of their own: the largest
+MOST_TASKS = 30  # in one figure, and with a figure of their own: the largest
 _LOWEST_COVERAGE = 0.05  # below it the risk of a few answers leaps about
 _MOST_AREAS = 3  # in a title
 
 
-def draw(summary: Summary, outcomes: Sequence[Outcome], folder: str | Path) -> list[Path]:
+def draw(summary: Summary, outcomes: Sequence[Outcome], folder: str | Path, *, most_tasks: int = MOST_TASKS) -> list[Path]:
     """Writes the figures as PNG files into a folder and returns their paths, in order of reading.
 
-    `summary` is that of the outcomes. Figures about confidence are left out where there is none, those by task where there is one task.
-    Raises UserError where a file cannot be written.
+    `summary` is that of the outcomes. Figures about confidence are left out where there is none, those by task where there is one task;
+    of more than `most_tasks` tasks only the largest are drawn. Raises UserError where a file cannot be written.
     """
     paths = []
     with style():
-        for name, figure in _figures(summary, outcomes):
+        for name, figure in _figures(summary, outcomes, most_tasks):
             paths.append(Path(folder) / f"{name}.png")
             write_atomically(paths[-1], png(figure))
     return paths
 
 
-def _figures(summary: Summary, outcomes: Sequence[Outcome]) -> Iterator[tuple[str, Figure]]:
-    tasks = _largest(summary)
+def _figures(summary: Summary, outcomes: Sequence[Outcome], most_tasks: int) -> Iterator[tuple[str, Figure]]:
+    tasks = _largest(summary, most_tasks)
     overall = {source: tally for source in sources_of(summary) if (tally := tally_of(outcomes, source)).n}
     if overall:
         stated = {source: summary["overall"]["confidence"][source] for source in overall}
-        yield "reliability", _reliability("Is confidence true? All answers", overall, stated)
-        yield "risk_coverage", _risk_coverage("Are confident answers right? All answers", {"overall": overall}, list(overall))
-        yield "confidence", _confidence("Confidence of right and of wrong answers. All answers", overall)
+        yield "reliability", reliability_figure("Is confidence true? All answers", overall, stated)
+        yield "risk_coverage", risk_coverage_figure("Are confident answers right? All answers", {"overall": overall}, list(overall))
+        yield "confidence", confidence_figure("Confidence of right and of wrong answers. All answers", overall)
     if len(tasks) > 1:
         yield from _figures_by_task(summary, outcomes, tasks, list(overall))
     names: set[str] = set()
@@ -71,12 +71,12 @@ def _figures_by_task(
     if of_first:
         stated = {task: summary["tasks"][task]["confidence"][sources[0]] for task in of_first}
         by_task = f"By task ({display_name(sources[0])})"
-        yield "reliability_by_task", _reliability(f"Is confidence true? {by_task}", of_first, stated)
-        yield "risk_coverage_by_task", _risk_coverage("Are confident answers right? By task", tallies, sources)
-        yield "confidence_by_task", _confidence(f"Confidence of right and of wrong answers. {by_task}", of_first)
+        yield "reliability_by_task", reliability_figure(f"Is confidence true? {by_task}", of_first, stated)
+        yield "risk_coverage_by_task", risk_coverage_figure("Are confident answers right? By task", tallies, sources)
+        yield "confidence_by_task", confidence_figure(f"Confidence of right and of wrong answers. {by_task}", of_first)
 
 
-def _reliability(title: str, tallies: Mapping[str, Tally], stated: Mapping[str, Mapping[str, Any]]) -> Figure:
+def reliability_figure(title: str, tallies: Mapping[str, Tally], stated: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Accuracy against mean confidence per bin, with Clopper-Pearson intervals, over how many answers each bin has."""
     sheet = Sheet(len(tallies), title, height=3.0)
     for panel, (name, tally) in enumerate(tallies.items()):
@@ -100,7 +100,7 @@ def _reliability(title: str, tallies: Mapping[str, Tally], stated: Mapping[str, 
     return sheet.figure
 
 
-def _risk_coverage(title: str, panels: Mapping[str, Mapping[str, Tally]], sources: Sequence[str]) -> Figure:
+def risk_coverage_figure(title: str, panels: Mapping[str, Mapping[str, Tally]], sources: Sequence[str]) -> Figure:
     """The share of wrong answers among the most confident ones, for every share that is kept, between chance and a perfect ranking."""
     # Once the colours are used up they come again, dashed.
     look: dict[str, dict[str, Any]] = {
@@ -134,7 +134,7 @@ def _risk_coverage(title: str, panels: Mapping[str, Mapping[str, Tally]], source
     return sheet.figure
 
 
-def _confidence(title: str, tallies: Mapping[str, Tally]) -> Figure:
+def confidence_figure(title: str, tallies: Mapping[str, Tally]) -> Figure:
     """How often each confidence is stated when right and when wrong, with Clopper-Pearson intervals. After the paper's Figure 6."""
     sheet = Sheet(len(tallies), title, legend=[Patch(color=BLUE, label="right"), Patch(color=VERMILION, label="wrong")])
     for panel, (name, tally) in enumerate(tallies.items()):
@@ -166,9 +166,9 @@ def _unit_axis(axes: Axes, label: str) -> None:
     axes.set(xlim=(0, 1), ylim=(0, 1), xticks=ticks, yticks=ticks, ylabel=label)
 
 
-def _largest(summary: Summary) -> list[str]:
+def _largest(summary: Summary, most: int) -> list[str]:
     """The tasks to draw, in their order."""
-    largest = sorted(summary["tasks"], key=lambda task: -summary["tasks"][task]["n"])[:_MOST_TASKS]
+    largest = sorted(summary["tasks"], key=lambda task: -summary["tasks"][task]["n"])[:most]
     return [task for task in summary["tasks"] if task in largest]
 
 

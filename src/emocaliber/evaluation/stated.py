@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from emocaliber.evaluation import calibration, ranking
-from emocaliber.evaluation.bootstrap import LEVEL, Estimate, Ints, Resampling
+from emocaliber.evaluation import calibration, intervals, ranking
+from emocaliber.evaluation.bootstrap import Ints, Resampling, Units
+from emocaliber.evaluation.intervals import Estimate
 from emocaliber.evaluation.tally import Floats, Tally
 
 NO_CONFIDENCES = "no sample has a confidence"
@@ -42,7 +43,9 @@ METRICS: dict[str, Metric] = ERRORS | {
     "spiegelhalter_p": lambda tally: calibration.spiegelhalter(tally)[1],
 }
 WITHOUT_INTERVAL = ("spiegelhalter_z", "spiegelhalter_p")  # a test is not estimated
+BOUNDS = {"brier_uncertainty": (0.0, 0.25), "brier_resolution": (0.0, 0.25), "brier_skill": (-np.inf, 1.0), "nll": (0.0, np.inf)}
 NOT_SHARES = ("nll", *WITHOUT_INTERVAL)  # mean nothing as percentages
+MEANS = ("brier", "nll")  # over answers: one more adds between the least and the most that one can, at the confidences that are stated
 BY_DISTINCT = ("brier_reliability", "brier_resolution")  # mean nothing for replicates in which near confidences count as one
 
 
@@ -54,11 +57,11 @@ def confidence_metrics(confidences: ArrayLike, correct: ArrayLike, *, replicates
     stated, hits = np.asarray(confidences, dtype=float), np.asarray(correct, dtype=bool)
     tally = Tally.of(stated, hits)
     if not stated.size:
-        return report(tally, {}, seed=seed)
+        return report(tally, tally, images=0, seed=seed)
     cells, values = levels(stated)
-    resampling = Resampling(np.arange(stated.size), [""] * stated.size, replicates, seed)
+    resampling = Resampling(Units(np.arange(stated.size), [""] * stated.size), replicates, seed)
     counts = resampling.counts(np.arange(stated.size), 2 * cells + hits, 2 * values.size)
-    return report(tally, estimates(tally, Tally(values, counts[:, 1::2], counts[:, ::2])), seed=seed)
+    return report(tally, Tally(values, counts[:, 1::2], counts[:, ::2]), images=stated.size, seed=seed)
 
 
 def levels(confidences: Floats, most: int = LEVELS) -> tuple[Ints, Floats]:
@@ -76,43 +79,52 @@ def levels(confidences: Floats, most: int = LEVELS) -> tuple[Ints, Floats]:
     return level, values
 
 
-def estimates(tally: Tally, replicated: Tally, names: Iterable[str] = METRICS) -> dict[str, Estimate]:
-    """The named metrics of a tally, with their replicates."""
-    return {name: Estimate(float(METRICS[name](tally)), METRICS[name](replicated)) for name in names}
+def report(tally: Tally, replicated: Tally, names: Iterable[str] = METRICS, *, images: int, seed: int) -> dict[str, Any]:
+    """The named numbers of one source of confidence as they stand in `metrics.json`, from the tally of the answers, which are about so many
+    images, and the tallies (R, L) of their replicates.
 
-
-def report(tally: Tally, estimated: Mapping[str, Estimate], *, seed: int, level: float = LEVEL) -> dict[str, Any]:
-    """The numbers of one source of confidence as they stand in `metrics.json`.
-
-    `ece_null` is the band in which 95 % of perfectly calibrated models with these confidences have their ECE. Errors have a reflected
-    interval, which holds 0 where a perfect model could have shown as much; the others have a percentile interval.
+    `ece_null` is the band in which 95 % of perfectly calibrated models with these confidences have their ECE. The interval of an error
+    begins at 0 where a perfect model could have shown as much.
     """
-    if not estimated:
+    if not tally.n:
         return dict.fromkeys(METRICS) | {"ece_null": None, "undefined": dict.fromkeys(METRICS, NO_CONFIDENCES)}
-    perfect = calibration.perfectly_calibrated(_coarse(tally), estimated["ece"].replicates.size, np.random.default_rng((seed, 1)))
+    perfect = calibration.perfectly_calibrated(_coarse(tally), len(replicated.right), np.random.default_rng((seed, 1)))
     numbers: dict[str, Any] = {}
     undefined: dict[str, str] = {}
-    for name, estimate in estimated.items():
-        if np.isnan(estimate.value):
-            numbers[name], undefined[name] = None, _why(name, tally)
-        else:
-            numbers[name] = estimate.value
+    for name in names:
+        value = float(METRICS[name](tally))
+        numbers[name] = None if np.isnan(value) else value
+        if np.isnan(value):
+            undefined[name] = _why(name, tally)
         if name in WITHOUT_INTERVAL:
             continue
+        null = ERRORS[name](perfect) if name in ERRORS else None
+        if name == "ece" and null is not None:
+            numbers["ece_null"] = np.quantile(null, [(1 - intervals.LEVEL) / 2, (1 + intervals.LEVEL) / 2]).tolist()
         if name in BY_DISTINCT and tally.values.size > LEVELS:
-            numbers[f"{name}_ci"] = None
-            continue
-        if name in ERRORS:
-            null = ERRORS[name](perfect)
-            interval = estimate.reflected_interval(float(np.nanquantile(null, level)), level)
-            if name == "ece":
-                numbers["ece_null"] = np.quantile(null, [(1 - level) / 2, (1 + level) / 2]).tolist()
-        elif name == "brier_resolution":  # inflated too, but not 0 for a perfect model
-            interval = estimate.reflected_interval(-1.0, level)
+            estimate = Estimate(value, replicated.n, None, f"more than {LEVELS} confidences differ")
         else:
-            interval = estimate.interval(level)
-        numbers[f"{name}_ci"] = None if interval is None else list(interval)
+            estimate = _estimate(name, value, tally, replicated, images, null)
+        numbers[f"{name}_ci"] = None if estimate.interval is None else list(estimate.interval)
+        if estimate.why is not None:
+            undefined[f"{name}_ci"] = estimate.why
     return numbers | {"undefined": undefined}
+
+
+def _estimate(name: str, value: float, tally: Tally, replicated: Tally, images: int, null: Floats | None) -> Estimate:
+    replicates = METRICS[name](replicated)
+    if name == "auroc":
+        right, wrong = float(tally.rights), float(tally.n - tally.rights)
+        return intervals.auroc(value, replicates, right, wrong, clustered=bool(images < tally.n))
+    # Answers to one image may err together, which scatters an error by up to the root of their number more than independent ones.
+    floor = None if null is None else float(np.nanquantile(null, intervals.LEVEL)) * float(np.sqrt(tally.n / images))
+    unseen, within = (-1.0, 1.0), BOUNDS.get(name, (0.0, 1.0))
+    if name in MEANS:
+        of_one = [
+            float(METRICS[name](Tally(tally.values[[at]], np.array([hit]), np.array([1 - hit])))) for at in (0, -1) for hit in (0.0, 1.0)
+        ]
+        unseen = min(of_one), max(of_one)
+    return intervals.bootstrapped(value, replicates, images, unseen=unseen, within=within, floor=floor)
 
 
 def _coarse(tally: Tally) -> Tally:

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from emocaliber.evaluation import calibration, stated
-from emocaliber.evaluation.bootstrap import LEVEL, Estimate
 from emocaliber.evaluation.ceiling import best_possible, best_possible_same_answers
 from emocaliber.evaluation.emotional import people
 from emocaliber.evaluation.estimates import Scope, Sheet
+from emocaliber.evaluation.intervals import LEVEL, Estimate
 from emocaliber.scoring import VERBALIZED, Outcome
 
 Metrics = dict[str, Any]
@@ -22,9 +22,9 @@ def summarise(outcomes: Iterable[Outcome], *, replicates: int = 1000, seed: int 
 
     In a group and overall, accuracy and the F1s are means over tasks, as in the paper; `accuracy_pooled` and everything else is over
     samples. A task outside VECBench is in no group but counts overall. Beside a number `X` stands its 95 % interval `X_ci`; `undefined`
-    gives the reason for each null. `best_possible` and `best_possible_same_answers` are null unless every sample in question carries a
-    posterior. `confidence` is the source that tables and figures show first. Raises ValueError where there are no outcomes, UserError
-    where none has that source.
+    gives the reason for each null, that of an interval under `X_ci`. `best_possible` and `best_possible_same_answers` are null unless every
+    sample in question carries a posterior. `confidence` is the source that tables and figures show first. Raises ValueError where there are
+    no outcomes, UserError where none has that source.
     """
     sheet = Sheet(outcomes, replicates=replicates, seed=seed, confidence=confidence)
     found: dict[str, dict[str, Metrics]] = {"tasks": {}, "groups": {}, "overall": {}}
@@ -51,26 +51,32 @@ def summarise(outcomes: Iterable[Outcome], *, replicates: int = 1000, seed: int 
 
 def _metrics(sheet: Sheet, scope: Scope) -> Metrics:
     outcomes = sheet.of(scope)
-    answers = sheet.answers(scope)
+    answers, ceilings = sheet.answers(scope), _ceilings(outcomes)
     malformed = answers.pop("malformed")
+    numbers, steps = _numbers(answers), _numbers({"format": sheet.format(scope)})
+    undefined = {name: why for part in (numbers, steps, ceilings) for name, why in part.pop("undefined", {}).items()}
     return {
         "n": len(outcomes),
-        **_numbers(answers),
+        **numbers,
         "malformed": _malformed(outcomes, malformed),
+        **steps,
         "confidence": {source: _confidence(sheet, scope, source) for source in sheet.sources},
         "emotion": _emotion(sheet, scope, outcomes),
-        **_ceilings(outcomes),
+        **ceilings,
+        "undefined": undefined,
     }
 
 
 def _numbers(estimates: Mapping[str, Estimate]) -> Metrics:
-    """Each estimate as its value and its interval."""
+    """Each estimate as its value and its interval, and under `undefined`, if there is any, why one is missing."""
     found: Metrics = {}
+    undefined: dict[str, str] = {}
     for name, estimate in estimates.items():
-        interval = estimate.interval()
         found[name] = _defined(estimate.value)
-        found[f"{name}_ci"] = None if interval is None else list(interval)
-    return found
+        found[f"{name}_ci"] = None if estimate.interval is None else list(estimate.interval)
+        if estimate.why is not None:
+            undefined[f"{name}_ci" if found[name] is not None else name] = estimate.why
+    return found | {"undefined": undefined} if undefined else found
 
 
 def _malformed(outcomes: Sequence[Outcome], share: Estimate) -> Metrics:
@@ -84,13 +90,10 @@ def _malformed(outcomes: Sequence[Outcome], share: Estimate) -> Metrics:
 
 
 def _confidence(sheet: Sheet, scope: Scope, source: str) -> Metrics:
-    seed = sheet.resampling.seed
-    tally, estimates = sheet.stated(source, scope)
-    penalised = stated.report(*sheet.stated(source, scope, stated.PENALISED, penalised=True), seed=seed)
     return {
         **_numbers({"coverage": sheet.coverage(source, scope)}),
-        **stated.report(tally, estimates, seed=seed),
-        "penalised": penalised,
+        **sheet.stated(source, scope),
+        "penalised": sheet.stated(source, scope, stated.PENALISED, penalised=True),
     }
 
 

@@ -62,12 +62,13 @@ def headline(summary: Summary, width: int = WIDEST) -> str:
         f"Percentages, 95 % intervals in brackets. Confidence: {display_name(source)}. If calibrated: ECE of perfectly calibrated models."
     )
     full = Table(
-        ("", "n", "Acc", "ECE", "If calibrated", "Brier", "AUROC", "Coverage"),
+        ("", "n", "Acc", "Malformed", "ECE", "If calibrated", "Brier", "AUROC", "Coverage"),
         [
             [
                 name,
                 f"{m['n']:,}",
                 _number(m, "accuracy"),
+                percent(m.get("malformed", {}).get("share")),
                 _number(c := _stated(m, source), "ece"),
                 interval(c.get("ece_null")),
                 percent(c.get("brier")),
@@ -142,24 +143,31 @@ def _how_to_read(summary: Summary) -> str:
     text = f"**Not the whole run: {settings['partial']}.** " if "partial" in settings else ""
     text += f"n = {summary['n']:,} samples in {tasks} {'task' if tasks == 1 else 'tasks'}. Numbers are percentages; {NONE}: not defined."
     if "replicates" in settings:
-        text += f" In brackets: {100 * settings['level']:g} % intervals, of {settings['replicates']:,} bootstrap replicates over images."
-    if "lenient" in settings:
-        text += f" {settings['lenient']:,} of {summary['n']:,} answers were read leniently: one <answer> was enough."
+        text += (
+            f" In brackets: {100 * settings['level']:g} % intervals, exact for shares, by inverting a test for AUROC, and else of "
+            f"{settings['replicates']:,} bootstrap replicates over images."
+        )
+    if settings.get("strict"):
+        text += f" {settings['strict']:,} of {summary['n']:,} answers were read strictly: they had to keep to the five steps."
     return text
 
 
 def _answers(summary: Summary) -> Table:
-    header = ["", "n", "Acc", "Acc pooled", "F1 macro", "F1 weighted", "Malformed"]
+    steps = any(m.get("format") is not None for _, m in _scopes(summary))
+    header = ["", "n", "Acc", "Acc pooled", "F1 macro", "F1 weighted", "Malformed", *(["Five steps"] if steps else [])]
     rows = [
         [
             name,
             f"{m['n']:,}",
             *(_number(m, key) for key in ("accuracy", "accuracy_pooled", "f1_macro", "f1_weighted")),
             _number(m.get("malformed", {}), "share"),
+            *([_number(m, "format")] if steps else []),
         ]
         for name, m in _scopes(summary)
     ]
     note = "In a group and overall, Acc and F1 are means over its tasks; Acc pooled and all else are over samples."
+    if steps:
+        note += " Five steps: the share of samples whose text keeps to the five steps."
     return Table(header, rows, "Answers", note)
 
 
