@@ -137,7 +137,7 @@ def test_names_that_are_no_shards_of_ours_say_nothing(tmp_path: Path, name: str)
 
 
 def score(tmp_path: Path, *flags: str) -> int:
-    return main(["score", str(tmp_path / "run"), "--out", str(tmp_path / "scored"), "--replicates", "20", *flags])
+    return main(["score", str(tmp_path / "run"), "--out", str(tmp_path / "scored"), "--replicates", "200", *flags])
 
 
 def test_score_refuses_an_incomplete_run_and_with_partial_says_so_on_every_output(
