@@ -147,7 +147,7 @@ def test_score_refuses_an_incomplete_run_and_with_partial_says_so_on_every_outpu
         ask(samples, tmp_path / "run", number, 4)
     assert score(tmp_path) == 2
     refused = capsys.readouterr().err
-    assert "run is not a whole run: 7 of 14 samples: shards 2-3 of 4 are missing. Give the folder of all shards" in refused
+    assert "run is not a whole run: 7 of 14 samples: shards 2-3 of 4 are missing. Put all shards into one folder" in refused
     assert "--partial scores what is there" in refused
     assert not (tmp_path / "scored").exists()
 

@@ -147,7 +147,7 @@ def test_the_newest_whole_checkpoint_is_taken_and_half_written_ones_are_removed(
 
 def test_stage_1_names_the_row_that_is_no_lesson(trained: Path, tmp_path: Path) -> None:
     config = load_config("stage1", trained)
-    rows = list(read_rows(config.samples))
+    rows = [row | {"image": str(Path(config.samples).parent / row["image"])} for row in read_rows(config.samples)]
     said, truth = rows[2]["response"], rows[2]["ground_truth"]
     other = next(label for label in rows[2]["candidates"] if label != truth)
     for field, value, complaint in (

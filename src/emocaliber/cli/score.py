@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     missing = missing_from(args.responses, len(rows))
     if missing and not args.partial:
         raise UserError(
-            f"{display_name(args.responses)} is not a whole run: {missing}. Give the folder of all shards, or finish the run with "
+            f"{display_name(args.responses)} is not a whole run: {missing}. Put all shards into one folder, or finish the run with "
             "`emocaliber respond ... --resume`; --partial scores what is there, and says so on every output"
         )
     outcomes = [outcome(row, strict=args.strict, where=where) for where, row in placed]
