@@ -183,6 +183,11 @@ def test_another_seed_is_not_added_unasked(tmp_path: Path) -> None:
     assert files(tmp_path) == before
 
 
+def test_a_folder_whose_samples_were_removed_may_have_others(tmp_path: Path) -> None:
+    (draw(tmp_path, 2, seed=1) / "samples.jsonl").unlink()
+    assert ids(draw(tmp_path, 2, seed=2, size=48)) == ["scene-2-000000", "scene-2-000001"]
+
+
 def test_where_it_is_asked_for_several_seeds_lie_side_by_side_and_each_can_be_read(tmp_path: Path) -> None:
     for seed in (1, 2, 1):
         assert list(draw_samples(tmp_path, 3, seed, size=SIZE, workers=1, other_seeds=True))[-1] == 3

@@ -65,7 +65,7 @@ def draw_samples(
 
 def drawn_rows(out: str | Path, n: int, seed: int) -> list[Row]:
     """The rows of samples 0..n-1 of `seed` in `out/samples.jsonl`, by their numbers, whatever else is there and in whatever order."""
-    found = {place[1]: row for row in read_rows(Path(out) / "samples.jsonl") if (place := _place(row["id"])) and place[0] == seed}
+    found = {place[1]: row for row in read_rows(Path(out) / "samples.jsonl") if (place := _place(row)) and place[0] == seed}
     return [found[index] for index in sorted(found) if index < n]
 
 
@@ -82,13 +82,13 @@ def _workspace(file: Path, settings: Mapping[str, Any], seeds: Iterable[int] = (
 
 
 def _agreed(file: Path, settings: Mapping[str, Any], seed: int, other_seeds: bool, *, write: bool = False) -> bool:
-    """Whether it is known how the samples in `file` were drawn, if there are any: as its record says, or without one as the rows show.
+    """Whether there are samples in `file`, drawn with these settings: as its record says, or without one as the rows show.
 
-    Raises UserError if it was otherwise. With `write` the record is written.
+    Raises UserError if they were drawn otherwise. With `write` the record is written.
     """
-    before = _workspace(file, settings).read()
-    if before is None and file.is_file():
-        before = _shown(file, settings)
+    before = None
+    if file.is_file() and file.stat().st_size:
+        before = _workspace(file, settings).read() or _shown(file, settings)
     seeds = {seed, *(before["seeds"] if before and other_seeds else ())}
     workspace = _workspace(file, settings, seeds, ["seeds"] if other_seeds else ())
     if before is not None:
@@ -103,7 +103,7 @@ def _shown(file: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
 
     A share is not seen in the rows, but whether it is the one in `settings`.
     """
-    rows = [(place, row) for row in read_rows(file) if (place := _place(row["id"]))]
+    rows = [(place, row) for row in read_rows(file) if (place := _place(row))]
     if not rows:
         return None
     shown = [row["scene"]["element"] == UNFAMILIAR.key for _, row in rows]
@@ -127,9 +127,9 @@ def scene_id(seed: int, index: int) -> str:
     return f"scene-{seed}-{index:06d}"
 
 
-def _place(identity: str) -> tuple[int, int] | None:
-    """Seed and number in an id; None for one that is no scene's."""
-    found = re.fullmatch(r"scene-(\d+)-(\d+)", identity)
+def _place(row: Row) -> tuple[int, int] | None:
+    """Seed and number in a row's id; None for one that is no scene's."""
+    found = re.fullmatch(r"scene-(\d+)-(\d+)", str(row.get("id")))
     return (int(found[1]), int(found[2])) if found else None
 
 
