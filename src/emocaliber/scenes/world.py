@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +59,7 @@ def draw_samples(
         missing = [index for index in range(n) if scene_id(seed, index) not in rows.done]
         yield n - len(missing)
         make = partial(_make, out, seed, task_name, labels, size, split, unfamiliar)
-        with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
+        with ProcessPoolExecutor(workers or os.cpu_count(), initializer=_end_with_parent) as pool:
             for done, row in enumerate(pool.map(make, missing, chunksize=32), start=n - len(missing) + 1):
                 rows.write(row)
                 yield done
@@ -89,7 +91,7 @@ def _agreed(file: Path, settings: Mapping[str, Any], seed: int, other_seeds: boo
     before = None
     if file.is_file() and file.stat().st_size:
         before = _workspace(file, settings).read() or _shown(file, settings)
-    seeds = {seed, *(before["seeds"] if before and other_seeds else ())}
+    seeds = {seed, *(before.get("seeds", ()) if before and other_seeds else ())}
     workspace = _workspace(file, settings, seeds, ["seeds"] if other_seeds else ())
     if before is not None:
         workspace.compare(before)
@@ -131,6 +133,17 @@ def _place(row: Row) -> tuple[int, int] | None:
     """Seed and number in a row's id; None for one that is no scene's."""
     found = re.fullmatch(r"scene-(\d+)-(\d+)", str(row.get("id")))
     return (int(found[1]), int(found[2])) if found else None
+
+
+def _end_with_parent() -> None:
+    """Lets a worker end when its parent is killed, which would otherwise leave it waiting for work for ever."""
+
+    def wait() -> None:
+        if parent := parent_process():
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _make(out: Path, seed: int, task_name: str, labels: Taxonomy, size: int, split: str, unfamiliar: float, index: int) -> dict[str, Any]:
