@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +185,11 @@ def test_another_seed_is_not_added_unasked(tmp_path: Path) -> None:
     assert files(tmp_path) == before
 
 
+def test_a_folder_whose_samples_were_removed_may_have_others(tmp_path: Path) -> None:
+    (draw(tmp_path, 2, seed=1) / "samples.jsonl").unlink()
+    assert ids(draw(tmp_path, 2, seed=2, size=48)) == ["scene-2-000000", "scene-2-000001"]
+
+
 def test_where_it_is_asked_for_several_seeds_lie_side_by_side_and_each_can_be_read(tmp_path: Path) -> None:
     for seed in (1, 2, 1):
         assert list(draw_samples(tmp_path, 3, seed, size=SIZE, workers=1, other_seeds=True))[-1] == 3
@@ -222,22 +229,35 @@ def test_the_share_of_unfamiliar_pictures_is_checked_row_by_row_where_there_is_n
 
 DRAWING = """
 import sys
+from multiprocessing import active_children
 from emocaliber.scenes import draw_samples
 for done in draw_samples(sys.argv[1], 400, 0, size=64, workers=1):
-    print(done, flush=True)
+    print(done, *(child.pid for child in active_children()), flush=True)
 """
 
 
 def test_a_second_process_does_not_draw_into_the_same_folder(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", DRAWING, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    while process.stdout.readline() not in ("5\n", ""):
+    while (words := process.stdout.readline().split())[0] != "5":
         pass
     with pytest.raises(UserError, match=rf"samples\.jsonl is in use by process {process.pid} on "):
         draw(tmp_path, 400, size=64)
     process.kill()
     process.wait()
     assert len(set(ids(draw(tmp_path, 40, size=64)))) == len(ids(tmp_path)) >= 40
+    end = time.monotonic() + 30
+    while any(is_alive(int(worker)) for worker in words[1:]):
+        assert time.monotonic() < end, "the workers outlived their parent"
+        time.sleep(0.01)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_what_is_drawn_may_be_asked_for_by_many_at_once(six: Path) -> None:

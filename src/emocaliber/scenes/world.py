@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +59,7 @@ def draw_samples(
         missing = [index for index in range(n) if scene_id(seed, index) not in rows.done]
         yield n - len(missing)
         make = partial(_make, out, seed, task_name, labels, size, split, unfamiliar)
-        with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
+        with ProcessPoolExecutor(workers or os.cpu_count(), initializer=_end_with_parent) as pool:
             for done, row in enumerate(pool.map(make, missing, chunksize=32), start=n - len(missing) + 1):
                 rows.write(row)
                 yield done
@@ -65,7 +67,7 @@ def draw_samples(
 
 def drawn_rows(out: str | Path, n: int, seed: int) -> list[Row]:
     """The rows of samples 0..n-1 of `seed` in `out/samples.jsonl`, by their numbers, whatever else is there and in whatever order."""
-    found = {place[1]: row for row in read_rows(Path(out) / "samples.jsonl") if (place := _place(row["id"])) and place[0] == seed}
+    found = {place[1]: row for row in read_rows(Path(out) / "samples.jsonl") if (place := _place(row)) and place[0] == seed}
     return [found[index] for index in sorted(found) if index < n]
 
 
@@ -82,14 +84,14 @@ def _workspace(file: Path, settings: Mapping[str, Any], seeds: Iterable[int] = (
 
 
 def _agreed(file: Path, settings: Mapping[str, Any], seed: int, other_seeds: bool, *, write: bool = False) -> bool:
-    """Whether it is known how the samples in `file` were drawn, if there are any: as its record says, or without one as the rows show.
+    """Whether there are samples in `file`, drawn with these settings: as its record says, or without one as the rows show.
 
-    Raises UserError if it was otherwise. With `write` the record is written.
+    Raises UserError if they were drawn otherwise. With `write` the record is written.
     """
-    before = _workspace(file, settings).read()
-    if before is None and file.is_file():
-        before = _shown(file, settings)
-    seeds = {seed, *(before["seeds"] if before and other_seeds else ())}
+    before = None
+    if file.is_file() and file.stat().st_size:
+        before = _workspace(file, settings).read() or _shown(file, settings)
+    seeds = {seed, *(before.get("seeds", ()) if before and other_seeds else ())}
     workspace = _workspace(file, settings, seeds, ["seeds"] if other_seeds else ())
     if before is not None:
         workspace.compare(before)
@@ -103,7 +105,7 @@ def _shown(file: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
 
     A share is not seen in the rows, but whether it is the one in `settings`.
     """
-    rows = [(place, row) for row in read_rows(file) if (place := _place(row["id"]))]
+    rows = [(place, row) for row in read_rows(file) if (place := _place(row))]
     if not rows:
         return None
     shown = [row["scene"]["element"] == UNFAMILIAR.key for _, row in rows]
@@ -127,10 +129,21 @@ def scene_id(seed: int, index: int) -> str:
     return f"scene-{seed}-{index:06d}"
 
 
-def _place(identity: str) -> tuple[int, int] | None:
-    """Seed and number in an id; None for one that is no scene's."""
-    found = re.fullmatch(r"scene-(\d+)-(\d+)", identity)
+def _place(row: Row) -> tuple[int, int] | None:
+    """Seed and number in a row's id; None for one that is no scene's."""
+    found = re.fullmatch(r"scene-(\d+)-(\d+)", str(row.get("id")))
     return (int(found[1]), int(found[2])) if found else None
+
+
+def _end_with_parent() -> None:
+    """Lets a worker end when its parent is killed, which would otherwise leave it waiting for work for ever."""
+
+    def wait() -> None:
+        if parent := parent_process():
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _make(out: Path, seed: int, task_name: str, labels: Taxonomy, size: int, split: str, unfamiliar: float, index: int) -> dict[str, Any]:
