@@ -17,14 +17,15 @@ from emocaliber.responding.selection import Shard, select
 from emocaliber.row_formats import row_files
 from emocaliber.rows import display_name, numbered_rows
 from emocaliber.vecbench import Sample
+from emocaliber.workspace import record_of
 
 _SHOWN = 3  # unfinished files named one by one
 
 
-def record_of(rows: Path) -> dict[str, Any] | None:
+def run_record(rows: Path) -> dict[str, Any] | None:
     """The record that `emocaliber respond` keeps beside a file of rows; None where there is none."""
     try:
-        record = json.loads(rows.with_suffix(".run.json").read_text("utf-8"))
+        record = json.loads(record_of(rows).read_text("utf-8"))
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) and {"what", "results"} <= record.keys() else None
@@ -37,7 +38,7 @@ def missing_from(source: Path, rows: int) -> str | None:
     neither count as complete. Raises UserError for shards of different runs, and for a shard that is there twice.
     """
     files = row_files(source)
-    records = {file: record for file in files if (record := record_of(file))}
+    records = {file: record for file in files if (record := run_record(file))}
     shards = {file: shard for file in files if (shard := _shard_of(file, records.get(file)))}
     absent = _absent(source, shards)
     samples = next((found for record in records.values() if (found := _samples_of(record)) is not None), None)
@@ -57,7 +58,7 @@ def images_asked_about(source: Path) -> frozenset[Path]:
 
     A record alone proves nothing, as it may come from the same hands as the rows; a file that is here and has the record's hash does.
     """
-    records = [record for file in row_files(source) if (record := record_of(file))]
+    records = [record for file in row_files(source) if (record := run_record(file))]
     return frozenset(Path(os.path.realpath(sample.image)) for record in records for sample in _samples_of(record) or ())
 
 
