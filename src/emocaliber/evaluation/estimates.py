@@ -148,7 +148,11 @@ class Sheet:
     def _keeps(self) -> Ints:
         """(n,): whether the text keeps to the five steps: 1 or 0, -1 where there is no text, -2 where that is not known."""
         codes = {True: 1, False: 0, None: _NO_WORD}
-        return np.array([max(codes[o.format], -1 if o.malformed == NO_ANSWER else _NO_WORD) for o in self.outcomes])
+        keeps = np.array([codes[outcome.format] for outcome in self.outcomes])
+        if keeps.max() > _NO_WORD:
+            silent = np.array([outcome.malformed == NO_ANSWER for outcome in self.outcomes])
+            keeps[silent & (keeps == _NO_WORD)] = -1
+        return keeps
 
     def _confusion(self, task: str) -> Confusion:
         outcomes = [self.outcomes[row] for row in self.rows[task].tolist()]
