@@ -243,4 +243,5 @@ def test_an_outcome_is_a_json_row() -> None:
         "posterior": {"awe": 0.75, "fear": 0.25},
         "votes": None,
         "image": None,
+        "format": None,
     }
