@@ -172,8 +172,9 @@ class Sheet:
         return intervals.share(value, replicates, len(rows), self.units.images(rows))
 
     def _agreement(self, scope: Scope) -> Estimates:
-        shares = list(itertools.takewhile(lambda share: share is not None, map(agreement, self.of(scope))))
         rows = self._all_rows(scope)
+        of_each = (agreement(self.outcomes[row]) for row in rows)
+        shares = list(itertools.takewhile(lambda share: share is not None, of_each))
         if len(shares) < rows.size:
             return {}
         agreed = np.array(shares, dtype=float)
