@@ -1,10 +1,11 @@
-"""How long scoring takes on one core, with intervals, against loops over resampled indices with scikit-learn and torchmetrics.
+"""How long scoring and comparing take on one core, with intervals, against loops over resampled indices with scikit-learn and torchmetrics.
 
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/evaluation_speed.py [--n 8035] [--many 1000000] [--replicates 1000]
 
 First all that `emocaliber score --numbers-only` does on n released rows of the nine tasks, in this process; then every confidence metric
-of `many` answers. The peers resample indices and compute Brier and AUROC (scikit-learn) and ECE (torchmetrics) alone, for as many
-replicates as fit in ten seconds; their time is scaled up to all replicates. The last line is one JSON object.
+of `many` answers; then `compare`, at 400, 50,001 and `many` samples, of a system with itself under other names of the images, and with one
+that differs on 1 % of the samples. The peers resample indices and compute Brier and AUROC (scikit-learn) and ECE (torchmetrics) alone, for
+as many replicates as fit in ten seconds; their time is scaled up to all replicates. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -13,17 +14,20 @@ import argparse
 import contextlib
 import io
 import json
+import resource
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from emocaliber.__main__ import main as emocaliber
 from emocaliber.emotions import taxonomy
-from emocaliber.evaluation import confidence_metrics
+from emocaliber.evaluation import compare, confidence_metrics
 from emocaliber.rows import write_rows
+from emocaliber.scoring import Outcome
 from emocaliber.vecbench import TASKS
 from emocaliber.vecbench.stats import paper_counts
 
@@ -47,6 +51,7 @@ def main() -> None:
     many_confidences, many_correct = answers(args.many, random)
     seconds_few = best(lambda: confidence_metrics(confidences, correct, replicates=args.replicates))
     seconds_many = best(lambda: confidence_metrics(many_confidences, many_correct, replicates=args.replicates))
+    compared = [comparison(n, args.replicates) for n in (400, 50_001, args.many)]
     peers = {name: index_loop(peer, confidences, correct, args.replicates) for name, peer in PEERS.items() if peer is not None}
     print(
         f"score of {args.n:,} rows, {args.replicates:,} replicates of every metric in every task, group and overall: {seconds_score:.2f} s"
@@ -65,6 +70,7 @@ def main() -> None:
                     "metrics": round(seconds_few, 3),
                     f"metrics_{args.many}": round(seconds_many, 2),
                 },
+                "compare": compared,
                 "peers_seconds": {name: round(seconds, 1) for name, seconds in peers.items()},
                 "ratio": {name: round(seconds / seconds_few) for name, seconds in peers.items()},
             }
@@ -92,6 +98,39 @@ def answers(n: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray
     """Two-decimal confidences, somewhat too high, and whether each answer was right."""
     confidences = np.round(random.beta(3, 2, n), 2)
     return confidences, random.random(n) < np.clip(confidences - 0.1, 0, 1)
+
+
+def comparison(n: int, replicates: int) -> dict[str, object]:
+    """A system against itself and against one that differs, and how long that takes."""
+    random = np.random.default_rng(1)
+    labels = taxonomy(TASKS["FI-8"].taxonomy).labels
+    confidences, correct = answers(n, random)
+    first = [
+        Outcome(f"{at:07}", "FI-8", labels[0], labels[0 if hit else 1], hit, None, None, {"verb": c}, image=f"images/{at}.jpg")
+        for at, (c, hit) in enumerate(zip(confidences.tolist(), correct.tolist(), strict=True))
+    ]
+    start = time.perf_counter()
+    itself = compare(first, (replace(each, image=f"/data/{n - int(each.id)}.jpg") for each in first), replicates=replicates)
+    middle = time.perf_counter()
+    flipped = random.random(n) < np.where(correct, 0.01, 0.005)
+    second = (
+        replace(each, answer=labels[each.correct], correct=not each.correct) if flip else each
+        for flip, each in zip(flipped, first, strict=True)
+    )
+    other = compare(first, second, replicates=replicates)
+    accuracy = next(each for each in other if each.metric == "accuracy")
+    found: dict[str, object] = {
+        "n": n,
+        "itself_is_0": all(each.difference in (0, None) and each.interval in ((0, 0), None) for each in itself),
+        "difference": accuracy.difference,
+        "interval": accuracy.interval,
+        "p": accuracy.p,
+        "seconds_itself": round(middle - start, 2),
+        "seconds_other": round(time.perf_counter() - middle, 2),
+        "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+    }
+    print("compare: " + ", ".join(f"{name} {value}" for name, value in found.items()), flush=True)
+    return found
 
 
 def index_loop(peer: Callable[[np.ndarray, np.ndarray], object], confidences: np.ndarray, correct: np.ndarray, replicates: int) -> float:

@@ -112,6 +112,27 @@ def test_one_number_has_one_verdict() -> None:
     assert len({(each.interval, each.test, each.p, each.p_holm) for each in same}) == 1
 
 
+def test_the_mean_over_tasks_of_one_size_is_the_pooled_number() -> None:
+    random = np.random.default_rng(2)
+    a, b = (system(random.random(48) < share) for share in (0.4, 0.7))
+    found = compare(a, b)
+    mean, pooled = find(found, "ID VER", "accuracy"), find(found, "ID VER", "accuracy_pooled")
+    assert mean.p is not None and replace(pooled, metric="accuracy") == mean and mean.test == "mcnemar"
+    unequal = compare(a[:47], b[:47])
+    assert find(unequal, "ID VER", "accuracy").test == "permutation" and find(unequal, "ID VER", "accuracy_pooled").test == "mcnemar"
+
+
+def test_a_difference_in_macro_f1_has_no_interval_with_few_samples_per_label() -> None:
+    def of_labels(n: int, seed: int) -> list[Outcome]:
+        labels, random = ("awe", "fear", "sadness", "anger"), np.random.default_rng(seed)
+        said = [(labels[k % 4], labels[k % 4 if random.random() < 0.5 else (k + 1) % 4]) for k in range(n)]
+        return [Outcome(f"{k:03}", "FI-8", truth, answer, truth == answer, None, None, {}) for k, (truth, answer) in enumerate(said)]
+
+    few, enough = (find(compare(of_labels(n, 0), of_labels(n, 1)), "FI-8", "f1_macro") for n in (19, 20))
+    assert few.interval is None and few.p is not None
+    assert enough.interval is not None
+
+
 def test_what_two_systems_have_alike_is_not_tested() -> None:
     a, b = system(np.arange(40) < 20), system(np.arange(40) < 34)
     found = compare(a, b)

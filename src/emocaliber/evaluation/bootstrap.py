@@ -18,7 +18,7 @@ from emocaliber.evaluation.tally import Floats
 
 UNITS = 8192  # of a large data set; its variance is then estimated to 1 %, which is less than a thousand replicates scatter
 FEWEST_UNITS = 1000  # of a task in it, if it has as many images
-ENTRIES = 2**24  # of a matrix of weights, per block
+ENTRIES = 2**25  # of a matrix of weights, per block
 
 Ints = NDArray[np.int64]
 Weights = NDArray[np.float32]

@@ -79,10 +79,11 @@ def mcnemar(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def _tested(pair: Pair, source: str | None, tasks: tuple[str, ...]) -> list[Difference]:
-    """The differences of one source, or of the answers, over some tasks; of several, accuracy both as a mean over them and pooled."""
+    """The differences of one source, or of the answers, over some tasks; where these differ in size, accuracy both as a mean over them and
+    pooled."""
     scope = Scope("tasks" if len(tasks) == 1 else "groups", "", tasks)
     numbers = pair.answers(scope) if source is None else pair.stated(source, scope)
-    over_samples = "accuracy" if len(tasks) == 1 else "accuracy_pooled"
+    over_samples = "accuracy_pooled" if "accuracy_pooled" in numbers else "accuracy"
     found = []
     for name, paired in numbers.items():
         exact = mcnemar(*pair.right(scope)) if name == over_samples and pair.one_image_each(scope) else None
@@ -91,9 +92,10 @@ def _tested(pair: Pair, source: str | None, tasks: tuple[str, ...]) -> list[Diff
 
 
 def _lines(scope: Scope, tested: Sequence[Difference]) -> list[Difference]:
-    """The lines of a scope. A group of one task has its accuracy as a mean over tasks and as the pooled one."""
-    pooled = [replace(each, metric="accuracy_pooled") for each in tested if each.metric == "accuracy"]
-    return [*tested, *(pooled if scope.kind != "tasks" and len(scope.tasks) == 1 else ())]
+    """The lines of a scope. Where tasks are of one size, the mean of their accuracies is also the pooled one."""
+    if scope.kind == "tasks" or any(each.metric == "accuracy_pooled" for each in tested):
+        return list(tested)
+    return [line for each in tested for line in ([each, replace(each, metric="accuracy_pooled")] if each.metric == "accuracy" else [each])]
 
 
 def _difference(scope: Scope, source: str | None, metric: str, paired: Paired, exact: float | None) -> Difference:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -83,9 +83,10 @@ class Sheet:
         images = [self.units.images(self.rows[name]) for name in scope.tasks]
         accuracy, malformed = ([each.both(metric) for each in confusions] for metric in (metrics.accuracy, metrics.malformed_share))
         sizes = [len(self.rows[name]) for name in scope.tasks]
-        of_tasks = [intervals.share(*both, n, many) for both, n, many in zip(accuracy, sizes, images, strict=True)]
+        pooled, of_tasks = self._pooled(scope, accuracy), zip(accuracy, sizes, images, strict=True)
+        mean = intervals.mean_of_shares([intervals.share(*both, n, many) for both, n, many in of_tasks])
         found = {
-            "accuracy": intervals.mean_of_shares(of_tasks),
+            "accuracy": replace(mean, interval=pooled.interval) if len(set(sizes)) == 1 else mean,  # then they are the same number
             "f1_macro": intervals.mean_bootstrapped([_f1_macro(*each) for each in zip(confusions, images, strict=True)], min(images)),
             "f1_weighted": intervals.mean_bootstrapped(
                 [intervals.bootstrapped(*each.both(metrics.f1_weighted), many) for each, many in zip(confusions, images, strict=True)],
@@ -93,7 +94,7 @@ class Sheet:
             ),
             "malformed": self._pooled(scope, malformed),
         }
-        return found if scope.kind == "tasks" else found | {"accuracy_pooled": self._pooled(scope, accuracy)}
+        return found if scope.kind == "tasks" else found | {"accuracy_pooled": pooled}
 
     def format(self, scope: Scope) -> Estimate:
         """The share of samples whose text keeps to the five steps, of those that say so or have no text."""
@@ -148,7 +149,11 @@ class Sheet:
     def _keeps(self) -> Ints:
         """(n,): whether the text keeps to the five steps: 1 or 0, -1 where there is no text, -2 where that is not known."""
         codes = {True: 1, False: 0, None: _NO_WORD}
-        return np.array([max(codes[o.format], -1 if o.malformed == NO_ANSWER else _NO_WORD) for o in self.outcomes])
+        keeps = np.array([codes[outcome.format] for outcome in self.outcomes])
+        if keeps.max() > _NO_WORD:
+            silent = np.array([outcome.malformed == NO_ANSWER for outcome in self.outcomes])
+            keeps[silent & (keeps == _NO_WORD)] = -1
+        return keeps
 
     def _confusion(self, task: str) -> Confusion:
         outcomes = [self.outcomes[row] for row in self.rows[task].tolist()]
@@ -167,8 +172,9 @@ class Sheet:
         return intervals.share(value, replicates, len(rows), self.units.images(rows))
 
     def _agreement(self, scope: Scope) -> Estimates:
-        shares = list(itertools.takewhile(lambda share: share is not None, map(agreement, self.of(scope))))
         rows = self._all_rows(scope)
+        of_each = (agreement(self.outcomes[row]) for row in rows)
+        shares = list(itertools.takewhile(lambda share: share is not None, of_each))
         if len(shares) < rows.size:
             return {}
         agreed = np.array(shares, dtype=float)

@@ -15,7 +15,7 @@ import numpy as np
 from emocaliber.evaluation import metrics, stated
 from emocaliber.evaluation.bootstrap import Ints, Resampling, Swapping, Units
 from emocaliber.evaluation.columns import Bools, Columns, images_of
-from emocaliber.evaluation.estimates import Scope, confusion_cells, labels_of, rows_by_task
+from emocaliber.evaluation.estimates import FEWEST_PER_LABEL, Scope, confusion_cells, labels_of, rows_by_task
 from emocaliber.evaluation.tally import Floats, Tally
 
 _OF_TASKS: dict[str, Callable[[Floats], Floats]] = {
@@ -32,7 +32,7 @@ _ROUNDING = 1e-12
 class Paired:
     """One number of both systems: its values, and B minus A in each drawing of images (R,) and each swap (P,), beside which `observed` is
     to be seen. `differing` is the number of units on which the systems differ in what the number is made of, `images` that of the scope
-    by which one image counts."""
+    by which one image counts, 0 where it is too small for an interval."""
 
     a: float
     b: float
@@ -64,6 +64,7 @@ class Pair:
         self.rows = rows_by_task(a.tasks)
         self.units = Units(images_of(a, b), a.tasks)
         self._resampling, self._swapping = Resampling(self.units, replicates, seed), Swapping(self.units, permutations, seed + 1)
+        self._labels: dict[str, tuple[str, ...]] = {}
         malformed = [np.array([answer is None for answer in each.answers]) for each in self._both]
         self._differ = {
             "accuracy": a.right != b.right,
@@ -82,15 +83,17 @@ class Pair:
         return self.units.images(rows) == rows.size
 
     def answers(self, scope: Scope) -> dict[str, Paired]:
-        """Accuracy and F1s as means over the tasks; pooled, the malformed share and, in a group and overall, accuracy."""
+        """Accuracy and F1s as means over the tasks; pooled, the malformed share and, where tasks differ in size, accuracy."""
         sizes, fewest = [self.rows[name].size for name in scope.tasks], min(self.units.images(self.rows[name]) for name in scope.tasks)
-        rows = self._rows(scope)
+        rows, one_size = self._rows(scope), len(set(sizes)) == 1
         found = {}
-        for name in (*_OF_TASKS, *(() if scope.kind == "tasks" else ("accuracy_pooled",))):
-            metric, pooled = name.removesuffix("_pooled"), name in ("malformed", "accuracy_pooled")
+        for name in ("accuracy", *(() if one_size else ("accuracy_pooled",)), "f1_macro", "f1_weighted", "malformed"):
+            metric, pooled = name.removesuffix("_pooled"), name in ("accuracy_pooled", "malformed")
             weights = sizes if pooled else None
             a, b = (np.average([self._by_task[task][metric][system] for task in scope.tasks], axis=0, weights=weights) for system in (0, 1))
-            images = self.units.images(rows) if pooled else fewest * len(sizes)
+            images = self.units.images(rows) if pooled or (name == "accuracy" and one_size) else fewest * len(sizes)
+            if name == "f1_macro" and any(self.rows[task].size < FEWEST_PER_LABEL * len(self._labels[task]) for task in scope.tasks):
+                images = 0
             apart = self._differ.get(metric, self._differ["f1_macro"])[rows]
             found[name] = self._paired(float(a[0]), float(b[0]), a, b, self.units.touched(rows[apart]), images)
         return found
@@ -131,7 +134,7 @@ class Pair:
         for task, rows in self.rows.items():
             columns = self._both[0].truths, *(each.answers for each in self._both)
             truths, *answers = ([column[row] for row in rows.tolist()] for column in columns)
-            labels = labels_of(task, {*truths, *answers[0], *answers[1]})
+            labels = self._labels[task] = labels_of(task, {*truths, *answers[0], *answers[1]})
             k = len(labels)
             counts = self._counted(rows, [confusion_cells(truths, each, labels) for each in answers], k * (k + 1))
             a, b = (each.reshape(-1, k, k + 1) for each in counts)
