@@ -21,6 +21,7 @@ from emocaliber.images import open_image
 from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS, INTERACTIONS
 from emocaliber.training.config import Stage0Config
 from emocaliber.training.trainer import common_arguments, last_checkpoint
+from emocaliber.training.watching import resume
 
 Row = Mapping[str, Any]
 CONCEPTS = {"element": tuple(ELEMENTS), "human": tuple(HUMANS), "context": tuple(CONTEXTS), "interaction": INTERACTIONS}
@@ -75,7 +76,7 @@ def train_sight(config: Stage0Config, model: Any, processor: Any, rows: Sequence
         sight = Sight(visual, config.width)
         collator = partial(_collate, processor)
         trainer = Trainer(model=sight, args=TrainingArguments(**arguments), train_dataset=_Pictures(rows), data_collator=collator)
-        trainer.train(resume_from_checkpoint=last_checkpoint(done.parent))
+        resume(trainer, last_checkpoint(done.parent))
         half = done.with_suffix(".half")
         torch.save(visual.state_dict(), half)
         half.replace(done)
