@@ -4,10 +4,10 @@
 
 `respond` and `predict` ask tiny about N synthetic scenes; each training stage, at the microscopic size of the tests, trains for a few
 steps, and the scaffold of stage 2 answers. Each is run once without a break. Then it is begun anew KILLS times, killed with SIGKILL at a
-moment drawn uniformly from the time that it takes, and run again to its end: rows must be the same but for `seconds`, weights to the bit.
-`pairs` are two processes of `respond --resume` on one file at the same time: one must work, the other leave with exit code 2, and no row
-be there twice. `with_state` counts the kills after which there was something to go on from. The last line is one JSON object; it takes
-about fifteen minutes on two busy cores.
+moment drawn uniformly from the time that it takes (every other time: from the time after its first row or checkpoint), and run again to its
+end: rows must be the same but for `seconds`, weights to the bit. `pairs` are two processes of `respond --resume` on one file at the same
+time: one must work, the other leave with exit code 2, and no row be there twice. `with_state` counts the kills after which there was
+something to go on from. The last line is one JSON object; it takes about fifteen minutes on two busy cores.
 """
 
 from __future__ import annotations
@@ -147,18 +147,26 @@ def killed_and_resumed(folder: Path, part: Part, kills: int, rng: random.Random)
             break
         out = folder / str(number)
         process = part.begin(out)
-        process.join(rng.uniform(0, seconds))
+        if number % 2:
+            while process.is_alive() and not has_state(out, part):
+                time.sleep(0.001)
+        process.join(rng.uniform(0, seconds / (1 + number % 2)))
         process.kill()
         process.join()
         if process.exitcode != -9:  # it had ended before
             continue
         counts["kills"] += 1
-        counts["with_state"] += any(file.stat().st_size for file in out.glob(part.state))
+        counts["with_state"] += has_state(out, part)
         again = part.begin(out)
         again.join()
         counts["identical"] += again.exitcode == part.code and part.result(out) == expected
         shutil.rmtree(out)
     return counts | {"seconds_unbroken": round(seconds, 1)}
+
+
+def has_state(out: Path, part: Part) -> bool:
+    """Whether there is anything to go on from."""
+    return any(file.is_file() and file.stat().st_size > 0 for file in out.glob(part.state))
 
 
 def pairs(folder: Path, part: Part, n: int, times: int = 5) -> dict[str, int]:

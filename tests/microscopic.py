@@ -19,8 +19,8 @@ from transformers import Trainer
 from emocaliber.rows import read_rows
 from emocaliber.scenes import draw_samples
 from emocaliber.training import stage3
-from emocaliber.training.config import STAGES
-from emocaliber.training.run import run_all
+from emocaliber.training.config import STAGES, StageConfig
+from emocaliber.training.run import run_all, run_stage
 
 COMMON = {"learning_rate": 1e-3, "batch_size": 4, "save_steps": 2, "threads": 1}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -104,6 +104,13 @@ def train_all(folder: Path) -> None:
         patch.setattr(Trainer, "train", train)
         patch.setattr(stage3, "reward", letters_reward)
         run_all(folder)
+
+
+def train_one(stage: str, config: StageConfig) -> None:
+    """One stage, with the same reward."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage3, "reward", letters_reward)
+        run_stage(stage, config)
 
 
 def begun(folder: Path) -> list[tuple[str, int]]:

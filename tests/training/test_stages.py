@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from emocaliber.training import stage3
 from emocaliber.training.config import STAGES, Stage2Config, Stage3Config, load_config
 from emocaliber.training.run import run_all, run_stage
 from emocaliber.training.trainer import last_checkpoint
-from microscopic import begun, kill_when, letters_reward, start, train_all, write_configs
+from microscopic import begun, kill_when, letters_reward, start, train_all, train_one, write_configs
 
 TRAININGS = ("stage0/sight", *STAGES)
 Weights = dict[str, torch.Tensor]
@@ -115,6 +116,18 @@ def test_training_that_is_killed_in_every_stage_ends_as_if_it_had_not_been(train
     for stage in STAGES:
         one, other = weights(trained, stage), weights(folder, stage)
         assert all(torch.equal(one[name], other[name]) for name in one), stage
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_training_that_is_killed_after_its_last_step_does_no_step_more(trained: Path, tmp_path: Path, stage: str) -> None:
+    kept = shutil.copytree(trained / stage, tmp_path / stage)
+    shutil.rmtree(kept / "model")
+    (kept / "sight" / "eyes.pt").unlink(missing_ok=True)
+    process = start(train_one, stage, dataclasses.replace(load_config(stage, trained), out=str(kept)))
+    process.join()
+    assert process.exitcode == 0
+    one, other = weights(trained, stage), weights(tmp_path, stage)
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_a_scaffold_that_is_killed_gives_the_rest_of_its_answers_and_then_the_same_ones(trained: Path, tmp_path: Path) -> None:

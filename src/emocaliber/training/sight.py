@@ -18,9 +18,10 @@ from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
 from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS, INTERACTIONS
-from emocaliber.training.collate import plain_errors, training_image
+from emocaliber.training.collate import training_image
 from emocaliber.training.config import Stage0Config
 from emocaliber.training.trainer import common_arguments, last_checkpoint
+from emocaliber.training.watching import resume
 
 Row = Mapping[str, Any]
 CONCEPTS = {"element": tuple(ELEMENTS), "human": tuple(HUMANS), "context": tuple(CONTEXTS), "interaction": INTERACTIONS}
@@ -75,8 +76,7 @@ def train_sight(config: Stage0Config, model: Any, processor: Any, rows: Sequence
         sight = Sight(visual, config.width)
         collator = partial(_collate, processor)
         trainer = Trainer(model=sight, args=TrainingArguments(**arguments), train_dataset=_Pictures(rows), data_collator=collator)
-        with plain_errors():
-            trainer.train(resume_from_checkpoint=last_checkpoint(done.parent))
+        resume(trainer, last_checkpoint(done.parent))
         half = done.with_suffix(".half")
         torch.save(visual.state_dict(), half)
         half.replace(done)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from transformers import TrainerCallback
+
 from emocaliber.errors import UserError
 from emocaliber.training.alarm import Alarm, Stopped
 from emocaliber.training.collate import plain_errors
@@ -25,13 +27,35 @@ def train_watched(trainer: Any, config: StageConfig, checkpoint: str | None, rol
         trainer.add_callback(RolloutTable(trainer, out, rollouts_of, log, alarm))
     if isinstance(config, WatchedConfig) and (samples := validation_samples(config)):
         trainer.add_callback(HeldOut(trainer, config, samples, log, alarm))
-    with plain_errors():
-        trainer.train(resume_from_checkpoint=checkpoint)
+    resume(trainer, checkpoint)
     if alarm.stopped:
         raise Stopped(
             f"training was stopped by an alarm at {alarm.stopped}. The checkpoint is kept in {out / 'checkpoints'}; "
             "with stop_on_alarm=false the same command goes on from it"
         )
+
+
+class _Complete(Exception):
+    """The checkpoint that was loaded is that of the last step."""
+
+
+class _StopWhenComplete(TrainerCallback):  # type: ignore[misc]
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step >= state.max_steps:
+            raise _Complete
+
+
+def resume(trainer: Any, checkpoint: str | None) -> None:
+    """Trains on from `checkpoint`. The one of the last step, which a run has that was killed before it had saved its model, is only loaded:
+    with `max_steps` in the middle of an epoch, transformers would do one step more.
+    """
+    trainer.add_callback(_StopWhenComplete())
+    try:
+        with plain_errors():
+            trainer.train(resume_from_checkpoint=checkpoint)
+    except _Complete:
+        trainer.is_in_train = False
+        trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
 
 
 def trackers(names: str) -> list[str] | str:
