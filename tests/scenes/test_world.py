@@ -263,3 +263,8 @@ def is_alive(pid: int) -> bool:
 def test_what_is_drawn_may_be_asked_for_by_many_at_once(six: Path) -> None:
     first, second = (draw_samples(six, 6, 0, size=SIZE) for _ in range(2))
     assert [next(first), next(second)] == [6, 6]
+
+
+def test_abstract_scenes_which_have_no_element_are_taken_over_too(tmp_path: Path) -> None:
+    record_of(draw(tmp_path, 2, task="Abstract-8") / "samples.jsonl").unlink()
+    assert list(draw_samples(tmp_path, 3, 0, "Abstract-8", size=SIZE, workers=1)) == [2, 3]

@@ -108,7 +108,7 @@ def _shown(file: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     rows = [(place, row) for row in read_rows(file) if (place := _place(row))]
     if not rows:
         return None
-    shown = [row["scene"]["element"] == UNFAMILIAR.key for _, row in rows]
+    shown = [row["scene"].get("element") == UNFAMILIAR.key for _, row in rows]  # abstract scenes have none
     as_set = shown == [is_unfamiliar(index, settings["unfamiliar"]) for (_, index), _ in rows]
     first = rows[0][1]
     size, image = settings["size"], file.parent / first["image"]
