@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from emocaliber.answering import respond_into
+from emocaliber.core.samples import Sample
+from emocaliber.inference.engine import respond_into
+from emocaliber.inference.plan import sha256_of_model
+from emocaliber.io.rows import write_atomically
 from emocaliber.models import load_model
-from emocaliber.responding.identity import sha256_of_model
-from emocaliber.rows import write_atomically
-from emocaliber.vecbench import Sample
 
 
 def ask(model: str, samples: Sequence[Sample], out: Path, **asked: Any) -> Path:

@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emocaliber.vecbench.fingerprints import fingerprints
-from emocaliber.vecbench.near_duplicates import DISTANCE, bits_apart, near_pairs
+from emocaliber.vecbench.duplicates import DISTANCE, bits_apart, fingerprints, near_pairs
 
 
 def main() -> None:

@@ -17,13 +17,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from emocaliber.emotions import taxonomy
-from emocaliber.scenes import KINDS, Scene
-from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS, INTERACTIONS
+from emocaliber.core.tasks import task
+from emocaliber.emotions.taxonomy import taxonomy
+from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS, INTERACTIONS, Scene
 from emocaliber.scenes.drawing.compose import draw
 from emocaliber.scenes.drawing.sheet import contact_sheet
-from emocaliber.scenes.kinds import unfamiliar_kind
-from emocaliber.vecbench import task
+from emocaliber.scenes.subtasks import KINDS, unfamiliar_kind
 
 COLUMNS, ROWS, SIDE = 9, 4, 160
 EACH, TASK_SIDE, SEED = 8, 132, 1

@@ -19,15 +19,16 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from asking import ask
-from emocaliber.evaluation import summarise
-from emocaliber.layout import Table, percent, with_interval
-from emocaliber.response import Malformed, parse
-from emocaliber.rows import read_rows, write_atomically
-from emocaliber.scenes import draw_samples
-from emocaliber.scenes.unfamiliar import UNFAMILIAR
-from emocaliber.scoring import read_outcomes
-from emocaliber.sources import SOURCES, recalibrated, verb_mean
-from emocaliber.vecbench import TASKS, Sample, labels_of, read_samples
+from emocaliber.core.response import Malformed, parse
+from emocaliber.core.samples import Sample, read_samples
+from emocaliber.core.scoring import read_outcomes
+from emocaliber.core.sources import SOURCES, recalibrated, verb_mean
+from emocaliber.core.tasks import TASKS, labels_of
+from emocaliber.evaluation.summary import summarise
+from emocaliber.io.rows import read_rows, write_atomically
+from emocaliber.render.table import Table, percent, with_interval
+from emocaliber.scenes.dataset import draw_samples
+from emocaliber.scenes.out_of_domain import UNFAMILIAR
 from emocaliber.vecbench.sources import custom
 
 SEED = 8

@@ -24,12 +24,12 @@ from pathlib import Path
 import numpy as np
 
 from emocaliber.__main__ import main as emocaliber
-from emocaliber.emotions import taxonomy
-from emocaliber.evaluation import compare, confidence_metrics
-from emocaliber.rows import write_rows
-from emocaliber.scoring import Outcome
-from emocaliber.vecbench import TASKS
-from emocaliber.vecbench.stats import paper_counts
+from emocaliber.core.scoring import Outcome
+from emocaliber.core.tasks import TASKS, paper_counts
+from emocaliber.emotions.taxonomy import taxonomy
+from emocaliber.evaluation.compare import compare
+from emocaliber.evaluation.stated import confidence_metrics
+from emocaliber.io.rows import write_rows
 
 STEPS = "".join(f"<{step}>some words about the {step} of this picture</{step}>" for step in ("element", "human", "context", "interaction"))
 

@@ -19,15 +19,16 @@ from statistics import pstdev
 from typing import Any
 
 from asking import ask
-from emocaliber.evaluation import evolvement_table, summarise
+from emocaliber.core.response import Malformed, parse
+from emocaliber.core.samples import Sample, read_samples
+from emocaliber.core.scoring import read_outcomes
+from emocaliber.evaluation.summary import summarise
+from emocaliber.evaluation.tables import evolvement_table
+from emocaliber.io.rows import read_rows, write_atomically
 from emocaliber.models.local import RECALIBRATION, read_card
-from emocaliber.response import Malformed, parse
-from emocaliber.rows import read_rows, write_atomically
-from emocaliber.scenes import draw_samples
-from emocaliber.scenes.reading import read_right
-from emocaliber.scoring import read_outcomes
-from emocaliber.training.recalibration import recalibrate
-from emocaliber.vecbench import Sample, read_samples
+from emocaliber.scenes.dataset import draw_samples
+from emocaliber.scenes.template_teacher import read_right
+from emocaliber.training.export import recalibrate
 
 SEED = 7
 HELD_OUT, HELD_OUT_SEED = 2500, 11

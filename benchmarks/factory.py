@@ -25,8 +25,9 @@ from typing import Any
 
 from PIL import Image
 
-from emocaliber.rows import read_rows, write_rows
-from emocaliber.vecbench import Sample, taxonomy_of
+from emocaliber.core.samples import Sample
+from emocaliber.core.tasks import taxonomy_of
+from emocaliber.io.rows import read_rows, write_rows
 from emocaliber.veccot.ledger import Ledger
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))

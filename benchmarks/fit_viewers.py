@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from emocaliber.emotions import taxonomy
-from emocaliber.scenes import feeling, fit_temperature, posterior, random_scene, vote_entropy
-from emocaliber.scenes.viewers import TEMPERATURE
+from emocaliber.emotions.taxonomy import taxonomy
+from emocaliber.scenes.concepts import random_scene
+from emocaliber.scenes.viewers import TEMPERATURE, feeling, fit_temperature, posterior, vote_entropy
 
 LABELS = ("amusement", "awe", "contentment", "excitement", "anger", "disgust", "fear", "sadness")
 

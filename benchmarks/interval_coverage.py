@@ -20,11 +20,12 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
-from emocaliber.emotions import taxonomy
-from emocaliber.evaluation import compare, metrics, stated
+from emocaliber.core.scoring import Outcome
+from emocaliber.emotions.taxonomy import taxonomy
+from emocaliber.evaluation import metrics, stated
+from emocaliber.evaluation.compare import compare
 from emocaliber.evaluation.estimates import Sheet
-from emocaliber.evaluation.tally import Floats, Tally
-from emocaliber.scoring import Outcome
+from emocaliber.evaluation.metrics import Floats, Tally
 
 LEVELS = np.arange(1, 101) / 100
 LABELS = np.array(taxonomy("mikels-8").labels)

@@ -27,8 +27,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from emocaliber.rows import read_rows
-from emocaliber.scenes import draw_samples
+from emocaliber.io.rows import read_rows
+from emocaliber.scenes.dataset import draw_samples
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 

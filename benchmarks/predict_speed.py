@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from emocaliber.inputs import find_images
-from emocaliber.prediction import Query, load
+from emocaliber.io.inputs import find_images
+from emocaliber.predict.predictor import Query, load
 
 
 def main() -> None:

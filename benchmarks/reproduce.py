@@ -31,16 +31,16 @@ import torch
 from matplotlib.figure import Figure
 from scipy.stats import t as student
 
+from emocaliber.core.prompts import EMOCALIBER
+from emocaliber.core.samples import read_samples
+from emocaliber.core.scoring import VERBALIZED, read_outcomes
 from emocaliber.evaluation.calibration import BINS, bin_of
-from emocaliber.layout import NONE, Table, percent, with_interval
-from emocaliber.prompts import EMOCALIBER
-from emocaliber.rows import read_rows, write_atomically, write_rows
-from emocaliber.scenes import draw_samples
-from emocaliber.scoring import VERBALIZED, read_outcomes
+from emocaliber.io.rows import read_rows, write_atomically, write_rows
+from emocaliber.render.table import NONE, Table, percent, with_interval
+from emocaliber.scenes.dataset import draw_samples
 from emocaliber.training.config import load_config
 from emocaliber.training.run import run_stage
 from emocaliber.training.sweep import summary_of
-from emocaliber.vecbench import read_samples
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "tiny"
 BASE, SCAFFOLD, COLD = "Base Model", "Scaffold Model", "Cold-Start Model"

@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import emocaliber
-from emocaliber.emotions import taxonomy
-from emocaliber.models import TINY, Model, Request
-from emocaliber.response import question
+from emocaliber.core.model import Model, Request
+from emocaliber.core.response import question
+from emocaliber.emotions.taxonomy import taxonomy
+from emocaliber.models import TINY
 
 LIMIT = 200
 SECONDS = 0.05  # that the server takes for a request
@@ -80,7 +81,7 @@ def main() -> None:
 
 
 def scenes(n: int) -> list[Request]:
-    from emocaliber.scenes.kinds import KINDS
+    from emocaliber.scenes.subtasks import KINDS
 
     kind = KINDS["EmoSet-8"]
     asked = question(LABELS)
@@ -152,7 +153,7 @@ def through_vllm(requests: Sequence[Request], concurrency: int) -> tuple[float, 
 
 def remote(n: int, at_once: int) -> float:
     """Requests per second that the client gets from a server that takes `at_once` at once."""
-    from emocaliber.models.remote import RemoteModel
+    from emocaliber.models.openai.model import RemoteModel
 
     server = subprocess.Popen([sys.executable, __file__, "serve", str(at_once)], stdout=subprocess.PIPE, text=True)
     try:

@@ -100,8 +100,8 @@ def prepare(folder: Path, count: int) -> None:
     """Scenes, and the random model from which all runs begin."""
     from transformers import AutoTokenizer
 
-    from emocaliber.models.tiny import build_model, build_processor
-    from emocaliber.scenes import draw_samples
+    from emocaliber.scenes.dataset import draw_samples
+    from emocaliber.training.base.model import build_model, build_processor
 
     for _ in draw_samples(folder / "scenes", count, seed=0, size=SIDE, split="train", workers=1):
         pass
@@ -199,7 +199,7 @@ def common(folder: Path, steps: int) -> dict[str, Any]:
 
 
 def scenes(folder: Path) -> list[dict[str, Any]]:
-    from emocaliber.rows import read_rows
+    from emocaliber.io.rows import read_rows
 
     return [row | {"image": str(folder / "scenes" / row["image"])} for row in read_rows(folder / "scenes" / "samples.jsonl")]
 
@@ -217,8 +217,7 @@ def grpo(whose: str, folder: Path, steps: int, prompts: int, watch: Watch) -> An
     import trl
 
     from emocaliber.training.config import Stage3Config
-    from emocaliber.training.grpo import SharedPrefix
-    from emocaliber.training.stage3 import grpo_arguments, prompts_of
+    from emocaliber.training.stage3 import SharedPrefix, grpo_arguments, prompts_of
     from emocaliber.training.trainer import load_checkpoint
 
     class Ours(SharedPrefix, trl.GRPOTrainer):  # type: ignore[misc]
@@ -244,9 +243,9 @@ def letters(completions: Sequence[Any], **_: Any) -> list[float]:
 def lessons(stage: int, whose: str, folder: Path, steps: int, prompts: int, watch: Watch) -> Any:
     import trl
 
-    from emocaliber.answering import question_for
-    from emocaliber.training.collate import IGNORED, Lesson, LessonCollator
+    from emocaliber.inference.engine import question_for
     from emocaliber.training.config import Stage1Config
+    from emocaliber.training.data import IGNORED, Lesson, LessonCollator
     from emocaliber.training.trainer import LessonTrainer, LossSettings, common_arguments, freeze_vision, load_checkpoint
 
     confidence = "<confidence>0.35</confidence>"

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from emocaliber.images import ImageError, open_image
-from emocaliber.vecbench import read_samples
+from emocaliber.core.samples import read_samples
+from emocaliber.io.images import ImageError, open_image
 
 try:
     import cv2

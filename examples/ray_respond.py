@@ -18,12 +18,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from emocaliber.answering import respond
+from emocaliber.core.samples import Sample, read_samples
+from emocaliber.inference.engine import respond
+from emocaliber.inference.plan import make_plan
+from emocaliber.io.rows import RowWriter
 from emocaliber.models import load_model
-from emocaliber.responding import make_plan
-from emocaliber.rows import RowWriter
-from emocaliber.strategies import apply
-from emocaliber.vecbench import Sample, read_samples
+from emocaliber.models.strategies import apply
 
 try:
     import ray

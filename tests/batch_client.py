@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from emocaliber.models.base import Request
+from emocaliber.core.model import Request
 from emocaliber.veccot.batch_model import BatchModel
 from emocaliber.veccot.ledger import Ledger
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import settings
 from PIL import Image, ImageDraw
 
-from emocaliber.models import TINY, Model, load_model
+from emocaliber.core.model import Model
+from emocaliber.models import TINY, load_model
 from stand_ins import ColourModel, blank_png, photo
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from emocaliber.emotions import taxonomy
-from emocaliber.response import render
-from emocaliber.scenes import KINDS
-from emocaliber.vecbench import Sample, task
+from emocaliber.core.response import render
+from emocaliber.core.samples import Sample
+from emocaliber.core.tasks import task
+from emocaliber.emotions.taxonomy import taxonomy
+from emocaliber.scenes.subtasks import KINDS
 
 
 def drawn_rows(n: int, name: str = "EmoSet-8", *, seed: int = 0, split: str = "train") -> Iterator[dict[str, Any]]:

@@ -16,8 +16,8 @@ import pytest
 import torch
 from transformers import Trainer
 
-from emocaliber.rows import read_rows
-from emocaliber.scenes import draw_samples
+from emocaliber.io.rows import read_rows
+from emocaliber.scenes.dataset import draw_samples
 from emocaliber.training import stage3
 from emocaliber.training.config import STAGES, StageConfig
 from emocaliber.training.run import run_all, run_stage
@@ -32,7 +32,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 # Its children have everything heavy imported and nothing run, so that they start at once.
 _context = get_context("forkserver")
-_context.set_forkserver_preload(["trl.trainer.grpo_trainer", "emocaliber.training.sight", "emocaliber.training.stage2"])
+_context.set_forkserver_preload(["trl.trainer.grpo_trainer", "emocaliber.training.base.vision", "emocaliber.training.stage2"])
 
 
 def write_configs(folder: Path, count: int = 32) -> Path:
@@ -61,7 +61,7 @@ def write_configs(folder: Path, count: int = 32) -> Path:
 
 def save_untrained(processor: Any, folder: Path) -> None:
     """A base model that has learnt nothing, where stage 0 would have left its own."""
-    from emocaliber.models.tiny import build_model
+    from emocaliber.training.base.model import build_model
 
     torch.manual_seed(0)
     build_model(processor.tokenizer, width=64, layers=1, vision_width=64, vision_layers=1).save_pretrained(folder)
@@ -70,8 +70,8 @@ def save_untrained(processor: Any, folder: Path) -> None:
 
 def write_base(folder: Path) -> Path:
     """`write_configs`, and a base model that knows nothing in `folder/base`."""
-    from emocaliber.models.tiny import build_processor, build_tokenizer
-    from emocaliber.training.stage0 import tokenizer_texts
+    from emocaliber.training.base.model import build_processor, build_tokenizer
+    from emocaliber.training.base.stage0 import tokenizer_texts
 
     write_configs(folder)
     save_untrained(build_processor(build_tokenizer(tokenizer_texts(60, seed=0), vocabulary=512), side=56), folder / "base")

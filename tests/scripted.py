@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from emocaliber.models.base import ModelError, Reply, Request, Usage
+from emocaliber.core.model import ModelError, Reply, Request, Usage
 
 Say = Callable[[Request], str | ModelError]
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from PIL import Image
 
-from emocaliber.models.base import ModelError
-from emocaliber.response import Reasoning, Response, render
-from emocaliber.vecbench import Sample, taxonomy_of
-from emocaliber.veccot.attempt import Attempt, Objection, Verdict
-from emocaliber.veccot.ledger import Ledger
+from emocaliber.core.model import ModelError
+from emocaliber.core.response import Reasoning, Response, render
+from emocaliber.core.samples import Sample
+from emocaliber.core.tasks import taxonomy_of
+from emocaliber.veccot.ledger import Attempt, Ledger, Objection, Verdict
 
 SETTINGS = {"teacher": {"model": "seed", "prompt": "Describe"}, "judge": {"model": "checks"}}
 

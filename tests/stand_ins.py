@@ -13,8 +13,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from emocaliber.models import Reply, Request, Tokens
-from emocaliber.response import Reasoning, Response, render
+from emocaliber.core.model import Reply, Request, Tokens
+from emocaliber.core.response import Reasoning, Response, render
 
 
 @dataclass

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from emocaliber.io.rows import read_rows
 from emocaliber.models import TINY
-from emocaliber.rows import read_rows
-from emocaliber.scenes import draw_samples
+from emocaliber.scenes.dataset import draw_samples
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"

@@ -16,8 +16,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 import emocaliber
-from emocaliber.scenes import draw_samples
-from emocaliber.vecbench import Sample, read_samples
+from emocaliber.core.samples import Sample, read_samples
+from emocaliber.scenes.dataset import draw_samples
 
 SCENES, SEED = 200, 11
 BOUNDS = {"accuracy": (0.41, 0.47), "ece": (0.059, 0.119), "auroc": (0.607, 0.667), "distance": (0.096, 0.112)}

@@ -1,4 +1,4 @@
-"""The rules of the house: who may import whom, how long a file may be, and what a light import may not load."""
+"""The rules of the house: what may import what, how long a file may be, and what a light import may not load."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,92 +15,85 @@ import pytest
 import emocaliber
 
 SOURCE = Path(emocaliber.__file__).parent
-FILES = sorted(SOURCE.rglob("*.py"))
-NAMES = [path.relative_to(SOURCE).as_posix() for path in FILES]
-MODULES = [".".join(("emocaliber", *name.removesuffix(".py").removesuffix("__init__").strip("/").split("/"))).rstrip(".") for name in NAMES]
-LONGEST = 400
+LONGEST = 400  # lines
 
-# A room may import from rooms of its own floor or below. `__init__` is the front door, from which every room can be reached.
-FLOORS = {
-    **dict.fromkeys(("errors", "emotions", "response", "images", "image_errors", "rows", "row_formats", "inputs"), 0),
-    **dict.fromkeys(("layout", "canvas", "html_page", "settings_file", "lock", "workspace"), 0),
-    **dict.fromkeys(("vecbench", "scenes", "models"), 1),
-    **dict.fromkeys(("scoring", "answering", "sources", "prompts", "strategies"), 2),
-    **dict.fromkeys(("confidence", "evaluation", "prediction", "prediction_file", "prediction_report", "report", "responding"), 3),
-    **dict.fromkeys(("veccot", "training"), 4),
-    "serving": 5,
-    **dict.fromkeys(("cli", "__main__", "__init__"), 6),
-}
-
-every_file = pytest.mark.parametrize("path", FILES, ids=NAMES)
+# A package imports from those before it alone.
+PACKAGES = (
+    *("errors", "io", "render", "emotions", "core", "models", "inference", "confidence", "evaluation", "predict"),
+    *("scenes", "vecbench", "veccot", "training", "integrations", "cli"),
+)
+FRONT_DOOR = ("__init__", "__main__")  # from which every package can be reached
 
 
-def room_of(path: Path) -> str:
-    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imported(path: Path) -> Iterator[tuple[int, str, list[str]]]:
-    """Line, module and names of each import of this package's own modules, wherever in the file it stands."""
+MODULES = {module_of(path): path for path in sorted(SOURCE.rglob("*.py"))}
+
+
+def imported(path: Path) -> Iterator[tuple[int, str, str | None]]:
+    """Line, module and name of each import of this package's own modules, wherever in the file it stands; the name is None for a module."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}, line {node.lineno}: imports here are absolute"
-            found = [(node.module or "", [alias.name for alias in node.names])]
+            found = [(node.module or "", alias.name) for alias in node.names]
         elif isinstance(node, ast.Import):
-            found = [(alias.name, list[str]()) for alias in node.names]
+            found = [(alias.name, "") for alias in node.names]
         else:
             continue
-        for module, names in found:
-            if module == "emocaliber":
-                # `from emocaliber import emotions` names rooms; any other name is the front door's own.
-                yield from ((node.lineno, f"emocaliber.{name if name in FLOORS else '__init__'}", []) for name in names or ["__init__"])
-            elif module.startswith("emocaliber."):
-                yield node.lineno, module, names
+        for module, name in found:
+            if module == "emocaliber" or module.startswith("emocaliber."):
+                inside = module.removeprefix("emocaliber").removeprefix(".")
+                whole = f"{inside}.{name}".strip(".")
+                yield (node.lineno, whole, None) if whole in MODULES else (node.lineno, inside or "__init__", name or None)
 
 
-@every_file
-def test_no_room_imports_from_a_higher_floor(path: Path) -> None:
-    room = room_of(path)
-    assert room in FLOORS, f"give {room} a floor in this test"
-    for line, module, _ in imported(path):
-        other = module.split(".")[1]
-        assert FLOORS[other] <= FLOORS[room], f"{path}, line {line}: {room} (floor {FLOORS[room]}) imports {other} (floor {FLOORS[other]})"
+def test_a_package_imports_from_those_before_it_alone() -> None:
+    for module, path in MODULES.items():
+        package = module.partition(".")[0]
+        assert package in (*PACKAGES, *FRONT_DOOR), f"{package} has no place among the packages"
+        for line, other, _ in imported(path):
+            theirs = other.partition(".")[0]
+            allowed = package in FRONT_DOOR or theirs == package or PACKAGES.index(theirs) < PACKAGES.index(package)
+            assert allowed, f"{path}, line {line}: {package} imports {theirs}, which comes after it"
 
 
-@every_file
-def test_no_room_uses_the_private_names_of_another(path: Path) -> None:
-    for line, module, names in imported(path):
-        _, other, *rest = module.split(".")
-        private = [name for name in (*rest, *names) if name.startswith("_") and not name.startswith("__")]
-        assert other == room_of(path) or not private, f"{path}, line {line}: {', '.join(private)} of {other} is private"
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    order = TopologicalSorter({module: {other for _, other, _ in imported(path)} - {module} for module, path in MODULES.items()})
+    order.prepare()  # raises CycleError with the modules of a cycle
+
+
+def test_no_module_uses_the_private_names_of_another() -> None:
+    for path in MODULES.values():
+        for line, other, name in imported(path):
+            private = [part for part in (*other.split("."), name or "") if part.startswith("_") and not part.startswith("__")]
+            assert not private, f"{path}, line {line}: {', '.join(private)} of {other} is private"
+
+
+def test_a_file_is_one_idea_and_says_which() -> None:
+    for path in MODULES.values():
+        text = path.read_text("utf-8")
+        assert ast.get_docstring(ast.parse(text)), f"{path} has no docstring"
+        assert text.count("\n") <= LONGEST, f"{path} has more than {LONGEST} lines"
 
 
 def test_the_rules_would_notice_a_breach(tmp_path: Path) -> None:
     breach = tmp_path / "breach.py"
-    lines = (
-        "import emocaliber.serving.page",
-        "def f():",
-        "    from emocaliber.rows import _reading",
-        "    from emocaliber import emotions, load",
+    breach.write_text(
+        "import emocaliber.cli.score\ndef f():\n    from emocaliber.io.rows import _reading\n    from emocaliber import emotions, load\n"
     )
-    breach.write_text("\n".join(lines))
     assert list(imported(breach)) == [
-        (1, "emocaliber.serving.page", []),
-        (3, "emocaliber.rows", ["_reading"]),
-        (4, "emocaliber.emotions", []),
-        (4, "emocaliber.__init__", []),
+        (1, "cli.score", None),
+        (3, "io.rows", "_reading"),
+        (4, "emotions", None),
+        (4, "__init__", "load"),
     ]
 
 
-@every_file
-def test_a_file_is_one_idea_and_says_which(path: Path) -> None:
-    text = path.read_text("utf-8")
-    assert ast.get_docstring(ast.parse(text)), f"{path} has no docstring"
-    assert text.count("\n") <= LONGEST, f"{path} has more than {LONGEST} lines"
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_every_module_can_be_imported(module: str) -> None:
-    importlib.import_module(module)
+def test_every_module_can_be_imported() -> None:
+    for module in MODULES:
+        importlib.import_module(f"emocaliber.{module}" if module not in FRONT_DOOR else "emocaliber")
 
 
 LIGHT = {"import": "import emocaliber", "help": "import emocaliber.__main__ as m; m.build_parser().format_help()"}

@@ -8,12 +8,12 @@ from statistics import fmean
 
 import pytest
 
-from emocaliber.answering import respond
-from emocaliber.evaluation import summarise
-from emocaliber.models import Model
-from emocaliber.scenes.unfamiliar import UNFAMILIAR
-from emocaliber.scoring import outcome
-from emocaliber.vecbench import Sample
+from emocaliber.core.model import Model
+from emocaliber.core.samples import Sample
+from emocaliber.core.scoring import outcome
+from emocaliber.evaluation.summary import summarise
+from emocaliber.inference.engine import respond
+from emocaliber.scenes.out_of_domain import UNFAMILIAR
 from emocaliber.vecbench.sources import custom
 
 MIDDLE = 4  # of OASIS's scale of valence

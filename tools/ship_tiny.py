@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForImageTextToText
 
+from emocaliber.core.samples import read_samples
 from emocaliber.models import TINY
 from emocaliber.models.processor import load_processor
-from emocaliber.training.recalibration import recalibrate
-from emocaliber.vecbench import read_samples
+from emocaliber.training.export import recalibrate
 
 CARDS = Path(__file__).parent.parent / "configs" / "tiny"
 LIMIT = 20_000_000

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emocaliber.prediction import Prediction, Predictor, load
+    from emocaliber.predict.predictor import Prediction, Predictor, load
 
     __version__: str
+
 
 __all__ = ["Prediction", "Predictor", "__version__", "load"]
 
@@ -23,7 +24,7 @@ def __getattr__(name: str) -> Any:
 
         return version("emocaliber")
     if name in __all__:
-        from emocaliber import prediction
+        from emocaliber.predict import predictor as prediction
 
         return getattr(prediction, name)
     raise AttributeError(f"module 'emocaliber' has no attribute {name!r}")

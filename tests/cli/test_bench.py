@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from emocaliber.__main__ import build_parser, main
-from emocaliber.emotions import taxonomy
-from emocaliber.vecbench import read_samples
+from emocaliber.core.samples import read_samples
+from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.vecbench.sources import SOURCES
 
 

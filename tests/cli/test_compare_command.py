@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from emocaliber.__main__ import main
-from emocaliber.response import Reasoning, Response, render
+from emocaliber.core.response import Reasoning, Response, render
 
 
 def scored(folder: Path, name: str, right: int) -> str:

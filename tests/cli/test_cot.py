@@ -18,8 +18,8 @@ from PIL import Image
 from batch_server import BatchServer
 from drawn_rows import drawn_rows
 from emocaliber.__main__ import main
-from emocaliber.lock import Lock
-from emocaliber.rows import read_rows, write_rows
+from emocaliber.io.lock import Lock
+from emocaliber.io.rows import read_rows, write_rows
 from emocaliber.veccot import recipe
 from emocaliber.veccot.ledger import Ledger
 from faulty_server import Asked, FaultyServer, completion

@@ -17,10 +17,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from emocaliber import prediction
 from emocaliber.cli import predict
+from emocaliber.core.model import Reply, Request
 from emocaliber.errors import UserError
-from emocaliber.models import Reply, Request
+from emocaliber.predict import predictor as prediction
 from stand_ins import ColourModel, photo
 
 

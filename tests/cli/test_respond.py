@@ -16,9 +16,9 @@ import pytest
 
 from emocaliber import models
 from emocaliber.__main__ import main
-from emocaliber.models import Reply, Request
-from emocaliber.rows import read_rows
-from emocaliber.scenes import draw_samples
+from emocaliber.core.model import Reply, Request
+from emocaliber.io.rows import read_rows
+from emocaliber.scenes.dataset import draw_samples
 
 
 class Fearful:

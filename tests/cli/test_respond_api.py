@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from emocaliber.__main__ import main
-from emocaliber.response import Reasoning, Response, render
-from emocaliber.rows import read_rows
-from emocaliber.scenes import draw_samples
+from emocaliber.core.response import Reasoning, Response, render
+from emocaliber.io.rows import read_rows
+from emocaliber.scenes.dataset import draw_samples
 from faulty_server import Answer, FaultyServer, completion, error
 
 KEY = "sk-canary-0123456789"

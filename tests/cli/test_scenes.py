@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from emocaliber.__main__ import main
-from emocaliber.vecbench import read_samples
+from emocaliber.core.samples import read_samples
 
 
 def test_six_scenes_are_drawn_and_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

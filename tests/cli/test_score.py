@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from emocaliber.cli import score
+from emocaliber.core.response import Reasoning, Response, render
 from emocaliber.errors import UserError
-from emocaliber.response import Reasoning, Response, render
 
 TEXT = render(Response(Reasoning("a storm", "nobody", "the sea", "none", "it overwhelms"), "awe", 0.8))
 ROW: dict[str, Any] = {"id": "a", "task": "FI-8", "candidates": ["awe", "fear"], "ground_truth": "awe", "response": TEXT, "error": None}

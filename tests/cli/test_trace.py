@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from emocaliber.cli import trace
-from emocaliber.confidence import confidence_target, parse_reward, reward
-from emocaliber.emotions import Labels, taxonomy
+from emocaliber.confidence.rewards import parse_reward, reward
+from emocaliber.confidence.targets import confidence_target
+from emocaliber.core.response import Reasoning, Response, render
+from emocaliber.core.scoring import outcome
+from emocaliber.emotions.labels import Labels
+from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
-from emocaliber.response import Reasoning, Response, render
-from emocaliber.scoring import outcome
 from stand_ins import photo
 
 CANDIDATES = list(taxonomy("mikels-8").labels)

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emocaliber.__main__ import main
-from emocaliber.confidence import PRESETS, RewardSettings, parse_reward, reward
 from emocaliber.confidence.incentives import Incentives
-from emocaliber.response import Reasoning, Response, render
+from emocaliber.confidence.rewards import PRESETS, RewardSettings, parse_reward, reward
+from emocaliber.core.response import Reasoning, Response, render
 
 CHECKS = {name: Incentives(settings) for name, settings in PRESETS.items()}
 PROPER = [name for name in PRESETS if name != "correctness"]

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emocaliber.confidence import PARTS, PRESETS, RewardSettings, confidence_reward, parse_reward, reward
+from emocaliber.confidence.rewards import PARTS, PRESETS, RewardSettings, confidence_reward, parse_reward, reward
+from emocaliber.core.response import Reasoning, Response, render
 from emocaliber.errors import UserError
-from emocaliber.response import Reasoning, Response, render
 
 CANDIDATES = ("awe", "fear", "anger")
 LOG, BRIER = RewardSettings(), RewardSettings(confidence="brier")

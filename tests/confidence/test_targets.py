@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emocaliber.confidence import confidence_target
-from emocaliber.emotions import BUILT_IN, VAD, Labels, Taxonomy, taxonomy
+from emocaliber.confidence.targets import confidence_target
+from emocaliber.emotions.labels import Labels
+from emocaliber.emotions.loop import VAD
+from emocaliber.emotions.taxonomy import BUILT_IN, Taxonomy, taxonomy
 
 CORNERS = {"a": VAD(-0.5, -1, 0), "b": VAD(0.5, -1, 0), "c": VAD(0.5, 1, 0), "d": VAD(-0.5, 1, 0)}
 RECTANGLE = Labels.of("abcd", Taxonomy("rectangle", tuple("abcd"), aliases={"the first": "a"}, vad=CORNERS))  # its arcs: 1, 2, 1, 2

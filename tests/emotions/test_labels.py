@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emocaliber.emotions import ANY_ANSWER, BUILT_IN, Labels, Taxonomy, label_key, mention_pattern, taxonomy
+from emocaliber.emotions.labels import ANY_ANSWER, Labels, mention_pattern
+from emocaliber.emotions.taxonomy import BUILT_IN, Taxonomy, label_key, taxonomy
 from emocaliber.errors import UserError
 
 EMOJI = ("😀", "😢", "❤")

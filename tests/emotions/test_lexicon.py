@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from emocaliber.emotions import VAD, read_lexicon
+from emocaliber.emotions.lexicon import read_lexicon
+from emocaliber.emotions.loop import VAD
 from emocaliber.errors import UserError
 
 V1 = "Word\tValence\tArousal\tDominance\n"

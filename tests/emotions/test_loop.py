@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emocaliber.emotions import VAD, Loop, shortest_loop, taxonomy
+from emocaliber.emotions.loop import VAD, Loop, shortest_loop
+from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
 
 AXIS = st.floats(-1, 1).map(lambda x: round(x, 3))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from emocaliber.emotions import BUILT_IN, VAD, Taxonomy, parse_taxonomy, taxonomy
+from emocaliber.emotions.loop import VAD
+from emocaliber.emotions.taxonomy import BUILT_IN, Taxonomy, parse_taxonomy, taxonomy
 from emocaliber.errors import UserError
 
 GOOD = """

@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 from scipy.stats import binom
 
 from emocaliber.evaluation import calibration
-from emocaliber.evaluation.tally import Floats, Tally
+from emocaliber.evaluation.metrics import Floats, Tally
 
 two_decimals = st.integers(0, 100).map(lambda hundredths: hundredths / 100)
 judged = st.lists(st.tuples(two_decimals, st.booleans()), min_size=1, max_size=60)

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emocaliber.evaluation import calibration
-from emocaliber.evaluation.ceiling import best_possible, best_possible_same_answers, expected_auroc, expected_ece
+from emocaliber.evaluation.metrics import Tally
 from emocaliber.evaluation.stated import METRICS
-from emocaliber.evaluation.tally import Tally
+from emocaliber.evaluation.summary import best_possible, best_possible_same_answers, expected_auroc, expected_ece
 
 POSTERIORS = [{"awe": 0.8, "fear": 0.2}, {"awe": 0.4, "fear": 0.6}]
 

@@ -6,10 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from emocaliber.core.scoring import Outcome
 from emocaliber.errors import UserError
-from emocaliber.evaluation.compare import Difference, compare, mcnemar
-from emocaliber.evaluation.comparison_table import comparison_table
-from emocaliber.scoring import Outcome
+from emocaliber.evaluation.compare import Difference, compare, comparison_table, mcnemar
 
 
 def system(right: np.ndarray, confidence: float | np.ndarray = 0.5, tasks: tuple[str, ...] = ("FI-8", "EmoSet-8")) -> list[Outcome]:

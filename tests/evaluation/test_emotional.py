@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from emocaliber.emotions import taxonomy
-from emocaliber.evaluation.emotional import agreement, costs, polarity, rank_correlation
-from emocaliber.scoring import Outcome
+from emocaliber.core.scoring import Outcome
+from emocaliber.emotions.taxonomy import taxonomy
+from emocaliber.evaluation.metrics import agreement, costs, polarity, rank_correlation
 
 
 def outcome(answer: str | None, **fields: Any) -> Outcome:

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emocaliber.canvas import Sheet, png, style
+from emocaliber.core.scoring import Outcome
 from emocaliber.errors import UserError
-from emocaliber.evaluation import summarise
-from emocaliber.evaluation.confusion_figure import confusion_figure
-from emocaliber.evaluation.figures import confidence_figure, draw, reliability_figure, risk_coverage_figure
-from emocaliber.evaluation.tally import Tally
-from emocaliber.scoring import Outcome
+from emocaliber.evaluation.figures import confidence_figure, confusion_figure, draw, reliability_figure, risk_coverage_figure
+from emocaliber.evaluation.metrics import Tally
+from emocaliber.evaluation.summary import summarise
+from emocaliber.render.figure import Sheet, png, style
 
 
 def answered(task: str, n: int, *, verb: bool = True, seed: int = 0) -> list[Outcome]:

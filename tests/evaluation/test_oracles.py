@@ -11,7 +11,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import auc, brier_score_loss, log_loss, roc_auc_score
 
 from emocaliber.evaluation import calibration, ranking
-from emocaliber.evaluation.tally import Floats, Tally
+from emocaliber.evaluation.metrics import Floats, Tally
 
 Answers = tuple[Floats, np.ndarray]
 

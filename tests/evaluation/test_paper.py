@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from emocaliber.evaluation.paper import ANSWER_TABLES, PaperRow, group_tasks, paper_rows
-from emocaliber.vecbench import GROUPS, TASKS
+from emocaliber.core.tasks import GROUPS, TASKS
+from emocaliber.evaluation.paper_tables import ANSWER_TABLES, PaperRow, group_tasks, paper_rows
 
 
 def of(table: int, system: str, source: str = "") -> PaperRow:

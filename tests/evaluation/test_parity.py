@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, brier_score_loss, f1_score, roc_auc_score
 
-from emocaliber.emotions import taxonomy
+from emocaliber.core.released import filled_in
+from emocaliber.core.scoring import outcome
+from emocaliber.core.tasks import GROUPS, TASKS, canonical_task
+from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
 from emocaliber.evaluation.parity import parity, parity_table
 from emocaliber.evaluation.summary import summarise
-from emocaliber.scoring import outcome
-from emocaliber.vecbench import GROUPS, TASKS, canonical_task
-from emocaliber.vecbench.released import filled_in
 
 Row = dict[str, Any]
 SIZES = dict.fromkeys(TASKS, 1000) | {"Abstract-8": 229, "Artphoto-8": 806}

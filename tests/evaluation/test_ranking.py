@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emocaliber.evaluation import ranking
-from emocaliber.evaluation.tally import Floats, Tally
+from emocaliber.evaluation.metrics import Floats, Tally
 
 two_decimals = st.integers(0, 100).map(lambda hundredths: hundredths / 100)
 judged = st.lists(st.tuples(two_decimals, st.booleans()), min_size=1, max_size=60)

@@ -17,8 +17,8 @@ import pytest
 from numpy.typing import NDArray
 
 from emocaliber.evaluation.calibration import brier, ece
+from emocaliber.evaluation.metrics import Tally
 from emocaliber.evaluation.ranking import auroc
-from emocaliber.evaluation.tally import Tally
 
 DATA = os.environ.get("EMOCALIBER_DATA")
 pytestmark = pytest.mark.skipif(DATA is None, reason="EMOCALIBER_DATA does not name the folder of real inputs")

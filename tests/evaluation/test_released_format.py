@@ -13,8 +13,8 @@ import pytest
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from emocaliber.__main__ import main
-from emocaliber.emotions import taxonomy
-from emocaliber.vecbench import TASKS
+from emocaliber.core.tasks import TASKS
+from emocaliber.emotions.taxonomy import taxonomy
 
 SIZES = {"Abstract-8": 229, "Artphoto-8": 806}  # 1,000 of each other subtask: 8,035 in all
 Truth = tuple[str, bool, float | None]  # task, whether the answer is right, the confidence that can be read

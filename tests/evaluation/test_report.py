@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from emocaliber.core.response import Reasoning, Response, render
+from emocaliber.core.scoring import outcome
 from emocaliber.evaluation import report
 from emocaliber.evaluation.report import write_report
-from emocaliber.response import Reasoning, Response, render
-from emocaliber.scoring import outcome
 from stand_ins import photo
 
 NASTY = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(1)>\udcff"

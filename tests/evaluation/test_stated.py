@@ -3,10 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emocaliber.evaluation import confidence_metrics
-from emocaliber.evaluation.stated import METRICS
-from emocaliber.evaluation.tally import Tally, tally_of
-from emocaliber.scoring import Outcome
+from emocaliber.core.scoring import Outcome
+from emocaliber.evaluation.metrics import Tally, tally_of
+from emocaliber.evaluation.stated import METRICS, confidence_metrics
 
 
 def outcome(identity: str, correct: bool, **confidence: float | None) -> Outcome:

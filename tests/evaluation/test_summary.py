@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from emocaliber.emotions import taxonomy
-from emocaliber.evaluation import summarise
+from emocaliber.core.scoring import Outcome
+from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.evaluation.stated import METRICS, PENALISED
-from emocaliber.scoring import Outcome
+from emocaliber.evaluation.summary import summarise
 
 
 def made(id: str, task: str = "FI-8", answer: str | None = "awe", truth: str = "awe", verb: float | None = 0.5, **fields: Any) -> Outcome:

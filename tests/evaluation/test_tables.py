@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from emocaliber.core.scoring import Outcome
+from emocaliber.core.tasks import paper_counts
 from emocaliber.errors import UserError
-from emocaliber.evaluation import evolvement_table, markdown, summarise
-from emocaliber.evaluation.tables import headline, latex, main_source
-from emocaliber.layout import Table, marks_of
-from emocaliber.scoring import Outcome
-from emocaliber.vecbench.stats import paper_counts
+from emocaliber.evaluation.summary import summarise
+from emocaliber.evaluation.tables import evolvement_table, headline, latex, main_source, markdown
+from emocaliber.render.table import Table, marks_of
 
 KNOWN = {"awe": 0.8, "fear": 0.2}
 DASH = "–"  # noqa: RUF001

@@ -24,8 +24,8 @@ INTERNVL_TOKENS = {
 @pytest.fixture(scope="session")
 def tokenizer() -> Any:
     """The recipe of tiny, trained on a few hundred texts."""
-    from emocaliber.models.tiny import build_tokenizer
-    from emocaliber.training.stage0 import tokenizer_texts
+    from emocaliber.training.base.model import build_tokenizer
+    from emocaliber.training.base.stage0 import tokenizer_texts
 
     return build_tokenizer(tokenizer_texts(60, seed=0), vocabulary=512)
 
@@ -33,7 +33,7 @@ def tokenizer() -> Any:
 @pytest.fixture(scope="session")
 def mite(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
     """The folder of a real checkpoint with random weights and one layer of everything."""
-    from emocaliber.models.tiny import build_model, build_processor
+    from emocaliber.training.base.model import build_model, build_processor
 
     folder = tmp_path_factory.mktemp("mite")
     torch.manual_seed(0)
@@ -46,7 +46,7 @@ def mite(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
 @pytest.fixture(scope="session")
 def families(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Mapping[str, Path]:
     """Checkpoints with random weights as the public ones of each family are saved: their own classes, no card, limits of their own."""
-    from emocaliber.models.tiny import build_model
+    from emocaliber.training.base.model import build_model
 
     folders = {family: tmp_path_factory.mktemp(family) for family in ("qwen2_5_vl", "qwen3_vl", "internvl")}
     torch.manual_seed(1)

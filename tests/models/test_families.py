@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText
 
+from emocaliber.core.model import Request
 from emocaliber.errors import UserError
-from emocaliber.models import Request, load_model
+from emocaliber.models import load_model
 from emocaliber.models.local import LocalModel, chat_prompt
 from emocaliber.models.processor import PAPER_PIXELS, load_processor
 

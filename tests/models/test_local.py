@@ -14,15 +14,17 @@ import pytest
 import torch
 from PIL import Image
 
-from emocaliber.answering import question_for
-from emocaliber.emotions import ANY_ANSWER, Labels, Taxonomy, taxonomy
+from emocaliber.core.model import Model, Reply, Request
+from emocaliber.core.response import Reasoning, Response, render
+from emocaliber.core.sources import confidences, evidence
+from emocaliber.emotions.labels import ANY_ANSWER, Labels
+from emocaliber.emotions.taxonomy import Taxonomy, taxonomy
 from emocaliber.errors import UserError
-from emocaliber.images import open_image
-from emocaliber.models import TINY, Model, Reply, Request, load_model
+from emocaliber.inference.engine import question_for
+from emocaliber.io.images import open_image
+from emocaliber.models import TINY, load_model
 from emocaliber.models.local import LocalModel, chat_prompt
-from emocaliber.models.recording import TOP
-from emocaliber.response import Reasoning, Response, render
-from emocaliber.sources import confidences, evidence
+from emocaliber.models.tokens import TOP
 
 LABELS = taxonomy("mikels-8").labels
 SHAPES = [(84, 84), (84, 56), (30, 80), (200, 100), (56, 56)]

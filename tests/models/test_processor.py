@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
+from emocaliber.core.response import question
 from emocaliber.errors import UserError
 from emocaliber.models.local import chat_prompt
 from emocaliber.models.processor import PAPER_PIXELS, ImageTextProcessor, collate, load_processor
-from emocaliber.response import question
 
 SHAPES = [(84, 84), (120, 56), (30, 80), (300, 100)]
 

@@ -21,12 +21,13 @@ from urllib.request import urlopen
 import pytest
 
 import emocaliber
-from emocaliber.answering import question_for
-from emocaliber.emotions import taxonomy
-from emocaliber.models import TINY, Reply, Request
+from emocaliber.core.model import Reply, Request
+from emocaliber.emotions.taxonomy import taxonomy
+from emocaliber.inference.engine import question_for
+from emocaliber.models import TINY
 from emocaliber.models.local import LocalModel
-from emocaliber.models.remote import RemoteModel
-from emocaliber.scenes.kinds import KINDS
+from emocaliber.models.openai.model import RemoteModel
+from emocaliber.scenes.subtasks import KINDS
 
 VLLM = Path(os.environ.get("EMOCALIBER_VLLM", ""))
 PATIENCE = float(os.environ.get("EMOCALIBER_VLLM_PATIENCE", 1800))  # seconds until a server must be up: on an idle CPU it takes 100
@@ -182,7 +183,7 @@ def test_vllm_in_process_gives_the_answers_that_local_gives(in_process: dict[str
 
 
 def test_vllm_in_process_gives_the_log_probabilities_that_local_gives(in_process: dict[str, Any], local: list[Reply]) -> None:
-    from emocaliber.models import Tokens
+    from emocaliber.core.model import Tokens
 
     for told, reply in zip(in_process["greedy"], local, strict=True):
         pieces, logprobs, likeliest = told["tokens"]

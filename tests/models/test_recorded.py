@@ -13,15 +13,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emocaliber.answering import respond
-from emocaliber.emotions import Labels
+from emocaliber.core.model import Reply, Request
+from emocaliber.core.samples import Sample
+from emocaliber.core.scoring import outcome
+from emocaliber.core.sources import confidences, evidence
+from emocaliber.core.tasks import taxonomy_of
+from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
-from emocaliber.models import Reply, Request, load_model
+from emocaliber.inference.engine import respond
+from emocaliber.io.rows import convert, read_rows, write_rows
+from emocaliber.models import load_model
 from emocaliber.models.recorded import RecordedModel
-from emocaliber.rows import convert, read_rows, write_rows
-from emocaliber.scoring import outcome
-from emocaliber.sources import confidences, evidence
-from emocaliber.vecbench import Sample, taxonomy_of
 from stand_ins import photo
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "recorded-answers.md"

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from emocaliber.models.recording import TOP, Likeliest, Recorder, first_tokens
-from emocaliber.models.spelling import Spelling
+from emocaliber.models.tokens import TOP, Likeliest, Recorder, Spelling, first_tokens
 
 
 def test_the_recorder_keeps_what_was_chosen_what_was_likeliest_and_what_is_watched() -> None:

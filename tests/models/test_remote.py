@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from emocaliber.core.model import Reply, Request
 from emocaliber.errors import UserError
-from emocaliber.models import Reply, Request, load_model
-from emocaliber.models.remote import RemoteModel
-from emocaliber.models.remote.completion import read_completion, read_counts, read_json
-from emocaliber.models.remote.payload import data_url
+from emocaliber.models import load_model
+from emocaliber.models.openai.model import RemoteModel
+from emocaliber.models.openai.wire import data_url, read_completion, read_counts, read_json
 from faulty_server import Answer, Asked, FaultyServer, answering, completion, error
 
 IMAGE = Image.new("RGB", (32, 24), "teal")

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from emocaliber.core.model import Reply, Request, Usage
 from emocaliber.errors import UserError
-from emocaliber.models import Reply, Request, Usage
-from emocaliber.models.remote import BudgetReached, RemoteModel
-from emocaliber.models.remote.journal import Entry, Journal
-from emocaliber.models.remote.pace import Pace
+from emocaliber.models.openai.journal import Entry, Journal
+from emocaliber.models.openai.limits import BudgetReached, Pace
+from emocaliber.models.openai.model import RemoteModel
 from faulty_server import Answer, Asked, FaultyServer, answering, completion, error
 
 IMAGE = Image.new("RGB", (32, 24), "teal")

@@ -21,11 +21,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from emocaliber.core.model import Reply, Request
 from emocaliber.errors import UserError
-from emocaliber.models import Reply, Request
-from emocaliber.models.remote import RemoteModel
-from emocaliber.models.remote.failures import retry_after
-from emocaliber.models.remote.service import Patience
+from emocaliber.models.openai.client import Patience
+from emocaliber.models.openai.failures import retry_after
+from emocaliber.models.openai.model import RemoteModel
 from faulty_server import HANG, Answer, Asked, FaultyServer, answering, completion, error
 
 IMAGE = Image.new("RGB", (32, 24), "teal")
@@ -292,7 +292,7 @@ CLIENT = """
 import sys
 from PIL import Image
 from emocaliber.models import Request
-from emocaliber.models.remote import RemoteModel
+from emocaliber.models.openai import RemoteModel
 url, journal, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 model = RemoteModel("gpt", base_url=url, api_key="k", journal=journal, concurrency=8, backoff=0.01)
 image = Image.new("RGB", (32, 24), "teal")

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emocaliber.models.sampling import Sampler
+from emocaliber.models.tokens import Sampler
 
 SCORES = torch.tensor([1.0, 0.0, -1.0, 0.5, -torch.inf])
 NONE = torch.empty(0, 0, dtype=torch.long)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
-from emocaliber.models.spelling import Spelling
+from emocaliber.models.tokens import Spelling
 
 TEXTS = st.text(alphabet=st.one_of(st.sampled_from("aeé日本🙂👩‍👩‍👧 \n0.<>"), st.characters(codec="utf-8")))
 

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from emocaliber.core.model import Request
 from emocaliber.errors import UserError
-from emocaliber.models import Request, load_model
+from emocaliber.models import load_model
 from emocaliber.models import vllm as ours
-from emocaliber.models.recording import TOP
+from emocaliber.models.tokens import TOP
 from emocaliber.models.vllm import VllmModel
 
 TEXT = "<answer>fear</answer> 🙂"

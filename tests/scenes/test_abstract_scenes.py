@@ -10,22 +10,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emocaliber.scenes import KINDS
-from emocaliber.scenes.abstract import (
+from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS, NOBODY
+from emocaliber.scenes.drawing import abstract, compose
+from emocaliber.scenes.drawing import abstract as marks
+from emocaliber.scenes.drawing.abstract import MARK_DRAWERS, draw_abstract
+from emocaliber.scenes.drawing.styles import perceived
+from emocaliber.scenes.out_of_domain import (
+    ABSTRACT_WEIGHTS,
     MARKS,
     SURFACES,
     TONES,
-    WEIGHTS,
     AbstractScene,
     abstract_feeling,
     colour_feeling,
     random_abstract,
 )
-from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS, NOBODY
-from emocaliber.scenes.drawing import abstract, compose, marks
-from emocaliber.scenes.drawing.abstract import draw_abstract
-from emocaliber.scenes.drawing.marks import MARK_DRAWERS
-from emocaliber.scenes.drawing.oklch import perceived
+from emocaliber.scenes.subtasks import KINDS
 from emocaliber.scenes.viewers import GAIN
 
 SIZE = 64
@@ -91,10 +91,10 @@ def test_colours_feel_as_valdez_and_mehrabian_measured() -> None:
 
 
 def test_the_feeling_is_the_weighted_mean_of_the_four_parts() -> None:
-    assert sum(WEIGHTS) == pytest.approx(1)
+    assert sum(ABSTRACT_WEIGHTS) == pytest.approx(1)
     felt = abstract_feeling(AbstractScene("shards", "dark vivid", "bright greyish", "cracked"))
     valences = (-0.75, (-0.69 + 0.22) * 1.4 / 2, (0.69 - 0.22) * 1.4 / 2, -0.85)
-    assert felt.valence == pytest.approx(GAIN * sum(w * v for w, v in zip(WEIGHTS, valences, strict=True)))
+    assert felt.valence == pytest.approx(GAIN * sum(w * v for w, v in zip(ABSTRACT_WEIGHTS, valences, strict=True)))
 
 
 def test_the_four_parts_are_drawn_independently() -> None:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emocaliber.emotions import BUILT_IN, Taxonomy, taxonomy
-from emocaliber.response import STEPS, parse, render
-from emocaliber.scenes import KINDS, Kind, posterior
-from emocaliber.scenes.reading import read_right
-from emocaliber.scenes.viewers import GAIN, TEMPERATURE
-from emocaliber.vecbench import TASKS, task
+from emocaliber.core.response import STEPS, parse, render
+from emocaliber.core.tasks import TASKS, task
+from emocaliber.emotions.taxonomy import BUILT_IN, Taxonomy, taxonomy
+from emocaliber.scenes.subtasks import KINDS, Kind
+from emocaliber.scenes.template_teacher import read_right
+from emocaliber.scenes.viewers import GAIN, TEMPERATURE, posterior
 
 SIZE = 48
 every_kind = pytest.mark.parametrize("name", KINDS)

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from emocaliber.core.samples import read_samples
 from emocaliber.errors import UserError
-from emocaliber.scenes import draw_samples
-from emocaliber.scenes.mixture import draw_mixture, mixture_counts, mixture_ids, parse_mixture
-from emocaliber.vecbench import read_samples
+from emocaliber.scenes.dataset import draw_mixture, draw_samples, mixture_counts, mixture_ids, parse_mixture
 
 SIZE = 32
 

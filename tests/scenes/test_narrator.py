@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emocaliber.emotions import BUILT_IN, VAD, taxonomy
-from emocaliber.response import STEPS, Response, parse, render
-from emocaliber.scenes import Scene, caption, feeling, narrate
-from emocaliber.scenes.concepts import CLOSE, CONTEXTS, ELEMENTS, HUMANS, INTERACTIONS, NOBODY
-from emocaliber.scenes.narrator import tone
+from emocaliber.core.response import STEPS, Response, parse, render
+from emocaliber.emotions.loop import VAD
+from emocaliber.emotions.taxonomy import BUILT_IN, taxonomy
+from emocaliber.scenes.concepts import CLOSE, CONTEXTS, ELEMENTS, HUMANS, INTERACTIONS, NOBODY, Scene
+from emocaliber.scenes.template_teacher import caption, narrate, tone
+from emocaliber.scenes.viewers import feeling
 
 TAXONOMIES = [taxonomy(name) for name in BUILT_IN]
 # Every label, alias and family of every taxonomy, as whole words.

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from emocaliber.scenes import Scene, narrate, random_scene
-from emocaliber.scenes.reading import read_right
+from emocaliber.scenes.concepts import Scene, random_scene
+from emocaliber.scenes.template_teacher import narrate, read_right
 
 RIGHT = {"element": True, "human": True, "context": True, "interaction": True}
 

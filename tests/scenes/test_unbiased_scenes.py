@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from emocaliber.emotions import taxonomy
-from emocaliber.scenes import KINDS, feeling, posterior
-from emocaliber.scenes.concepts import ELEMENTS, NOBODY
-from emocaliber.scenes.scene import Scene
-from emocaliber.scenes.unbiased import LIGHTS, SERIES, MoodScene, mood_feeling, mood_shares
+from emocaliber.emotions.taxonomy import taxonomy
+from emocaliber.scenes.concepts import ELEMENTS, NOBODY, Scene
+from emocaliber.scenes.out_of_domain import LIGHTS, SERIES, MoodScene, mood_feeling, mood_shares
+from emocaliber.scenes.subtasks import KINDS
+from emocaliber.scenes.viewers import feeling, posterior
 
 KIND, LABELS = KINDS["UnbiasedEmo-6"], taxonomy("unbiasedemo-6")
 DRAWS = 2000

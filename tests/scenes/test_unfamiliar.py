@@ -10,20 +10,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emocaliber.emotions import taxonomy
+from emocaliber.core.response import parse, render
+from emocaliber.core.tasks import task
+from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
-from emocaliber.images import open_image
-from emocaliber.response import parse, render
-from emocaliber.rows import read_rows
-from emocaliber.scenes import KINDS, draw_samples
-from emocaliber.scenes.abstract import TONES
+from emocaliber.io.images import open_image
+from emocaliber.io.rows import read_rows
 from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS
-from emocaliber.scenes.drawing import estranged
-from emocaliber.scenes.drawing.toned import CHROMA, LIGHTNESS, toned
-from emocaliber.scenes.kinds import unfamiliar_kind
-from emocaliber.scenes.reading import read_right
-from emocaliber.scenes.unfamiliar import UNFAMILIAR, UnfamiliarScene, is_unfamiliar
-from emocaliber.vecbench import task
+from emocaliber.scenes.dataset import draw_samples
+from emocaliber.scenes.drawing import unfamiliar as estranged
+from emocaliber.scenes.drawing.unfamiliar import CHROMA, LIGHTNESS, toned
+from emocaliber.scenes.out_of_domain import TONES, UNFAMILIAR, UnfamiliarScene, is_unfamiliar
+from emocaliber.scenes.subtasks import KINDS, unfamiliar_kind
+from emocaliber.scenes.template_teacher import read_right
 
 SIZE = 40
 

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emocaliber.emotions import BUILT_IN, VAD, Taxonomy, taxonomy
-from emocaliber.scenes import feeling, fit_temperature, posterior, random_scene, vote_entropy
-from emocaliber.scenes.concepts import APART, CLOSE, CONTEXTS, ELEMENTS, HUMANS, NOBODY
-from emocaliber.scenes.viewers import GAIN, TEMPERATURE, WEIGHTS
+from emocaliber.emotions.loop import VAD
+from emocaliber.emotions.taxonomy import BUILT_IN, Taxonomy, taxonomy
+from emocaliber.scenes.concepts import APART, CLOSE, CONTEXTS, ELEMENTS, HUMANS, NOBODY, random_scene
+from emocaliber.scenes.viewers import GAIN, TEMPERATURE, WEIGHTS, feeling, fit_temperature, posterior, vote_entropy
 
 BUILT_INS = pytest.mark.parametrize("labels", [taxonomy(name) for name in BUILT_IN], ids=BUILT_IN)
 feelings = st.tuples(*[st.floats(-GAIN, GAIN)] * 3)

@@ -16,13 +16,15 @@ import pytest
 from PIL import Image
 from scipy.stats import chi2
 
-from emocaliber.emotions import taxonomy
+from emocaliber.core.response import parse
+from emocaliber.core.samples import read_samples
+from emocaliber.core.tasks import TASKS
+from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
-from emocaliber.response import parse
-from emocaliber.scenes import Scene, draw_samples, drawn_rows, feeling, posterior, random_scene
-from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS, INTERACTIONS
-from emocaliber.vecbench import TASKS, read_samples
-from emocaliber.workspace import record_of
+from emocaliber.io.workspace import record_of
+from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS, INTERACTIONS, Scene, random_scene
+from emocaliber.scenes.dataset import draw_samples, drawn_rows
+from emocaliber.scenes.viewers import feeling, posterior
 
 SIZE = 32
 

@@ -11,13 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from emocaliber.answering import question_for
-from emocaliber.emotions import taxonomy
+from emocaliber.core.response import Reasoning, Response, render
+from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
-from emocaliber.response import Reasoning, Response, render
-from emocaliber.training.collate import IGNORED, Lesson, LessonCollator
+from emocaliber.inference.engine import question_for
 from emocaliber.training.config import Stage1Config
-from emocaliber.training.rows import training_rows
+from emocaliber.training.data import IGNORED, Lesson, LessonCollator, training_rows
 from emocaliber.training.stage2 import confidence_lesson
 from emocaliber.training.trainer import LossSettings, learnt, lesson_loss
 

@@ -13,8 +13,8 @@ import pytest
 
 from emocaliber.__main__ import main
 from emocaliber.errors import UserError
+from emocaliber.training.checks import check, check_all, check_one, load_stages
 from emocaliber.training.config import load_config
-from emocaliber.training.config_checks import check, check_all, check_one, load_stages
 from stand_ins import photo
 
 LABELS = ["amusement", "anger"]
@@ -142,5 +142,5 @@ def test_the_command_ends_with_the_complaint_alone(folder: Path, capsys: pytest.
 
 
 def test_checking_does_not_load_torch() -> None:
-    code = "import sys; import emocaliber.training.config_checks; sys.exit('torch' in sys.modules)"
+    code = "import sys; import emocaliber.training.checks; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from emocaliber.confidence import PRESETS, RewardSettings
+from emocaliber.confidence.rewards import PRESETS, RewardSettings
 from emocaliber.errors import UserError
+from emocaliber.io.rows import read_rows
 from emocaliber.models import TINY
 from emocaliber.models.processor import load_processor
-from emocaliber.rows import read_rows
-from emocaliber.scenes import draw_samples
+from emocaliber.scenes.dataset import draw_samples
 from emocaliber.training.config import Stage3Config
 from emocaliber.training.credit import (
     ConfidenceCredit,

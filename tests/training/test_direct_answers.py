@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import torch
 
-from emocaliber.answering import respond
+from emocaliber.core.response import Response, parse
+from emocaliber.core.samples import read_samples
+from emocaliber.inference.engine import respond
+from emocaliber.inference.plan import make_plan
+from emocaliber.io.rows import read_rows, write_rows
 from emocaliber.models import load_model
-from emocaliber.models.tiny import build_model
-from emocaliber.responding import make_plan
-from emocaliber.response import Response, parse
-from emocaliber.rows import read_rows, write_rows
-from emocaliber.scenes import draw_samples
+from emocaliber.scenes.dataset import draw_samples
+from emocaliber.training.base.model import build_model
 from emocaliber.training.config import load_config
 from emocaliber.training.run import run_stage
-from emocaliber.vecbench import read_samples
 
 BASELINES = Path(__file__).parents[2] / "configs" / "baselines"
 

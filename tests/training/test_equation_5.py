@@ -15,8 +15,7 @@ import pytest
 import torch
 
 from emocaliber.training.config import Stage3Config
-from emocaliber.training.grpo import grpo_trainer
-from emocaliber.training.stage3 import grpo_arguments, prompts_of
+from emocaliber.training.stage3 import grpo_arguments, grpo_trainer, prompts_of
 from microscopic import save_untrained
 from stand_ins import photo
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from emocaliber.errors import UserError
-from emocaliber.models.tiny import build_model
-from emocaliber.training.collate import Lesson, LessonCollator
+from emocaliber.training.base.model import build_model
 from emocaliber.training.config import Stage1Config
+from emocaliber.training.data import Lesson, LessonCollator
 from emocaliber.training.trainer import load_model, short_enough
 from stand_ins import photo
 

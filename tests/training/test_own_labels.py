@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from emocaliber.confidence import RewardSettings, reward
-from emocaliber.emotions import taxonomy
+from emocaliber.confidence.rewards import RewardSettings, reward
+from emocaliber.core.response import Reasoning, Response, render
+from emocaliber.core.tasks import labels_of
+from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
-from emocaliber.response import Reasoning, Response, render
-from emocaliber.rows import read_rows, write_rows
+from emocaliber.io.rows import read_rows, write_rows
 from emocaliber.training.config import load_config
-from emocaliber.training.rows import sample_rows
+from emocaliber.training.data import sample_rows
 from emocaliber.training.run import run_stage
 from emocaliber.training.stage1 import taught
 from emocaliber.training.stage2 import confidence_lesson
-from emocaliber.vecbench import labels_of
 from microscopic import write_base
 
 REASONING = Reasoning("a storm", "nobody", "the sea", "none", "it overwhelms")

@@ -13,12 +13,11 @@ from torch.profiler import profile
 
 from emocaliber.__main__ import main
 from emocaliber.errors import UserError
-from emocaliber.models.tiny import build_model
-from emocaliber.training.collate import Lesson, LessonCollator
+from emocaliber.training.base.model import build_model
 from emocaliber.training.config import LANGUAGE_LAYERS, ModelConfig, Stage1Config, Stage3Config, load_config
-from emocaliber.training.memory import build_on_meta, count_weights
-from emocaliber.training.plan import Plan, parse_memory, plan
-from emocaliber.training.sparse_logits import logits_only_at
+from emocaliber.training.data import Lesson, LessonCollator
+from emocaliber.training.plan import Plan, build_on_meta, count_weights, parse_memory, plan
+from emocaliber.training.shared_prefix import logits_only_at
 from emocaliber.training.trainer import LossSettings, freeze_vision, lesson_loss
 from stand_ins import photo
 

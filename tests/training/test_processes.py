@@ -12,7 +12,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from safetensors.torch import load_file
 
 from emocaliber.__main__ import main
-from emocaliber.rows import read_rows
+from emocaliber.io.rows import read_rows
 from microscopic import losses, start_together, write_base
 
 LAUNCH = sorted((Path(__file__).parents[2] / "configs" / "accelerate").glob("*.yaml"))

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emocaliber.answering import question_for, respond
-from emocaliber.emotions import taxonomy
+from emocaliber.core.model import Recalibration, Request
+from emocaliber.core.samples import read_samples
+from emocaliber.core.sources import NEAREST, StatedNumber
+from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
-from emocaliber.images import open_image
+from emocaliber.inference.engine import question_for, respond
+from emocaliber.io.images import open_image
 from emocaliber.models import TINY
-from emocaliber.models.base import Recalibration, Request
 from emocaliber.models.local import LocalModel, read_card, write_card
-from emocaliber.scenes import draw_samples
-from emocaliber.sources import NEAREST, StatedNumber
-from emocaliber.training.recalibration import TEMPERATURES, fit, fit_on, recalibrate
-from emocaliber.vecbench import read_samples
+from emocaliber.scenes.dataset import draw_samples
+from emocaliber.training.export import TEMPERATURES, fit, fit_on, recalibrate
 from stand_ins import ColourModel
 
 SIX = taxonomy("unbiasedemo-6").labels

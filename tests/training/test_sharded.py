@@ -20,7 +20,7 @@ import yaml
 from safetensors.torch import load_file
 
 from emocaliber.__main__ import main
-from emocaliber.rows import read_rows
+from emocaliber.io.rows import read_rows
 from microscopic import letters_reward, losses, start_together, write_base
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "accelerate"

@@ -15,8 +15,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig
 
 from emocaliber.models.local import chat_prompt
-from emocaliber.training.grpo import grpo_trainer
 from emocaliber.training.shared_prefix import Group, branched_generate, group_logps, groups_of, tree_mask
+from emocaliber.training.stage3 import grpo_trainer
 from microscopic import start
 
 QUESTIONS = ("Which emotion?", "Which emotion might this image evoke? Choose the most likely one from ['awe', 'fear'].", "Why?")
@@ -41,7 +41,7 @@ def small_model(processor: Any, seed: int = 0) -> Any:
     """Real, tiny, and with weights large enough for each token to depend on what it sees."""
     from trl.trainer.utils import add_fused_lm_head
 
-    from emocaliber.models.tiny import build_model
+    from emocaliber.training.base.model import build_model
 
     torch.manual_seed(seed)
     model = build_model(processor.tokenizer, width=64, layers=2, vision_width=64, vision_layers=2)
@@ -319,7 +319,7 @@ def test_micro_batches_hold_whole_groups(processor: Any, tmp_path: Path, monkeyp
         seen.append(groups)
         return group_logps(model, groups, *rest)
 
-    monkeypatch.setattr("emocaliber.training.grpo.group_logps", overheard)
+    monkeypatch.setattr("emocaliber.training.shared_prefix.group_logps", overheard)
     steps_of(trainer_of(processor, tmp_path, gradient_accumulation_steps=2))
     reference, *policy = seen
     assert [len(groups) for groups in seen] == [4, 2, 2]

@@ -11,8 +11,8 @@ from PIL import Image
 from torch.nn.functional import cross_entropy
 from transformers import TrainingArguments
 
-from emocaliber.training.collate import IGNORED, Lesson, LessonCollator, digit_tokens
-from emocaliber.training.sparse_logits import logits_only_at
+from emocaliber.training.data import IGNORED, Lesson, LessonCollator, digit_tokens
+from emocaliber.training.shared_prefix import logits_only_at
 from emocaliber.training.trainer import LessonTrainer, LossSettings
 
 HEAD = "<think><element>a dog</element></think><answer>awe</answer>"
@@ -21,7 +21,7 @@ Batch = dict[str, torch.Tensor]
 
 @pytest.fixture
 def model(processor: Any) -> Any:
-    from emocaliber.models.tiny import build_model
+    from emocaliber.training.base.model import build_model
 
     torch.manual_seed(0)
     return build_model(processor.tokenizer, width=64, layers=2, vision_width=64, vision_layers=2)

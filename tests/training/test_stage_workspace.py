@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from emocaliber.__main__ import main
+from emocaliber.core.samples import read_samples
 from emocaliber.errors import UserError
-from emocaliber.rows import read_rows
+from emocaliber.io.rows import read_rows
 from emocaliber.training.config import Stage2Config, StageConfig, load_config
-from emocaliber.training.rows import training_rows
+from emocaliber.training.data import training_rows
 from emocaliber.training.run import FREE, check_workspaces, run_stage, stage_workspace
 from emocaliber.training.stage2 import scaffold_answers
 from emocaliber.training.sweep import load_sweep, run_sweep
 from emocaliber.training.trainer import last_checkpoint
-from emocaliber.vecbench import read_samples
 from microscopic import start_together, write_base
 
 
@@ -245,7 +245,7 @@ def test_the_scaffolds_answers_are_kept_for_the_same_question_to_the_same_model_
 
 
 def resume_again_and_again(out: Path) -> None:
-    from emocaliber.training.processes import processes
+    from emocaliber.training.distributed import processes
 
     team = processes()
     for step in range(3, 100):

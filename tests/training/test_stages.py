@@ -13,13 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from emocaliber.answering import question_for
-from emocaliber.confidence import RewardSettings, reward
+from emocaliber.confidence.rewards import RewardSettings, reward
+from emocaliber.core.response import Reasoning, Response, render
 from emocaliber.errors import UserError
+from emocaliber.inference.engine import question_for
+from emocaliber.io.rows import read_rows
 from emocaliber.models.local import chat_prompt
 from emocaliber.models.processor import load_processor
-from emocaliber.response import Reasoning, Response, render
-from emocaliber.rows import read_rows
 from emocaliber.training import stage3
 from emocaliber.training.config import STAGES, Stage2Config, Stage3Config, load_config
 from emocaliber.training.run import run_all, run_stage

@@ -12,8 +12,8 @@ import torch
 
 from emocaliber.cli import train
 from emocaliber.errors import UserError
-from emocaliber.evaluation.ablation_table import Ablated, ablation_table
-from emocaliber.scenes import draw_samples
+from emocaliber.evaluation.tables import Ablated, ablation_table
+from emocaliber.scenes.dataset import draw_samples
 from emocaliber.training.config import Stage2Config, load_config
 from emocaliber.training.sweep import lend_answers, load_sweep, run_sweep
 from microscopic import save_untrained, write_configs

@@ -12,23 +12,20 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerControl
 
-from emocaliber.confidence import RewardSettings, reward
+from emocaliber.confidence.rewards import RewardSettings, reward
+from emocaliber.core.response import Reasoning, Response, render
+from emocaliber.core.scoring import outcome
 from emocaliber.errors import UserError
-from emocaliber.evaluation.trace import trace
-from emocaliber.evaluation.trace_text import as_text
+from emocaliber.evaluation.trace import as_text, trace
+from emocaliber.io.rows import read_rows
 from emocaliber.models.local import read_card
-from emocaliber.response import Reasoning, Response, render
-from emocaliber.rows import read_rows
-from emocaliber.scenes import draw_samples
-from emocaliber.scoring import outcome
+from emocaliber.scenes.dataset import draw_samples
 from emocaliber.training import stage3
-from emocaliber.training.alarm import Alarm, Reading, Stopped
 from emocaliber.training.config import Stage3Config, load_config
-from emocaliber.training.heldout import held_out_numbers
-from emocaliber.training.rollouts import rollout_numbers, rollout_rows
 from emocaliber.training.run import run_stage
-from emocaliber.training.telemetry import StepLog
+from emocaliber.training.telemetry import Alarm, Reading, StepLog, Stopped, rollout_numbers, rollout_rows
 from emocaliber.training.validation import validation_samples
+from emocaliber.training.watching import held_out_numbers
 from microscopic import letters_reward, save_untrained, write_configs
 
 STEPS = Reasoning("a", "b", "c", "d", "e")

@@ -15,11 +15,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from emocaliber.cli import train
+from emocaliber.core.model import Request
 from emocaliber.errors import UserError
 from emocaliber.models import TINY
-from emocaliber.models.base import Request
 from emocaliber.models.local import LocalModel, notice_of, read_card
-from emocaliber.scenes import draw_samples
+from emocaliber.scenes.dataset import draw_samples
 from emocaliber.training.config import Stage3Config, StageConfig
 from emocaliber.training.run import what_next
 from microscopic import save_untrained

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from emocaliber.errors import UserError
+from emocaliber.training.checks import check_all
 from emocaliber.training.config import CONFIGS, Stage2Config, Stage3Config
-from emocaliber.training.config_checks import check_all
 from emocaliber.training.export import export
 from emocaliber.training.validation import held_out_samples, trained_on, validation_samples
 from stand_ins import photo

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from emocaliber.core.samples import read_samples
 from emocaliber.errors import UserError
-from emocaliber.vecbench.audit import Audit, Kind, audit
-from emocaliber.vecbench.drop import drop
-from emocaliber.vecbench.sample import read_samples
+from emocaliber.vecbench.audit import Audit, Kind, audit, drop
 
 LABELS = ["awe", "fear"]
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from emocaliber.emotions import taxonomy
+from emocaliber.core.samples import read_samples
+from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
-from emocaliber.rows import Row, read_rows
+from emocaliber.io.rows import Row, read_rows
 from emocaliber.vecbench import build as building
-from emocaliber.vecbench import drawn, read_samples
-from emocaliber.vecbench.build import build
-from emocaliber.vecbench.build_config import BuildConfig, CustomSource, read_config
+from emocaliber.vecbench import drawn
+from emocaliber.vecbench.build import BuildConfig, CustomSource, build, read_config
 from emocaliber.vecbench.manifest import SAMPLE_FILES, Manifest, read_manifest
 
 MIKELS = taxonomy("mikels-8").labels

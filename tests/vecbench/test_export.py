@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from emocaliber.emotions import taxonomy
+from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
-from emocaliber.vecbench.build import build
-from emocaliber.vecbench.build_config import BuildConfig
+from emocaliber.vecbench.build import BuildConfig, build
 from emocaliber.vecbench.export import export_hf
 
 datasets = pytest.importorskip("datasets")

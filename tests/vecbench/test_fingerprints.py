@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emocaliber.images import ImageError
-from emocaliber.vecbench import fingerprints as module
-from emocaliber.vecbench.fingerprints import Fingerprint, fingerprints
+from emocaliber.io.images import ImageError
+from emocaliber.vecbench import duplicates as module
+from emocaliber.vecbench.duplicates import Fingerprint, fingerprints
 
 
 def save(path: Path, seed: int) -> str:

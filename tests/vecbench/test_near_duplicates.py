@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from emocaliber.vecbench.near_duplicates import FARTHEST, bits_apart, hash_image, look_alikes, near_pairs
+from emocaliber.vecbench.duplicates import FARTHEST, bits_apart, hash_image, look_alikes, near_pairs
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (320, 240)) -> Image.Image:

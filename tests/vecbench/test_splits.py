@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emocaliber.emotions import taxonomy
+from emocaliber.core.tasks import TASKS
+from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
-from emocaliber.rows import Row
-from emocaliber.vecbench import TASKS
-from emocaliber.vecbench.sources import Item, Reading
+from emocaliber.io.rows import Row
+from emocaliber.vecbench.sources.reader import Item, Reading
 from emocaliber.vecbench.splits import Benchmark, CustomTask, assign, stages
 
 MIKELS, WEBEMO, SIX = (taxonomy(name).labels for name in ("mikels-8", "webemo-25", "unbiasedemo-6"))

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from emocaliber.emotions import taxonomy
+from emocaliber.core.tasks import TASKS, paper_counts
+from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
-from emocaliber.vecbench import TASKS
-from emocaliber.vecbench.stats import paper_counts, stats, vote_entropy
-from emocaliber.vecbench.stats_figure import label_figure
+from emocaliber.vecbench.stats import label_figure, stats, vote_entropy
 
 
 def row(number: int, task: str, label: str, votes: dict[str, int] | None = None) -> dict[str, Any]:

@@ -15,10 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
+from emocaliber.core.samples import Sample
 from emocaliber.errors import UserError
-from emocaliber.vecbench import Sample
-from emocaliber.veccot.agreement import agreement, cohens_kappa
-from emocaliber.veccot.audit import attempt_key, audit_page
+from emocaliber.veccot.audit import agreement, attempt_key, audit_page, cohens_kappa
 from emocaliber.veccot.ledger import Attempt, Ledger
 from small_ledger import ledger_of, record, sample
 

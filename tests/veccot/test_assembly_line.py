@@ -10,17 +10,15 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from emocaliber.models.base import Model, ModelError, Request
-from emocaliber.response import Reasoning, Response, render
-from emocaliber.vecbench import Sample, taxonomy_of
-from emocaliber.veccot.attempt import UNREADABLE, Attempt
+from emocaliber.core.model import Model, ModelError, Request
+from emocaliber.core.response import Reasoning, Response, render
+from emocaliber.core.samples import Sample
+from emocaliber.core.tasks import taxonomy_of
 from emocaliber.veccot.build import Line
 from emocaliber.veccot.checks import CHECKS, Limits
-from emocaliber.veccot.judge import CRITERIA
-from emocaliber.veccot.ledger import Ledger
-from emocaliber.veccot.prompt import Template
-from emocaliber.veccot.recipe import Part, Recipe
-from emocaliber.veccot.teacher import Narrator
+from emocaliber.veccot.ledger import UNREADABLE, Attempt, Ledger
+from emocaliber.veccot.recipe import Part, Recipe, Template
+from emocaliber.veccot.teacher import CRITERIA, Narrator
 from scripted import Say, Scripted
 
 FINE = json.dumps({criterion: {"rating": 5, "reason": "Fine."} for criterion in CRITERIA})

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from batch_server import Answer, BatchServer, told
-from emocaliber.rows import write_rows
+from emocaliber.io.rows import write_rows
 from emocaliber.veccot.export import export
 from emocaliber.veccot.factory import build
 from emocaliber.veccot.ledger import Ledger

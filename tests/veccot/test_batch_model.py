@@ -18,10 +18,10 @@ from PIL import Image
 
 from batch_client import ask_40
 from batch_server import Answer, BatchServer, told
+from emocaliber.core.model import Request
 from emocaliber.errors import UserError
-from emocaliber.models.base import Request
-from emocaliber.models.remote import RemoteModel
-from emocaliber.models.remote.ledger import BudgetReached
+from emocaliber.models.openai.limits import BudgetReached
+from emocaliber.models.openai.model import RemoteModel
 from emocaliber.veccot.batch_model import BatchModel
 from emocaliber.veccot.ledger import Ledger
 

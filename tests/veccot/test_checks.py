@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from drawn_rows import drawn_rows
-from emocaliber.response import Reasoning, Response, parse, render
-from emocaliber.vecbench import Sample, taxonomy_of
-from emocaliber.veccot.checks import CHECKS, Limits, check, draft, objections, reasoning_of
-from emocaliber.veccot.originals import Originals
+from emocaliber.core.response import Reasoning, Response, parse, render
+from emocaliber.core.samples import Sample
+from emocaliber.core.tasks import taxonomy_of
+from emocaliber.veccot.checks import CHECKS, Limits, Originals, check, draft, objections, reasoning_of
 
 GOOD = Reasoning(
     element="A red kite stands out against the blue.",

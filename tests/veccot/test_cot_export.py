@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emocaliber.core.response import Reasoning, Response, parse, render
+from emocaliber.core.samples import Sample, read_samples
 from emocaliber.errors import UserError
-from emocaliber.response import Reasoning, Response, parse, render
-from emocaliber.rows import read_rows
+from emocaliber.io.rows import read_rows
 from emocaliber.training.config import Stage1Config
-from emocaliber.training.rows import training_rows
-from emocaliber.vecbench import Sample, read_samples
+from emocaliber.training.data import training_rows
 from emocaliber.vecbench.splits import stages
 from emocaliber.veccot.export import export
 from emocaliber.veccot.ledger import Ledger

@@ -7,12 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from emocaliber.vecbench import Sample
+from emocaliber.core.samples import Sample
 from emocaliber.veccot.ledger import Ledger
-from emocaliber.veccot.shares import Share
-from emocaliber.veccot.stats import stats
-from emocaliber.veccot.stats_figure import stats_figure
-from emocaliber.veccot.stats_tables import stats_tables, stats_text
+from emocaliber.veccot.stats import Share, stats, stats_figure, stats_tables, stats_text
 from small_ledger import ledger_of, record, sample
 
 

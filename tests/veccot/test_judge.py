@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emocaliber.veccot.judge import CRITERIA, Least, Unreadable, objections_of, read_judgement
+from emocaliber.veccot.teacher import CRITERIA, Least, Unreadable, objections_of, read_judgement
 
 FINE = {criterion: {"rating": 5, "reason": "It is fine."} for criterion in CRITERIA}
 

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from emocaliber.core.model import ModelError
 from emocaliber.errors import UserError
-from emocaliber.models.base import ModelError
-from emocaliber.veccot.attempt import UNREADABLE, Attempt, Bill, Objection, Totals, Tried
-from emocaliber.veccot.ledger import Ledger
+from emocaliber.veccot.ledger import UNREADABLE, Attempt, Bill, Ledger, Objection, Totals, Tried
 
 ROWS = [{"id": f"s{number}", "image": f"/images/{number}.png", "task": "EmoSet-8", "ground_truth": "awe"} for number in range(4)]
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from emocaliber.veccot.originals import Originals
+from emocaliber.veccot.checks import Originals
 
 _WORDS = [first + middle + last for first in "bdfgklmprst" for middle in "aeiou" for last in "nrstl"]
 

@@ -8,15 +8,14 @@ from typing import Any
 
 import pytest
 
+from emocaliber.core.samples import Sample
 from emocaliber.errors import UserError
-from emocaliber.models.remote import RemoteModel
-from emocaliber.vecbench import Sample
+from emocaliber.models.openai.model import RemoteModel
 from emocaliber.veccot.batch_model import BatchModel
 from emocaliber.veccot.checks import Limits
-from emocaliber.veccot.judge import Least
 from emocaliber.veccot.ledger import Ledger
-from emocaliber.veccot.prompt import Template
-from emocaliber.veccot.recipe import Recipe, read_recipe
+from emocaliber.veccot.recipe import Recipe, Template, read_recipe
+from emocaliber.veccot.teacher import Least
 
 FILE = """
 [teacher]

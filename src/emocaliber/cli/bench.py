@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from emocaliber.cli.arguments import natural, positive
 
 if TYPE_CHECKING:
-    from emocaliber.vecbench.build_config import BuildConfig
+    from emocaliber.vecbench.build import BuildConfig
+
 
 LEAKS = 3
 
@@ -81,7 +82,7 @@ def _build(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from emocaliber.vecbench.build import build
-    from emocaliber.vecbench.card import task_table
+    from emocaliber.vecbench.manifest import task_table
 
     with tqdm(desc="building", unit="image", mininterval=0.5) as bar:
 
@@ -102,7 +103,7 @@ def _build(args: argparse.Namespace) -> int:
 def _config(args: argparse.Namespace) -> BuildConfig:
     from dataclasses import replace
 
-    from emocaliber.vecbench.build_config import BuildConfig, read_config
+    from emocaliber.vecbench.build import BuildConfig, read_config
 
     config = read_config(args.config) if args.config else BuildConfig()
     given = {name: path for name in _SOURCES if (path := getattr(args, name)) is not None}
@@ -115,13 +116,13 @@ def _config(args: argparse.Namespace) -> BuildConfig:
 
 
 def _stats(args: argparse.Namespace) -> int:
-    from emocaliber.rows import write_atomically
+    from emocaliber.io.rows import write_atomically
     from emocaliber.vecbench.stats import stats
 
     counted = stats(args.folder)
     print(json.dumps(counted.as_dict(), indent=2) if args.json else counted.as_text())
     if args.picture:
-        from emocaliber.vecbench.stats_figure import label_figure
+        from emocaliber.vecbench.stats import label_figure
 
         write_atomically(args.picture, label_figure(counted))
     return 0
@@ -130,11 +131,10 @@ def _stats(args: argparse.Namespace) -> int:
 def _audit(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from emocaliber.rows import write_rows
-    from emocaliber.vecbench.audit import audit
-    from emocaliber.vecbench.drop import drop
-    from emocaliber.vecbench.near_duplicates import DISTANCE
-    from emocaliber.vecbench.rebuild import describe_anew, sample_files
+    from emocaliber.io.rows import write_rows
+    from emocaliber.vecbench.audit import audit, drop
+    from emocaliber.vecbench.duplicates import DISTANCE
+    from emocaliber.vecbench.manifest import describe_anew, sample_files
 
     files = sample_files(args.files)
     folder = files[0].parent
@@ -152,7 +152,7 @@ def _audit(args: argparse.Namespace) -> int:
 
 def _export(args: argparse.Namespace) -> int:
     if args.lmms_eval:
-        from emocaliber.evaluation.lmms_eval import export_lmms_eval
+        from emocaliber.integrations.lmms_eval import export_lmms_eval
 
         names = export_lmms_eval(args.folder, args.lmms_eval)
         print(f"python -m lmms_eval --include_path {args.lmms_eval.absolute()} --tasks vecbench ...\n\n" + "\n".join(names))

@@ -27,8 +27,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    from emocaliber.evaluation import compare, comparison_table
-    from emocaliber.scoring import scored_outcomes
+    from emocaliber.core.scoring import scored_outcomes
+    from emocaliber.evaluation.compare import compare, comparison_table
 
     # Read one after the other, as they are needed: a million outcomes take much memory.
     a, b = (chain.from_iterable(map(scored_outcomes, [folder])) for folder in (args.a, args.b))

@@ -146,13 +146,12 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _stats(args: argparse.Namespace) -> int:
-    from emocaliber.rows import write_atomically
-    from emocaliber.veccot.stats import stats
-    from emocaliber.veccot.stats_tables import stats_text
+    from emocaliber.io.rows import write_atomically
+    from emocaliber.veccot.stats import stats, stats_text
 
     found = stats(args.ledger)
     if args.picture:
-        from emocaliber.veccot.stats_figure import stats_figure
+        from emocaliber.veccot.stats import stats_figure
 
         write_atomically(args.picture, stats_figure(found))
     print(json.dumps(found, indent=1, allow_nan=False) if args.json else stats_text(found))
@@ -161,7 +160,7 @@ def _stats(args: argparse.Namespace) -> int:
 
 def _audit(args: argparse.Namespace) -> int:
     if args.judgements:
-        from emocaliber.veccot.agreement import agreement
+        from emocaliber.veccot.audit import agreement
 
         found = agreement(args.ledger, args.judgements)
         print(json.dumps(found.as_dict(), indent=1, allow_nan=False) if args.json else found.as_text())

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from emocaliber.errors import UserError
 
 if TYPE_CHECKING:
-    from emocaliber.emotions import Lexicon, Taxonomy
+    from emocaliber.emotions.lexicon import Lexicon
+    from emocaliber.emotions.taxonomy import Taxonomy
+
 
 _WIDEST_MATRIX = 12
 
@@ -30,7 +32,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    from emocaliber.emotions import BUILT_IN, read_lexicon, taxonomy
+    from emocaliber.emotions.lexicon import read_lexicon
+    from emocaliber.emotions.taxonomy import BUILT_IN, taxonomy
 
     if args.taxonomy is None:
         if args.lexicon:

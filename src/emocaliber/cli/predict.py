@@ -17,7 +17,8 @@ from emocaliber.errors import UserError
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from emocaliber.prediction import Prediction, Query
+    from emocaliber.predict.predictor import Prediction, Query
+
 
 _LONGEST_NAME = 40
 _ALTERNATIVES = 3
@@ -62,10 +63,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _predict(args: argparse.Namespace) -> int:
-    from emocaliber.prediction import UNNAMED, Query, load, status
-    from emocaliber.prediction_file import PredictionFile
-    from emocaliber.prediction_report import write_report
-    from emocaliber.rows import display_name
+    from emocaliber.io.rows import display_name
+    from emocaliber.predict.output import PredictionFile
+    from emocaliber.predict.predictor import UNNAMED, Query, load, status
+    from emocaliber.predict.report import write_report
 
     query = Query.of(args.task, args.labels, args.min_confidence)
     images = _images(args)
@@ -114,7 +115,7 @@ def _predict(args: argparse.Namespace) -> int:
 
 def _images(args: argparse.Namespace) -> list[str | bytes]:
     """The images asked for, once the options are known to make sense together."""
-    from emocaliber.inputs import find_images
+    from emocaliber.io.inputs import find_images
 
     if args.resume and args.out in (None, "-"):
         raise UserError("--resume needs a file to go on from; name it with --out F.jsonl")
@@ -135,7 +136,7 @@ class _Table:
     """Lines for people, one at a time. Names are shortened in the middle, as their ends tell them apart."""
 
     def __init__(self, names: Sequence[str], query: Query) -> None:
-        from emocaliber.rows import display_name
+        from emocaliber.io.rows import display_name
 
         self._shown = {name: _shortened(display_name(name)) for name in names}
         self._name = max(map(len, ("image", *self._shown.values())))
@@ -146,7 +147,7 @@ class _Table:
         return self._join("image", "emotion", "confidence", "answer", "alternatives")
 
     def line(self, prediction: Prediction) -> str:
-        from emocaliber.rows import display_name
+        from emocaliber.io.rows import display_name
 
         name = self._shown[prediction.image]
         if prediction.error:

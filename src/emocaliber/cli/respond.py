@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from emocaliber.cli.arguments import MODELS, natural, non_negative, positive
 
 if TYPE_CHECKING:
-    from emocaliber.responding import Run
+    from emocaliber.inference.run import Run
+
 
 _SETTINGS = (
     *("temperature", "seed", "batch_size", "max_new_tokens", "min_pixels", "max_pixels"),
@@ -79,8 +80,9 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from emocaliber.responding import Outputs, Run, Shard, close, make_plan, select
-    from emocaliber.rows import display_name
+    from emocaliber.inference.plan import Shard, make_plan, select
+    from emocaliber.inference.run import Outputs, Run, close
+    from emocaliber.io.rows import display_name
 
     plan = make_plan(args.config, _flags(args))
     shard = Shard.parse(args.shard) if args.shard else None

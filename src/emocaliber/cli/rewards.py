@@ -24,8 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    from emocaliber.confidence.incentive_report import incentive_figure, incentive_row, incentive_table
-    from emocaliber.confidence.incentives import Incentives
+    from emocaliber.confidence.incentives import Incentives, incentive_figure, incentive_row, incentive_table
     from emocaliber.confidence.rewards import parse_reward
 
     names = [" ".join((preset, *args.settings)) for preset in args.preset or ["default"]]

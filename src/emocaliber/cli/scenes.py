@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from emocaliber.cli.arguments import natural, positive, share
 
 if TYPE_CHECKING:
-    from emocaliber.vecbench import Sample
+    from emocaliber.core.samples import Sample
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -36,8 +36,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from emocaliber.scenes import draw_samples
-    from emocaliber.vecbench import read_samples, task
+    from emocaliber.core.samples import read_samples
+    from emocaliber.core.tasks import task
+    from emocaliber.scenes.dataset import draw_samples
 
     name = task(args.task).name
     with tqdm(total=args.n, desc="drawing", unit="scene", mininterval=0.5) as bar:

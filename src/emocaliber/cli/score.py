@@ -13,8 +13,8 @@ from emocaliber.cli.arguments import natural, replicates
 from emocaliber.errors import UserError
 
 if TYPE_CHECKING:
-    from emocaliber.rows import Row
-    from emocaliber.scoring import Outcome
+    from emocaliber.core.scoring import Outcome
+    from emocaliber.io.rows import Row
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -64,10 +64,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    from emocaliber.evaluation import headline, latex, markdown, parity, parity_table, summarise
-    from emocaliber.responding.completeness import missing_from
-    from emocaliber.rows import display_name, write_atomically, write_rows
-    from emocaliber.scoring import outcome, response_rows
+    from emocaliber.core.scoring import outcome, response_rows
+    from emocaliber.evaluation.parity import parity, parity_table
+    from emocaliber.evaluation.summary import summarise
+    from emocaliber.evaluation.tables import headline, latex, markdown
+    from emocaliber.inference.plan import missing_from
+    from emocaliber.io.rows import display_name, write_atomically, write_rows
 
     placed = list(response_rows(args.responses))
     if args.lenient:
@@ -104,9 +106,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _draw(args: argparse.Namespace, summary: Mapping[str, Any], outcomes: Sequence[Outcome], rows: Sequence[Row], name: str) -> None:
-    from emocaliber.evaluation import write_report
     from emocaliber.evaluation.figures import draw
-    from emocaliber.responding.completeness import images_asked_about
+    from emocaliber.evaluation.report import write_report
+    from emocaliber.inference.plan import images_asked_about
 
     print("drawing the figures and the page (--numbers-only leaves them out)", file=sys.stderr)
     figures = draw(summary, outcomes, args.out / "figures")

@@ -28,8 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    from emocaliber.evaluation.trace import trace
-    from emocaliber.evaluation.trace_text import as_text
+    from emocaliber.evaluation.trace import as_text, trace
 
     found = trace(args.id, args.folder)
     print(json.dumps(found, indent=2) if args.json else as_text(found, min(110, shutil.get_terminal_size().columns)))

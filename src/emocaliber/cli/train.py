@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"{path} is not a folder; `train all` needs one with {', '.join(f'{stage}.toml' for stage in STAGES)}")
     if args.plan:
         return print_plan(args)
-    from emocaliber.training.config_checks import check_one, load_stages
+    from emocaliber.training.checks import check_one, load_stages
 
     # Before anything heavy is loaded, so that a mistake shows at once.
     if args.stage == "all":
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         config = load_config(args.stage, path, overrides)
         check_one(args.stage, config, path)
     try:
-        from emocaliber.training.processes import say
+        from emocaliber.training.distributed import say
         from emocaliber.training.run import run_all, run_stage, what_next
     except ImportError as error:
         raise UserError(f"training needs more packages ({error}); install emocaliber[train]") from error

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from emocaliber.emotions import Labels
+from emocaliber.core.response import Malformed, parse
+from emocaliber.core.scoring import is_correct
+from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
-from emocaliber.response import Malformed, parse
-from emocaliber.scoring import is_correct
 
 PARTS = ("format", "correct", "confidence")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from emocaliber.emotions import Labels
-from emocaliber.scoring import is_correct
+from emocaliber.core.scoring import is_correct
+from emocaliber.emotions.labels import Labels
 
 FARTHEST = 0.5  # of any two places on a loop
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from emocaliber.emotions.labels import ANY_ANSWER, Labels, mention_pattern
 from emocaliber.emotions.lexicon import Lexicon, read_lexicon
-from emocaliber.emotions.loop import Loop, shortest_loop
-from emocaliber.emotions.taxonomy import Taxonomy, label_key
-from emocaliber.emotions.taxonomy_files import BUILT_IN, parse_taxonomy, taxonomy
-from emocaliber.emotions.vad import VAD
+from emocaliber.emotions.loop import VAD, Loop, shortest_loop
+from emocaliber.emotions.taxonomy import BUILT_IN, Taxonomy, label_key, parse_taxonomy, taxonomy
 
 __all__ = [
     "ANY_ANSWER",

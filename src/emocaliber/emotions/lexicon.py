@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from emocaliber.emotions.vad import VAD
+from emocaliber.emotions.loop import VAD
 from emocaliber.errors import UserError
 
 _AXES = tuple(VAD._fields)

@@ -6,16 +6,15 @@ The idea of an emotion wheel made computable: neighbours on the loop feel alike,
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from emocaliber.emotions.held_karp import Ints, shortest_tour
-from emocaliber.emotions.local_search import lower_bound, short_tour
-from emocaliber.emotions.vad import VAD
 from emocaliber.errors import UserError
 
 # Beyond these the exact tables outgrow a second or a gigabyte.
@@ -97,3 +96,210 @@ def _canonical(tour: list[int]) -> list[int]:
 
 def _length(distances: Ints, tour: list[int]) -> int:
     return int(distances[tour, np.roll(tour, -1)].sum())
+
+
+# Valence, arousal and dominance: where a word lies in the space of affect.
+
+
+class VAD(NamedTuple):
+    """Valence, arousal and dominance, each in [-1, 1]: the scale of the NRC VAD lexicon, version 2."""
+
+    valence: float
+    arousal: float
+    dominance: float
+
+    def distance(self, other: VAD) -> float:
+        """The Euclidean distance between two points."""
+        return math.dist(self, other)
+
+
+# The shortest closed tour that visits families of points one after another, exactly, by dynamic programming.
+#
+# Held and Karp (1962) ask for the cheapest way to have visited a set of points and to stand at one of them. Here the sets are
+# sets of families; crossing a family from one point to another costs its shortest Hamiltonian path, found by the same recursion.
+
+Ints = NDArray[np.int64]
+
+# More than any tour, and small enough that adding to it does not overflow.
+_FAR = 1 << 60
+
+
+def shortest_tour(distances: Ints, families: Sequence[Sequence[int]]) -> list[int]:
+    """The points in the order of a shortest closed tour in which every family is contiguous.
+
+    `distances` is symmetric, (N, N), in whole numbers, so that ties are exact and always fall the same way; `families` partition
+    0..N-1. Memory and time grow with 2^families and 2^(largest family).
+    """
+    home, *others = (_Crossing(distances, family) for family in sorted(families, key=len))
+    # table[mask, s, e]: the cheapest way from home's point s through home and the families in `mask`, ending at point e.
+    table = np.full((1 << len(others), len(home.points), len(distances)), _FAR)
+    table[0][:, home.points] = home.cost
+    _fill(table, [family.points for family in others], [family.step for family in others])
+
+    closed = table[-1] + distances[home.points]
+    start, end = (int(index) for index in np.unravel_index(closed.argmin(), closed.shape))
+    tour: list[int] = []
+    left = len(table) - 1
+    while left:
+        number = next(number for number, family in enumerate(others) if end in family.points)
+        family = others[number]
+        left ^= 1 << number
+        before = int((table[left, start] + family.step[:, family.points.index(end)]).argmin())
+        tour = family.path_from(before, end) + tour
+        end = before
+    return home.path(start, home.points.index(end)) + tour
+
+
+class _Crossing:
+    """The ways through one family: `cost[s, e]` visits all its points from s to e; `step[v, e]` does so coming from any point v."""
+
+    def __init__(self, distances: Ints, family: Sequence[int]) -> None:
+        self.points = list(family)
+        self._from_outside = distances[:, self.points]
+        self._within = distances[np.ix_(self.points, self.points)]
+        size = len(self.points)
+        self._table = np.full((1 << size, size, size), _FAR)
+        for start in range(size):
+            self._table[1 << start, start, start] = 0
+        _fill(self._table, [[point] for point in range(size)], [self._within[:, [point]] for point in range(size)])
+        self.cost: Ints = self._table[-1]
+        self.step: Ints = (self._from_outside[:, :, None] + self.cost).min(axis=1)
+
+    def path(self, start: int, end: int) -> list[int]:
+        """The points of a shortest path from the start-th to the end-th point of the family."""
+        left, backwards = len(self._table) - 1, [end]
+        while left := left ^ 1 << end:
+            end = int((self._table[left, start] + self._within[:, end]).argmin())
+            backwards.append(end)
+        return [self.points[index] for index in reversed(backwards)]
+
+    def path_from(self, before: int, end: int) -> list[int]:
+        """The points of a shortest path through the family to the point `end`, coming from the point `before` outside it."""
+        last = self.points.index(end)
+        return self.path(int((self._from_outside[before] + self.cost[:, last]).argmin()), last)
+
+
+def _fill(table: Ints, families: Sequence[Sequence[int]], steps: Sequence[Ints]) -> None:
+    """Completes table[mask, start, end], in order of the size of mask: step[v, i] adds a family, leaving it at its i-th point."""
+    masks = np.arange(len(table))
+    sizes = np.array([mask.bit_count() for mask in range(len(table))])
+    for size in range(len(families)):
+        for number, (points, step) in enumerate(zip(families, steps, strict=True)):
+            without = masks[(sizes == size) & (masks >> number & 1 == 0)]
+            reached = table[without]
+            for index, point in enumerate(points):
+                cheapest = (reached + step[:, index]).min(axis=2)
+                table[without | 1 << number, :, point] = np.minimum(table[without | 1 << number, :, point], cheapest)
+
+
+# A short closed tour through more points than can be searched exactly, and a bound on how much shorter one could be.
+
+_STARTS = 16
+_LONGEST_SEGMENT = 3
+_ASCENT_STEPS = 300
+
+
+def short_tour(distances: Ints, families: Sequence[Sequence[int]]) -> list[int]:
+    """The best of some nearest-neighbour tours, each improved until no 2-opt or Or-opt move shortens it; families stay contiguous.
+
+    `distances` is symmetric, (N, N), in whole numbers; `families` partition 0..N-1. No randomness: the same input gives the same tour.
+    """
+    size = len(distances)
+    family_of = np.empty(size, dtype=np.int64)
+    for number, family in enumerate(families):
+        family_of[list(family)] = number
+    # Leaving a family costs more than any tour, so a tour that leaves each just once stays so under every improvement,
+    # and nearest neighbour begins with such a tour.
+    toll = size * int(distances.max()) + 1
+    tolled = distances + toll * (family_of[:, None] != family_of)
+    starts = range(0, size, max(1, size // _STARTS))
+    tours = [_improved(_nearest_neighbour(tolled, start), tolled) for start in starts]
+    return [int(point) for point in min(tours, key=lambda tour: int(tolled[tour, np.roll(tour, -1)].sum()))]
+
+
+def lower_bound(distances: Ints, upper: int) -> float:
+    """No closed tour is shorter than this (families or not), given that one of length `upper` exists.
+
+    The 1-tree bound of Held and Karp (1970): a tour is a spanning tree of all points but one plus two edges of that one;
+    prices on the points, raised where the tree has more than two edges, tighten it.
+    """
+    prices = np.zeros(len(distances))
+    best, pace, since_best = 0.0, 2.0, 0
+    for _ in range(_ASCENT_STEPS):
+        length, degrees = _one_tree(distances + prices[:, None] + prices)
+        bound = length - 2 * prices.sum()
+        best, since_best = (bound, 0) if bound > best else (best, since_best + 1)
+        excess = degrees - 2
+        if not excess.any():
+            break
+        if since_best == 10:
+            pace, since_best = pace / 2, 0
+        prices = prices + pace * (upper - bound) / (excess**2).sum() * excess
+    return float(best)
+
+
+def _nearest_neighbour(distances: Ints, start: int) -> Ints:
+    tour = [start]
+    free = np.ones(len(distances), dtype=bool)
+    free[start] = False
+    while free.any():
+        candidates = np.flatnonzero(free)
+        nearest = int(candidates[distances[tour[-1], candidates].argmin()])
+        free[nearest] = False
+        tour.append(nearest)
+    return np.array(tour)
+
+
+def _improved(tour: Ints, distances: Ints) -> Ints:
+    while (better := _two_opt(tour, distances)) is not None or (better := _or_opt(tour, distances)) is not None:
+        tour = better
+    return tour
+
+
+def _two_opt(tour: Ints, distances: Ints) -> Ints | None:
+    """The tour after its best reversal of a stretch, or None where no reversal shortens it."""
+    following = np.roll(tour, -1)
+    edges = distances[tour, following]
+    change = distances[np.ix_(tour, tour)] + distances[np.ix_(following, following)] - edges[:, None] - edges
+    np.fill_diagonal(change, 0)
+    i, j = sorted(int(index) for index in np.unravel_index(change.argmin(), change.shape))
+    if change[i, j] >= 0:
+        return None
+    return np.concatenate([tour[: i + 1], tour[i + 1 : j + 1][::-1], tour[j + 1 :]])
+
+
+def _or_opt(tour: Ints, distances: Ints) -> Ints | None:
+    """The tour after the first move of one to three neighbours elsewhere that shortens it, either way round, or None."""
+    for length in range(1, min(_LONGEST_SEGMENT, len(tour) - 3) + 1):
+        for start in range(len(tour)):
+            turned = np.roll(tour, -start)
+            segment, rest = turned[:length], turned[length:]
+            saved = distances[rest[-1], segment[0]] + distances[segment[-1], rest[0]] - distances[rest[-1], rest[0]]
+            edges = distances[rest[:-1], rest[1:]]
+            for moved in (segment, segment[::-1]):
+                added = distances[rest[:-1], moved[0]] + distances[moved[-1], rest[1:]] - edges
+                place = int(added.argmin())
+                if added[place] < saved:
+                    return np.concatenate([rest[: place + 1], moved, rest[place + 1 :]])
+    return None
+
+
+def _one_tree(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.int64]]:
+    """The length of a minimum 1-tree (Prim's tree of all points but the first, and the first's two cheapest edges), and its degrees."""
+    size = len(weights)
+    degrees = np.zeros(size, dtype=np.int64)
+    nearest = np.ones(size, dtype=np.int64)
+    cost = weights[1].copy()
+    cost[:2] = np.inf
+    length = 0.0
+    for _ in range(size - 2):
+        new = int(cost.argmin())
+        length += cost[new]
+        degrees[[new, nearest[new]]] += 1
+        cost[new] = np.inf
+        closer = (weights[new] < cost) & np.isfinite(cost)
+        cost[closer], nearest[closer] = weights[new][closer], new
+    two = 1 + np.argsort(weights[0, 1:], kind="stable")[:2]
+    degrees[two] += 1
+    degrees[0] = 2
+    return length + float(weights[0, two].sum()), degrees

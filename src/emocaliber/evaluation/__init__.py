@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from emocaliber.evaluation.compare import compare
-from emocaliber.evaluation.comparison_table import comparison_table
+from emocaliber.evaluation.compare import compare, comparison_table
 from emocaliber.evaluation.parity import parity, parity_table
 from emocaliber.evaluation.report import write_report
 from emocaliber.evaluation.stated import confidence_metrics

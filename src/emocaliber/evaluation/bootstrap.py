@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from emocaliber.evaluation.tally import Floats
+from emocaliber.evaluation.metrics import Floats
 
 UNITS = 8192  # of a large data set; its variance is then estimated to 1 %, which is less than a thousand replicates scatter
 FEWEST_UNITS = 1000  # of a task in it, if it has as many images

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv, erfc
 
-from emocaliber.evaluation.metrics import ratio
-from emocaliber.evaluation.tally import Floats, Tally
+from emocaliber.evaluation.metrics import Floats, Tally, ratio
 
 BINS = 10
 CLIP = 0.001  # in `nll`, no confidence counts as nearer than this to 0 or 1

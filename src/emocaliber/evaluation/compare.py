@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from emocaliber.core.scoring import VERBALIZED, Outcome
 from emocaliber.evaluation import intervals
-from emocaliber.evaluation.columns import Columns, check_same_samples
 from emocaliber.evaluation.estimates import Scope, rows_by_task, scopes_of
-from emocaliber.evaluation.paired import Pair, Paired
-from emocaliber.scoring import VERBALIZED, Outcome
+from emocaliber.evaluation.paired import Columns, Pair, Paired, check_same_samples
+from emocaliber.render.table import NONE, Table, interval, percent
 
 ALIKE, TOO_FEW = "alike", "too few"
 FEWEST_DIFFERING = 6  # images: 2 / 2**5 is above 0.05
@@ -123,3 +123,48 @@ def _holm(tested: dict[tuple[str, ...], list[Difference]]) -> dict[tuple[str, ..
         running = max(running, min(1.0, (len(places) - rank) * p))
         corrected[tasks][at] = replace(corrected[tasks][at], p_holm=running)
     return corrected
+
+
+# A comparison of two systems for people: a table of the answers, and one for each source of confidence.
+
+_TITLES = {
+    "accuracy": "Accuracy",
+    "accuracy_pooled": "Accuracy, pooled",
+    "f1_macro": "F1 macro",
+    "f1_weighted": "F1 weighted",
+    "malformed": "Malformed",
+    "ece": "ECE",
+    "brier": "Brier",
+    "auroc": "AUROC",
+    "aurc": "AURC",
+}
+_CERTAIN = 0.05
+
+
+def comparison_table(differences: Sequence[Difference], *, a: str, b: str) -> str:
+    """Every difference on a line, in percent, with its interval and p-values; a star where the corrected p-value is below 0.05, and
+    "too few" where no p-value could be."""
+    tables = []
+    for source in dict.fromkeys(each.source for each in differences):
+        rows = [_row(each) for each in differences if each.source == source]
+        title = "Answers" if source is None else f"Confidence: {source}"
+        tables.append(f"{title}\n{Table(['', '', 'A', 'B', 'B - A', '95 % interval', 'p', 'p, Holm', ''], rows, words=2).as_text()}")
+    note = (
+        f"A: {a}\nB: {b}\nIn percent. p: McNemar's exact test for accuracy over samples, else a permutation test that lets the two systems "
+        "change places in answering an image; Holm's correction is over the tests of a table, each number once. "
+        f"*: corrected p below {_CERTAIN}. {NONE}: the same for both, or not defined. {TOO_FEW.capitalize()}: they differ on too few "
+        f"images for any test to reach {_CERTAIN}."
+    )
+    return "\n\n".join([*tables, note])
+
+
+def _row(each: Difference) -> list[str]:
+    verdict = TOO_FEW if each.note == TOO_FEW else "*" if each.p_holm is not None and each.p_holm < _CERTAIN else ""
+    change = NONE if each.difference is None else f"{100 * each.difference:+.2f}"
+    scope = "Overall" if each.kind == "overall" else each.scope
+    values = (percent(each.a), percent(each.b), change, interval(each.interval), _p(each.p), _p(each.p_holm))
+    return [scope, _TITLES[each.metric], *values, verdict]
+
+
+def _p(p: float | None) -> str:
+    return NONE if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"

@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from emocaliber.core.scoring import NO_ANSWER, VERBALIZED, Outcome
+from emocaliber.core.tasks import GROUPS, group_of, task_order, taxonomy_of
 from emocaliber.errors import UserError
 from emocaliber.evaluation import intervals, metrics, stated
 from emocaliber.evaluation.bootstrap import Ints, Resampling, Units
-from emocaliber.evaluation.emotional import Cost, agreement, costs, rank_correlation
 from emocaliber.evaluation.intervals import Estimate
-from emocaliber.evaluation.tally import Floats, Tally
-from emocaliber.scoring import NO_ANSWER, VERBALIZED, Outcome
-from emocaliber.vecbench import GROUPS, group_of, task_order, taxonomy_of
+from emocaliber.evaluation.metrics import Cost, Floats, Tally, agreement, costs, rank_correlation
 
 FEWEST_PER_LABEL = 5  # samples, for an interval of the macro F1; below it, the number itself is too far from what it estimates
 NO_FORMAT = "no outcome says whether its text keeps to the five steps"

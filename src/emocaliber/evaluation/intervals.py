@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import betaincinv, ndtri
 
-from emocaliber.evaluation.tally import Floats
+from emocaliber.evaluation.metrics import Floats
 
 LEVEL = 0.95
 FEWEST = 10  # images, for an interval by the bootstrap

@@ -23,10 +23,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from emocaliber.evaluation.tally import Floats
-from emocaliber.layout import percent
-from emocaliber.rows import Row
-from emocaliber.vecbench import GROUPS, TASKS, Fields, canonical_task, group_of
+from emocaliber.core.samples import Fields
+from emocaliber.core.tasks import GROUPS, TASKS, canonical_task, group_of
+from emocaliber.evaluation.metrics import Floats
+from emocaliber.io.rows import Row
+from emocaliber.render.table import percent
 
 LeftOut = Literal["failed", "bad_confidence"]
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import digamma
 
-from emocaliber.evaluation.metrics import ratio
-from emocaliber.evaluation.tally import Floats, Tally
+from emocaliber.evaluation.metrics import Floats, Tally, ratio
 
 _ROUNDING = 1e-9  # in answers: 0.55 of 100 answers is 55 of them
 

@@ -16,15 +16,15 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from emocaliber.core.response import STEPS, Malformed, parse
+from emocaliber.core.scoring import Outcome
+from emocaliber.core.tasks import labels_of
 from emocaliber.evaluation.calibration import reliability_bins
+from emocaliber.evaluation.metrics import tally_of
 from emocaliber.evaluation.stated import NOT_SHARES
-from emocaliber.evaluation.tally import tally_of
-from emocaliber.html_page import render_page, thumbnails
-from emocaliber.layout import percent
-from emocaliber.response import STEPS, Malformed, parse
-from emocaliber.rows import Row, write_atomically
-from emocaliber.scoring import Outcome
-from emocaliber.vecbench import labels_of
+from emocaliber.io.rows import Row, write_atomically
+from emocaliber.render.html import render_page, thumbnails
+from emocaliber.render.table import percent
 
 # The most overconfident answers get thumbnails, the rest links: 400 take some seconds to make and 3 MB of the page.
 _THUMBNAILS, _SIDE = 400, 192

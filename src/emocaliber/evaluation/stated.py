@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from emocaliber.evaluation import calibration, intervals, ranking
 from emocaliber.evaluation.bootstrap import Ints, Resampling, Units
 from emocaliber.evaluation.intervals import Estimate
-from emocaliber.evaluation.tally import Floats, Tally
+from emocaliber.evaluation.metrics import Floats, Tally
 
 NO_CONFIDENCES = "no sample has a confidence"
 LEVELS = 256

@@ -7,8 +7,8 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
+from emocaliber.core.model import Model, ModelError, Reply, Request, Tokens, Usage
 from emocaliber.errors import UserError
-from emocaliber.models.base import Model, ModelError, Reply, Request, Tokens, Usage
 
 TINY = Path(__file__).parent.parent / "checkpoints" / "tiny"
 
@@ -45,7 +45,7 @@ def _class_of(kind: str) -> Callable[..., Model]:
 
         return VllmModel
     if kind == "openai":
-        from emocaliber.models.remote import RemoteModel
+        from emocaliber.models.openai.model import RemoteModel
 
         return RemoteModel
     if kind == "recorded":

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from emocaliber.core.model import MODEL_ERRORS, ModelError, Reply, Request, Tokens
+from emocaliber.core.released import filled_in
+from emocaliber.core.samples import Fields
 from emocaliber.errors import UserError
-from emocaliber.models.base import MODEL_ERRORS, ModelError, Reply, Request, Tokens
-from emocaliber.row_formats import Place, StoredRows, located_rows
-from emocaliber.rows import Row, display_name
-from emocaliber.vecbench.fields import Fields
-from emocaliber.vecbench.released import filled_in
+from emocaliber.io.row_formats import Place, StoredRows, located_rows
+from emocaliber.io.rows import Row, display_name
 
 OWN = "own"  # the confidence of a system that states one number of its own
 
@@ -102,7 +102,7 @@ def _confidence(place: Place, row: Row) -> Mapping[str, float | None]:
 def _tokens(place: Place, row: Row) -> Tokens | None:
     if row.get("logprobs") is None:
         return None
-    from emocaliber.models.remote.completion import read_completion
+    from emocaliber.models.openai.wire import read_completion
 
     tokens = read_completion({"choices": [{"message": {"content": row["response"]}, "logprobs": row["logprobs"]}]}).tokens
     if tokens is None:

@@ -13,14 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from emocaliber.emotions import Labels
+from emocaliber.core.model import ModelError, Reply, Request, Tokens, Usage
+from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
-from emocaliber.models.base import ModelError, Reply, Request, Tokens, Usage
 from emocaliber.models.local import StatedConfidence, chat_prompt, notice_of, read_card, vision_tokens
 from emocaliber.models.processor import load_processor
-from emocaliber.models.recording import TOP, Likeliest
-from emocaliber.models.seeds import mixed_seed
-from emocaliber.models.spelling import Spelling
+from emocaliber.models.tokens import TOP, Likeliest, Spelling, mixed_seed
 
 _NEVER = -100.0  # added to a logit: a probability below 1e-43
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from emocaliber.scenes.kinds import KINDS, Kind
-from emocaliber.scenes.narrator import caption, narrate
-from emocaliber.scenes.scene import Scene, random_scene
+from emocaliber.scenes.concepts import Scene, random_scene
+from emocaliber.scenes.dataset import draw_samples, drawn_rows
+from emocaliber.scenes.subtasks import KINDS, Kind
+from emocaliber.scenes.template_teacher import caption, narrate
 from emocaliber.scenes.viewers import feeling, fit_temperature, posterior, vote_entropy
-from emocaliber.scenes.world import draw_samples, drawn_rows
 
 __all__ = [
     "KINDS",

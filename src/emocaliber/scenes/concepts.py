@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from emocaliber.emotions import VAD
+from emocaliber.emotions.loop import VAD
 
 
 @dataclass(frozen=True)
@@ -99,3 +100,20 @@ CONTEXTS = concepts(
 # How the figure stands to the element; without a figure, how the element stands in the picture.
 CLOSE, APART = "close", "apart"
 INTERACTIONS = (CLOSE, APART)
+
+
+# The record of a drawn scene: which element, figure and context it shows, and how near the figure is to the element.
+
+
+class Scene(NamedTuple):
+    """The keys of a scene's four parts."""
+
+    element: str
+    human: str
+    context: str
+    interaction: str
+
+
+def random_scene(rng: np.random.Generator) -> Scene:
+    """Every concept of a kind equally likely, independently of the others, so that no part gives another away."""
+    return Scene(*(pick(kind, rng) for kind in (ELEMENTS, HUMANS, CONTEXTS, INTERACTIONS)))

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
 
-from emocaliber.emotions import VAD, Taxonomy
+from emocaliber.emotions.loop import VAD
+from emocaliber.emotions.taxonomy import Taxonomy
 from emocaliber.scenes.concepts import APART, CLOSE, CONTEXTS, ELEMENTS, HUMANS, NOBODY
 
 Floats = npt.NDArray[np.float64]

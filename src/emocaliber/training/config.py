@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from emocaliber.errors import UserError
-from emocaliber.settings_file import read_toml, toml_value, typed
+from emocaliber.io.settings import read_toml, toml_value, typed
 
 STAGES = ("stage0", "stage1", "stage2", "stage3")
 FINISHED = "model"  # the folder in OUT that a stage leaves behind when it is complete

@@ -43,11 +43,11 @@ from typing import Any
 
 import torch
 
-from emocaliber.confidence import RewardSettings, confidence_reward, stated_and_right
+from emocaliber.confidence.rewards import RewardSettings, confidence_reward, stated_and_right
+from emocaliber.core.tasks import labels_of
 from emocaliber.errors import UserError
 from emocaliber.training.config import CREDITS_OF_ALL_DECIMALS
 from emocaliber.training.shared_prefix import Logps
-from emocaliber.vecbench import labels_of
 
 DIGITS = range(10)
 _OPENING = "<confidence>"

@@ -5,17 +5,32 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from tqdm import tqdm
+
+from emocaliber.core.model import Model, Recalibration
+from emocaliber.core.samples import Sample
+from emocaliber.core.scoring import is_correct
+from emocaliber.core.sources import StatedNumber, log_odds, recalibrated
+from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
-from emocaliber.models.local import read_card, write_card
+from emocaliber.evaluation.tables import main_source
+from emocaliber.inference.engine import understand
+from emocaliber.io.rows import display_name, read_rows
+from emocaliber.models.local import RECALIBRATION, LocalModel, question_key, read_card, write_card
 from emocaliber.models.processor import load_processor
-from emocaliber.rows import display_name, read_rows
+from emocaliber.render.table import Table, with_interval
 from emocaliber.training.config import FINISHED, SETTINGS
-from emocaliber.training.model_card import model_card
-from emocaliber.training.processes import say
-from emocaliber.training.recalibration import recalibrate
+from emocaliber.training.distributed import say
+from emocaliber.training.telemetry import TELEMETRY
 from emocaliber.training.validation import held_out_samples, trained_on
 
 _OF_TRAINING = ("rollouts.json",)
@@ -90,3 +105,190 @@ def _convert(model: Path, out: Path, dtype: str) -> None:
     from emocaliber.training.trainer import load_checkpoint
 
     load_checkpoint(model, dtype=getattr(torch, dtype))[0].save_pretrained(out)
+
+
+# A model card that says what a reader of confidences has to know: how well they are calibrated, on what, and at which temperature.
+
+_PARTS = {
+    "stage0": "learnt to see and to describe scenes",
+    "stage1": "learnt to reason in five steps; it states no confidence",
+    "stage2": "learnt to state its confidence (EmoCaliber's equation 2); it is not calibrated by reinforcement",
+    "stage3": "was calibrated by reinforcement (GRPO; EmoCaliber's equations 4 and 5)",
+}
+# Where a run lay says nothing to others.
+_OF_THE_PLACE = ("out", "samples", "validation", "save_steps", "eval_steps", "threads", "report_to", "stop_on_alarm", "stage")
+_METRICS = {"ece": "ECE", "brier": "Brier", "auroc": "AUROC"}
+
+
+def model_card(name: str, settings: Mapping[str, Any], run: Path, scored: Path | None, fits: Mapping[Labels, Fit] | None = None) -> str:
+    """The card's Markdown. `settings` are the run's; calibration comes from the folder `scored`, or else from the run's telemetry."""
+    stage = settings["stage"]
+    head = [
+        "---",
+        "library_name: transformers",
+        "pipeline_tag: image-text-to-text",
+        f"base_model: {json.dumps(settings['model'])}" if "/" in str(settings.get("model", "")) and not _here(settings["model"]) else "",
+        "tags: [visual-emotion-comprehension, calibration, confidence]",
+        "---",
+    ]
+    drawn = "It learnt from drawn scenes only: on photographs its answers mean nothing." if settings.get("scenes") else ""
+    parts = [
+        "\n".join(filter(None, head)),
+        f"# {name}",
+        f"Names the emotion that an image evokes. It {_PARTS[stage]}. {drawn}".strip(),
+        "## Calibration",
+        _calibration(run, scored),
+        "## Decoding",
+        _decoding(settings, fits or {}),
+        "## Training",
+        Table(["setting", "value"], list(_settings(settings)), words=2).as_markdown(),
+        "## Use",
+        "```sh\nemocaliber predict photos/ --model FOLDER\nvllm serve FOLDER --max-logprobs 20\n```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _here(model: str) -> bool:
+    return Path(model).exists()
+
+
+def _calibration(run: Path, scored: Path | None) -> str:
+    if scored is not None:
+        try:
+            summary = json.loads((scored / "metrics.json").read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{display_name(scored)} has no metrics.json to read; give a folder that `emocaliber score` wrote") from error
+        source = main_source(summary)
+        scopes = summary["tasks"] | summary["groups"] | {"overall": summary["overall"]}
+        scopes = {scope: m | m["confidence"].get(source, {}) | {"n": m["n"]} for scope, m in scopes.items()}
+        return _table(scopes, f"Of {summary['n']:,} answers; confidence: {source}.")
+    file = run / TELEMETRY
+    looks = [row for row in read_rows(file) if row["kind"] == "held_out"] if file.is_file() else []
+    if not looks:
+        return "Not measured: the run was not watched by held-out samples, and no scores were given. Do not rely on its confidence."
+    last = looks[-1]
+    note = (
+        f"Of {last['n']:,} held-out samples, answered at temperature {last['temperature']:g} after step {last['step']:,}; "
+        f"confidence: {last['source']}. Choices were made by these samples, so expect a little less on others."
+    )
+    return _table(last["groups"], note)
+
+
+def _table(scopes: Mapping[str, Mapping[str, Any]], note: str) -> str:
+    rows = [
+        [
+            display_name(scope),
+            f"{m['n']:,}",
+            with_interval(m.get("accuracy"), m.get("accuracy_ci")),
+            *(with_interval(m.get(key), m.get(f"{key}_ci")) for key in _METRICS),
+        ]
+        for scope, m in scopes.items()
+    ]
+    return Table(["", "n", "Acc", *_METRICS.values()], rows, note=f"{note} Percentages, 95 % intervals in brackets.").as_markdown()
+
+
+def _decoding(settings: Mapping[str, Any], fits: Mapping[Labels, Fit]) -> str:
+    if fits:
+        questions = "".join(f"- {', '.join(labels)}: {fit}\n" for labels, fit in fits.items())
+        return (
+            "Greedy. The confidence that `emocaliber` gives is the mean of the stated one over its digits' probabilities, "
+            f"with recalibrated by two numbers for each question that they were fitted on:\n\n{questions}\n"
+            "For other labels, and in other software, it is not recalibrated."
+        )
+    if settings["stage"] != "stage3":
+        return "Greedy."
+    return (
+        f"Its confidence was trained on answers sampled at temperature {settings['temperature']:g}. Asked at another one it is right more "
+        "or less often than it learnt to expect; `emocaliber` says so when that happens."
+    )
+
+
+def _settings(settings: Mapping[str, Any]) -> Iterator[list[str]]:
+    for key, value in settings.items():
+        if key not in _OF_THE_PLACE and not (key == "model" and _here(value)):
+            yield [key, json.dumps(value)]
+
+
+# Recalibration after training: how a model's stated confidence is best read, fitted on held-out samples.
+#
+# A model says a confidence digit by digit, and the mean over the digits' probabilities tells more than the one number that is decoded. Two
+# numbers, the same for all images, make that mean a better probability: a temperature, by which the digits are sharpened or flattened
+# (temperature scaling, Guo et al. 2017), and a bias that moves its log-odds (Platt 1999). They are those under which it was likeliest that
+# the right answers are right and the others wrong.
+
+Floats = npt.NDArray[np.float64]
+
+TEMPERATURES = tuple(step / 20 for step in range(2, 61))  # 0.1 to 3
+BIASES = (-5.0, 5.0)
+FEWEST = 100  # answers to fit on
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A recalibration, and of the `n` answers it was fitted on the mean negative log-likelihood in nats: of their confidence as it is
+    (the mean over the digits at temperature 1), and recalibrated."""
+
+    recalibration: Recalibration
+    n: int
+    loss_as_it_is: float
+    loss: float
+
+    def __str__(self) -> str:
+        how = f"temperature {self.recalibration.temperature:g}, log-odds moved by {self.recalibration.bias:+g}"
+        why = f"negative log-likelihood {self.loss_as_it_is:.4f} nats before and {self.loss:.4f} after"
+        return f"{how}; fitted on {self.n:,} held-out answers, {why}"
+
+
+def recalibrate(folder: Path, samples: Sequence[Sample]) -> Mapping[Labels, Fit]:
+    """Fits a recalibration for the checkpoint in `folder` by its greedy answers to `samples`, for each question among them, and writes them
+    into the card, which names that as the source of the confidence from then on. Raises UserError as `fit_on` does.
+    """
+    found = fit_on(samples, LocalModel(folder))
+    entries = [{"labels": list(labels), **asdict(fit.recalibration), "n": fit.n} for labels, fit in found.items()]
+    write_card(folder, read_card(folder) | {"confidence_source": recalibrated.__name__, RECALIBRATION: entries})
+    return found
+
+
+def fit_on(samples: Sequence[Sample], model: Model) -> Mapping[Labels, Fit]:
+    """A recalibration for `model` by its answers to `samples`, for each question (set of labels) among them.
+
+    Raises UserError if fewer than `FEWEST` of the answers to one of them state a confidence.
+    """
+    questions: dict[frozenset[str], Labels] = {}
+    asked: Counter[frozenset[str]] = Counter()
+    for sample in samples:
+        questions.setdefault(question_key(sample.candidates), sample.candidates)
+        asked[question_key(sample.candidates)] += 1
+    answers: dict[frozenset[str], tuple[list[StatedNumber], list[bool]]] = {key: ([], []) for key in questions}
+    with tqdm(total=len(samples), desc="held-out answers", unit="answer", mininterval=1) as bar:
+        for sample, _, understood in understand(samples, model, progress=lambda count: bar.update(count - bar.n)):
+            if understood and understood.stated_number:
+                numbers, right = answers[question_key(sample.candidates)]
+                numbers.append(understood.stated_number)
+                right.append(is_correct(understood.response.answer, sample.ground_truth, sample.candidates))
+    for key, (numbers, _) in answers.items():
+        if len(numbers) < FEWEST:
+            raise UserError(
+                f"{len(numbers)} of the answers to {asked[key]} held-out samples with the labels {', '.join(questions[key])} state a "
+                f"confidence that can be read, and to recalibrate wants {FEWEST} at least: give more samples of a task that it knows"
+            )
+    return {questions[key]: fit(numbers, right) for key, (numbers, right) in answers.items()}
+
+
+def fit(numbers: Sequence[StatedNumber], right: Sequence[bool]) -> Fit:
+    """The recalibration with the least negative log-likelihood: of each of `TEMPERATURES` the best bias, and the best of those."""
+    signs = np.where(right, 1.0, -1.0)
+
+    def odds_at(temperature: float) -> Floats:
+        return np.array([log_odds(number.mean(temperature)) for number in numbers])
+
+    def loss(bias: float, odds: Floats) -> float:
+        return float(np.logaddexp(0, -signs * (odds + bias)).mean())
+
+    found = {}
+    for temperature in TEMPERATURES:
+        best = minimize_scalar(loss, bounds=BIASES, args=(odds_at(temperature),), method="bounded")
+        found[temperature] = float(best.fun), round(float(best.x), 3)
+    temperature = min(found, key=found.__getitem__)
+    least, bias = found[temperature]
+    return Fit(Recalibration(temperature, bias), len(numbers), loss(0.0, odds_at(1.0)), least)

@@ -8,12 +8,12 @@ from dataclasses import MISSING, asdict, fields
 from importlib import import_module
 from pathlib import Path
 
-from emocaliber.responding.identity import identity_of_model, sha256_of
+from emocaliber.inference.plan import identity_of_model, sha256_of
+from emocaliber.io.workspace import Workspace
+from emocaliber.training.checks import check, load_stages
 from emocaliber.training.config import FINISHED, SETTINGS, STAGES, ModelConfig, StageConfig
-from emocaliber.training.config_checks import check, load_stages
-from emocaliber.training.processes import devices, in_first, say
+from emocaliber.training.distributed import devices, in_first, say
 from emocaliber.training.trainer import finished, whole_checkpoints
-from emocaliber.workspace import Workspace
 
 # Settings that change neither the data nor the mathematics of a step, and so may differ when a run goes on. `threads`,
 # `gradient_checkpointing` and `inference_batch` say how the same numbers are computed, and change no more than their rounding, as another
@@ -23,6 +23,8 @@ FREE = (
     *("out", "threads", "gradient_checkpointing", "inference_batch"),
     *("save_steps", "logging_steps", "report_to", "validation", "eval_steps", "eval_temperature", "stop_on_alarm"),
 )
+
+_MODULES = {stage: f"emocaliber.training.{stage}" for stage in STAGES} | {"stage0": "emocaliber.training.base.stage0"}
 
 
 def stage_workspace(stage: str, config: StageConfig) -> Workspace:
@@ -75,7 +77,7 @@ def run_stage(stage: str, config: StageConfig) -> Path:
             folder = Path(config.out) / FINISHED
             say(f"{stage}: already finished, {folder}; remove {config.out} to train it again")
             return folder
-        trained: Path = import_module(f"emocaliber.training.{stage}").train(config)
+        trained: Path = import_module(_MODULES[stage]).train(config)
     say(f"{stage}: finished, {trained}")
     return trained
 

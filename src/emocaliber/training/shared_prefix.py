@@ -9,15 +9,15 @@ place on a branch predicts one token of its answer, and the last tokens of answe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
-
-from emocaliber.training.sparse_logits import backbone, logits_only_at
+from transformers import PreTrainedModel
 
 _PADDING = -1
 
@@ -181,3 +181,30 @@ def branched_generate(
 def _images(pixel_values: torch.Tensor, image_grid_thw: torch.Tensor) -> tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]:
     """The patches (patches, F) and the grid (1, 3) of each image."""
     return torch.split(pixel_values, image_grid_thw.prod(-1).tolist()), torch.split(image_grid_thw, 1)
+
+
+# Logits only where a loss looks: hidden states are picked before the output layer, which is as wide as the vocabulary.
+
+
+def backbone(model: torch.nn.Module) -> Any:
+    """The transformers model without its output layer, whatever `model` is wrapped in (DDP, FSDP, PEFT)."""
+    return next(module for module in model.modules() if isinstance(module, PreTrainedModel)).base_model
+
+
+@contextmanager
+def logits_only_at(model: torch.nn.Module, places: torch.Tensor | tuple[torch.Tensor, torch.Tensor]) -> Iterator[None]:
+    """Forward passes within it see the hidden states at `places` as one row: their logits are (1, number of places, V).
+
+    `places` is (B, L) of bool, or rows and columns, (number of places,) each, in which a place may come more than once.
+    """
+
+    def pick(_module: Any, _inputs: Any, outputs: Any) -> Any:
+        outputs.last_hidden_state = outputs.last_hidden_state[places][None]
+        return outputs
+
+    # A hook, as wrapped models must be called as a whole, and an argument that the model takes for this picks the same columns of all rows.
+    handle = backbone(model).register_forward_hook(pick)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from emocaliber.core.prompts import EMOCALIBER, Prompt, load_prompt
+from emocaliber.core.response import Malformed, parse, render
+from emocaliber.core.scoring import is_correct
+from emocaliber.core.tasks import labels_of
 from emocaliber.errors import UserError
-from emocaliber.prompts import EMOCALIBER, Prompt, load_prompt
-from emocaliber.response import Malformed, parse, render
-from emocaliber.scoring import is_correct
-from emocaliber.training.collate import Lesson
 from emocaliber.training.config import Stage1Config
-from emocaliber.training.rows import training_rows
+from emocaliber.training.data import Lesson, training_rows
 from emocaliber.training.trainer import load_model, short_enough, train_lessons
-from emocaliber.vecbench import labels_of
 
 
 def train(config: Stage1Config) -> Path:

@@ -13,21 +13,21 @@ import json
 from pathlib import Path
 from typing import Any
 
-from emocaliber.answering import question_for, respond_into
-from emocaliber.confidence import confidence_target
+from emocaliber.confidence.targets import confidence_target
+from emocaliber.core.prompts import EMOCALIBER
+from emocaliber.core.response import Malformed, parse, render
+from emocaliber.core.samples import Sample
+from emocaliber.core.tasks import labels_of
 from emocaliber.errors import UserError
+from emocaliber.inference.engine import question_for, respond_into
+from emocaliber.inference.plan import identity_of_model, questions
+from emocaliber.io.rows import display_name, read_rows, write_rows
+from emocaliber.io.workspace import Workspace, record_of
 from emocaliber.models.local import LocalModel
-from emocaliber.prompts import EMOCALIBER
-from emocaliber.responding.identity import identity_of_model, questions
-from emocaliber.response import Malformed, parse, render
-from emocaliber.rows import display_name, read_rows, write_rows
-from emocaliber.training.collate import Lesson
 from emocaliber.training.config import Stage2Config
-from emocaliber.training.processes import in_first, processes, say
-from emocaliber.training.rows import training_rows
+from emocaliber.training.data import Lesson, training_rows
+from emocaliber.training.distributed import in_first, processes, say
 from emocaliber.training.trainer import load_model, short_enough, train_lessons
-from emocaliber.vecbench import Sample, labels_of
-from emocaliber.workspace import Workspace, record_of
 
 SCAFFOLD = "scaffold.jsonl"  # the file in OUT with the scaffold's answers
 

@@ -9,24 +9,27 @@ credited with their own part of the reward alone (`credit`).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from emocaliber.answering import question_for
-from emocaliber.confidence import PARTS, RewardSettings, parse_reward, reward
+import torch
+from transformers import GenerationConfig
+
 from emocaliber.confidence.incentives import Incentives
+from emocaliber.confidence.rewards import PARTS, RewardSettings, parse_reward, reward
+from emocaliber.core.tasks import labels_of
+from emocaliber.inference.engine import question_for
 from emocaliber.models.local import CARD, TRAINED_AT
-from emocaliber.training.collate import training_image
 from emocaliber.training.config import Stage3Config
-from emocaliber.training.grpo import grpo_trainer
-from emocaliber.training.lora import lora_config
-from emocaliber.training.processes import say
-from emocaliber.training.rollouts import text_of
-from emocaliber.training.rows import training_rows
-from emocaliber.training.trainer import common_arguments, finish, last_checkpoint, load_model
+from emocaliber.training.credit import ConfidenceCredit
+from emocaliber.training.data import training_image, training_rows
+from emocaliber.training.distributed import lora_config, ready_to_generate, say
+from emocaliber.training.shared_prefix import Logps, backbone, branched_generate, group_logps, groups_of
+from emocaliber.training.telemetry import text_of
+from emocaliber.training.trainer import Resuming, common_arguments, finish, last_checkpoint, load_model
 from emocaliber.training.watching import train_watched
-from emocaliber.vecbench import labels_of
 
 RewardFunction = Callable[..., list[float]]
 
@@ -117,3 +120,179 @@ def reward_functions(settings: RewardSettings) -> list[RewardFunction]:
         return values
 
     return [part(name) for name in PARTS]
+
+
+# TRL's GRPO with shared prefixes: its loss, its rewards and its roll-outs, but the answers to one prompt are computed together.
+#
+# TRL encodes image and prompt once for each of the G answers, and shuffles answers between micro-batches. Here
+# 1. a micro-batch keeps its groups whole, and they come in the order in which the sampler drew them;
+# 2. log-probabilities of policy, old policy and reference come from one sequence for each group;
+# 3. roll-outs branch from one prefill for each prompt.
+# The first use of 2 and of 3 is compared with TRL's own way. If they disagree, or sharing is impossible, TRL's way it is, and a sentence on
+# stderr says why.
+
+EXACT_TOLERANCE = 1e-4  # of the largest difference between log-probabilities, in float32
+ROUGH_TOLERANCE = 0.05  # of the mean difference in 16 bits, where single tokens of low probability may differ by much more
+
+
+class SharedPrefix(Resuming):
+    """What changes TRL's `GRPOTrainer` so; to be named before it among the bases of a class. `shared_prefix` = False changes nothing."""
+
+    def __init__(self, *args: Any, shared_prefix: bool = True, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._buffered_inputs: Any
+        self._sharing = shared_prefix
+        self._compared: set[str] = set()
+        self._asking: tuple[torch.Tensor, Sequence[int], list[Logps]] | None = None
+        if shared_prefix and (reason := self._obstacle()):
+            self._share_no_more(reason)
+
+    def _obstacle(self) -> str | None:
+        """Why groups cannot be read together, if that is known beforehand."""
+        config, group = self.model.config, self.num_generations
+        if config.model_type != "qwen2_5_vl":
+            return f"a {config.model_type} model counts positions in a way of its own"
+        if config._attn_implementation not in ("sdpa", "eager"):
+            return f"{config._attn_implementation} takes no mask in the shape of a tree (sdpa does)"
+        if self.args.per_device_train_batch_size % group:
+            return f"a batch of {self.args.per_device_train_batch_size} does not hold whole groups of {group}"
+        return None
+
+    def _share_no_more(self, reason: str) -> None:
+        self._sharing = False
+        say(f"stage 3 reads image and prompt once for each answer, not once for each group: {reason}", warning=True)
+
+    @property
+    def _shares(self) -> bool:
+        return self._sharing and bool(self.model.training)
+
+    @contextmanager
+    def asking(self, places: torch.Tensor, tokens: Sequence[int]) -> Iterator[list[Logps]]:
+        """Within it, whenever groups are read together, the list that it gives gets what was found, with `tokens` as alternatives at a
+        place in each answer; `places` is (B,), -1 for none.
+        """
+        found: list[Logps] = []
+        self._asking = places, tokens, found
+        try:
+            yield found
+        finally:
+            self._asking = None
+
+    def _agree(self, what: str, shared: torch.Tensor, plain: torch.Tensor) -> None:
+        """Compares log-probabilities of both ways, once; all processes come to the same conclusion."""
+        self._compared.add(what)
+        difference = (shared.detach().float() - plain.float()).abs()
+        exact = backbone(self.model).dtype == torch.float32 and not (self.args.bf16 or self.args.fp16)
+        value, limit = (difference.max(), EXACT_TOLERANCE) if exact else (difference.mean(), ROUGH_TOLERANCE)
+        worst = self.accelerator.gather(value).max().item()
+        if not worst <= limit:
+            self._share_no_more(f"the log-probabilities of {what} differ by {worst:.2g}, and may by {limit:g}")
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        """As TRL's, but without its shuffling of answers."""
+        if not self._shares:
+            return super()._prepare_inputs(generation_batch)
+        from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
+
+        parts = self.args.steps_per_generation
+        if self._step % (parts * self.num_iterations) == 0 or self._buffered_inputs is None:
+            whole = split_pixel_values_by_grid(self._generate_and_score_completions(generation_batch))
+            self._buffered_inputs = [unsplit_pixel_values_by_grid(part) for part in split_tensor_dict(whole, parts)]
+        return self._buffered_inputs[self._step % parts]
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        **fields: Any,
+    ) -> Any:
+        def plain(*, compute_entropy: bool) -> Any:
+            own = (model, input_ids, attention_mask, logits_to_keep)
+            return theirs(*own, batch_size=batch_size, compute_entropy=compute_entropy, **fields)
+
+        theirs = super()._get_per_token_logps_and_entropies
+        if not self._shares:
+            return plain(compute_entropy=compute_entropy)
+        images = {name: fields[name] for name in ("pixel_values", "image_grid_thw", "mm_token_type_ids")}
+        places, alternatives, found = self._asking or (None, (), [])
+        groups = groups_of(input_ids, attention_mask, logits_to_keep, self.num_generations, **images, asked=places)
+        with self.accelerator.autocast():
+            read = group_logps(model, groups, (batch_size or 0) // self.num_generations, alternatives)
+        answered = attention_mask[:, -logits_to_keep:].bool()
+        if "answers" not in self._compared:
+            with torch.no_grad():
+                self._agree("answers", read.chosen, plain(compute_entropy=False)[0][answered])
+            if not self._sharing:
+                return plain(compute_entropy=compute_entropy)
+        found.append(read)
+        empty = read.chosen.new_zeros(answered.shape)
+        known = read.entropies if compute_entropy else None
+        return empty.masked_scatter(answered, read.chosen), None if known is None else empty.masked_scatter(answered, known), None
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> Any:
+        """Prompts of groups are tokenized, and their images made ready, once; `_generate_single_turn` takes the latter so."""
+        if not self._branches:
+            return super()._tokenize_prompts(prompts)
+        ids, images, fields = super()._tokenize_prompts(prompts[:: self.num_generations])
+        ids, images = ([each for each in values for _ in range(self.num_generations)] for values in (ids, images))
+        return ids, images, fields
+
+    @property
+    def _branches(self) -> bool:
+        return self._shares and not (self.use_vllm or self.use_transformers_continuous_batching)
+
+    def _generate_single_turn(
+        self, prompt_ids: list[Any], images: Any, multimodal_fields: Any, num_generations: int, *rest: Any, **options: Any
+    ) -> Any:
+        model = self.accelerator.unwrap_model(self.model_wrapped)
+        if not self._branches:
+            with ready_to_generate(model):
+                return super()._generate_single_turn(prompt_ids, images, multimodal_fields, num_generations, *rest, **options)
+
+        def generate(**inputs: Any) -> Any:
+            if "roll-outs" not in self._compared:
+                self._agree("roll-outs", *_first_tokens(model, num_generations, inputs))
+            if self._sharing:
+                return branched_generate(model, num_generations, **inputs)
+            return type(model).generate(model, **inputs, num_return_sequences=num_generations)
+
+        # TRL pads the prompts, gathers sharded weights around `generate`, and cuts its answers where they end.
+        model.generate = generate
+        try:
+            with ready_to_generate(model):
+                return super()._generate_single_turn(
+                    prompt_ids[::num_generations], images, multimodal_fields, num_generations, *rest, **options
+                )
+        finally:
+            del model.generate
+
+
+def _first_tokens(model: Any, answers: int, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities of the first token of answers, (n * answers, V): from branched caches, and from whole prompts."""
+    once = GenerationConfig(
+        max_new_tokens=1,
+        do_sample=False,
+        output_logits=True,
+        return_dict_in_generate=True,
+        pad_token_id=inputs["generation_config"].pad_token_id,
+    )
+    inputs = inputs | {"generation_config": once}
+    branched = branched_generate(model, answers, **inputs).logits[0]
+    plain = type(model).generate(model, **inputs).logits[0].repeat_interleave(answers, 0)
+    return branched.log_softmax(-1), plain.log_softmax(-1)
+
+
+def grpo_trainer(**settings: Any) -> Any:
+    """TRL's `GRPOTrainer` with shared prefixes, a credit of one's choice, and checkpoints that resume. TRL is loaded here, as it takes
+    seconds.
+    """
+    import trl
+
+    class Grpo(ConfidenceCredit, SharedPrefix, trl.GRPOTrainer):  # type: ignore[misc]
+        """TRL's trainer, changed as above."""
+
+    return Grpo(**settings)

@@ -10,23 +10,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emocaliber.answering import respond_into
+from emocaliber.core.prompts import EMOCALIBER, Prompt
+from emocaliber.core.samples import Sample, read_samples
+from emocaliber.core.scoring import read_outcomes
 from emocaliber.errors import UserError
-from emocaliber.evaluation import summarise
-from emocaliber.evaluation.ablation_table import Ablated, ablation_table, check_metrics
+from emocaliber.evaluation.summary import summarise
+from emocaliber.evaluation.tables import Ablated, ablation_table, check_metrics
+from emocaliber.inference.engine import respond_into
+from emocaliber.inference.plan import identity_of_model, questions
+from emocaliber.io.rows import display_name, write_atomically
+from emocaliber.io.settings import read_toml
+from emocaliber.io.workspace import Workspace, record_of
 from emocaliber.models.local import LocalModel
-from emocaliber.prompts import EMOCALIBER, Prompt
-from emocaliber.responding.identity import identity_of_model, questions
-from emocaliber.rows import display_name, write_atomically
-from emocaliber.scoring import read_outcomes
-from emocaliber.settings_file import read_toml
+from emocaliber.training.checks import check
 from emocaliber.training.config import FINISHED, STAGES, ModelConfig, Stage2Config, load_config
-from emocaliber.training.config_checks import check
-from emocaliber.training.heldout import question_of
 from emocaliber.training.run import check_workspaces, run_stage
 from emocaliber.training.stage2 import SCAFFOLD
-from emocaliber.vecbench import Sample, read_samples
-from emocaliber.workspace import Workspace, record_of
+from emocaliber.training.watching import question_of
 
 # What the scaffold's answers depend on.
 _ASKED = (
@@ -171,7 +171,7 @@ def lend_answers(config: ModelConfig, others: Sequence[ModelConfig]) -> None:
 def _test_samples(sweep: Sweep) -> list[Sample]:
     file = Path(sweep.test)
     if sweep.test_scenes:
-        from emocaliber.scenes import draw_samples, drawn_rows
+        from emocaliber.scenes.dataset import draw_samples, drawn_rows
 
         for _ in draw_samples(file.parent, sweep.test_scenes, sweep.test_seed, other_seeds=True):
             pass

@@ -5,14 +5,23 @@ The trackers that `report_to` names (TensorBoard, W&B, MLflow) get the same numb
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import sys
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, pstdev
 from typing import Any
 
 from transformers import TrainerCallback
 
-from emocaliber.rows import Row, RowWriter, read_rows, write_rows
-from emocaliber.training.alarm import Alarm
+from emocaliber.confidence.rewards import PARTS
+from emocaliber.core.response import Malformed, parse
+from emocaliber.core.scoring import is_correct
+from emocaliber.core.tasks import labels_of
+from emocaliber.errors import UserError
+from emocaliber.io.rows import Row, RowWriter, read_rows, write_rows
+from emocaliber.training.distributed import processes
 
 TELEMETRY = "telemetry.jsonl"
 
@@ -87,3 +96,201 @@ def _plain(logs: Mapping[str, Any]) -> dict[str, float]:
         if not name.startswith(_LEFT_OUT) and number - number == 0:  # finite: JSON has no other
             found[name] = number
     return found
+
+
+# Two ways in which confidence collapses in training: everything is sure (Table 9's Brier reward), or everything is equally sure.
+#
+# Neither shows in the reward alone, and the second makes a handsome ECE. Both are judged against the start of the run: a cold start that is
+# too sure is what stage 3 is there to mend.
+
+SURE = 0.9
+FEWEST = 30  # answers with a confidence, to judge by
+
+_MOST_SURE, _RISE = 0.5, 0.05  # share of answers above SURE, and how much it must have grown
+_LACKING = 0.15  # by which the accuracy of those falls short of SURE
+_FLAT = 0.02  # standard deviation of confidence
+
+
+class Stopped(UserError):
+    """Training was stopped by an alarm; its last checkpoint is kept."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Of `n` answers with a confidence: how many are stated above `SURE` (a share), how many of those are right (None without any), the
+    mean confidence and its standard deviation."""
+
+    n: int
+    sure: float
+    accuracy_if_sure: float | None
+    mean: float
+    spread: float
+
+    @classmethod
+    def of(cls, stated: Sequence[tuple[float, bool]]) -> Reading | None:
+        """The reading of (confidence, right?) pairs; None without any."""
+        if not stated:
+            return None
+        confidences = [confidence for confidence, _ in stated]
+        sure = [right for confidence, right in stated if confidence > SURE]
+        return cls(len(stated), len(sure) / len(stated), fmean(sure) if sure else None, fmean(confidences), pstdev(confidences))
+
+    def collapse_since(self, start: Reading) -> str | None:
+        """What has gone wrong between `start` and now, in words; None if nothing has."""
+        if (
+            self.accuracy_if_sure is not None
+            and self.sure >= _MOST_SURE
+            and self.sure > start.sure + _RISE
+            and self.accuracy_if_sure < SURE - _LACKING
+        ):
+            return (
+                f"overconfidence: {100 * self.sure:.0f} % of answers are stated above {SURE} (at first {100 * start.sure:.0f} %), "
+                f"and {100 * self.accuracy_if_sure:.0f} % of those are right"
+            )
+        if self.spread < _FLAT and self.spread < start.spread / 2:
+            return (
+                f"one confidence for all: it is {self.mean:.2f} with a standard deviation of {self.spread:.3f} "
+                f"(at first {start.spread:.3f}), so it no longer tells right from wrong"
+            )
+        return None
+
+
+class Alarm:
+    """Compares each reading with the first of its kind, warns on stderr, and with `stop` ends the run after its step."""
+
+    def __init__(self, stop: bool) -> None:
+        self._stop = stop
+        self._first: dict[str, Reading] = {}
+        self.stopped: str | None = None
+
+    def recall(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Takes the first readings from the telemetry of the part of the run that is done."""
+        for row in rows:
+            if row["kind"] not in self._first and (values := row.get("reading")) and values["n"] >= FEWEST:
+                self._first[row["kind"]] = Reading(**values)
+
+    def hear(self, kind: str, reading: Reading | None, step: int, control: Any) -> list[dict[str, Any]]:
+        """Judges a reading; returns the telemetry rows of an alarm. `control` is the trainer's: it is told to save, and to stop."""
+        from accelerate.utils import broadcast_object_list
+
+        main = processes().is_main_process
+        (what,) = broadcast_object_list([self._judged(kind, reading)])  # or some processes would stop and others wait for them
+        if what is None:
+            return []
+        if main:
+            print(f"alarm at step {step}, {kind.replace('_', '-')}: {what}", file=sys.stderr)
+        if self._stop:
+            self.stopped = f"step {step}: {what}"
+            control.should_save = control.should_training_stop = True
+        return [{"kind": "alarm", "step": step, "of": kind, "what": what}]
+
+    def _judged(self, kind: str, reading: Reading | None) -> str | None:
+        if reading is None or reading.n < FEWEST:
+            return None
+        return reading.collapse_since(self._first.setdefault(kind, reading))
+
+
+# Every roll-out of stage 3 with what it earned, in `OUT/rollouts.jsonl`; `emocaliber trace ID --run OUT` shows those of one sample.
+
+ROLLOUTS = "rollouts.jsonl"
+
+_STEPS_PER_READING = 10  # one step has too few roll-outs for an alarm
+
+RolloutRow = dict[str, Any]
+
+
+def rollout_rows(
+    step: int,
+    samples: Sequence[Mapping[str, Any]],
+    texts: Sequence[str],
+    parts: Mapping[str, Sequence[float]],
+    advantages: Sequence[float],
+) -> list[RolloutRow]:
+    """`{"step", "id", "answer", "correct", "confidence", "malformed", "reward": {"total", PART...}, "advantage", "text"}` each.
+
+    All arguments but the first run over the roll-outs; `parts` holds the reward's parts by name. An answer that the parser refuses has
+    no answer and no confidence, and `malformed` says why.
+    """
+    rows = []
+    for place, (sample, text, advantage) in enumerate(zip(samples, texts, advantages, strict=True)):
+        labels = labels_of(sample["task"], sample["candidates"])
+        response = parse(text, labels, confidence="required")
+        answer, confidence = (None, None) if isinstance(response, Malformed) else (response.answer, response.confidence)
+        earned = {name: float(values[place]) for name, values in parts.items()}
+        rows.append(
+            {
+                "step": step,
+                "id": sample["id"],
+                "answer": answer,
+                "correct": is_correct(answer, sample["ground_truth"], labels),
+                "confidence": confidence,
+                "malformed": str(response.reason) if isinstance(response, Malformed) else None,
+                "reward": {"total": sum(earned.values()), **earned},
+                "advantage": float(advantage),
+                "text": text,
+            }
+        )
+    return rows
+
+
+def stated(rows: Sequence[RolloutRow]) -> list[tuple[float, bool]]:
+    """(confidence, right?) of those roll-outs that state one."""
+    return [(row["confidence"], row["correct"]) for row in rows if row["confidence"] is not None]
+
+
+def rollout_numbers(rows: Sequence[RolloutRow], group_size: int) -> dict[str, float]:
+    """The share of malformed roll-outs, and of those with a confidence: how many are above 0.9, the mean, and the spread within groups
+    (the mean over groups of the standard deviation; without any, stage 3 has nothing to choose from)."""
+    numbers = {"rollouts/malformed": fmean(row["malformed"] is not None for row in rows)}
+    if confidences := [confidence for confidence, _ in stated(rows)]:
+        groups = [stated(rows[start : start + group_size]) for start in range(0, len(rows), group_size)]
+        spreads = [pstdev(confidence for confidence, _ in group) for group in groups if len(group) > 1]
+        numbers["rollouts/confidence"] = fmean(confidences)
+        numbers[f"rollouts/above_{SURE}"] = fmean(confidence > SURE for confidence in confidences)
+        numbers |= {"rollouts/spread_within_groups": fmean(spreads)} if spreads else {}
+    return numbers
+
+
+class RolloutTable(TrainerCallback):  # type: ignore[misc]
+    """Writes the roll-outs of each step, adds their numbers to what TRL logs, and lets the alarm hear of them.
+
+    TRL keeps the last generation of all processes for its own table of completions; that is where they are read.
+    """
+
+    def __init__(self, trainer: Any, out: Path, samples: Sequence[Mapping[str, Any]], telemetry: StepLog, alarm: Alarm) -> None:
+        self._trainer, self._telemetry, self._alarm = trainer, telemetry, alarm
+        self._samples = {sample["id"]: sample for sample in samples}
+        self._log = StepLog(out / ROLLOUTS)
+        self._recent: deque[list[tuple[float, bool]]] = deque(maxlen=_STEPS_PER_READING)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            self._log.go_on_from(state.global_step)
+        by_step: dict[int, list[RolloutRow]] = {}
+        for row in self._log.rows():
+            by_step.setdefault(row["step"], []).append(row)
+        self._recent.extend(stated(rows) for rows in by_step.values())
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if (state.global_step - 1) % (args.steps_per_generation // args.gradient_accumulation_steps):
+            return  # a further update on the same roll-outs
+        kept = self._trainer._logs
+        samples = [self._samples[identity] for identity in kept["extra"]["id"]]
+        parts = {name: list(kept["rewards"][name]) for name in PARTS}
+        rows = rollout_rows(state.global_step, samples, [text_of(each) for each in kept["completion"]], parts, list(kept["advantages"]))
+        for name, value in rollout_numbers(rows, self._trainer.num_generations).items():
+            self._trainer._metrics["train"][name].append(value)
+        self._log.write(rows)
+        self._recent.append(stated(rows))
+        if state.global_step % _STEPS_PER_READING == 0:
+            reading = Reading.of([each for step in self._recent for each in step])
+            row = {"kind": "rollouts", "step": state.global_step, "reading": reading and vars(reading)}
+            self._telemetry.write([row, *self._alarm.hear("rollouts", reading, state.global_step, control)])
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._log.close()
+
+
+def text_of(completion: Any) -> str:
+    """The text of a completion as TRL hands it on: itself, or a conversation of one message."""
+    return str(completion if isinstance(completion, str) else completion[0]["content"])

@@ -17,11 +17,10 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 
 from emocaliber.errors import UserError
 from emocaliber.models.local import chat_prompt
-from emocaliber.training.collate import IGNORED, Lesson, LessonCollator, digit_tokens
 from emocaliber.training.config import FINISHED, ModelConfig, StageConfig
-from emocaliber.training.lora import adapted, merged
-from emocaliber.training.processes import on_cpu, processes, say
-from emocaliber.training.sparse_logits import logits_only_at
+from emocaliber.training.data import IGNORED, Lesson, LessonCollator, digit_tokens
+from emocaliber.training.distributed import adapted, merged, on_cpu, processes, say
+from emocaliber.training.shared_prefix import logits_only_at
 from emocaliber.training.watching import trackers, train_watched
 
 

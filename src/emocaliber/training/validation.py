@@ -14,11 +14,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from emocaliber.core.samples import Sample, read_samples
 from emocaliber.errors import UserError
-from emocaliber.responding.identity import sha256_of
-from emocaliber.rows import display_name
+from emocaliber.inference.plan import sha256_of
+from emocaliber.io.rows import display_name
 from emocaliber.training.config import FINISHED, SETTINGS, STAGES, ModelConfig, StageConfig, WatchedConfig
-from emocaliber.vecbench import Sample, read_samples
 
 
 def validation_samples(config: WatchedConfig, before: Sequence[Path] = ()) -> list[Sample]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from emocaliber.vecbench.fields import Fields, identified_rows
-from emocaliber.vecbench.sample import Sample, read_samples
-from emocaliber.vecbench.tasks import GROUPS, TASKS, Task, canonical_task, group_of, labels_of, task, task_order, taxonomy_of
+from emocaliber.core.samples import Fields, Sample, identified_rows, read_samples
+from emocaliber.core.tasks import GROUPS, TASKS, Task, canonical_task, group_of, labels_of, task, task_order, taxonomy_of
 
 __all__ = [
     "GROUPS",

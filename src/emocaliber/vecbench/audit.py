@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emocaliber.images import ImageError
-from emocaliber.vecbench.findings import Audit, Finding, Kind, Member, Side
-from emocaliber.vecbench.fingerprints import Fingerprint, fingerprints
-from emocaliber.vecbench.near_duplicates import DISTANCE, bits_apart, look_alikes
-from emocaliber.vecbench.sample import read_samples
+from emocaliber.core.samples import read_samples
+from emocaliber.errors import UserError
+from emocaliber.io.images import ImageError
+from emocaliber.io.rows import display_name, read_rows, write_rows
+from emocaliber.render.table import Table
+from emocaliber.vecbench.duplicates import DISTANCE, Fingerprint, bits_apart, fingerprints, look_alikes
 
 __all__ = ["CACHE", "Audit", "Finding", "Kind", "Member", "audit", "side_of"]
 
@@ -166,3 +168,210 @@ def _grouped(members: Iterable[Member], key: Callable[[Member], _Key]) -> dict[_
     for member in members:
         groups.setdefault(key(member), []).append(member)
     return groups
+
+
+# What an audit finds, as data, rows and a table.
+
+Side = Literal["train", "test"]
+
+
+class Kind(StrEnum):
+    """What an audit finds, the worst first."""
+
+    MISPLACED = "test sample in a training file"
+    LEAK = "train-test leak"
+    CONFLICT = "label conflict"
+    EXACT = "exact duplicate"
+    NEAR = "near duplicate"
+    UNREADABLE = "unreadable image"
+    PLAIN = "too plain to compare"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A sample, the side of the files it stands in, and these files: train.jsonl and a stage's file may both hold it.
+
+    `misplaced`: it stands on the train side, but its own split or a test file says that it is the test's.
+    """
+
+    id: str
+    task: str
+    label: str
+    source: str
+    image: str
+    side: Side
+    files: tuple[str, ...]
+    misplaced: bool = False
+
+    @property
+    def rank(self) -> tuple[str, str, str, str]:
+        """What members are ordered by: the test comes first."""
+        return self.side, self.task, self.id, self.image
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Samples that belong together, in the order side, task, id, the test's first.
+
+    `distance` is that of the two hashes farthest apart, in bits: 0 where the files are equal (`exact`) or look equal. None: not compared.
+    """
+
+    kind: Kind
+    members: tuple[Member, ...]
+    exact: bool = True
+    distance: int | None = None
+    detail: str = ""
+
+    def to_row(self, folder: str | Path) -> dict[str, object]:
+        """The finding as a JSON row for a file in `folder`, to which the images' paths are relative."""
+        members = [
+            {
+                "id": member.id,
+                "task": member.task,
+                "label": member.label,
+                "source": member.source,
+                "side": member.side,
+                "image": Path(os.path.relpath(member.image, folder)).as_posix(),
+                "files": [os.path.basename(file) for file in member.files],
+            }
+            for member in self.members
+        ]
+        return {"kind": self.kind, "exact": self.exact, "distance": self.distance, "detail": self.detail, "samples": members}
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was looked at, and the findings in the order of `Kind`. `distance` is None where only equal files were sought."""
+
+    samples: int
+    images: int
+    distance: int | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def leaks(self) -> bool:
+        """Whether anything of the test is trained on."""
+        return any(finding.kind in (Kind.MISPLACED, Kind.LEAK) for finding in self.findings)
+
+    def counts(self) -> dict[Kind, int]:
+        """How many findings there are of each kind."""
+        found = Counter(finding.kind for finding in self.findings)
+        return {kind: found[kind] for kind in Kind}
+
+    def to_rows(self, folder: str | Path) -> list[dict[str, object]]:
+        """The findings as JSON rows for a file in `folder`."""
+        return [finding.to_row(folder) for finding in self.findings]
+
+    def as_table(self) -> Table:
+        """Findings and samples by kind; those of equal files and those of files that look alike."""
+        rows = []
+        for kind in Kind:
+            findings = [finding for finding in self.findings if finding.kind == kind]
+            exact = sum(finding.exact for finding in findings)
+            samples = sum(len(finding.members) for finding in findings)
+            rows.append((kind.value, f"{len(findings):,}", f"{exact:,}", f"{len(findings) - exact:,}", f"{samples:,}"))
+        looks = "" if self.distance is None else f", and looks that differ in at most {self.distance} of 64 bits"
+        return Table(
+            header=("finding", "findings", "equal files", "look alike", "samples"),
+            rows=rows,
+            title="Audit",
+            note=f"{self.samples:,} samples, {self.images:,} images; compared: equal files{looks}.",
+        )
+
+
+# Mending what an audit found: the same files without the samples that leak, contradict or repeat others.
+
+DROPPED = "dropped.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A sample left out, why, and the sample that stays in its place or that it contradicts (None: none does)."""
+
+    member: Member
+    kind: Kind
+    beside: str | None
+
+    def to_row(self) -> dict[str, object]:
+        member = self.member
+        files = [os.path.basename(file) for file in member.files]
+        return {"id": member.id, "task": member.task, "side": member.side, "files": files, "reason": self.kind, "beside": self.beside}
+
+
+@dataclass(frozen=True)
+class Drop:
+    """What was left out, in the order in which it was decided, and how many rows each new file keeps."""
+
+    dropped: tuple[Dropped, ...]
+    kept: dict[Path, int]
+
+    def as_table(self) -> Table:
+        """Rows left out of each file, by reason."""
+        kinds = [kind for kind in Kind if any(each.kind == kind for each in self.dropped)]
+        reasons = Counter((os.path.basename(file), each.kind) for each in self.dropped for file in each.member.files)
+        rows = [
+            (display_name(path.name), *(f"{reasons[path.name, kind]:,}" for kind in kinds), f"{kept:,}") for path, kept in self.kept.items()
+        ]
+        return Table(header=("file", *kinds, "rows kept"), rows=rows, title="Left out")
+
+
+def drop(audit: Audit, files: Sequence[str | Path], out: str | Path) -> Drop:
+    """Writes the audited files again into the folder `out`, under their names, without what the audit found; why is in dropped.jsonl.
+
+    The test is never mended at the cost of comparability: what leaks leaves the training files. Then, on each side and in each task, images
+    with contradicting labels all go, and of duplicates the first id stays. Images that cannot be read or compared stay.
+    The same audit gives the same files.
+
+    Raises:
+        UserError: `out` is a folder that one of the files lies in, two files have one name, or a file cannot be read or written.
+    """
+    out = Path(out)
+    targets = _targets([Path(file) for file in files], out)
+    dropped = tuple(_decided(audit.findings))
+    unwanted = {(file, each.member.id) for each in dropped for file in each.member.files}
+    write_rows(out / DROPPED, (each.to_row() for each in dropped))
+    kept = {}
+    for file, target in targets:
+        rows = [row for row in read_rows(file) if (str(file), row["id"]) not in unwanted]
+        for row in rows:
+            row["image"] = Path(os.path.relpath(file.parent / row["image"], out)).as_posix()
+        write_rows(target, rows)
+        kept[target] = len(rows)
+    return Drop(dropped, kept)
+
+
+def _targets(files: Sequence[Path], out: Path) -> list[tuple[Path, Path]]:
+    named: dict[str, Path] = {}
+    for file in files:
+        if file.parent.resolve() == out.resolve():
+            raise UserError(f"{display_name(out)}: {display_name(file.name)} lies there and would be overwritten; give another folder.")
+        if (name := f"{file.stem}.jsonl") in named:
+            raise UserError(f"{display_name(file)}: would be written to {name}, as {display_name(named[name])} is; give them other names.")
+        named[name] = file
+    return [(file, out / name) for name, file in named.items()]
+
+
+def _decided(findings: Sequence[Finding]) -> Iterator[Dropped]:
+    """Every sample that goes, once. Findings are taken by kind, the worst first: what leaks cannot stay as the first of its duplicates."""
+    gone: set[Member] = set()
+    for finding in findings:
+        for member, beside in _unwanted(finding, gone):
+            if member not in gone:
+                gone.add(member)
+                yield Dropped(member, finding.kind, beside)
+
+
+def _unwanted(finding: Finding, gone: set[Member]) -> Iterator[tuple[Member, str | None]]:
+    members = finding.members
+    if finding.kind == Kind.MISPLACED:
+        yield from ((member, None) for member in members)
+    elif finding.kind == Kind.LEAK:
+        yield from ((member, members[0].id) for member in members if member.side == "train")
+    elif finding.kind == Kind.CONFLICT:
+        for member in members:
+            yield member, next(other.id for other in members if other.label != member.label)
+    elif finding.kind in (Kind.EXACT, Kind.NEAR):
+        first: dict[tuple[str, str], str] = {}
+        for member in members:
+            if member not in gone and (kept := first.setdefault((member.side, member.task), member.id)) != member.id:
+                yield member, kept

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from emocaliber.rows import Row
-from emocaliber.scenes import draw_samples, drawn_rows
-from emocaliber.vecbench.tasks import TASKS
+from emocaliber.core.tasks import TASKS
+from emocaliber.io.rows import Row
+from emocaliber.scenes.dataset import draw_samples, drawn_rows
 
 # Training samples per test sample; out-of-domain subtasks have none.
 TRAIN_RATIO = 4

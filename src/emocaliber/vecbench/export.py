@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from emocaliber.core.samples import Sample, read_samples
 from emocaliber.errors import UserError
-from emocaliber.images import ImageError, Limits, open_images
-from emocaliber.inputs import SUFFIXES
-from emocaliber.rows import Row, display_name, write_atomically, write_rows
-from emocaliber.vecbench.card import data_card
-from emocaliber.vecbench.manifest import read_manifest
-from emocaliber.vecbench.sample import Sample, read_samples
+from emocaliber.io.images import ImageError, Limits, open_images
+from emocaliber.io.inputs import SUFFIXES
+from emocaliber.io.rows import Row, display_name, write_atomically, write_rows
+from emocaliber.vecbench.manifest import data_card, read_manifest
 
 SPLITS = ("train", "test")
 

@@ -19,11 +19,11 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
-from emocaliber.emotions import Taxonomy, taxonomy
+from emocaliber.core.tasks import TASKS
+from emocaliber.emotions.taxonomy import Taxonomy, taxonomy
 from emocaliber.errors import UserError
-from emocaliber.rows import Row
-from emocaliber.vecbench.sources.base import Item, Reading
-from emocaliber.vecbench.tasks import TASKS
+from emocaliber.io.rows import Row
+from emocaliber.vecbench.sources.reader import Item, Reading
 
 SUBTASKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 
-from emocaliber.layout import NONE, Table, decimal
-from emocaliber.vecbench.rebuild import sample_files_in
-from emocaliber.vecbench.sample import read_samples
-from emocaliber.vecbench.tasks import task_order
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from emocaliber.core.samples import read_samples
+from emocaliber.core.tasks import paper_counts, task_order
+from emocaliber.render.figure import BLUE, GREY, VERMILION, Sheet, png, style
+from emocaliber.render.table import NONE, Table, decimal
+from emocaliber.vecbench.manifest import sample_files_in
 
 
 @dataclass(frozen=True)
@@ -119,17 +120,6 @@ def vote_entropy(votes: Mapping[str, int]) -> float:
     return math.fsum(-count / total * math.log2(count / total) for count in votes.values() if count)
 
 
-@cache
-def paper_counts() -> Mapping[str, Mapping[str, int]]:
-    """How many samples the paper's splits (Figure 3) and VEC-CoT's stages (Table 1) hold: counts[file][task], where there are any.
-
-    As printed. WebEmo-7 in stage 2 is printed as 7,806, but both totals it is part of are right only with 7,896.
-    """
-    folder = resources.files("emocaliber.vecbench") / "paper_counts"
-    rows = [row for name in ("splits", "vec_cot") for row in csv.DictReader((folder / f"{name}.csv").read_text("utf-8").splitlines())]
-    return MappingProxyType({row.pop("split"): {task: int(count) for task, count in row.items() if int(count)} for row in rows})
-
-
 def _by_task(path: Path) -> Mapping[str, TaskStats]:
     labels: dict[str, Counter[str]] = defaultdict(Counter)
     entropies: dict[str, list[float]] = defaultdict(list)
@@ -152,3 +142,45 @@ def _count(number: int | None) -> str:
 def _share(stats: TaskStats, label: str) -> tuple[str, str]:
     count = stats.labels.get(label, 0)
     return f"{count:,}", f"{100 * count / stats.samples:.1f}"
+
+
+# The picture of a benchmark: how often each label occurs, task by task, in training and in the test.
+
+_COLOURS = {"train": BLUE, "test": VERMILION}
+_OTHER = GREY
+_HEIGHT = 3.1  # inches, in which 25 labels can be read
+
+
+def label_figure(stats: Stats) -> bytes:
+    """A PNG file: a panel per task with the share of each label in train and test (in the stages' files where there is neither).
+
+    Equal statistics give equal bytes.
+    """
+    with style():
+        return png(_draw(stats))
+
+
+def _draw(stats: Stats) -> Figure:
+    files = [file for file in stats.tasks if file in _COLOURS] or list(stats.tasks)[:1]
+    tasks = list(dict.fromkeys(task for file in files for task in stats.tasks[file]))
+    labels = {task: list(dict.fromkeys(label for file in files for label in _labels(stats, file, task))) for task in tasks}
+    legend = [Patch(color=_COLOURS.get(file, _OTHER), label=file) for file in files]
+    sheet = Sheet(len(tasks), "How often each label occurs", legend=legend, width=1.9, height=_HEIGHT, margins=(1.1, 0.15, 0.45, 0.35))
+    for panel, task in enumerate(tasks):
+        axes = sheet.axes(panel)
+        for number, file in enumerate(files):
+            counts = _labels(stats, file, task)
+            total = sum(counts.values()) or 1
+            places = [place + (number - (len(files) - 1) / 2) * 0.8 / len(files) for place in range(len(labels[task]))]
+            shares = [100 * counts.get(label, 0) / total for label in labels[task]]
+            axes.barh(places, shares, 0.8 / len(files), color=_COLOURS.get(file, _OTHER))
+        axes.set_yticks(range(len(labels[task])), labels[task])
+        axes.set_ylim(len(labels[task]) - 0.5, -0.5)
+        axes.set_xlabel("% of the task")
+        axes.set_title(task, loc="left")
+    return sheet.figure
+
+
+def _labels(stats: Stats, file: str, task: str) -> dict[str, int]:
+    found = stats.tasks[file].get(task)
+    return dict(found.labels) if found else {}

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from hashlib import blake2b
 from heapq import nsmallest
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from emocaliber.core.response import STEPS, Response, parse
+from emocaliber.core.samples import Sample
 from emocaliber.errors import UserError
-from emocaliber.html_page import render_page, thumbnails
-from emocaliber.response import STEPS, Response, parse
-from emocaliber.rows import display_name, write_atomically
-from emocaliber.vecbench import Sample
+from emocaliber.io.rows import display_name, opened, write_atomically
+from emocaliber.render.html import render_page, thumbnails
+from emocaliber.render.table import NONE, Table, with_interval
 from emocaliber.veccot.ledger import Attempt, Ledger
+from emocaliber.veccot.stats import Share, most_frequent
 
 _SIDE = 640  # pixels of the pictures, in which a face can be read; 100 of them make a page of some 8 MB
 
@@ -83,3 +91,172 @@ def _items(attempts: Iterable[Attempt], samples: Iterable[Sample]) -> Iterator[d
             "verdict": attempt.verdict,
             "reasons": attempt.reasons,
         }
+
+
+# How far the factory's verdicts agree with people's, from the judgements of an audit.
+
+_REPLICATES = 10_000
+_VERDICTS = ("accepted", "rejected")
+_WORDS = {"accept": "accepted", "reject": "rejected"}
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """`confusion[factory's verdict][people's verdict]` and what follows from it; `population` is how many attempts had either verdict.
+
+    `kappa` is Cohen's (1960) on the attempts judged. They are drawn by verdict, so it is that of a population with as many of either;
+    `kappa_population` weighs them by the ledger's own numbers. Both are None where all verdicts on both sides are the same, and have
+    bootstrap intervals of 95 %. `by_reason` has for each reason of rejection how many of those attempts people rejected too.
+    """
+
+    confusion: Mapping[str, Mapping[str, int]]
+    population: Mapping[str, int]
+    kappa: float | None
+    kappa_ci: tuple[float, float] | None
+    kappa_population: float | None
+    kappa_population_ci: tuple[float, float] | None
+    by_reason: Mapping[str, Share]
+
+    @property
+    def kept_rightly(self) -> Share:
+        """Of what the factory accepted, what people accept."""
+        return Share(self.confusion["accepted"]["accepted"], sum(self.confusion["accepted"].values()))
+
+    @property
+    def rejected_rightly(self) -> Share:
+        """Of what the factory rejected, what people reject."""
+        return Share(self.confusion["rejected"]["rejected"], sum(self.confusion["rejected"].values()))
+
+    @property
+    def agreed(self) -> Share:
+        """Of what was judged, that on which factory and people agree."""
+        kept, rejected = self.kept_rightly, self.rejected_rightly
+        return Share(kept.count + rejected.count, kept.total + rejected.total)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a JSON file."""
+        return {
+            "confusion": {verdict: dict(row) for verdict, row in self.confusion.items()},
+            "population": dict(self.population),
+            "kappa": self.kappa,
+            "kappa_ci": self.kappa_ci,
+            "kappa_population": self.kappa_population,
+            "kappa_population_ci": self.kappa_population_ci,
+            "agreed": self.agreed.as_dict(),
+            "kept_rightly": self.kept_rightly.as_dict(),
+            "rejected_rightly": self.rejected_rightly.as_dict(),
+            "by_reason": {check: share.as_dict() for check, share in self.by_reason.items()},
+        }
+
+    def as_text(self) -> str:
+        """The tables for a terminal."""
+        return "\n\n".join(f"{table.title}\n{table.as_text()}" for table in self.tables())
+
+    def tables(self) -> list[Table]:
+        """The confusion, kappa and the shares, and the reasons."""
+        rows = [(verdict, *(f"{self.confusion[verdict][other]:,}" for other in _VERDICTS)) for verdict in _VERDICTS]
+        kappas = (
+            ("kappa, of those judged", _kappa_text(self.kappa, self.kappa_ci)),
+            ("kappa, by the ledger's numbers", _kappa_text(self.kappa_population, self.kappa_population_ci)),
+        )
+        shares = (
+            ("agreement, %", self.agreed),
+            ("of what it accepted, people accept, %", self.kept_rightly),
+            ("of what it rejected, people reject, %", self.rejected_rightly),
+        )
+        reasons = [(check, f"{share.total:,}", _share_text(share)) for check, share in self.by_reason.items()]
+        return [
+            Table(("the factory", "people accept", "people reject"), rows, title="Verdicts"),
+            Table(("agreement", "value"), [*kappas, *((name, _share_text(share)) for name, share in shares)], title="Agreement"),
+            *([Table(("reason", "judged", "people reject too, %"), reasons, title="Reasons of rejection")] if reasons else []),
+        ]
+
+
+def agreement(ledger: Path, judgements: Path) -> Agreement:
+    """The agreement of the ledger's verdicts with those in a file that the audit page gave.
+
+    Raises UserError, naming file, place and field, if it is no such file, is of another ledger, or judges an attempt twice.
+    """
+    with Ledger(ledger) as book:
+        attempts = {attempt_key(attempt): attempt for attempt in judged(book.attempts())}
+    verdicts = _read(judgements, attempts, display_name(ledger))
+    population = Counter[str](attempt.verdict for attempt in attempts.values())
+    counts = np.zeros((2, 2), dtype=np.int64)
+    reasons: Counter[str] = Counter()
+    shared: Counter[str] = Counter()
+    for key, verdict in verdicts.items():
+        counts[_VERDICTS.index(attempts[key].verdict), _VERDICTS.index(verdict)] += 1
+        checks = {reason.check for reason in attempts[key].reasons}
+        reasons.update(checks)
+        shared.update(checks if verdict == "rejected" else ())
+    weights = np.array([population[verdict] for verdict in _VERDICTS]) / np.maximum(counts.sum(axis=1), 1)
+    replicates = _replicates(counts)
+    kappa, weighted = (_defined(cohens_kappa(table)) for table in (counts, counts * weights[:, None]))
+    return Agreement(
+        confusion={verdict: dict(zip(_VERDICTS, row, strict=True)) for verdict, row in zip(_VERDICTS, counts.tolist(), strict=True)},
+        population={verdict: population[verdict] for verdict in _VERDICTS},
+        kappa=kappa,
+        kappa_ci=None if kappa is None else _interval(cohens_kappa(replicates)),
+        kappa_population=weighted,
+        kappa_population_ci=None if weighted is None else _interval(cohens_kappa(replicates * weights[:, None])),
+        by_reason={check: Share(shared[check], total) for check, total in most_frequent(reasons)},
+    )
+
+
+def cohens_kappa(table: NDArray[Any]) -> NDArray[np.float64]:
+    """Cohen's kappa of tables (..., 2, 2), one rater's verdicts by the other's; NaN where both give all the same verdict."""
+    total = table.sum(axis=(-2, -1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        observed = (table[..., 0, 0] + table[..., 1, 1]) / total
+        expected = (table.sum(axis=-1) * table.sum(axis=-2)).sum(axis=-1) / np.square(total, dtype=np.float64)
+        kappa: NDArray[np.float64] = np.asarray((observed - expected) / (1 - expected))
+    return kappa
+
+
+def _replicates(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(B, 2, 2): tables as drawn again. The rows keep their sums, as so many were drawn from each verdict, so each is a binomial."""
+    drawn = counts.sum(axis=1)
+    kept = np.random.default_rng(0).binomial(drawn, counts[:, 0] / np.maximum(drawn, 1), size=(_REPLICATES, 2))
+    return np.stack([kept, drawn - kept], axis=-1)
+
+
+def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    low, high = np.nanquantile(values, (0.025, 0.975)).tolist()
+    return low, high
+
+
+def _defined(value: NDArray[np.float64]) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _kappa_text(value: float | None, ends: tuple[float, float] | None) -> str:
+    return NONE if value is None or ends is None else f"{value:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"
+
+
+def _share_text(share: Share) -> str:
+    return with_interval(share.value, share.interval)
+
+
+def _read(path: Path, attempts: Mapping[str, Attempt], ledger: str) -> dict[str, str]:
+    """The verdict on each attempt, by its key."""
+    name = display_name(path)
+    with opened(path) as file:
+        try:
+            found = json.load(file)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{name}: not JSON ({error}); give the file that the audit page downloads") from error
+    made = found.get("judgements") if isinstance(found, dict) else None
+    if not isinstance(made, list) or not made:
+        raise UserError(f"{name}: no list 'judgements' with anything in it; give the file that the audit page downloads")
+    verdicts: dict[str, str] = {}
+    for number, each in enumerate(made, 1):
+        where = f"{name}, judgement {number}"
+        key, verdict = (each.get("key"), each.get("verdict")) if isinstance(each, dict) else (None, None)
+        if verdict not in _WORDS:
+            raise UserError(f"{where}: verdict must be 'accept' or 'reject', not {verdict!r}")
+        if not isinstance(key, str) or key not in attempts:
+            raise UserError(f"{where}: {ledger} has no attempt {key!r}; the judgements must come from a page made of this ledger")
+        if key in verdicts:
+            raise UserError(f"{where}: {attempts[key].sample!r} is judged twice; keep one of the two")
+        verdicts[key] = _WORDS[verdict]
+    return verdicts

@@ -11,18 +11,25 @@ from contextlib import closing
 from math import ceil
 from pathlib import Path
 
+from emocaliber.core.model import ModelError, Reply, Request, Usage
 from emocaliber.errors import UserError
-from emocaliber.models.base import ModelError, Reply, Request, Usage
-from emocaliber.models.remote.completion import Counts, Unreadable, read_completion, read_counts, read_json
-from emocaliber.models.remote.dialect import Dialect
-from emocaliber.models.remote.failures import Complaint, Failed
-from emocaliber.models.remote.journal import Entry, Journal
-from emocaliber.models.remote.ledger import BudgetReached, Ledger
-from emocaliber.models.remote.model import OPENAI
-from emocaliber.models.remote.payload import ImageFormat, Payload, Wording
-from emocaliber.models.remote.service import Patience
-from emocaliber.veccot.batch_api import BatchApi, Json
-from emocaliber.veccot.batch_queue import Notes, OpenBatch, Queue, Spool
+from emocaliber.models.openai.client import Patience
+from emocaliber.models.openai.failures import Complaint, Failed
+from emocaliber.models.openai.journal import Entry, Journal
+from emocaliber.models.openai.limits import BudgetReached, Ledger
+from emocaliber.models.openai.model import OPENAI
+from emocaliber.models.openai.wire import (
+    Counts,
+    Dialect,
+    ImageFormat,
+    Payload,
+    Unreadable,
+    Wording,
+    read_completion,
+    read_counts,
+    read_json,
+)
+from emocaliber.veccot.batch import BatchApi, Json, Notes, OpenBatch, Queue, Spool
 
 __all__ = ["BatchModel", "Notes"]
 

@@ -17,21 +17,18 @@ from zlib import crc32
 
 from PIL import Image
 
-from emocaliber.answering import MAX_SIDE, shrunk
-from emocaliber.emotions import ANY_ANSWER
-from emocaliber.images import DEFAULT_LIMITS, ImageError, OpenedImage, open_images
-from emocaliber.models.base import Model, ModelError, Reply, Request
-from emocaliber.models.seeds import mixed_seed
-from emocaliber.rows import Row, display_name
-from emocaliber.vecbench import Sample
-from emocaliber.veccot.attempt import TRANSIENT, UNREADABLE, Attempt, Bill, Objection, Tried, Verdict
-from emocaliber.veccot.checks import Draft, draft, near_duplicate, objections, reasoning_of
-from emocaliber.veccot.judge import CHECKS_ALONE, Judgement, Unreadable, objections_of, read_judgement
-from emocaliber.veccot.ledger import Ledger
-from emocaliber.veccot.originals import Originals
-from emocaliber.veccot.purse import Purse, Tariff
+from emocaliber.core.model import Model, ModelError, Reply, Request
+from emocaliber.core.samples import Sample
+from emocaliber.emotions.labels import ANY_ANSWER
+from emocaliber.inference.engine import MAX_SIDE, shrunk
+from emocaliber.io.images import DEFAULT_LIMITS, ImageError, OpenedImage, open_images
+from emocaliber.io.rows import Row, display_name
+from emocaliber.models.tokens import mixed_seed
+from emocaliber.veccot.budget import Purse, Tariff
+from emocaliber.veccot.checks import Draft, Originals, draft, near_duplicate, objections, reasoning_of
+from emocaliber.veccot.ledger import TRANSIENT, UNREADABLE, Attempt, Bill, Ledger, Objection, Tried, Verdict
 from emocaliber.veccot.recipe import Part, Recipe
-from emocaliber.veccot.teacher import BLANK, Narrator
+from emocaliber.veccot.teacher import BLANK, CHECKS_ALONE, Judgement, Narrator, Unreadable, objections_of, read_judgement
 
 _LIMITS = replace(DEFAULT_LIMITS, max_side=MAX_SIDE)
 _OTHERWISE = 0.7  # the temperature at which a greedy model is asked again, as it would say the same

@@ -9,25 +9,25 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Self
 
+from tqdm import tqdm
+
+from emocaliber.core.model import Model
+from emocaliber.core.samples import Sample, identified_rows
 from emocaliber.errors import UserError
-from emocaliber.lock import Lock
-from emocaliber.models.base import Model
-from emocaliber.responding.identity import commit_of_model, sha256_of_model
-from emocaliber.responding.selection import chance
-from emocaliber.rows import Row, display_name
-from emocaliber.vecbench import Sample, identified_rows
-from emocaliber.veccot.attempt import Totals
+from emocaliber.inference.plan import chance, commit_of_model, sha256_of_model
+from emocaliber.io.lock import Lock
+from emocaliber.io.rows import Row, display_name
 from emocaliber.veccot.build import Line
-from emocaliber.veccot.ledger import Ledger
-from emocaliber.veccot.progress import Progress
+from emocaliber.veccot.ledger import Attempt, Ledger, Totals
 from emocaliber.veccot.recipe import Part, Recipe
 from emocaliber.veccot.teacher import NARRATOR, Narrator
 
 if TYPE_CHECKING:
-    from emocaliber.veccot.estimate import Estimate
+    from emocaliber.veccot.budget import Estimate
+
 
 _FILES = ("train.jsonl", "samples.jsonl")
 
@@ -146,7 +146,7 @@ def _teacher(book: Ledger, part: Part, budget: float | None, notes: Ledger | Non
 
 
 def _estimate(book: Ledger, recipe: str, chosen: Sequence[str], attempts: int) -> Estimate:
-    from emocaliber.veccot.estimate import Estimate
+    from emocaliber.veccot.budget import Estimate
 
     return Estimate.of(book, recipe, chosen, attempts)
 
@@ -202,3 +202,41 @@ def _first_interrupt() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+# What a person sees while the factory runs: how many samples are settled, how fast, and what it costs.
+
+
+class Progress:
+    """A bar on stderr over the samples to settle: rate and time left, the share of attempts accepted, tokens and dollars so far.
+
+    `attempts` counts those of this run.
+    """
+
+    def __init__(self, samples: int, before: Totals) -> None:
+        every = 0.2 if sys.stderr.isatty() else 10.0  # seconds; a log wants few lines
+        self._bar = tqdm(total=samples, desc="cot", unit="sample", mininterval=every)
+        self._tokens, self._cost = before.prompt_tokens + before.completion_tokens, before.cost
+        self.attempts = self._accepted = self._failed = 0
+
+    def hear(self, attempt: Attempt, settled: bool) -> None:
+        """Takes in an attempt, and whether its sample is settled by it."""
+        self.attempts += 1
+        self._accepted += attempt.verdict == "accepted"
+        self._failed += attempt.verdict == "failed"
+        self._tokens += attempt.prompt_tokens + attempt.completion_tokens
+        self._cost += attempt.cost
+        shown = {
+            "accepted": f"{self._accepted / self.attempts:.1%}",
+            "failed": f"{self._failed:,}" if self._failed else None,
+            "tokens": f"{self._tokens:,}" if self._tokens else None,
+            "cost": f"${self._cost:.2f}" if self._cost else None,
+        }
+        self._bar.set_postfix({name: value for name, value in shown.items() if value}, refresh=False)
+        self._bar.update(int(settled))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.close()

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
+from emocaliber.core.model import Model
+from emocaliber.core.prompts import listed
+from emocaliber.core.samples import Sample
+from emocaliber.core.tasks import TASKS
 from emocaliber.errors import UserError
-from emocaliber.models import Model, load_model
-from emocaliber.rows import display_name
-from emocaliber.settings_file import read_toml, toml_value
+from emocaliber.io.rows import display_name
+from emocaliber.io.settings import read_toml, toml_value
+from emocaliber.models import load_model
 from emocaliber.veccot.checks import CHECKS, Check, Limits, name_of
-from emocaliber.veccot.judge import CHECKS_ALONE, Least
-from emocaliber.veccot.prompt import Role, Template
+from emocaliber.veccot.teacher import CHECKS_ALONE, Least
 
 if TYPE_CHECKING:
-    from emocaliber.veccot.batch_model import Notes
+    from emocaliber.veccot.batch import Notes
+
 
 # What says how fast, where and at what price a model is asked, but not what it is: changing it makes no other recipe.
 _PACE = (
@@ -170,3 +175,42 @@ def _typed(kind: type[T], table: Mapping[str, Any], where: str) -> T:
         else:
             values[name] = type(known[name])(value)
     return kind(**values)
+
+
+# The prompts of teacher and judge: text files with places to fill in, which users may replace by their own.
+
+Role = Literal["teacher", "judge"]
+
+_FOLDER = Path(__file__).parent / "prompts"
+_NEEDED: dict[Role, Sequence[str]] = {"teacher": ("label", "candidates"), "judge": ("label", "response")}
+
+
+@dataclass(frozen=True)
+class Template:
+    """A prompt with the places {label}, {candidates}, {noun} ("emotion" or "sentiment") and, for a judge, {response}."""
+
+    text: str
+
+    @classmethod
+    def load(cls, role: Role, file: Path | None = None) -> Self:
+        """The prompt in a file, or the one that comes with the package. Raises UserError if it cannot be read or lacks a place."""
+        path = file or _FOLDER / f"{role}.txt"
+        try:
+            text = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{display_name(path)}: cannot be read as a prompt ({error})") from error
+        for place in _NEEDED[role]:
+            if f"{{{place}}}" not in text:
+                raise UserError(f"{display_name(path)}: the prompt of a {role} must have {{{place}}} in it, where that goes")
+        return cls(text)
+
+    def fill(self, sample: Sample, response: str = "") -> str:
+        """The prompt for one sample; what is filled in is not searched for places again."""
+        known = TASKS.get(sample.task)
+        values = {
+            "label": sample.ground_truth,
+            "candidates": listed(sample.candidates),
+            "noun": known.kind if known else "emotion",
+            "response": response,
+        }
+        return re.sub(r"\{(label|candidates|noun|response)\}", lambda place: values[place.group(1)], self.text)

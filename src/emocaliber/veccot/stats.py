@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from scipy.special import betaincinv
 
-from emocaliber.response import STEPS, Response, parse
-from emocaliber.rows import display_name
-from emocaliber.vecbench import Sample, task_order
+from emocaliber.core.response import STEPS, Response, parse
+from emocaliber.core.samples import Sample
+from emocaliber.core.tasks import task_order
+from emocaliber.io.rows import display_name
+from emocaliber.render.figure import BLUE, GREY, VERMILION, Sheet, png, style
+from emocaliber.render.table import NONE, Table, with_interval
 from emocaliber.veccot.ledger import Attempt, Ledger
-from emocaliber.veccot.shares import Share, most_frequent
 
 STATES = ("accepted", "rejected", "failed", "untried")  # of a sample: what the best of its attempts came to
 VERDICTS = STATES[:3]
@@ -114,3 +121,180 @@ def _words(lengths: list[list[int]]) -> dict[str, dict[str, float]]:
 
 def _whole(value: float) -> float | int:
     return int(value) if value.is_integer() else value
+
+
+# Shares, and how sure they are.
+
+
+@dataclass(frozen=True)
+class Share:
+    """`count` out of `total`. `value` is None where the total is 0, and `interval` then says nothing: [0, 1]."""
+
+    count: int
+    total: int
+
+    @property
+    def value(self) -> float | None:
+        return self.count / self.total if self.total else None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 %, of Clopper and Pearson (1934): exact for a binomial proportion."""
+        rest = self.total - self.count
+        low = float(betaincinv(self.count, rest + 1, 0.025)) if self.count else 0.0
+        high = float(betaincinv(self.count + 1, rest, 0.975)) if rest else 1.0
+        return low, high
+
+    def as_dict(self) -> dict[str, object]:
+        """For a JSON file."""
+        return {"count": self.count, "total": self.total, "share": self.value, "share_ci": list(self.interval)}
+
+
+def most_frequent(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Names and counts, the most frequent first, ties by name."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+# A ledger's numbers as tables.
+
+_TITLES = {"prompt_tokens": "tokens read", "completion_tokens": "tokens written", "cost": "dollars", "seconds": "seconds of waiting"}
+
+
+def stats_text(stats: Mapping[str, Any]) -> str:
+    """The tables for a terminal, each under its title."""
+    return "\n\n".join(f"{table.title}\n{table.as_text()}" for table in stats_tables(stats))
+
+
+def stats_tables(stats: Mapping[str, Any]) -> list[Table]:
+    """Samples by task and then by label, reasons of rejection, lengths of the steps, what was used, and recipes; those that have rows."""
+    tables = [sample_table(stats), *map(_label_table, stats["tasks"], stats["tasks"].values()), reason_table(stats)]
+    return [table for table in (*tables, _word_table(stats), used_table(stats), recipe_table(stats)) if table.rows]
+
+
+def sample_table(stats: Mapping[str, Any]) -> Table:
+    """Samples of each task by state."""
+    rows = [_state_row(task, states) for task, states in stats["tasks"].items()]
+    return _state_table("Samples", "task", [*rows, _state_row("total", stats["samples"])], "Shares are of the samples tried.")
+
+
+def reason_table(stats: Mapping[str, Any]) -> Table:
+    """Rejected attempts by reason; an attempt may have several."""
+    rows = [(check, f"{share['count']:,}", with_interval(share["share"], share["share_ci"])) for check, share in stats["reasons"].items()]
+    return Table(("reason", "attempts", "% of those rejected"), rows, title="Reasons of rejection", note="An attempt may have several.")
+
+
+def used_table(stats: Mapping[str, Any]) -> Table:
+    """Tokens, dollars and seconds, in all and for each accepted sample; then how many attempts that took."""
+    each = stats["per_accepted"]
+    rows = [(_TITLES[name], _number(stats["used"][name]), NONE if each is None else _number(each[name])) for name in USED]
+    attempts, accepted = stats["attempts"]["n"], stats["samples"]["accepted"]
+    rows.append(("attempts", f"{attempts:,}", f"{attempts / accepted:.2f}" if accepted else NONE))
+    needed = ", ".join(f"{count:,} after {number}" for number, count in stats["attempts_needed"].items())
+    note = f"Accepted samples by attempts: {needed}." if needed else ""
+    return Table(("used", "in all", "per accepted sample"), rows, title="Cost", note=note)
+
+
+def recipe_table(stats: Mapping[str, Any]) -> Table:
+    """The attempts of each recipe."""
+    rows = [
+        (name, made["teacher"], made["judge"], *(f"{made[verdict]:,}" for verdict in VERDICTS)) for name, made in stats["recipes"].items()
+    ]
+    return Table(("recipe", "teacher", "judge", *VERDICTS), rows, title="Attempts by recipe", words=3)
+
+
+def _label_table(task: str, states: Mapping[str, Any]) -> Table:
+    return _state_table(f"Labels of {task}", "label", [_state_row(label, own) for label, own in states["labels"].items()])
+
+
+def _state_table(title: str, what: str, rows: list[tuple[str, ...]], note: str = "") -> Table:
+    return Table((what, "samples", *STATES, "accepted, %"), rows, title=title, note=note)
+
+
+def _state_row(name: str, states: Mapping[str, Any]) -> tuple[str, ...]:
+    share = with_interval(states["accepted_share"], states["accepted_share_ci"])
+    return name, f"{states['n']:,}", *(f"{states[state]:,}" for state in STATES), share
+
+
+def _word_table(stats: Mapping[str, Any]) -> Table:
+    quantiles = ("low", "median", "high")
+    rows = [(step, f"{own['mean']:.1f}", *(f"{own[name]:.0f}" for name in quantiles)) for step, own in stats["words"].items()]
+    return Table(("step", "mean", "5 %", "median", "95 %"), rows, title="Words in each step of accepted responses")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 or value == int(value) else f"{value:,.4g}"
+
+
+# The picture of a ledger: what became of the samples, why attempts were rejected, how many it took, and how long the steps are.
+
+_COLOURS = dict(zip(STATES, (BLUE, VERMILION, "#E69F00", "#DDDDDD"), strict=True))
+_LONGEST = 26  # letters of a name
+_MOST = 12  # bars of a panel
+
+
+def stats_figure(stats: Mapping[str, Any]) -> bytes:
+    """A PNG file of a ledger's numbers (see `stats`). Equal numbers give equal bytes."""
+    with style():
+        return png(_draw(stats))
+
+
+def _draw(stats: Mapping[str, Any]) -> Figure:
+    legend = [Patch(color=colour, label=state) for state, colour in _COLOURS.items()]
+    sheet = Sheet(4, "VEC-CoT: what the factory made", legend=legend, width=2.6, height=2.4, margins=(1.75, 0.3, 0.5, 0.4))
+    _samples(sheet.axes(0), stats["tasks"])
+    _reasons(sheet.axes(1), stats["reasons"])
+    _needed(sheet.axes(2), stats["attempts_needed"])
+    _words_in_figure(sheet.axes(3), stats["words"])
+    return sheet.figure
+
+
+def _samples(axes: Axes, tasks: Mapping[str, Any]) -> None:
+    """Shares of the states, stacked; on the seam of the accepted ones their interval, where it is of all samples."""
+    shown = list(tasks.items())[:_MOST]
+    for place, (_, states) in enumerate(shown):
+        left = 0.0
+        for state in STATES:
+            share = 100 * states[state] / states["n"]
+            axes.barh(place, share, left=left, color=_COLOURS[state], height=0.75)
+            left += share
+        if states["n"] > states["untried"] == 0:
+            low, high = states["accepted_share_ci"]
+            axes.plot([100 * low, 100 * high], [place, place], color="black", linewidth=1)
+    _label(axes, "Samples", [task for task, _ in shown])
+    axes.set(xlim=(0, 100), xlabel="% of the samples; line: 95 % interval")
+
+
+def _reasons(axes: Axes, reasons: Mapping[str, Any]) -> None:
+    shown = list(reasons.items())[:_MOST]
+    for place, (_, share) in enumerate(shown):
+        low, high = share["share_ci"]
+        axes.barh(place, 100 * share["share"], color=VERMILION, height=0.75)
+        axes.plot([100 * low, 100 * high], [place, place], color="black", linewidth=1)
+    _label(axes, "Reasons of rejection", [check for check, _ in shown])
+    axes.set(xlabel="% of rejected attempts; line: 95 % interval")
+
+
+def _needed(axes: Axes, needed: Mapping[str, int]) -> None:
+    total = sum(needed.values()) or 1
+    shown = list(needed.items())[:_MOST]
+    for place, (_, count) in enumerate(shown):
+        axes.barh(place, 100 * count / total, color=BLUE, height=0.75)
+    _label(axes, "Attempts until accepted", [f"{number} attempt{'s' * (number != '1')}" for number, _ in shown])
+    axes.set(xlim=(0, 100), xlabel="% of accepted samples")
+
+
+def _words_in_figure(axes: Axes, words: Mapping[str, Any]) -> None:
+    for place, length in enumerate(words.values()):
+        axes.plot([length["low"], length["high"]], [place, place], color=GREY, linewidth=5, solid_capstyle="butt")
+        axes.plot(length["median"], place, "o", color=BLUE, markersize=5)
+    _label(axes, "Length of accepted steps", list(words))
+    axes.set(xlabel="words: median, and from 5 % to 95 %")
+    axes.set_xlim(left=0)
+
+
+def _label(axes: Axes, title: str, names: Sequence[str]) -> None:
+    """The title, and a name for each bar, the first on top."""
+    short = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in map(display_name, names)]
+    axes.set_yticks(range(len(names)), short)
+    axes.set_ylim(max(len(names), 3) - 0.5, -0.5)
+    axes.set_title(title, loc="left")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 from PIL import Image
 
-from emocaliber.models.base import ModelError, Reply, Request
+from emocaliber.core.model import ModelError, Reply, Request
+from emocaliber.veccot.ledger import Objection
 
 NARRATOR = "narrator"
 BLANK = Image.new("RGB", (1, 1))  # for a model that does not look
@@ -40,3 +44,61 @@ class Narrator:
                     f"the narrator knows only what `emocaliber scenes` drew, which {request.key!r} is not; name a model as the teacher"
                 )
                 yield Reply("", time.perf_counter() - began, error=ModelError("not_recorded", problem))
+
+
+# The judge: a model that rates a text on four criteria, as JSON. What cannot be read is no verdict.
+
+CHECKS_ALONE = "checks"
+_BEST = 5
+_FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL | re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Least:
+    """The rating, from 1 to 5, that a text needs on each criterion."""
+
+    hallucination: int = 4
+    label_leakage: int = 4
+    inconsistency: int = 4
+    conformity: int = 4
+
+
+CRITERIA = tuple(field.name for field in fields(Least))
+
+Judgement = Mapping[str, Mapping[str, Any]]  # criterion to {"rating": 1..5, "reason": sentence}
+
+
+class Unreadable(ValueError):
+    """A text that is no judgement; the message says why."""
+
+
+def read_judgement(text: str) -> Judgement:
+    """The judgement in a model's text, which may stand in a fenced block. Raises Unreadable unless it is exactly of the form asked for."""
+    fenced = _FENCE.search(text)
+    try:
+        found = json.loads((fenced.group(1) if fenced else text).strip())
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"the judge's answer is not JSON: {_start_of(text)}") from error
+    if not isinstance(found, dict) or set(found) != set(CRITERIA):
+        raise Unreadable(f"the judge's answer must rate exactly {', '.join(CRITERIA)}: {_start_of(text)}")
+    for criterion, said in found.items():
+        if not isinstance(said, dict) or set(said) != {"rating", "reason"}:
+            raise Unreadable(f"the judge's {criterion} must have a rating and a reason and nothing else: {_start_of(json.dumps(said))}")
+        if type(said["rating"]) is not int or not 1 <= said["rating"] <= _BEST:
+            raise Unreadable(f"the judge's rating of {criterion} must be a whole number from 1 to {_BEST}, not {said['rating']!r}")
+        if not isinstance(said["reason"], str) or not said["reason"].strip():
+            raise Unreadable(f"the judge gives no reason for its rating of {criterion}")
+    return {criterion: found[criterion] for criterion in CRITERIA}
+
+
+def objections_of(judgement: Judgement, least: Least) -> tuple[Objection, ...]:
+    """The criteria on which a text falls short, with the judge's reasons."""
+    return tuple(
+        Objection(criterion, f"rated {said['rating']} of {_BEST}: {said['reason']}")
+        for criterion, said in judgement.items()
+        if said["rating"] < getattr(least, criterion)
+    )
+
+
+def _start_of(text: str) -> str:
+    return repr(" ".join(text.split())[:120]) if text.strip() else "it is empty"

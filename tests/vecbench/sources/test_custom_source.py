@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from emocaliber.emotions import taxonomy
+from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
-from emocaliber.vecbench.sources import Reading, Reason, custom
+from emocaliber.vecbench.sources import custom
+from emocaliber.vecbench.sources.reader import Reading, Reason
 
 
 def draw(path: Path) -> None:

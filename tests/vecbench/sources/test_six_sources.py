@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from emocaliber.emotions import taxonomy
+from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
-from emocaliber.images import ImageError
-from emocaliber.vecbench.sources import SOURCES, Item, Reading, Reason
+from emocaliber.io.images import ImageError
+from emocaliber.vecbench.sources import SOURCES
+from emocaliber.vecbench.sources.reader import Item, Reading, Reason
 
 MIKELS = ("amusement", "anger", "awe", "contentment", "disgust", "excitement", "fear", "sadness")
 WEBEMO = (
@@ -173,7 +174,7 @@ def test_a_fault_of_the_machine_stops_the_reading_and_leaves_nothing_out(tmp_pat
     def failing(images: list[str], *_: object) -> Iterator[ImageError]:
         return (ImageError("internal", f"{image}: cannot be read (Input/output error); try again.") for image in images)
 
-    monkeypatch.setattr("emocaliber.vecbench.sources.reading.open_images", failing)
+    monkeypatch.setattr("emocaliber.io.images.open_images", failing)
     with pytest.raises(UserError, match=r"amusement_1\.jpg: cannot be read \(Input/output error\).* nothing was left out"):
         SOURCES["fi"](make_fi(tmp_path))
 

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from emocaliber.scenes.drawing.interiors import cell, fair, room
-from emocaliber.scenes.drawing.landscape import between, cloud, fir, flame, gradient, pick, ridge
+from emocaliber.scenes.drawing.interiors import between, cell, cloud, fair, fir, flame, gradient, pick, ridge, room
 from emocaliber.scenes.drawing.pen import Colour, Pen, shade, tint
 
 WHITE: Colour = (250, 250, 252)

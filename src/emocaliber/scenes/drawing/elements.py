@@ -6,10 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from emocaliber.scenes.drawing.elements_calm import CALM
-from emocaliber.scenes.drawing.elements_dark import DARK
-from emocaliber.scenes.drawing.elements_joyful import JOYFUL
-from emocaliber.scenes.drawing.elements_threat import THREAT
+from emocaliber.scenes.drawing.elements_pleasant import CALM, JOYFUL
+from emocaliber.scenes.drawing.elements_unpleasant import DARK, THREAT
 from emocaliber.scenes.drawing.pen import Pen
 
 ELEMENT_DRAWERS: dict[str, Callable[[Pen, np.random.Generator], None]] = {**JOYFUL, **CALM, **DARK, **THREAT}

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from emocaliber.scenes.drawing.estranged import magnified, shuffled
-from emocaliber.scenes.drawing.landscape import between
+from emocaliber.scenes.concepts import random_scene
+from emocaliber.scenes.drawing.compose import draw
+from emocaliber.scenes.drawing.interiors import between
 from emocaliber.scenes.drawing.pen import SUPERSAMPLING, Colour, tint
 from emocaliber.scenes.drawing.styles import everyday, posted, snapshot
-from emocaliber.scenes.drawing.toned import toned
 
 Floats = npt.NDArray[np.float64]
 
@@ -142,3 +142,69 @@ def _palette(rng: np.random.Generator) -> list[Colour]:
     colours = rng.uniform(0, 255, (int(rng.integers(3, 9)), 3))
     grey = colours.mean(1, keepdims=True)
     return [(red, green, blue) for red, green, blue in (grey + between(rng, 0.1, 1) * (colours - grey)).astype(int).tolist()]
+
+
+# Scenes of which nothing is left that could be named: the same lines, colours and surfaces, but no thing, no figure and no place.
+#
+# Without them, lessons on unfamiliar pictures teach that scenes are whatever is drawn in their style, and a photograph with edges as sharp
+# as
+# theirs is taken for one.
+
+_TURNS = tuple(Image.Transpose)
+
+
+def shuffled(rng: np.random.Generator, size: int) -> Image.Image:
+    """A scene cut into 25 squares or more, which lie anywhere, turned and mirrored."""
+    parts = int(rng.integers(5, 12))
+    side = -(-size // parts)
+    scene = _scene(rng, size).resize((side * parts, side * parts), Image.Resampling.BICUBIC)
+    corners = [(side * column, side * row) for row in range(parts) for column in range(parts)]
+    picture = Image.new("RGB", scene.size)
+    for (left, top), source in zip(corners, rng.permutation(len(corners)), strict=True):
+        x, y = corners[source]
+        picture.paste(scene.crop((x, y, x + side, y + side)).transpose(_TURNS[rng.integers(len(_TURNS))]), (left, top))
+    return picture.resize((size, size), Image.Resampling.BICUBIC)
+
+
+def magnified(rng: np.random.Generator, size: int) -> Image.Image:
+    """A spot of a scene from close by, in focus or not."""
+    scene = _scene(rng, 4 * size)
+    side = int(scene.width / between(rng, 7, 14))
+    x, y = rng.integers(0, scene.width - side + 1, 2).tolist()
+    spot = scene.crop((x, y, x + side, y + side)).resize((size, size), Image.Resampling.BICUBIC)
+    return spot.filter(ImageFilter.GaussianBlur(between(rng, 0, 0.015) * size))
+
+
+def _scene(rng: np.random.Generator, size: int) -> Image.Image:
+    return draw(*random_scene(rng), rng, size, finish=lambda picture, rng: picture, supersampling=1)
+
+
+# Making a picture dark or bright, greyish or vivid as a whole, whatever it shows.
+
+# Mean lightness and mean chroma (largest less smallest channel), as fractions, between which a picture has that tone.
+LIGHTNESS = {"dark": (0.12, 0.32), "mid-toned": (0.36, 0.52), "bright": (0.56, 0.78)}
+CHROMA = {"greyish": (0.02, 0.09), "muted": (0.13, 0.24), "vivid": (0.28, 0.45)}
+_ROUNDS = 4
+_MOST = 6.0  # times as much chroma; what is greyer than that stays greyish
+
+
+def toned(picture: Image.Image, tone: str, rng: np.random.Generator) -> Image.Image:
+    """The picture with a lightness and a chroma of that tone: by a gamma for all channels, and by moving each from or to its grey."""
+    light, strength = tone.split()
+    lightness, chroma = rng.uniform(*LIGHTNESS[light]), rng.uniform(*CHROMA[strength])
+    pixels = np.asarray(picture, dtype=np.float32) / 255
+    for _ in range(_ROUNDS):  # each undoes a little of the other
+        pixels = pixels ** _gamma(pixels, lightness)
+        grey = pixels.mean(2, keepdims=True)
+        factor = chroma / max(float(np.ptp(pixels, axis=2).mean()), chroma / _MOST)
+        pixels = (grey + factor * (pixels - grey)).clip(0, 1)
+    return Image.fromarray((255 * pixels).round().astype(np.uint8))
+
+
+def _gamma(pixels: np.ndarray, lightness: float) -> float:
+    """The exponent that gives the pixels this mean, by bisection of its logarithm."""
+    low, high = -2.5, 2.5
+    for _ in range(12):
+        middle = (low + high) / 2
+        low, high = (middle, high) if (pixels ** np.exp(middle)).mean() > lightness else (low, middle)
+    return float(np.exp((low + high) / 2))

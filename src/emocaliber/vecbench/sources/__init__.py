@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from emocaliber.vecbench.sources import abstract, artphoto, custom, emoset, fi, unbiasedemo, webemo
-from emocaliber.vecbench.sources.base import Item, Reading, Reason, Skipped
-from emocaliber.vecbench.sources.reading import Reader
+from emocaliber.vecbench.sources.reader import Item, Reader, Reading, Reason, Skipped
 
 __all__ = ["SOURCES", "Item", "Reader", "Reading", "Reason", "Skipped", "custom"]
 

@@ -13,12 +13,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from emocaliber.emotions import Taxonomy, taxonomy
-from emocaliber.rows import display_name
-from emocaliber.vecbench.csv_rows import Table, read_table, whole_number
-from emocaliber.vecbench.sources.base import Item, Reading, Reason, Skipped
-from emocaliber.vecbench.sources.folders import files_below, find_folder, not_the_data_set
-from emocaliber.vecbench.sources.reading import Progress, collect, labelled, most_chosen, silent, tie, with_votes
+from emocaliber.emotions.taxonomy import Taxonomy, taxonomy
+from emocaliber.io.row_formats import Table, read_table, whole_number
+from emocaliber.io.rows import display_name
+from emocaliber.vecbench.sources.reader import (
+    Item,
+    Progress,
+    Reading,
+    Reason,
+    Skipped,
+    collect,
+    files_below,
+    find_folder,
+    labelled,
+    most_chosen,
+    not_the_data_set,
+    silent,
+    tie,
+    with_votes,
+)
 
 _CSV = "ABSTRACT_groundTruth.csv"
 _IMAGES = "testImages_abstract"

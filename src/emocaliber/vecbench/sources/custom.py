@@ -22,14 +22,25 @@ from functools import partial
 from pathlib import Path
 from statistics import NormalDist
 
-from emocaliber.emotions import Taxonomy, taxonomy
+from emocaliber.emotions.taxonomy import Taxonomy, taxonomy
 from emocaliber.errors import UserError
-from emocaliber.row_formats import Place
-from emocaliber.rows import display_name
-from emocaliber.vecbench.csv_rows import Table, number, read_table, whole_number
-from emocaliber.vecbench.sources.base import Item, Reading, Skipped
-from emocaliber.vecbench.sources.folders import files_below, find_folder, subfolders
-from emocaliber.vecbench.sources.reading import Progress, collect, labelled, most_chosen, silent, tie, with_votes
+from emocaliber.io.row_formats import Place, Table, number, read_table, whole_number
+from emocaliber.io.rows import display_name
+from emocaliber.vecbench.sources.reader import (
+    Item,
+    Progress,
+    Reading,
+    Skipped,
+    collect,
+    files_below,
+    find_folder,
+    labelled,
+    most_chosen,
+    silent,
+    subfolders,
+    tie,
+    with_votes,
+)
 
 _VOTES = "votes."
 _SPLITS = ("train", "val", "test")

@@ -14,12 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from emocaliber.emotions import taxonomy
+from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
-from emocaliber.rows import display_name, opened
-from emocaliber.vecbench.sources.base import Item, Reading, Reason, Skipped
-from emocaliber.vecbench.sources.folders import find_folder
-from emocaliber.vecbench.sources.reading import Progress, collect, labelled, silent
+from emocaliber.io.rows import display_name, opened
+from emocaliber.vecbench.sources.reader import Item, Progress, Reading, Reason, Skipped, collect, find_folder, labelled, silent
 
 _SPLITS = ("train", "val", "test")
 _FILES = ("info.json", *(f"{split}.json" for split in _SPLITS))

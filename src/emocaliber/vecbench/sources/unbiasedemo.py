@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from emocaliber.emotions import taxonomy
-from emocaliber.vecbench.sources.base import Reading
-from emocaliber.vecbench.sources.folders import files_below, find_folder, has_folder_per_label
-from emocaliber.vecbench.sources.reading import Progress, collect, labelled, silent
+from emocaliber.emotions.taxonomy import taxonomy
+from emocaliber.vecbench.sources.reader import Progress, Reading, collect, files_below, find_folder, has_folder_per_label, labelled, silent
 
 _BELOW = ("images", "UnBiasedEmo/images", "UnbiasedEmo/images")
 

@@ -13,10 +13,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from emocaliber.emotions import Taxonomy, taxonomy
-from emocaliber.vecbench.sources.base import Item, Reading, Skipped
-from emocaliber.vecbench.sources.folders import files_below, find_folder, subfolders
-from emocaliber.vecbench.sources.reading import Progress, collect, labelled, silent
+from emocaliber.emotions.taxonomy import Taxonomy, taxonomy
+from emocaliber.vecbench.sources.reader import (
+    Item,
+    Progress,
+    Reading,
+    Skipped,
+    collect,
+    files_below,
+    find_folder,
+    labelled,
+    silent,
+    subfolders,
+)
 
 _SPLITS = ("train", "val", "test")
 _BELOW = ("images", "WEBEmo/images", "WebEmo/images")

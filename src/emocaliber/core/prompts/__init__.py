@@ -1,0 +1,87 @@
+"""What a model is asked: EmoCaliber's own question, and the prompts of other methods, one TOML file each beside this one.
+
+A prompt file has `question`, with `{noun}` ("emotion" or "sentiment") and `{candidates}` in it; `confidence`, which follows where a stated
+confidence is wanted; `lenient`, true for models that were never taught the five steps; and `source`, where it comes from.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from emocaliber.core import response
+from emocaliber.core.tasks import TASKS, canonical_task
+from emocaliber.emotions.taxonomy import taxonomy
+from emocaliber.errors import UserError
+from emocaliber.io.rows import display_name
+
+_FOLDER = Path(__file__).parent
+_SETTINGS = {"question": str, "confidence": str, "lenient": bool, "source": str}
+
+Write = Callable[[Sequence[str], str, bool], str]  # candidates, noun, whether a confidence is wanted
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A way of asking; `lenient` says that answers to it need not be in the five steps."""
+
+    name: str
+    source: str
+    lenient: bool
+    write: Write
+
+    def question(self, task: str, candidates: Sequence[str], *, confidence: bool = True) -> str:
+        """The question of a task: about sentiment for the VSA tasks and for tasks of one's own with their labels, else about emotion."""
+        known = TASKS.get(canonical_task(task))
+        own = "sentiment" if set(candidates) == set(taxonomy("polarity-2").labels) else "emotion"
+        return self.write(candidates, known.kind if known else own, confidence)
+
+
+def _emocaliber(candidates: Sequence[str], noun: str, confidence: bool) -> str:
+    return response.question(candidates, kind="sentiment" if noun == "sentiment" else "emotion", confidence=confidence)
+
+
+EMOCALIBER = Prompt("emocaliber", "the released model card", False, _emocaliber)
+
+
+def listed(candidates: Sequence[str]) -> str:
+    """The candidates as every question lists them."""
+    return ", ".join(f"'{label}'" for label in candidates)
+
+
+def prompt_names() -> list[str]:
+    """The prompts that come with the package."""
+    return [EMOCALIBER.name, *sorted(file.stem for file in _FOLDER.glob("*.toml"))]
+
+
+@cache
+def load_prompt(name: str) -> Prompt:
+    """The prompt called `name`, or the one in a TOML file of one's own. Raises UserError if there is none, or it is not a prompt."""
+    if name == EMOCALIBER.name:
+        return EMOCALIBER
+    file = Path(name) if name.endswith(".toml") else _FOLDER / f"{name}.toml"
+    where = display_name(file)
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        known = ", ".join(prompt_names())
+        raise UserError(f"there is no prompt {name!r}; there are {known}, or give a TOML file of your own") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{where} is not TOML: {error}") from error
+    for key, kind in _SETTINGS.items():
+        if not isinstance(values.get(key, kind()), kind):
+            raise UserError(f"{where}: {key} must be a {kind.__name__}, not {values[key]!r}")
+    if unknown := sorted(set(values) - set(_SETTINGS)):
+        raise UserError(f"{where}: there is no setting {unknown[0]!r} in a prompt; the settings are {', '.join(_SETTINGS)}")
+    question = str(values.get("question", ""))
+    if "{candidates}" not in question:
+        raise UserError(f"{where}: question must be a text with {{candidates}} in it, where the labels go")
+
+    def write(candidates: Sequence[str], noun: str, confidence: bool) -> str:
+        text = question + (values.get("confidence", "") if confidence else "")
+        return text.replace("{noun}", noun).replace("{candidates}", listed(candidates)).strip()
+
+    return Prompt(Path(name).stem, values.get("source", ""), values.get("lenient", True), write)

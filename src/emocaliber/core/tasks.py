@@ -1,0 +1,94 @@
+"""The nine subtasks of VECBench and the three groups the paper reports them in."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
+from typing import Literal
+
+from emocaliber.emotions.labels import Labels
+from emocaliber.emotions.taxonomy import Taxonomy, taxonomy
+from emocaliber.errors import UserError
+
+GROUPS = ("ID VER", "ID VSA", "OOD VER")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A subtask: its group in the paper's tables, the taxonomy its labels belong to, and which question it asks."""
+
+    name: str
+    group: str
+    taxonomy: str
+    kind: Literal["emotion", "sentiment"] = "emotion"
+
+
+TASKS: Mapping[str, Task] = MappingProxyType(
+    {
+        task.name: task
+        for task in (
+            Task("EmoSet-8", "ID VER", "mikels-8"),
+            Task("FI-8", "ID VER", "mikels-8"),
+            Task("WebEmo-7", "ID VER", "webemo-7"),
+            Task("WebEmo-25", "ID VER", "webemo-25"),
+            Task("FI-2", "ID VSA", "polarity-2", "sentiment"),
+            Task("WebEmo-2", "ID VSA", "polarity-2", "sentiment"),
+            Task("Abstract-8", "OOD VER", "mikels-8"),
+            Task("Artphoto-8", "OOD VER", "mikels-8"),
+            Task("UnbiasedEmo-6", "OOD VER", "unbiasedemo-6"),
+        )
+    }
+)
+
+# Some released files carry the misspelling.
+_SPELLINGS = {name.casefold(): name for name in TASKS} | {"unbaisedemo-6": "UnbiasedEmo-6"}
+
+
+def canonical_task(name: str) -> str:
+    """VECBench's spelling of a subtask's name, whatever its case; any other name (a custom task) as it is."""
+    return _SPELLINGS.get(name.casefold(), name)
+
+
+def taxonomy_of(name: str) -> Taxonomy | None:
+    """The taxonomy of a task's labels; None for a custom task."""
+    known = TASKS.get(canonical_task(name))
+    return taxonomy(known.taxonomy) if known else None
+
+
+def labels_of(name: str, candidates: Sequence[str]) -> Labels:
+    """The candidates of a task's question, with the other spellings that its taxonomy knows; a custom task has none."""
+    return Labels.of(candidates, taxonomy_of(name))
+
+
+def group_of(name: str) -> str | None:
+    """The group that the paper reports a task in; None for a custom task."""
+    known = TASKS.get(canonical_task(name))
+    return known.group if known else None
+
+
+def task_order(name: str) -> tuple[int, str]:
+    """What tasks are sorted by: those of VECBench come first, in its order, then custom ones by name."""
+    return list(TASKS).index(name) if name in TASKS else len(TASKS), name
+
+
+def task(name: str) -> Task:
+    """The subtask called `name`, in any case and with the spellings of the released files. Raises UserError for any other name."""
+    known = TASKS.get(canonical_task(name))
+    if known is None:
+        raise UserError(f"there is no task {name!r}; the tasks of VECBench are {', '.join(TASKS)}")
+    return known
+
+
+@cache
+def paper_counts() -> Mapping[str, Mapping[str, int]]:
+    """How many samples the paper's splits (Figure 3) and VEC-CoT's stages (Table 1) hold: counts[file][task], where there are any.
+
+    As printed. WebEmo-7 in stage 2 is printed as 7,806, but both totals it is part of are right only with 7,896.
+    """
+    folder = resources.files("emocaliber.core") / "paper_counts"
+    rows = [row for name in ("splits", "vec_cot") for row in csv.DictReader((folder / f"{name}.csv").read_text("utf-8").splitlines())]
+    return MappingProxyType({row.pop("split"): {task: int(count) for task, count in row.items() if int(count)} for row in rows})

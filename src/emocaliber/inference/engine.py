@@ -1,0 +1,191 @@
+"""Asking a model about images: every question ends as exactly one result, in order, whatever the file turns out to be."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from PIL import Image
+from tqdm import tqdm
+
+from emocaliber.core.model import Model, ModelError, Reply, Request
+from emocaliber.core.prompts import EMOCALIBER, Prompt
+from emocaliber.core.samples import Sample
+from emocaliber.core.sources import Evidence, confidences, evidence
+from emocaliber.emotions.labels import Labels
+from emocaliber.errors import UserError
+from emocaliber.io.images import DEFAULT_LIMITS, ImageError, ImagePath, Limits, OpenedImage, open_images
+from emocaliber.io.rows import RowWriter, display_name, numbered_rows
+
+MAX_SIDE = 2048  # larger pictures are reduced as soon as they are open, so that a batch of them fits in memory
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A question about an image: a file, or what came of opening one. `key` says which it is, for resuming."""
+
+    key: str
+    image: ImagePath | OpenedImage | ImageError
+    question: str
+    candidates: Labels
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What came of one question: a reply, or the error that kept its image from being opened; and the notes of opening it. A reply may
+    itself be an error, that of its model."""
+
+    ask: Ask
+    reply: Reply | None
+    error: ImageError | ModelError | None
+    notes: tuple[str, ...] = ()
+
+
+def ask_all(
+    asks: Sequence[Ask],
+    model: Model,
+    *,
+    done: Collection[str] = (),
+    limits: Limits = DEFAULT_LIMITS,
+    workers: int = 2,
+    progress: Callable[[int], object] = lambda count: None,
+) -> Iterator[Answered]:
+    """Asks everything whose key is not in `done`, and yields the results in order. `progress` hears how many are through, skipped ones too.
+
+    Windows are cut from the whole list, so a run that was broken off and goes on asks the same windows as an unbroken one.
+    """
+    limits = limits if limits.max_side else replace(limits, max_side=MAX_SIDE)
+    window = model.window or max(len(asks), 1)
+    for start in range(0, len(asks), window):
+        part = asks[start : start + window]
+        missing = [ask for ask in part if ask.key not in done]
+        through = start + len(part) - len(missing)
+        progress(through)
+        for result in _ask_window(part if model.window else missing, model, limits, workers) if missing else ():
+            if result.ask.key not in done:
+                yield result
+                through += 1
+                progress(through)
+
+
+def _ask_window(asks: Sequence[Ask], model: Model, limits: Limits, workers: int) -> Iterator[Answered]:
+    """The results of `asks` in order; images are opened as the model takes its requests."""
+    waiting: deque[tuple[Ask, tuple[str, ...] | ImageError]] = deque()  # taken by the model, with the notes of opening; or never to be
+    files = open_images((ask.image for ask in asks if not isinstance(ask.image, OpenedImage | ImageError)), limits, workers=workers)
+
+    def requests() -> Iterator[Request]:
+        for ask in asks:
+            result = ask.image if isinstance(ask.image, OpenedImage | ImageError) else next(files)
+            if isinstance(result, ImageError):
+                waiting.append((ask, result))
+            else:
+                waiting.append((ask, result.notes))
+                yield Request(shrunk(result.image), ask.question, ask.candidates, ask.key, seed=crc32(os.fsencode(ask.key)))
+
+    replies = chain(model.answer(requests()), repeat(None))  # after the last reply only errors can wait
+    for reply in replies:
+        while waiting:
+            ask, opened = waiting.popleft()
+            if not isinstance(opened, ImageError):
+                break
+            yield Answered(ask, None, opened)
+        else:
+            return
+        assert reply is not None, "a model gives one reply for each request"
+        yield Answered(ask, reply, reply.error, opened)
+
+
+def shrunk(image: Image.Image) -> Image.Image:
+    """The image with no side above `MAX_SIDE`; a larger one is reduced in place."""
+    if max(image.size) > MAX_SIDE:
+        image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    return image
+
+
+def question_for(task: str, candidates: Sequence[str], *, confidence: bool = True) -> str:
+    """The question that EmoCaliber's own models are asked."""
+    return EMOCALIBER.question(task, candidates, confidence=confidence)
+
+
+def respond(
+    samples: Sequence[Sample],
+    model: Model,
+    *,
+    prompt: Prompt = EMOCALIBER,
+    lenient: bool = True,
+    done: Collection[str] = (),
+    confidence: bool = True,
+    folder: str | Path | None = None,
+    progress: Callable[[int], object] = lambda count: None,
+) -> Iterator[dict[str, Any]]:
+    """Response rows for `samples`, in order, without those whose id is in `done`.
+
+    `folder` is where the rows will lie, as image paths are relative to it. `confidence` asks for a stated one. Unless `lenient`, answers
+    must be in the five steps, and every row says so. A row's `confidence` has a number or None for each of
+    `sources.SOURCES`, and for what a strategy adds to them.
+    """
+    for sample, result, understood in understand(samples, model, prompt, lenient, done=done, confidence=confidence, progress=progress):
+        reply = result.reply
+        row = sample.to_row(folder) | {
+            "model": model.name,
+            "prompt": prompt.name,
+            "response": reply.text if reply and not reply.error else None,
+            "confidence": confidences(understood) | (dict(reply.further) if reply else {}),
+            "error": {"code": result.error.code, "message": result.error.message} if result.error else None,
+            "seconds": round(reply.seconds, 4) if reply else None,
+        }
+        if not lenient:
+            row["lenient"] = False
+        if reply and reply.usage:
+            row["usage"] = asdict(reply.usage)
+        yield row
+
+
+def understand(
+    samples: Sequence[Sample],
+    model: Model,
+    prompt: Prompt = EMOCALIBER,
+    lenient: bool = True,
+    *,
+    done: Collection[str] = (),
+    confidence: bool = True,
+    progress: Callable[[int], object] = lambda count: None,
+) -> Iterator[tuple[Sample, Answered, Evidence | None]]:
+    """Each sample with what came of asking about it, and what that tells; None if it failed or cannot be read. Options as in `respond`."""
+    by_id = {sample.id: sample for sample in samples}
+    asks = [Ask(s.id, s.image, prompt.question(s.task, s.candidates, confidence=confidence), s.candidates) for s in samples]
+    for result in ask_all(asks, model, done=done, progress=progress):
+        sample, reply = by_id[result.ask.key], result.reply
+        yield sample, result, evidence(reply, sample.candidates, lenient=lenient) if reply else None
+
+
+def respond_into(file: str | Path, samples: Sequence[Sample], load: Callable[[], Model], *, label: str, **asked: Any) -> None:
+    """Completes `file` to the rows of `respond` for all `samples`, with a bar called `label` on stderr. Rows that are there are kept, and
+    only if some are missing is the model loaded. `asked` goes on to `respond`.
+
+    Raises UserError for a row that is there whose id is that of another sample. Whether the rows were asked for in the same way is the
+    caller's to check (`Workspace`).
+    """
+    with RowWriter(file, resume=True) as writer, tqdm(total=len(samples), desc=label, unit="answer", mininterval=1) as bar:
+        _check_rows(file, samples)
+        if any(sample.id not in writer.done for sample in samples):
+            for row in respond(samples, load(), done=writer.done, progress=lambda count: bar.update(count - bar.n), **asked):
+                writer.write(row)
+
+
+def _check_rows(file: str | Path, samples: Sequence[Sample]) -> None:
+    wanted = {sample.id: sample.to_row() for sample in samples}
+    for number, row in numbered_rows(file):
+        sample = wanted.get(row["id"], {})
+        for name in ("task", "candidates", "ground_truth"):
+            if name in sample and sample[name] != row.get(name):
+                raise UserError(
+                    f"{display_name(file)}, line {number}: {name} of sample {row['id']!r} was {row.get(name)!r}, and is {sample[name]!r}; "
+                    "give the same samples, or remove the file to ask again"
+                )

@@ -1,0 +1,332 @@
+"""How a run asks: a run file in TOML, with the flags of the command in its place, checked before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from emocaliber.core.prompts import EMOCALIBER, Prompt, load_prompt
+from emocaliber.core.released import read_test_metadata
+from emocaliber.core.samples import Sample, read_samples
+from emocaliber.errors import UserError
+from emocaliber.io.row_formats import row_files
+from emocaliber.io.rows import display_name, numbered_rows, opened
+from emocaliber.io.settings import read_toml, typed
+from emocaliber.io.workspace import record_of
+from emocaliber.models import TINY
+from emocaliber.models.strategies import Strategy
+
+_KEYS = {"model": "str", "prompt": "str", "lenient": "bool", "confidence": "bool", "settings": "dict", "strategy": "dict"}
+
+# The settings that several kinds of models share: their types, and their least values. A kind may have more, which it checks itself.
+_SETTINGS: Mapping[str, tuple[str, float]] = {
+    "temperature": ("float", 0),
+    "seed": ("int", 0),
+    "batch_size": ("int", 1),
+    "max_new_tokens": ("int", 1),
+    "min_pixels": ("int", 1),
+    "max_pixels": ("int", 1),
+    "concurrency": ("int", 1),
+    "requests_per_minute": ("float", 1),
+    "tokens_per_minute": ("float", 1),
+    "budget": ("float", 0),
+    "base_url": ("str | list", 0),
+    "prices": ("list", 0),
+}
+_STRATEGY = {field.name: str(field.type) for field in dataclasses.fields(Strategy)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a run asks: `settings` go to `load_model`, `strategy` to `strategies.apply`, the rest to `answering.respond`."""
+
+    model: str
+    prompt: Prompt = EMOCALIBER
+    lenient: bool = True
+    confidence: bool = True
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    strategy: Strategy = dataclasses.field(default_factory=Strategy)
+
+
+def make_plan(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Plan:
+    """The plan of a run file, with `flags`, which has the same keys, in place of what the file says.
+
+    Raises UserError, naming the file and the key, for a file that cannot be read, a key there is not, or a value of another type.
+    """
+    values, given = _read(file) if file else {}, flags or {}
+    where = display_name(file) if file else "the command"
+    settings, strategy = ({**values.pop(part, {}), **given.get(part, {})} for part in ("settings", "strategy"))
+    values |= {key: value for key, value in given.items() if key not in ("settings", "strategy")}
+    if "model" not in values:
+        raise UserError("no model is named; give --model, or --config with a run file that names one")
+    prompt = load_prompt(values.get("prompt", EMOCALIBER.name))
+    return Plan(
+        model=values["model"],
+        prompt=prompt,
+        lenient=values.get("lenient", True),
+        confidence=values.get("confidence", True),
+        settings=_settings(settings, where),
+        strategy=Strategy(**typed(strategy, _STRATEGY, f"{where}, [strategy]")),
+    )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    where = display_name(file)
+    values = read_toml(file, where, f"{where}: cannot be read ({{reason}}); give a run file, such as those in configs/baselines")
+    return typed(values, _KEYS, where)
+
+
+def _settings(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    where = f"{where}, [settings]"
+    if "api_key" in values:
+        raise UserError(f"{where}: a key does not belong in a file; take api_key out, and give it in the environment as OPENAI_API_KEY")
+    known = {name: kind for name, (kind, _) in _SETTINGS.items()}
+    settings = {**values, **typed({name: value for name, value in values.items() if name in known}, known, where)}
+    for name in settings.keys() & _SETTINGS.keys():
+        least = _SETTINGS[name][1]
+        if isinstance(value := settings[name], int | float) and not value >= least:
+            raise UserError(f"{where}: {name} is {value}; it must be at least {least}")
+    return settings
+
+
+# Which samples a run asks about: those of files and folders, or a few of them, or a shard.
+
+# What a folder made by `bench build`, or by `scenes`, is evaluated on.
+_FILES = ("test.jsonl", "samples.jsonl")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part `number`, from 1, of `of` parts. One after the other they are the whole; their sizes differ by one at most."""
+
+    number: int
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Reads "3/8". Raises UserError for anything else."""
+        match = re.fullmatch(r"([0-9]+)/([0-9]+)", text.strip())
+        number, of = map(int, match.groups()) if match else (0, 0)
+        if not 1 <= number <= of:
+            raise UserError(f"--shard {text!r}: give a part and their number, counted from 1, such as 3/8")
+        return cls(number, of)
+
+    def of_list(self, items: Sequence[T]) -> Sequence[T]:
+        """This part of the list."""
+        return items[len(items) * (self.number - 1) // self.of : len(items) * self.number // self.of]
+
+    @property
+    def name(self) -> str:
+        """A part of a file name that sorts as the parts do: "03-of-12"."""
+        return f"{self.number:0{len(str(self.of))}}-of-{self.of}"
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Samples, in order, with absolute image paths, and how they came to be chosen. `files` maps each file read to its SHA-256."""
+
+    samples: Sequence[Sample]
+    files: Mapping[Path, str]
+    max_samples: int | None = None
+    shard: Shard | None = None
+
+
+def select(places: Sequence[Path], *, max_samples: int | None = None, shard: Shard | None = None) -> Selection:
+    """The samples of files (rows, or the released test_metadata.csv), and of folders: their test.jsonl, or samples.jsonl.
+
+    `max_samples` picks that many by the hash of their ids: a choice without regard to order, the same every time, and one that is part
+    of any larger choice. The shard is taken last. Raises UserError for a file or row that is no sample, and an id that occurs twice.
+    """
+    files = [_file(place) for place in places]
+    samples = list(_read_samples(files))
+    if not samples:
+        raise UserError(f"{', '.join(map(display_name, files))} holds no samples")
+    if max_samples is not None and max_samples < len(samples):
+        kept = set(sorted((sample.id for sample in samples), key=chance)[:max_samples])
+        samples = [sample for sample in samples if sample.id in kept]
+    return Selection(shard.of_list(samples) if shard else samples, {file: sha256_of(file) for file in files}, max_samples, shard)
+
+
+def _file(place: Path) -> Path:
+    if not place.is_dir():
+        return place
+    for name in _FILES:
+        if (place / name).is_file():
+            return place / name
+    raise UserError(f"{display_name(place)}: holds neither {' nor '.join(_FILES)}; name the file of samples in it")
+
+
+def _read_samples(files: Sequence[Path]) -> Iterator[Sample]:
+    seen: dict[str, Path] = {}
+    for file in files:
+        for sample in read_test_metadata(file) if file.suffix.lower() == ".csv" else read_samples(file):
+            if sample.id in seen:  # in another file, as within one it has been refused already
+                where = f"{display_name(seen[sample.id])} and {display_name(file)}"
+                raise UserError(f"{where} both hold a sample {sample.id!r}; ask about them in runs of their own, or rename it")
+            seen[sample.id] = file
+            yield sample
+
+
+def chance(identity: str) -> bytes:
+    """Where a sample stands in an order that its id alone decides: the first N in it are a choice without regard to any other order."""
+    return hashlib.sha256(identity.encode("utf-8", "surrogatepass")).digest()
+
+
+# What tells a file, or the weights behind a model's name, from others of that name.
+
+
+def sha256_of(file: Path) -> str:
+    """The SHA-256 of a file's content. Raises UserError if it cannot be read."""
+    with opened(file) as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def sha256_of_model(model: str) -> str | None:
+    """That of a recording, or of the list of a checkpoint folder's files with theirs; None for a model that does not lie here."""
+    place = TINY if model == "tiny" else Path(model.partition(":")[2] if model.startswith(("vllm:", "recorded:")) else model)
+    if place.is_dir():
+        files = sorted(file for file in place.iterdir() if file.is_file() and not file.name.startswith("."))
+        return hashlib.sha256("".join(f"{sha256_of(file)}  {file.name}\n" for file in files).encode()).hexdigest()
+    return sha256_of(place) if place.is_file() else None
+
+
+def commit_of_model(model: str) -> str | None:
+    """The commit of a hub id in the cache here; None for a model that is not in it."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        cached = try_to_load_from_cache(model.removeprefix("vllm:"), "config.json")
+    except HFValidationError:  # a path, or a model of another kind
+        return None
+    return Path(cached).parent.name if isinstance(cached, str) else None
+
+
+def identity_of_model(model: str) -> dict[str, str | None]:
+    """What tells a model from others: its `name`, the `sha256` of what lies here, and the `commit` of a hub id. None is not known."""
+    digest = sha256_of_model(model)
+    return {"name": model, "sha256": digest, "commit": commit_of_model(model) if digest is None else None}
+
+
+def questions(samples: Iterable[Sample], prompt: Prompt, *, confidence: bool) -> dict[str, str]:
+    """The text that each task's first sample is asked: a prompt may change under its name."""
+    found: dict[str, str] = {}
+    for sample in samples:
+        if sample.task not in found:
+            found[sample.task] = prompt.question(sample.task, sample.candidates, confidence=confidence)
+    return found
+
+
+# Whether the rows of a run are all there: no shard missing, no sample unasked.
+
+_SHOWN = 3  # unfinished files named one by one
+
+
+def run_record(rows: Path) -> dict[str, Any] | None:
+    """The record that `emocaliber respond` keeps beside a file of rows; None where there is none."""
+    try:
+        record = json.loads(record_of(rows).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and {"what", "results"} <= record.keys() else None
+
+
+def missing_from(source: Path, rows: int) -> str | None:
+    """What a run's rows, of which `rows` were read from a file or a folder of shards, lack, in words; None for a complete run.
+
+    Shards are known by their names (`responses-3-of-8.jsonl`) or records; how many samples there should be, by the records. Rows that have
+    neither count as complete. Raises UserError for shards of different runs, and for a shard that is there twice.
+    """
+    files = row_files(source)
+    records = {file: record for file in files if (record := run_record(file))}
+    shards = {file: shard for file in files if (shard := _shard_of(file, records.get(file)))}
+    absent = _absent(source, shards)
+    samples = next((found for record in records.values() if (found := _samples_of(record)) is not None), None)
+    whole = None if samples is None else len(samples)
+    faults = []
+    if absent:
+        which = f"{_ranges(absent)} of {absent[0].of}"
+        faults.append(f"shard {which} is missing" if len(absent) == 1 else f"shards {which} are missing")
+    faults += _unfinished(records, shards, whole)
+    if not faults:
+        return None
+    return f"{rows:,}{f' of {whole:,}' if whole is not None else ''} samples: {'; '.join(faults)}"
+
+
+def images_asked_about(source: Path) -> frozenset[Path]:
+    """The images, as resolved paths, of the samples that the records beside rows name, as far as those files of samples are here unchanged.
+
+    A record alone proves nothing, as it may come from the same hands as the rows; a file that is here and has the record's hash does.
+    """
+    records = [record for file in row_files(source) if (record := run_record(file))]
+    return frozenset(Path(os.path.realpath(sample.image)) for record in records for sample in _samples_of(record) or ())
+
+
+def _shard_of(file: Path, record: Mapping[str, Any] | None) -> Shard | None:
+    if record is not None:
+        return Shard.parse(record["what"]["shard"]) if record["what"].get("shard") else None
+    match = re.search(r"-(\d+)-of-(\d+)$", file.stem)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        return None
+    shard = Shard(int(match[1]), int(match[2]))
+    return shard if match[0] == f"-{shard.name}" else None  # others count their shards from 0, with five digits
+
+
+def _absent(source: Path, shards: Mapping[Path, Shard]) -> list[Shard]:
+    """The shards that are not there."""
+    sizes = sorted({shard.of for shard in shards.values()})
+    if len(sizes) > 1:
+        raise UserError(
+            f"{display_name(source)}: holds shards of runs that were divided differently (into {' and '.join(map(str, sizes))}); "
+            "keep each run in a folder of its own"
+        )
+    counts = Counter(shard.number for shard in shards.values())
+    if twice := next((number for number, count in counts.items() if count > 1), None):
+        files = [display_name(file.name) for file, shard in shards.items() if shard.number == twice]
+        raise UserError(f"{display_name(source)}: shard {twice} of {sizes[0]} is there twice ({', '.join(files)}); keep one of these files")
+    return [Shard(number, sizes[0]) for number in range(1, sizes[0] + 1) if number not in counts] if sizes else []
+
+
+def _ranges(shards: Sequence[Shard]) -> str:
+    """Their numbers, such as "1, 3-5"."""
+    numbers = [shard.number for shard in shards]
+    starts = [numbers[0], *(after for before, after in pairwise(numbers) if after != before + 1)]
+    ends = [*(before for before, after in pairwise(numbers) if after != before + 1), numbers[-1]]
+    return ", ".join(str(start) if start == end else f"{start}-{end}" for start, end in zip(starts, ends, strict=True))
+
+
+def _samples_of(record: Mapping[str, Any]) -> Sequence[Sample] | None:
+    """The samples of a run, all its shards together; None if the files of samples are no longer there, or have changed."""
+    what = record["what"]
+    files = {Path(file): digest for file, digest in what["samples"].items()}
+    if not all(file.is_file() and sha256_of(file) == digest for file, digest in files.items()):
+        return None
+    return select(list(files), max_samples=what.get("max_samples")).samples
+
+
+def _unfinished(records: Mapping[Path, Mapping[str, Any]], shards: Mapping[Path, Shard], whole: int | None) -> list[str]:
+    found = []
+    for file, record in records.items():
+        wanted = record["results"].get("samples")
+        if wanted is None and whole is not None:  # killed before its record had results
+            wanted = len(shards[file].of_list(range(whole))) if file in shards else whole
+        there = sum(1 for _ in numbered_rows(file))
+        if wanted is None:
+            found.append(f"{display_name(file.name)} was broken off after {there:,} rows")
+        elif there < wanted:
+            found.append(f"{display_name(file.name)} has {there:,} of its {wanted:,} rows")
+    return found[:_SHOWN] + ([f"{len(found) - _SHOWN:,} more files are unfinished"] if len(found) > _SHOWN else [])

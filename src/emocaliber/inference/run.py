@@ -1,0 +1,352 @@
+"""A run: asks about the samples of a selection as a plan says, and writes each row down before the next is waited for."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shlex
+import sys
+import time
+from collections import Counter
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+from emocaliber import models
+from emocaliber.core.model import Model, Usage
+from emocaliber.core.response import Malformed, parse
+from emocaliber.core.tasks import labels_of
+from emocaliber.errors import UserError
+from emocaliber.inference.engine import respond
+from emocaliber.inference.plan import Plan, Selection, Shard, commit_of_model, identity_of_model, questions
+from emocaliber.io.rows import Row, RowWriter, display_name, read_rows, write_rows
+from emocaliber.io.workspace import Workspace, package_version, record_of
+from emocaliber.models.openai.journal import Redactor
+from emocaliber.models.strategies import apply
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files of a run: its rows, its record, and for a model that is paid by the reply the journal of what was paid for."""
+
+    rows: Path
+    record: Path
+    journal: Path
+
+    @classmethod
+    def at(cls, out: str, shard: Shard | None = None) -> Self:
+        """Beside the file `out`; or in the folder `out`, which is anything without a suffix, as responses.jsonl or by the shard's name."""
+        path = Path(out)
+        if out.endswith(os.sep) or path.is_dir() or not path.suffix:
+            path = path / (f"responses-{shard.name}.jsonl" if shard else "responses.jsonl")
+        elif path.suffix.lower() != ".jsonl":
+            raise UserError(f"{display_name(path)}: responses are written as .jsonl, not as {path.suffix}; `score` reads that")
+        # The journal's suffix keeps it out of what is read where a folder of shards is given.
+        return cls(path, path.with_suffix(".run.json"), path.with_suffix(".journal"))
+
+
+class Run:
+    """One model asked about many samples, row by row on the disk.
+
+    Creating one finds everything that can be wrong before the model is asked. It raises UserError for rows that are there already without
+    `resume`, for a record with other settings, for another process that writes the same rows, and for what `load_model` complains about.
+
+    The rows are locked until `ask` has ended.
+
+    With `retry_failed`, rows that ended in an error are taken out and asked for again. `done` counts the rows that are there, `failed`
+    those of them with an error, and `stopped` says why the model would not go on, if it would not.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        selection: Selection,
+        out: Outputs,
+        *,
+        resume: bool = False,
+        retry_failed: bool = False,
+        command: Sequence[str] = (),
+    ) -> None:
+        self.plan, self.selection, self.out = plan, selection, out
+        self._command = command
+        self._settings = _settings(plan, out)
+        _refuse_samples(selection, out)
+        self.stopped: str | None = None
+        self._record = Record(out.rows, self._what())
+        self._record.lock()
+        try:
+            self._open(resume=resume, retry_failed=retry_failed)
+        except BaseException:
+            self._record.release()
+            raise
+
+    def _open(self, *, resume: bool, retry_failed: bool) -> None:
+        """Reads the rows that are there, once it is known that they were asked for in the same way, and loads the model."""
+        out, plan = self.out, self.plan
+        goes_on = out.rows.exists() and out.rows.stat().st_size > 0
+        if goes_on:
+            if not (resume or retry_failed):
+                raise UserError(f"{display_name(out.rows)} holds rows already; give --resume to go on from it, or name another --out")
+            self._record.resume()
+            RowWriter(out.rows, resume=True).close()  # drops a half-written line
+            if retry_failed:
+                write_rows(out.rows, [row for row in read_rows(out.rows) if row["error"] is None])
+        earlier = list(read_rows(out.rows)) if out.rows.exists() else []
+        self.done, self.failed = len(earlier), sum(row["error"] is not None for row in earlier)
+        self.model: Model = apply(plan.strategy, models.load_model(plan.model, **self._settings), plan.lenient)
+        asked = self._record.settings["model"]
+        if asked["sha256"] is None:
+            asked["commit"] = commit_of_model(plan.model)  # loading may have fetched another
+        if goes_on:
+            self._record.check()
+
+    @property
+    def spent(self) -> Usage | None:
+        """What the model has taken in this session, where it knows."""
+        spent: Usage | None = getattr(self.model, "spent", None)
+        return spent
+
+    def ask(self) -> Generator[Row]:
+        """The rows that are missing, each once it is written. Raises UserError if the model refuses everything it is asked."""
+        began, before = time.monotonic(), self.done
+        with ExitStack() as ending:
+            ending.callback(self._record.release)
+            writer = ending.enter_context(RowWriter(self.out.rows, resume=True))
+            self._record.begin(self._command, self._versions())  # before the first row, so that there is none without it
+            try:
+                for row in self._respond(frozenset(writer.done)):
+                    writer.write(row)
+                    self.done += 1
+                    self.failed += row["error"] is not None
+                    yield row
+            except UserError as error:
+                if not self.done:
+                    raise
+                self.stopped = str(error)
+            finally:
+                writer.close()  # as the file may now be put in order
+                self._end(self.done - before, time.monotonic() - began)
+
+    def _respond(self, done: Collection[str]) -> Iterator[Row]:
+        plan = self.plan
+        return respond(
+            self.selection.samples,
+            self.model,
+            prompt=plan.prompt,
+            lenient=plan.lenient,
+            done=done,
+            confidence=plan.confidence,
+            folder=self.out.rows.parent,
+        )
+
+    def _end(self, written: int, seconds: float) -> None:
+        """Puts the rows in the order of the samples, as those asked for again came last, and closes the sitting."""
+        place = {sample.id: number for number, sample in enumerate(self.selection.samples)}
+        rows = list(read_rows(self.out.rows))
+        ordered = sorted(rows, key=lambda row: place[row["id"]])
+        if rows != ordered:
+            write_rows(self.out.rows, ordered)
+        spent = {"spent": asdict(self.spent)} if self.spent else {}
+        self._record.end(
+            {"rows": written, "seconds": round(seconds, 1), "stopped": self.stopped, **spent},
+            {"samples": len(place), "rows": self.done, "failed": self.failed, **_used(rows)},
+        )
+
+    def _what(self) -> dict[str, Any]:
+        plan, chosen = self.plan, self.selection
+        asked = questions(chosen.samples, plan.prompt, confidence=plan.confidence)
+        return {
+            "model": identity_of_model(plan.model),
+            "settings": {name: value for name, value in self._settings.items() if name != "journal"},
+            "strategy": asdict(plan.strategy),
+            "lenient": plan.lenient,
+            "confidence": plan.confidence,
+            "prompt": {"name": plan.prompt.name, "source": plan.prompt.source, "questions": asked},
+            "samples": {str(file.absolute()): digest for file, digest in chosen.files.items()},
+            "max_samples": chosen.max_samples,
+            "shard": str(chosen.shard) if chosen.shard else None,
+        }
+
+    def _versions(self) -> dict[str, str]:
+        commit = commit_of_model(self.plan.model)
+        return loaded_versions() | ({self.plan.model: commit} if commit else {})
+
+
+def _settings(plan: Plan, out: Outputs) -> dict[str, Any]:
+    """The plan's, and for an API where its journal lies and where the API is, which the environment may say."""
+    if not plan.model.startswith("openai:"):
+        return dict(plan.settings)
+    address = os.environ.get("OPENAI_BASE_URL")
+    return {"journal": out.journal, **({"base_url": address} if address else {}), **plan.settings}
+
+
+def _refuse_samples(selection: Selection, out: Outputs) -> None:
+    for file in selection.files:
+        if out.rows.exists() and out.rows.samefile(file):
+            raise UserError(f"{display_name(out.rows)} is the file of samples itself; write the responses to another")
+
+
+def _used(rows: Sequence[Row]) -> dict[str, Any]:
+    """The tokens that the rows took, and their price, as far as their model said so."""
+    used = [row["usage"] for row in rows if row.get("usage")]
+    if not used:
+        return {}
+    costs = [usage["cost"] for usage in used if usage["cost"] is not None]
+    tokens = {name: sum(usage[name] for usage in used) for name in ("prompt_tokens", "completion_tokens")}
+    return {"usage": tokens | {"cost": sum(costs) if costs else None}}
+
+
+# The record beside a run's rows: everything needed to repeat the run, and when each part of it was done. It never holds a secret.
+
+# Settings that say how fast, where or at what price a model is asked, but not what it is: they may change when a run goes on.
+# Not `retries`: a local model asks again, sampled, where an answer cannot be read.
+_PACE = (
+    "batch_size",
+    "concurrency",
+    "requests_per_minute",
+    "tokens_per_minute",
+    "prices",
+    "budget",
+    "base_url",
+    "backoff",
+    "timeout",
+)
+_PACKAGES = ("torch", "transformers", "tokenizers", "vllm", "httpx2", "PIL", "numpy")
+
+
+class Record(Workspace):
+    """The record beside the file `rows`: `what` was asked, the `results`, and the sessions (`sittings`) in which it was asked.
+
+    A session has its command, the versions of what was loaded, when it began and ended, and what came of it; `ended` is null for a killed
+    one. The file is written atomically.
+    """
+
+    def __init__(self, rows: Path, what: Mapping[str, Any]) -> None:
+        super().__init__(
+            record_of(rows),
+            without_secrets(what),
+            path=rows,
+            remedy="Give the same settings, or another --out",
+            free=[f"settings.{name}" for name in _PACE],
+            contents=("model.commit",),
+        )
+        self._sessions: list[dict[str, Any]] = []
+        self._results: dict[str, Any] = {}
+
+    def resume(self) -> None:
+        """Goes on from the record on the disk. Raises UserError if there is none, or it has other settings, naming what differs."""
+        self.check(needed=True)
+        self._sessions = json.loads(self.record.read_text(encoding="utf-8")).get("sittings", [])
+
+    def read(self) -> dict[str, Any] | None:
+        """As in every workspace. In a record from before commits were settings, that of the model is among the versions of its sessions."""
+        what = super().read()
+        if what is not None and "commit" not in what.get("model", {}):
+            sessions = json.loads(self.record.read_text(encoding="utf-8")).get("sittings", [])
+            commits = {session.get("versions", {}).get(what["model"]["name"]) for session in sessions}
+            what["model"]["commit"] = commits.pop() if len(commits) == 1 else None
+        return what
+
+    def begin(self, command: Sequence[str], versions: Mapping[str, str]) -> None:
+        """Writes down that a session begins."""
+        session = {"command": without_secrets(command), "versions": dict(versions), "began": _now(), "ended": None}
+        self._sessions.append(session)
+        self._write()
+
+    def end(self, session: Mapping[str, Any], results: Mapping[str, Any]) -> None:
+        """Writes down that it ended, what came of it, and what there is of the whole run by now."""
+        self._sessions[-1] |= {"ended": _now(), **session}
+        self._results = dict(results)
+        self._write()
+
+    def _write(self) -> None:
+        self.write({"results": self._results, "sittings": self._sessions})
+
+
+def loaded_versions() -> dict[str, str]:
+    """The versions of Python, this package, and of what it has loaded for the model."""
+    loaded = {name: str(sys.modules[name].__version__) for name in _PACKAGES if hasattr(sys.modules.get(name), "__version__")}
+    return {"emocaliber": package_version(), "python": platform.python_version(), **loaded}
+
+
+def without_secrets(value: Any) -> Any:
+    """A JSON value without the API key of the environment, and without what addresses may carry: a password, or a query with a token."""
+    if isinstance(value, Mapping):
+        return {name: without_secrets(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_secrets(part) for part in value]
+    if not isinstance(value, str):
+        return value
+    text = Redactor(os.environ.get("OPENAI_API_KEY", "").strip()).text(value)
+    return re.sub(r"(://)[^/@\s]*@", r"\1***@", re.sub(r"(://[^?\s]*)\?\S*", r"\1?***", text))
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+# What a run comes to, in sentences: how many answered, what failed, and what to do next.
+
+_MANY = 0.03  # as a share: from here on, answers that cannot be read deserve a word
+
+
+@dataclass(frozen=True)
+class Closing:
+    """`errors` counts failed samples by code. Of the `answers`, `unread` cannot be read as the run reads them."""
+
+    run: Run
+    errors: Mapping[str, int]
+    answers: int
+    unread: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether every sample has a row, and no row an error."""
+        return not self.run.stopped and not self.errors
+
+    def sentences(self) -> Iterator[str]:
+        """What to tell the user; the last sentence has the remedy where something failed."""
+        run, rows = self.run, display_name(self.run.out.rows)
+        asked = len(run.selection.samples)
+        codes = ", ".join(f"{code} {count:,}" for code, count in sorted(self.errors.items()))
+        cost = f", ${run.spent.cost:.4f} spent" if run.spent and run.spent.cost is not None else ""
+        yield f"{rows}: {run.done:,} of {asked:,} samples asked, {run.failed:,} failed{f' ({codes})' if codes else ''}{cost}"
+        if self.answers and self.unread / self.answers > _MANY:
+            why = (
+                "do not name exactly one of the candidates in <answer>"
+                if run.plan.lenient
+                else "do not keep to the five steps (--no-lenient)"
+            )
+            yield f"{self.unread:,} of {self.answers:,} answers cannot be read: they {why}"
+        if self.answers:
+            yield f"next: {self._score()}"
+        if run.stopped:
+            yield f"stopped with {asked - run.done:,} samples to go: {run.stopped}"
+        elif self.errors:
+            yield f"{run.failed:,} of {asked:,} failed; the same command with --retry-failed asks about them again"
+
+    def _score(self) -> str:
+        rows, shard = self.run.out.rows, self.run.selection.shard
+        if shard and rows.name == f"responses-{shard.name}.jsonl":
+            command = f"emocaliber score {shlex.quote(str(rows.parent))} --out {shlex.quote(str(rows.parent / 'score'))}"
+            return f"{command}  (when all {shard.of} shards are there)"
+        return f"emocaliber score {shlex.quote(str(rows))} --out {shlex.quote(str(rows.with_suffix('')))}"
+
+
+def close(run: Run) -> Closing:
+    """Reads the rows of a run that has ended."""
+    errors: Counter[str] = Counter()
+    answers = unread = 0
+    for row in read_rows(run.out.rows):
+        if row["error"] is not None:
+            errors[row["error"]["code"]] += 1
+            continue
+        answers += 1
+        labels = labels_of(row["task"], row["candidates"])
+        unread += isinstance(parse(row["response"], labels, lenient=run.plan.lenient), Malformed)
+    return Closing(run, dict(errors), answers, unread)

@@ -1,0 +1,384 @@
+"""Opens untrusted images: whatever a file holds, the caller gets an upright RGB image or one `ImageError` of a closed list.
+
+The order matters: what the file is (regular? how many bytes?) is asked of the open file, never of its name; what the image
+is (format? how many pixels?) is read from the header; only then is anything decoded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import io
+import math
+import os
+import re
+import stat
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, cast
+
+from PIL import Image, UnidentifiedImageError
+
+from emocaliber.io.rows import display_name
+
+__all__ = ["CODES", "DEFAULT_LIMITS", "ImageError", "Limits", "OpenedImage", "open_image", "open_images", "read_image"]
+
+ImagePath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is opened at all. Decoding needs at most about 16 bytes of memory per pixel.
+
+    `max_aspect` is longer side / shorter side. `max_side` is no limit but a hint: a JPEG is decoded at 1/2, 1/4 or 1/8 of
+    its size, much faster, where that leaves its longer side at least this long.
+    """
+
+    max_bytes: int = 20_000_000
+    max_pixels: int = 40_000_000
+    max_aspect: float = 200.0
+    max_side: int | None = None
+
+
+DEFAULT_LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class OpenedImage:
+    """An upright RGB image without metadata, and what the reader should know about how it was made (empty for most)."""
+
+    image: Image.Image
+    notes: tuple[str, ...] = ()
+
+
+def open_image(path: ImagePath, limits: Limits = DEFAULT_LIMITS) -> OpenedImage:
+    """Open an image file. Never blocks on a pipe or device. Raises ImageError and nothing else; see also `read_image`."""
+    name = display_name(path)
+    try:
+        data = _read_file(path, name, limits)
+    except (OSError, ValueError, MemoryError) as error:  # ValueError: a name with a null character or a lone surrogate
+        raise not_readable(error, name) from error
+    return read_image(data, limits, name=name)
+
+
+def read_image(data: bytes, limits: Limits = DEFAULT_LIMITS, *, name: str = "the image") -> OpenedImage:
+    """Decode an image from the bytes of its file. `name` is what errors call it.
+
+    Upright by its EXIF orientation; transparency is laid on white; more than 8 bits per channel are scaled down; of an
+    animation only the first frame is read, with a note. Raises ImageError and nothing else.
+    """
+    if not data:
+        raise ImageError("empty", f"{name}: the file is empty; copy or download it again.")
+    if len(data) > limits.max_bytes:
+        raise _too_large(name, len(data), limits)
+    header_accepted = False
+    try:
+        with _pillow_notes.collect() as notes, Image.open(io.BytesIO(data), formats=_available_formats()) as file:
+            header_accepted = True
+            _check_size(file.size, limits, name)
+            if file.format != "MPO" and _is_animated(file):  # an MPO's other pictures are depth and gain maps, not frames
+                notes.append("has several frames or pages; only the first was used")
+            if limits.max_side is not None:
+                scale = min(1.0, limits.max_side / max(file.size))
+                file.draft(None, (math.ceil(file.width * scale), math.ceil(file.height * scale)))
+            file.load()
+            image = _to_rgb(file)
+            if (turn := _turn(file, notes)) is not None:
+                image = image.transpose(turn)
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:  # Pillow's own limit, for the case that `limits` allows more
+        raise _too_many_pixels(name, "an enormous number of", limits) from error
+    except Exception as error:  # decoders raise nearly everything: ValueError, TypeError, IndexError, SyntaxError, struct.error ...
+        raise not_decodable(error, data, name, header_accepted=header_accepted) from error
+    image.info.clear()
+    return OpenedImage(image, tuple(dict.fromkeys(notes)))
+
+
+def open_images(
+    paths: Iterable[ImagePath], limits: Limits = DEFAULT_LIMITS, *, workers: int = 2, timeout: float = 30.0
+) -> Iterator[OpenedImage | ImageError]:
+    """Open many images, one result per path and in their order, decoding up to `workers` of them ahead of the caller.
+
+    At most `workers` + 1 images are held at a time. A file that is not open `timeout` seconds after its start yields
+    ImageError("timeout"), and the rest go on. A running decoder cannot be stopped, so such a file leaves a daemon thread
+    behind, with the memory of one image, until it ends by itself or the process does.
+    """
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, not {workers}")
+    ahead: deque[_Opening] = deque()
+    for path in paths:
+        ready = ahead.popleft().result(timeout) if len(ahead) == workers else None
+        ahead.append(_Opening(path, limits))  # before the yield: it runs while the caller uses what is ready
+        if ready is not None:
+            yield ready
+    while ahead:
+        yield ahead.popleft().result(timeout)
+
+
+class _Opening(threading.Thread):
+    """One file being opened. A daemon, as the threads of an executor would keep a hung process from ending."""
+
+    def __init__(self, path: ImagePath, limits: Limits) -> None:
+        super().__init__(daemon=True)
+        self._path, self._limits = path, limits
+        self._outcome: OpenedImage | ImageError | None = None
+        self._started_at = time.monotonic()
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._outcome = open_image(self._path, self._limits)
+        except ImageError as error:
+            self._outcome = ImageError(error.code, error.message)  # a fresh one: a traceback would keep the file's bytes alive
+
+    def result(self, timeout: float) -> OpenedImage | ImageError:
+        self.join(max(0.0, self._started_at + timeout - time.monotonic()))
+        if self._outcome is not None:
+            return self._outcome
+        message = f"{display_name(self._path)}: not open after {timeout:g} s; save it anew as a plain JPEG or PNG, or allow more time."
+        return ImageError("timeout", message)
+
+
+def _read_file(path: ImagePath, name: str, limits: Limits) -> bytes:
+    # Non-blocking, so that a pipe without a writer opens at once; the open file is then asked what it is, as a name may
+    # be given another file between a look and an open.
+    flags = os.O_RDONLY
+    for flag in ("O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "O_BINARY"):
+        flags |= getattr(os, flag, 0)
+    descriptor = os.open(path, flags)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise not_regular(name)
+        if status.st_size > limits.max_bytes:
+            raise _too_large(name, status.st_size, limits)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(limits.max_bytes + 1)  # it may have grown since
+    finally:
+        os.close(descriptor)
+
+
+def _check_size(size: tuple[int, int], limits: Limits, name: str) -> None:
+    width, height = size
+    if width * height > limits.max_pixels:
+        raise _too_many_pixels(name, f"{width} x {height}", limits)
+    if max(size) > limits.max_aspect * min(size):
+        message = f"{name}: {width} x {height} pixels is more than {limits.max_aspect:g} times as long as it is narrow; crop it."
+        raise ImageError("bad_aspect", message)
+
+
+@functools.cache
+def _available_formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)  # some builds of Pillow lack AVIF
+
+
+def _is_animated(file: Image.Image) -> bool:
+    try:
+        return bool(getattr(file, "is_animated", False))
+    except Exception:  # the second frame is broken, which is no reason to refuse the first
+        return True
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return _to_8_bits(image).convert("RGB")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        paper = Image.new("RGB", image.size, "white")
+        paper.paste(layer, mask=layer)
+        return paper
+    try:
+        return image.convert("RGB")
+    except ValueError as error:
+        raise NotImplementedError(f"colour mode {image.mode}") from error
+
+
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    """Scale deep greys to 0..255: 16-bit ones from 0..65535, floats within 0..1 from that, all others from their own range."""
+    low, high = 0.0, 65535.0
+    if image.mode in ("I", "F"):
+        darkest, brightest = cast("tuple[float, float]", image.getextrema())
+        if not (math.isfinite(darkest) and math.isfinite(brightest)):
+            raise ValueError("pixels that are not finite numbers")
+        usual = 65535.0 if image.mode == "I" else 1.0
+        low, high = (0.0, usual) if darkest >= 0 and brightest <= usual else (darkest, brightest)
+    gain = 255.0 / ((high - low) or 1.0)
+    return image.convert("F").point(lambda value: value * gain + (0.5 - low * gain)).convert("L")
+
+
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _turn(file: Image.Image, notes: list[str]) -> Image.Transpose | None:
+    """What makes the picture upright. Its EXIF tag is gone from a TIFF by now, as Pillow turns those while loading."""
+    try:
+        orientation = file.getexif().get(0x0112)
+    except Exception:  # broken EXIF data, but a whole picture
+        notes.append("its EXIF data cannot be read; taken to be upright")
+        return None
+    return _TRANSPOSE.get(orientation) if isinstance(orientation, int) else None
+
+
+def _too_large(name: str, size: int, limits: Limits) -> ImageError:
+    message = f"{name}: {size / 1e6:.1f} MB is over the limit of {limits.max_bytes / 1e6:g} MB; save it smaller."
+    return ImageError("too_large", message)
+
+
+def _too_many_pixels(name: str, size: str, limits: Limits) -> ImageError:
+    message = f"{name}: {size} pixels is over the limit of {limits.max_pixels / 1e6:g} million; scale it down."
+    return ImageError("too_many_pixels", message)
+
+
+class _PillowNotes:
+    """Turns Pillow's warnings into notes of the thread that is decoding.
+
+    `warnings.catch_warnings` swaps state of the whole process, so that threads in it at the same time would undo each
+    other's. Here the first one in swaps it, the last one out restores it, and each warning goes to its own thread.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._here = threading.local()
+
+    @contextlib.contextmanager
+    def collect(self) -> Iterator[list[str]]:
+        notes: list[str] = []
+        self._here.notes = notes
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._swapped = warnings.catch_warnings()
+                self._swapped.__enter__()
+                warnings.filterwarnings("always", module=r"PIL\.")
+                warnings.showwarning = functools.partial(self._show, warnings.showwarning)
+        try:
+            yield notes
+        finally:
+            self._here.notes = None
+            with self._lock:
+                self._inside -= 1
+                if self._inside == 0:
+                    self._swapped.__exit__(None, None, None)
+
+    def _show(self, show: Any, message: Warning | str, *args: Any, **kwargs: Any) -> None:
+        notes: list[str] | None = getattr(self._here, "notes", None)
+        if notes is None:
+            show(message, *args, **kwargs)
+        else:
+            notes.append(str(message))
+
+
+_pillow_notes = _PillowNotes()
+
+
+# What can be wrong with an image: the closed list of codes, and how anything raised while opening one is turned into them.
+
+CODES = MappingProxyType(
+    {
+        "not_found": "the name leads to no file: missing, a dangling link or links in a circle",
+        "not_regular": "a folder, pipe or device, or a file that this user may not read",
+        "empty": "no bytes",
+        "too_large": "more bytes than the limit",
+        "too_many_pixels": "more pixels than the limit, by its header",
+        "unsupported_format": "not an image of a format that is opened here",
+        "corrupt": "begins like an image but cannot be decoded",
+        "truncated": "an image whose end is missing",
+        "bad_aspect": "longer and narrower than the limit",
+        "timeout": "opening took longer than allowed",
+        "internal": "the machine failed, not the file: an I/O error, out of memory",
+    }
+)
+
+# Photographs come in these. Everything else Pillow can open (PostScript, fonts, microscope formats) is never reached.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
+
+
+class ImageError(Exception):
+    """An image that cannot be used: `code` is one of `CODES`, `message` a printable sentence with the file's name and the remedy."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = display_name(message)  # what a decoder says may quote the file
+
+    def __str__(self) -> str:
+        return self.message
+
+    def as_row(self) -> dict[str, str]:
+        """The `error` field of a row."""
+        return {"code": self.code, "message": self.message}
+
+
+def not_regular(name: str) -> ImageError:
+    """A file of another kind."""
+    return ImageError("not_regular", f"{name}: not a regular file but a folder, pipe or device; give the image file itself.")
+
+
+def not_readable(error: Exception, name: str) -> ImageError:
+    """Why a file could not be opened or read, from what the operating system raised."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.ELOOP:
+        return ImageError("not_found", f"{name}: symbolic links that lead round in a circle; give the image file itself.")
+    if number in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL) or isinstance(error, ValueError):
+        return ImageError("not_found", f"{name}: there is no such file; check the name, or where its link points.")
+    if number in (errno.EACCES, errno.EPERM):
+        return ImageError("not_regular", f"{name}: this user may not read the file; change its permissions.")
+    if number in (errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.EOPNOTSUPP):  # a socket, a device without a driver
+        return not_regular(name)
+    reason = getattr(error, "strerror", None) or type(error).__name__
+    return ImageError("internal", f"{name}: cannot be read ({reason}); try again.")
+
+
+def not_decodable(error: Exception, data: bytes, name: str, *, header_accepted: bool) -> ImageError:
+    """Why the bytes of an image could not be decoded, from what Pillow raised and whether it had accepted the header."""
+    kind = match.lastgroup if (match := _SIGNATURES.match(data)) else None
+    if isinstance(error, MemoryError):
+        return ImageError("internal", f"{name}: not enough memory to decode it; scale it down.")
+    if isinstance(error, NotImplementedError):
+        return ImageError("unsupported_format", f"{name}: a kind of image that is not supported ({error}); save it as JPEG or PNG.")
+    if not header_accepted and kind is None:
+        return ImageError("unsupported_format", f"{name}: not an image in a supported format ({', '.join(FORMATS)}); convert it.")
+    if "truncated" in str(error).lower() or _lacks_end(kind, data):
+        return ImageError("truncated", f"{name}: the end of the image is missing; copy or download it again.")
+    detail = "its header makes no sense" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
+    return ImageError("corrupt", f"{name}: the image is damaged ({detail}); copy or download it again, or save it anew.")
+
+
+_SIGNATURES = re.compile(
+    rb"(?P<JPEG>\xff\xd8\xff)|(?P<PNG>\x89PNG\r\n\x1a\n)|(?P<GIF>GIF8[79]a)|(?P<WEBP>RIFF....WEBP)"
+    rb"|(?P<BMP>BM....\0\0\0\0)|(?P<TIFF>II\*\0|MM\0\*)|(?P<AVIF>....ftypavi[fs])",
+    re.DOTALL,
+)
+
+
+def _lacks_end(kind: str | None, data: bytes) -> bool:
+    """Whether a file known to be broken stops before its format's own end mark or stated length."""
+    match kind:
+        case "JPEG":
+            return data.rfind(b"\xff\xd9") < max(0, data.rfind(b"\xff\xda"))
+        case "PNG":
+            return b"IEND" not in data
+        case "GIF":
+            return not data.endswith(b";")
+        case "WEBP":
+            return int.from_bytes(data[4:8], "little") + 8 > len(data)
+        case "BMP":
+            return int.from_bytes(data[2:6], "little") > len(data)
+    return False

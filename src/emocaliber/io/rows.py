@@ -1,0 +1,325 @@
+"""Row files: the one way rows are read from and written to disk.
+
+A row is a JSON object. JSON Lines is the working format, because it can be appended to and survives a kill;
+CSV and Parquet are made from it, whole, for other people's tools.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import math
+import os
+import secrets
+import stat
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Self
+
+from emocaliber.errors import UserError
+from emocaliber.io.lock import Lock
+
+Row = dict[str, Any]
+RowPath = str | os.PathLike[str]
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that spreadsheets calculate
+
+
+def display_name(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
+    """The path as text that any terminal, log or JSON file can hold: what cannot be printed is escaped (`\\udcff`, `\\n`)."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in os.fsdecode(path))
+
+
+def read_rows(path: RowPath) -> Iterator[Row]:
+    """Yield the rows of a Parquet file (`.parquet`) or of a JSON Lines file (anything else; a BOM and blank lines are allowed).
+
+    Parquet gives every nested object the same keys, so keys that a row did not have come back as None.
+    Raises UserError, naming the file, the line and the field, if the file cannot be read or a line is not a JSON object.
+    """
+    return (row for _, row in numbered_rows(path))
+
+
+def numbered_rows(path: RowPath) -> Iterator[tuple[int, Row]]:
+    """`read_rows`, each row after its number from 1: the line it stands on, or its place in a Parquet file."""
+    suffix = Path(path).suffix.lower()
+    if suffix == ".csv":
+        raise UserError(f"{display_name(path)}: CSV is written but not read, as it loses nesting; give the .jsonl or .parquet file.")
+    with opened(path) as file:
+        yield from enumerate(_parquet_rows(file, path), 1) if suffix == ".parquet" else _json_rows(file, path)
+
+
+@contextlib.contextmanager
+def opened(path: RowPath) -> Iterator[io.BufferedReader]:
+    """The file, open for reading. Raises UserError, naming it, if it cannot be opened or read."""
+    try:
+        with open(path, "rb") as file:
+            yield file
+    except OSError as error:
+        raise UserError(f"{display_name(path)}: cannot be read ({error.strerror or error}).") from error
+
+
+class RowWriter:
+    """Appends rows to a JSON Lines file; every row is on its way to the disk when `write` returns.
+
+    A killed process loses at most the row it was writing; a power failure at most the last `sync_rows` rows or
+    `sync_seconds` seconds. With `resume`, the rows already there are kept, a half-written last line is dropped, and
+    `done` holds the keys of the rest; without it the file starts empty. With `lock` it is locked until `close`. Use as a context manager.
+
+    Raises:
+        UserError: another writer has the file, it cannot be opened, or a row already in it is not a JSON object or has no `key`.
+    """
+
+    def __init__(
+        self, path: RowPath, *, resume: bool = False, key: str = "id", lock: bool = True, sync_rows: int = 64, sync_seconds: float = 5.0
+    ) -> None:
+        self.path = Path(path)
+        self.key = key
+        self.done: set[str] = set()
+        self._sync_rows, self._sync_seconds = sync_rows, sync_seconds
+        self._unsynced, self._synced_at = 0, time.monotonic()
+        with _writing(path), contextlib.ExitStack() as locked:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if lock and (self.path.is_file() or not self.path.exists()):  # a pipe or a terminal has no second writer
+                locked.enter_context(Lock(self.path, display_name(self.path)))
+            if resume and self.path.exists():
+                self._take_up()
+            self._file = open(path, "ab" if resume else "wb")  # noqa: SIM115, `close` does
+            self._locked = locked.pop_all()
+        self._can_sync = stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)  # a pipe cannot
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Append one row and add its key to `done`. Raises ValueError if a number in it is NaN or infinite: JSON has only null."""
+        self._file.write(_to_line(row))
+        self._file.flush()
+        self._unsynced += 1
+        if self.key in row:
+            self.done.add(str(row[self.key]))
+        if self._unsynced >= self._sync_rows or time.monotonic() - self._synced_at >= self._sync_seconds:
+            self._sync()
+
+    def close(self) -> None:
+        """Put everything on the disk and close the file. May be called twice."""
+        if not self._file.closed:
+            with self._locked:
+                self._sync()
+                self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _sync(self) -> None:
+        if self._can_sync:
+            os.fsync(self._file.fileno())
+        self._unsynced, self._synced_at = 0, time.monotonic()
+
+    def _take_up(self) -> None:
+        """Learn what is done, and cut off a half-written last line (no part of an object is an object, so parsing tells)."""
+        with open(self.path, "rb+") as file:
+            whole, line = 0, b""
+            for number, line in enumerate(file, 1):
+                half = not line.endswith(b"\n") and line.strip(b"\0")[:1] in (b"", b"{")  # a lost block reads as zeros
+                try:
+                    row = _from_line(line, self.path, number)
+                except UserError:
+                    if not half:
+                        raise
+                    file.truncate(whole)
+                    return
+                if row is not None:
+                    self.done.add(self._key_of(row, number))
+                whole += len(line)
+            if line and not line.endswith(b"\n"):
+                file.seek(whole)
+                file.write(b"\n")
+
+    def _key_of(self, row: Row, number: int) -> str:
+        if self.key not in row:
+            raise UserError(f"{display_name(self.path)}, line {number}: no {self.key!r}, so the work cannot go on from this file.")
+        return str(row[self.key])
+
+
+def convert(rows_path: RowPath, out_path: RowPath) -> None:
+    """Write the rows of one file as another: `.csv`, `.parquet` or `.jsonl` by its suffix, all at once or not at all.
+
+    CSV flattens nested objects into dotted columns (`error.code`), writes lists as JSON and None as nothing. Text that a spreadsheet
+    would run as a formula, as it begins with =, +, -, @, a tab or a carriage return, gets an apostrophe before it; numbers do not.
+    Parquet keeps the nesting; a column whose values have no common type is written as JSON text.
+    Raises UserError if a file cannot be read or written, or the suffix is another.
+    """
+    suffix = Path(out_path).suffix.lower()
+    writers = {".csv": _write_csv, ".parquet": _write_parquet, ".jsonl": _write_jsonl}
+    if suffix not in writers:
+        raise UserError(f"{display_name(out_path)}: rows are written as .jsonl, .csv or .parquet, not as {suffix or 'no suffix'}.")
+    with _replacing(out_path) as file:
+        writers[suffix](rows_path, file)
+
+
+def write_atomically(path: RowPath, data: str | bytes) -> None:
+    """Replace the file by `data` (text as UTF-8) so that a reader sees the old content or the new, never a part. Makes folders."""
+    with _replacing(path) as file:
+        file.write(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
+
+
+def write_rows(path: RowPath, rows: Iterable[Mapping[str, Any]]) -> None:
+    """`write_atomically` for rows, as JSON Lines. Raises ValueError if a number in one is NaN or infinite: JSON has only null."""
+    with _replacing(path) as file:
+        file.writelines(map(_to_line, rows))
+
+
+def _json_rows(file: IO[bytes], path: RowPath) -> Iterator[tuple[int, Row]]:
+    for number, line in enumerate(file, 1):
+        row = _from_line(line, path, number)
+        if row is not None:
+            yield number, row
+
+
+def _parquet_rows(file: IO[bytes], path: RowPath) -> Iterator[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=64):  # as Python objects, rows may take megabytes each
+            yield from batch.to_pylist()
+    except pa.ArrowException as error:
+        raise UserError(f"{display_name(path)}: not a readable Parquet file ({error}).") from error
+
+
+def _from_line(line: bytes, path: RowPath, number: int) -> Row | None:
+    """The row on a line, or None if the line is blank."""
+    text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+    if not text.strip():
+        return None
+    try:
+        row = json.loads(text.decode("utf-8"), parse_constant=_refuse_constant)
+        if isinstance(row, dict):
+            return row
+        problem = f"found a JSON {type(row).__name__}"
+    except (ValueError, RecursionError) as error:
+        problem = str(error)
+        with contextlib.suppress(ValueError, RecursionError):
+            problem = "".join(f"field '{name}': " for name in _not_finite(json.loads(text))[:1]) + problem
+        if not line.endswith(b"\n"):
+            problem += " (the file ends within this line, as one does whose writing was cut off)"
+    raise UserError(f"{display_name(path)}, line {number}: {problem}; every line must be one JSON object.")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON, a missing number is null")
+
+
+def _not_finite(row: object) -> list[str]:
+    """The fields of a row that hold NaN or an infinity."""
+    named = _flatten(row) if isinstance(row, Mapping) else ()
+    return [name for name, value in named if isinstance(value, float) and not math.isfinite(value)]
+
+
+def _to_line(row: Mapping[str, Any]) -> bytes:
+    try:
+        # ASCII, because a file name that is not UTF-8 becomes lone surrogates, which only \u escapes can carry.
+        return json.dumps(row, ensure_ascii=True, allow_nan=False).encode("ascii") + b"\n"
+    except ValueError as error:
+        culprits = ", ".join(_not_finite(row))
+        raise ValueError(f"cannot write a row: {culprits or error} is not a finite number; write None instead") from error
+
+
+def _flatten(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in row.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _csv_columns(rows_path: RowPath) -> list[str]:
+    """All dotted names, grouped by field in order of appearance; `error` itself gives way to `error.code` if it is only ever null."""
+    filled: dict[str, bool] = {}
+    for row in read_rows(rows_path):
+        for name, value in _flatten(row):
+            filled[name] = filled.get(name, False) or value is not None
+    parents = {name[:dot] for name in filled for dot, letter in enumerate(name) if letter == "."}
+    columns = [name for name in filled if filled[name] or name not in parents]
+    fields = list(dict.fromkeys(name.split(".")[0] for name in filled))
+    return sorted(columns, key=lambda name: fields.index(name.split(".")[0]))
+
+
+def _csv_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULA) else value
+    return json.dumps(value) if isinstance(value, bool | list | Mapping) else value
+
+
+def _write_csv(rows_path: RowPath, out: IO[bytes]) -> None:
+    columns = _csv_columns(rows_path)
+    out.write(_csv_line(columns))
+    for row in read_rows(rows_path):
+        flat = dict(_flatten(row))
+        out.write(_csv_line(flat.get(name) for name in columns))
+
+
+def _csv_line(cells: Iterable[Any]) -> bytes:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow(map(_csv_value, cells))  # a cell with a letter of the line's end is quoted
+    return (line.getvalue().removesuffix("\r\n") + "\n").encode("utf-8", "backslashreplace")
+
+
+def _write_parquet(rows_path: RowPath, out: IO[bytes]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = list(read_rows(rows_path))
+    table = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        values = [_printable(row.get(name)) for row in rows]
+        try:
+            column = pa.array(values)
+            pq.write_table(pa.table({name: column.slice(0, 0)}), io.BytesIO())  # some types exist in Arrow but not in Parquet
+        except (pa.ArrowException, OverflowError):
+            column = pa.array([None if value is None else json.dumps(value) for value in values], pa.string())
+        table[name] = column
+    pq.write_table(pa.table(table), out)
+
+
+def _printable(value: Any) -> Any:
+    """The value with every lone surrogate escaped, as Arrow's strings are strict UTF-8."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_printable(name): _printable(part) for name, part in value.items()}
+    return [_printable(part) for part in value] if isinstance(value, list) else value
+
+
+def _write_jsonl(rows_path: RowPath, out: IO[bytes]) -> None:
+    out.writelines(map(_to_line, read_rows(rows_path)))
+
+
+@contextlib.contextmanager
+def _replacing(path: RowPath) -> Iterator[IO[bytes]]:
+    """A new file beside `path` that takes its place once it is whole and on the disk, and vanishes if that fails."""
+    with _writing(path):
+        target = Path(os.path.realpath(path))  # a symbolic link stays one
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():
+            raise IsADirectoryError(None, "it is a folder")
+        temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+        try:
+            with open(temporary, "xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _writing(path: RowPath) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{display_name(path)}: cannot be written ({error.strerror or error}).") from error

@@ -1,8 +1,0 @@
-"""Models behind an OpenAI-compatible API: paid or one's own, one server or many."""
-
-from __future__ import annotations
-
-from emocaliber.models.remote.ledger import BudgetReached
-from emocaliber.models.remote.model import RemoteModel
-
-__all__ = ["BudgetReached", "RemoteModel"]

@@ -1,0 +1,354 @@
+"""Ways of asking that cost more replies, or show the image otherwise: models made of a model, so they nest.
+
+Each takes requests and gives replies as any model does, lazily and in order. docs/baselines.md says which method each one is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import chain, groupby, islice, repeat
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from emocaliber.core.model import Model, Reply, Request, Usage
+from emocaliber.core.prompts import listed
+from emocaliber.core.sources import P_TRUE_QUESTION, consistency, evidence, p_true
+from emocaliber.emotions.labels import Labels
+from emocaliber.emotions.taxonomy import BUILT_IN, taxonomy
+from emocaliber.errors import UserError
+from emocaliber.io.rows import display_name, numbered_rows
+from emocaliber.models.tokens import mixed_seed
+
+__all__ = ["CoarseToFine", "Consistent", "Face", "SelfJudged", "SetOfVision", "Strategy", "apply", "read_faces"]
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How a model is asked, beyond its prompt; by default nothing more.
+
+    `consistency` is how often each question is asked again, sampled at `consistency_temperature`; `p_true` is `SelfJudged`,
+    `coarse_to_fine` is `CoarseToFine`, and `faces` a file for `SetOfVision`, as `read_faces` reads it.
+    """
+
+    consistency: int = 0
+    consistency_temperature: float = 0.7
+    p_true: bool = False
+    coarse_to_fine: bool = False
+    faces: str | None = None
+
+
+def apply(strategy: Strategy, model: Model, lenient: bool) -> Model:
+    """The model, asked that way; `lenient` says how its answers are read. Raises UserError for a setting that makes no sense."""
+    if strategy.consistency < 0:
+        raise UserError(f"consistency is {strategy.consistency}; give how often each question is asked again, such as 5, or 0 for never")
+    if strategy.consistency and not strategy.consistency_temperature > 0:
+        raise UserError(f"consistency_temperature is {strategy.consistency_temperature}; it must be above 0, or all samples are the same")
+    if strategy.faces:
+        model = SetOfVision(model, read_faces(strategy.faces))
+    if strategy.consistency:
+        model = Consistent(model, strategy.consistency, temperature=strategy.consistency_temperature, lenient=lenient)
+    if strategy.coarse_to_fine:
+        model = CoarseToFine(model)
+    return SelfJudged(model, lenient=lenient) if strategy.p_true else model
+
+
+# What all strategies share: being a model that asks another one, and accounting for the replies that this costs.
+
+
+class Wrapper:
+    """To whoever looks at it, it is the model that it asks."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.name, self.notice, self.window = model.name, model.notice, model.window
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "model":  # copying asks for such names before there is a model
+            raise AttributeError(name)
+        return getattr(self.model, name)
+
+
+def asked(model: Model, requests: Iterable[Request], question: Callable[[Request], Request]) -> Iterator[tuple[Request, Reply]]:
+    """Each request, with the reply to what `question` makes of it.
+
+    Requests wait in a queue, not in a `tee`: a model may take them in another thread than that which waits for its replies.
+    """
+    waiting: deque[Request] = deque()
+
+    def questions() -> Iterator[Request]:
+        for request in requests:
+            waiting.append(request)
+            yield question(request)
+
+    for reply in model.answer(questions()):
+        yield waiting.popleft(), reply
+
+
+def extended(reply: Reply, others: Sequence[Reply], further: Mapping[str, float | None] | None = None) -> Reply:
+    """The reply with what `others` took added to its seconds and usage, and with confidences from `further` sources."""
+    usages = [each.usage for each in (reply, *others) if each.usage]
+    costs = [usage.cost for usage in usages if usage.cost is not None]
+    usage = Usage(
+        sum(usage.prompt_tokens for usage in usages), sum(usage.completion_tokens for usage in usages), sum(costs) if costs else None
+    )
+    seconds = reply.seconds + sum(other.seconds for other in others)
+    return replace(reply, seconds=seconds, usage=usage if usages else None, further={**reply.further, **(further or {})})
+
+
+# Confidence by agreement: how many of several sampled answers are the answer (self-consistency; Wang et al. 2023, Xiong et al. 2024).
+
+
+class Consistent(Wrapper):
+    """Asks each question, then `samples` times more at `temperature`; the first reply's `further["consistency"]` is the share that agrees.
+
+    A sampled answer that cannot be read disagrees; one that failed, as a server may, is not counted. A request with a temperature of its
+    own, such as the first step of `CoarseToFine`, is asked once.
+    """
+
+    def __init__(self, model: Model, samples: int, *, temperature: float = 0.7, lenient: bool = True) -> None:
+        super().__init__(model)
+        self._samples, self._temperature, self._lenient = samples, temperature, lenient
+
+    def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
+        """One reply for each request, in their order, with the cost of all its samples."""
+        waiting: deque[Request] = deque()
+
+        def questions() -> Iterator[Request]:
+            for request in requests:
+                waiting.append(request)
+                yield request
+                if request.temperature is None:
+                    yield from self._again(request)
+
+        replies = self.model.answer(questions())
+        for reply in replies:
+            request = waiting.popleft()
+            if request.temperature is None:
+                sampled = list(islice(replies, self._samples))
+                reply = extended(reply, sampled, {"consistency": self._agreement(request, reply, sampled)})
+            yield reply
+
+    def _again(self, request: Request) -> Iterator[Request]:
+        for number in range(self._samples):
+            yield replace(request, seed=mixed_seed(request.seed, number), temperature=self._temperature)
+
+    def _agreement(self, request: Request, reply: Reply, sampled: list[Reply]) -> float | None:
+        first = evidence(reply, request.candidates, lenient=self._lenient)
+        others = [evidence(each, request.candidates, lenient=self._lenient) for each in sampled if not each.error]
+        return consistency(first.response.answer, [other.response.answer if other else None for other in others]) if first else None
+
+
+# Confidence by the model's own judgement of its answer: P(True) (Kadavath et al. 2022).
+
+
+class SelfJudged(Wrapper):
+    """Shows the model the image again, with its answer, and asks whether that is right; `further["p_true"]` is what it gives True.
+
+    It is None, and nothing more is asked, where there is no answer, or the backend gives no log-probabilities.
+    """
+
+    def __init__(self, model: Model, *, lenient: bool = True) -> None:
+        super().__init__(model)
+        self._lenient = lenient
+
+    def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
+        """One reply for each request, in their order, with the cost of its judgement."""
+        waiting: deque[tuple[Reply, bool]] = deque()  # with whether it is judged
+
+        def questions() -> Iterator[Request]:
+            for request, reply in asked(self.model, requests, lambda request: request):
+                judgement = self._judgement(request, reply)
+                waiting.append((reply, judgement is not None))
+                if judgement:
+                    yield judgement
+
+        verdicts = chain(self.model.answer(questions()), repeat(None))  # after the last verdict only what is not judged can wait
+        for verdict in verdicts:
+            while waiting:
+                reply, judged = waiting.popleft()
+                if judged:
+                    break
+                yield extended(reply, [], {"p_true": None})
+            else:
+                return
+            assert verdict is not None, "a model gives one reply for each request"
+            yield extended(reply, [verdict], {"p_true": p_true(verdict)})
+
+    def _judgement(self, request: Request, reply: Reply) -> Request | None:
+        understood = evidence(reply, request.candidates, lenient=self._lenient) if reply.tokens else None
+        if not understood:
+            return None
+        question = P_TRUE_QUESTION.format(question=request.question, answer=understood.response.answer)
+        return Request(request.image, question, key=request.key, seed=request.seed, temperature=0.0, max_new_tokens=1)
+
+
+# SEPM's confidence-guided coarse-to-fine inference (Fang et al. 2025): first the polarity, then the emotions that fit it.
+#
+# The other half of SEPM drops image tokens that the model pays little attention to, which needs the inside of a model; it is not here.
+
+POLARITIES = Labels(("positive", "negative"))
+CERTAIN = 0.1  # the paper's alpha: the least variance of the two probabilities (its eq. 4) at which the first answer is relied on
+_QUESTION = (
+    "Is the emotion that this image evokes positive or negative? Positive emotions are {positive}; negative emotions are {negative}. "
+    "Respond in the format: <answer>{{positive or negative}}</answer>"
+)
+
+
+class CoarseToFine(Wrapper):
+    """Asks about the polarity, then the question itself with the candidates of that polarity alone.
+
+    Where the probabilities of the two are too close, or the first answer cannot be read, all candidates stay; in the first case the
+    question says how close they were. A backend without log-probabilities is taken at its word. Questions whose candidates are not of
+    both polarities, such as those about sentiment, are asked as they are. The reply is that to the second question.
+    """
+
+    def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
+        """One reply for each request, in their order, with the cost of both questions."""
+        for two_steps, part in groupby(requests, _can_be_narrowed):
+            yield from (self._narrowed if two_steps else self.model.answer)(part)
+
+    def _narrowed(self, requests: Iterable[Request]) -> Iterator[Reply]:
+        firsts: deque[Reply] = deque()
+
+        def questions() -> Iterator[Request]:
+            for request, first in asked(self.model, requests, _coarse):
+                firsts.append(first)
+                yield _fine(request, first)
+
+        for reply in self.model.answer(questions()):
+            yield extended(reply, [firsts.popleft()])
+
+
+@cache
+def polarity(label: str) -> str | None:
+    """The polarity of an emotion by the families of the built-in taxonomies (not by its valence: awe's is just below 0); else None."""
+    for name in BUILT_IN:
+        emotions = taxonomy(name)
+        family = emotions.parents.get(emotions.canonical(label) or "")
+        found = family if family in POLARITIES else polarity(family) if family and family != label else None
+        if found:
+            return found
+    return None
+
+
+def _can_be_narrowed(request: Request) -> bool:
+    return {polarity(label) for label in request.candidates} >= set(POLARITIES) and listed(request.candidates) in request.question
+
+
+def _of(candidates: Labels, wanted: str) -> Labels:
+    """The candidates of a polarity, those of unknown polarity among them."""
+    return candidates.only(label for label in candidates if polarity(label) in (wanted, None))
+
+
+def _coarse(request: Request) -> Request:
+    members = {each: ", ".join(label for label in request.candidates if polarity(label) == each) for each in POLARITIES}
+    return replace(request, question=_QUESTION.format(**members), candidates=POLARITIES, temperature=0.0)
+
+
+def _fine(request: Request, first: Reply) -> Request:
+    understood = evidence(first, POLARITIES)
+    if understood is None:
+        return request
+    choice = understood.at_answer
+    if choice:
+        positive, negative = (choice.distribution[each] for each in POLARITIES)
+        if ((positive - negative) / 2) ** 2 < CERTAIN:
+            hint = f" At first sight the emotion seemed positive with probability {positive:.0%} and negative with {negative:.0%}."
+            return replace(request, question=request.question + hint)
+    kept = _of(request.candidates, understood.response.answer)
+    return replace(request, question=request.question.replace(listed(request.candidates), listed(kept)), candidates=kept)
+
+
+# Set-of-Vision prompting (SoV; Zhang et al. 2024): faces are marked on the image with boxes, numbers and landmarks.
+
+_COLOURS = ("red", "lime", "blue", "yellow", "magenta", "cyan")
+
+
+class SetOfVision(Wrapper):
+    """Draws the marks on a copy of each image and tells the model what they are; an image without a face is asked about as it is."""
+
+    def __init__(self, model: Model, faces: Faces) -> None:
+        super().__init__(model)
+        self._faces = faces
+
+    def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
+        """One reply for each request, in their order."""
+        return self.model.answer(self._marked(request) for request in requests)
+
+    def _marked(self, request: Request) -> Request:
+        faces = self._faces(request)
+        if not faces:
+            return request
+        numbers = "number 1" if len(faces) == 1 else f"numbers 1 to {len(faces)}"
+        dots = "; the dots are landmarks of the faces" if any(face.landmarks for face in faces) else ""
+        hint = f"The faces in this image are marked with boxes, {numbers}{dots}. Look at each of them, and at the scene around them. "
+        return replace(request, image=marked(request.image, faces), question=hint + request.question)
+
+
+def marked(image: Image.Image, faces: Sequence[Face]) -> Image.Image:
+    """A copy with each face in a box of its own colour, its number at the upper left corner, and a dot on each landmark."""
+    copy = image.convert("RGB")
+    draw = ImageDraw.Draw(copy)
+    width, height = copy.size
+    line = max(1, round(max(width, height) / 300))
+    for number, face in enumerate(faces, start=1):
+        colour = _COLOURS[(number - 1) % len(_COLOURS)]
+        left, top, right, bottom = (round(value * side) for value, side in zip(face.box, (width - 1, height - 1) * 2, strict=True))
+        draw.rectangle((left, top, right, bottom), outline=colour, width=line)
+        font = ImageFont.load_default(max(12, (bottom - top) // 4))
+        corner = draw.textbbox((left + line, top + line), str(number), font=font)
+        draw.rectangle(corner, fill="black")
+        draw.text((left + line, top + line), str(number), fill="white", font=font)
+        for x, y in face.landmarks:
+            draw.circle((x * (width - 1), y * (height - 1)), line + 1, fill=colour)
+    return copy
+
+
+# Where the faces of images are, as a detector wrote it down; examples/find_faces.py makes such a file.
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face's `box` (left, top, right, bottom) and its `landmarks` (x, y), in fractions of the upright image's width and height."""
+
+    box: tuple[float, float, float, float]
+    landmarks: tuple[tuple[float, float], ...] = ()
+
+
+Faces = Callable[[Request], Sequence[Face]]
+
+
+def read_faces(file: str | os.PathLike[str]) -> Faces:
+    """The faces of each request, from rows such as `{"id": "x", "faces": [{"box": [0.1, 0.2, 0.4, 0.6], "landmarks": [[0.2, 0.3]]}]}`.
+
+    `id` is a request's key, a sample's id; or `image`, the path as given to `predict`. Raises UserError, naming file and line, for any
+    other row; and, once its faces are asked for, for an image that has no row. Where there is no face, the list is empty.
+    """
+    known: dict[str, Sequence[Face]] = {}
+    for line, row in numbered_rows(file):
+        try:
+            known[str(row["id"] if "id" in row else row["image"])] = [_face(given) for given in row["faces"]]
+        except (KeyError, TypeError, ValueError) as error:
+            wanted = '{"id": "x", "faces": [{"box": [left, top, right, bottom]}]}, its numbers fractions of the sides of the image'
+            raise UserError(f"{display_name(file)}, line {line}: this is not {wanted} ({error!r})") from error
+
+    def faces(request: Request) -> Sequence[Face]:
+        if request.key not in known:
+            where = f"{display_name(file)} has no row for {display_name(request.key)}"
+            raise UserError(f"{where}; find the faces of all images first, and write an empty list where there is none")
+        return known[request.key]
+
+    return faces
+
+
+def _face(given: Mapping[str, Any]) -> Face:
+    left, top, right, bottom = map(float, given["box"])
+    landmarks = tuple((float(x), float(y)) for x, y in given.get("landmarks") or ())
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1 and all(0 <= value <= 1 for point in landmarks for value in point)):
+        raise ValueError(f"outside the image, or turned round: {dict(given)}")
+    return Face((left, top, right, bottom), landmarks)

@@ -1,0 +1,1 @@
+"""Images in, emotions and confidence out."""

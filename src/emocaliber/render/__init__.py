@@ -1,0 +1,1 @@
+"""What all output shares: tables, figures and pages."""

@@ -1,0 +1,67 @@
+"""Pages that hold everything themselves: no network, and nothing but their own style, script and thumbnails may be used."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Any
+
+from PIL import Image
+
+from emocaliber.io.images import ImageError, ImagePath, Limits, open_images
+from emocaliber.io.rows import display_name
+
+# The look that all pages share; `page.css` of a page comes after it. Every `page.html` extends the `base.html` beside it.
+_BASE = "render/page/base.css"
+
+
+def render_page(folder: str, **values: Any) -> str:
+    """The page made of `page.html`, `page.css` and `page.js` in a folder of this package, with `values` for its template, all escaped.
+
+    The template finds `css`, `js` and `policy` beside them: a content security policy that forbids everything else.
+    """
+    from markupsafe import Markup
+
+    css = Markup(_source(_BASE) + _source(f"{folder}/page.css"))
+    js = Markup(_source(f"{folder}/page.js"))
+    policy = Markup(f"default-src 'none'; img-src data:; style-src {_hash(css)}; script-src {_hash(js)}")
+    page: str = _environment().get_template(f"{folder}/page.html").render(css=css, js=js, policy=policy, **values)
+    return page
+
+
+def thumbnails(paths: Iterable[ImagePath], side: int) -> Iterator[str | None]:
+    """A data URI for each image, its longer side at most `side` pixels, or None where it cannot be opened.
+
+    They are made one at a time: only thumbnails, not pictures, pile up.
+    """
+    for opened in open_images(paths, Limits(max_side=2 * side)):
+        yield None if isinstance(opened, ImageError) else _data_uri(opened.image, side)
+
+
+@cache
+def _environment() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("emocaliber", "")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["printable"] = display_name
+    return environment
+
+
+def _source(name: str) -> str:
+    environment = _environment()
+    return str(environment.loader.get_source(environment, name)[0])
+
+
+def _hash(source: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
+
+
+def _data_uri(image: Image.Image, side: int) -> str:
+    file = io.BytesIO()
+    image.thumbnail((side, side))
+    image.save(file, "JPEG", quality=80, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

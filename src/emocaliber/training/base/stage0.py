@@ -1,0 +1,54 @@
+"""Stage 0: a base checkpoint for `tiny`. It learns to see, then to put scenes into words; no label and no confidence is shown.
+
+It plays the part of the public base checkpoint, from which larger models start.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from emocaliber.core.response import render
+from emocaliber.emotions.taxonomy import BUILT_IN, taxonomy
+from emocaliber.scenes.concepts import Scene, random_scene
+from emocaliber.scenes.template_teacher import caption, narrate
+from emocaliber.training.base.vision import train_sight
+from emocaliber.training.config import Stage0Config
+from emocaliber.training.data import Lesson, training_rows
+from emocaliber.training.trainer import freeze_vision, train_lessons
+
+QUESTION = "Describe this image."
+
+
+def tokenizer_texts(count: int, seed: int) -> list[str]:
+    """What the tokenizer is trained on: captions, reasoning, and the emotion words in every place they can stand."""
+    rng = np.random.default_rng(seed)
+    labels = [label for name in BUILT_IN for label in taxonomy(name).labels]
+    texts = [QUESTION, "system user assistant You are a helpful assistant."] * 50
+    for index in range(count):
+        scene, label = random_scene(rng), labels[index % len(labels)]
+        texts += [caption(*scene, rng), render(narrate(*scene, label, rng)), f"'{label}', {label}; {label.capitalize()}"]
+    return texts
+
+
+def train(config: Stage0Config) -> Path:
+    """Trains the base model and returns its folder."""
+    from emocaliber.training.base.model import build_model, build_processor, build_tokenizer
+
+    rows = training_rows(config)
+    processor = build_processor(build_tokenizer(tokenizer_texts(4000, config.seed), config.vocabulary), config.image_side)
+    torch.manual_seed(config.seed)
+    model = build_model(
+        processor.tokenizer, width=config.width, layers=config.layers, vision_width=config.vision_width, vision_layers=config.vision_layers
+    )
+    train_sight(config, model, processor, rows)
+    if config.freeze_vision:
+        freeze_vision(model)
+    return train_lessons(config, model, processor, [_lesson(row, config.seed + index) for index, row in enumerate(rows)])
+
+
+def _lesson(row: dict[str, Any], seed: int) -> Lesson:
+    return Lesson(row["image"], QUESTION, caption(*Scene(**row["scene"]), np.random.default_rng(seed)), sample=row["id"])

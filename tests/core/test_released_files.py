@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emocaliber.core.released import read_stage_file, read_test_metadata
+from emocaliber.core.response import Reasoning, Response, render
+from emocaliber.core.samples import Sample
+from emocaliber.core.tasks import TASKS
+from emocaliber.emotions.taxonomy import taxonomy
+from emocaliber.errors import UserError
+from emocaliber.vecbench.sources import SOURCES
+
+STEPS = Reasoning("a kite", "a girl", "a meadow", "she flies it", "that amuses")
+
+
+def metadata(folder: Path, *rows: str, header: str = "task,split,image_path,label") -> Path:
+    path = folder / "test_metadata.csv"
+    path.write_text("\n".join([header, *rows, ""]))
+    return path
+
+
+def stage(folder: Path, *rows: dict[str, Any]) -> Path:
+    path = folder / "stage1_86k.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def talk(answer: str, confidence: float | None = None) -> list[dict[str, str]]:
+    reply = render(Response(STEPS, answer, confidence))
+    return [{"role": "user", "content": "<image>Which emotion?"}, {"role": "assistant", "content": reply}]
+
+
+def test_a_row_of_the_test_metadata_becomes_a_sample(tmp_path: Path) -> None:
+    first, second = read_test_metadata(metadata(tmp_path, "UnbaisedEmo-6,test,unb/joy/1.jpg,Joy", "WebEmo-25,test,web/2.jpg,irritabilty"))
+    assert first == Sample(
+        id="test_metadata/00002",
+        image=str(tmp_path / "unb/joy/1.jpg"),
+        task="UnbiasedEmo-6",
+        candidates=taxonomy("unbiasedemo-6").labels,
+        ground_truth="joy",
+        source="unbiasedemo",
+        split="test",
+    )
+    assert (second.id, second.ground_truth) == ("test_metadata/00003", "irritability")
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_of_vecbench_names_its_source(name: str, tmp_path: Path) -> None:
+    label = taxonomy(TASKS[name].taxonomy).labels[0]
+    (sample,) = read_test_metadata(metadata(tmp_path, f"{name},test,x.jpg,{label}"), images=tmp_path / "all")
+    assert sample.source in SOURCES
+    assert sample.image == str(tmp_path / "all/x.jpg")
+
+
+@pytest.mark.parametrize(
+    ("row", "header", "complaint"),
+    [
+        ("FI-8,x.jpg,awe", "task,image,label", "no column split, image_path; expected .* found task, image, label"),
+        ("FI-9,test,x.jpg,awe", "task,split,image_path,label", "there is no task 'FI-9'"),
+        ("FI-8,test,x.jpg,joy", "task,split,image_path,label", "line 2: field 'ground_truth' is 'joy', which is not a candidate"),
+        ("FI-8,test,,awe", "task,split,image_path,label", "line 2: field 'image'"),
+    ],
+)
+def test_other_metadata_is_an_error(row: str, header: str, complaint: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=complaint):
+        list(read_test_metadata(metadata(tmp_path, row, header=header)))
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "ms-swift": {"messages": talk("awe"), "images": ["a/b.jpg"]},
+    "ms-swift with the image in a table": {"messages": talk("awe"), "images": [{"path": "a/b.jpg", "bytes": None}]},
+    "ShareGPT": {"conversations": [{"from": "gpt", "value": talk("awe")[1]["content"]}], "images": "a/b.jpg"},
+    "the evaluation's": {
+        "conversations": [{"role": "user", "content": [{"type": "image", "image": "a/b.jpg"}]}],
+        "ground_truth": "awe",
+        "candidates": None,
+    },
+    "verl": {"prompt": [{"role": "user", "content": "<image>?"}], "images": ["a/b.jpg"], "reward_model": {"ground_truth": "awe"}},
+    "with a stated truth and another answer": {"messages": talk("fear", 0.2), "images": ["a/b.jpg"], "ground_truth": "Awe"},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_every_known_shape_of_stage_file_gives_the_same_sample(shape: dict[str, Any], tmp_path: Path) -> None:
+    (sample,) = read_stage_file(stage(tmp_path, {"task": "EmoSet-8", **shape}))
+    assert sample == Sample(
+        id="stage1_86k/00001",
+        image=str(tmp_path / "a/b.jpg"),
+        task="EmoSet-8",
+        candidates=taxonomy("mikels-8").labels,
+        ground_truth="awe",
+        source="emoset",
+        split="train",
+    )
+
+
+def test_an_answer_with_a_confidence_is_not_taken_for_the_truth(tmp_path: Path) -> None:
+    row = {"task": "FI-8", "messages": talk("awe", 0.4), "images": ["a.jpg"]}
+    with pytest.raises(UserError, match=r"line 1: nothing gives the ground_truth .*found task, messages, images"):
+        list(read_stage_file(stage(tmp_path, row)))
+
+
+@pytest.mark.parametrize("row", [{"text": "hi", "label": 3}, {"messages": "x", "images": []}, {"messages": [], "images": [None]}])
+def test_an_unknown_shape_is_an_error_that_names_the_fields_found(row: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"line 2: nothing gives the image or the task.*found {', '.join(row)}"):
+        list(read_stage_file(stage(tmp_path, {"task": "EmoSet-8", **SHAPES["verl"]}, row)))
+
+
+def test_rows_keep_the_ids_they_have(tmp_path: Path) -> None:
+    rows = [{"id": name, "task": "EmoSet-8", **SHAPES["verl"]} for name in ("one", "two")]
+    assert [sample.id for sample in read_stage_file(stage(tmp_path, *rows))] == ["one", "two"]
+    with pytest.raises(UserError, match="every row needs its own id"):
+        list(read_stage_file(stage(tmp_path, rows[0], rows[0])))
