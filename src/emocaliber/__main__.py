@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from emocaliber.errors import UserError
+from emocaliber.io.plugins import load_plugins
 
 # In the order in which --help lists them. Importing a command imports nothing heavy; running it may.
 COMMANDS = ("predict", "respond", "score", "compare", "trace", "scenes", "bench", "cot", "emotions", "rewards", "train")
@@ -42,13 +43,26 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     for name in COMMANDS:
         import_module(f"emocaliber.cli.{name}").add_parser(subparsers)
+    _add_plugin_option(parser)
     return parser
+
+
+def _add_plugin_option(parser: argparse.ArgumentParser) -> None:
+    """Gives `--plugin` to every command that can be run."""
+    inner = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    for action in inner:
+        for command in action.choices.values():
+            _add_plugin_option(command)
+    if not inner:
+        what = "also load this plug-in, a Python file or module that adds tasks, metrics, rewards and so on (may be repeated)"
+        parser.add_argument("--plugin", action="append", default=[], metavar="FILE.py|MODULE", help=what)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code. Only --help, --version and what argparse refuses leave by SystemExit."""
     args = build_parser().parse_args(argv)
     try:
+        load_plugins(args.plugin)
         code: int = args.run(args)
         sys.stdout.flush()  # here, so that a reader who has gone away is noticed inside this `try`
         return code

@@ -16,16 +16,16 @@ from emocaliber.core.response import Malformed, parse
 from emocaliber.core.scoring import is_correct
 from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
+from emocaliber.io.plugins import Registry
 
 PARTS = ("format", "correct", "confidence")
 
 # Each maps the probability that a stated confidence gave to what came true, to a reward: c if the answer was right, else 1 - c.
-SCORES: Mapping[str, Callable[[float], float]] = {
-    "log_likelihood": math.log,  # equation 4
-    "brier": lambda given: -((1 - given) ** 2),  # equation 6; RLCR (Damani et al. 2025); SaySelf's quadratic reward (Xu et al. 2024)
-    "spherical": lambda given: given / math.hypot(given, 1 - given),  # Roby (1965)
-    "none": lambda given: 0.0,
-}
+SCORES: Registry[Callable[[float], float]] = Registry("confidence reward")
+SCORES.add("log_likelihood", math.log)  # equation 4
+SCORES.add("brier", lambda given: -((1 - given) ** 2))  # equation 6; RLCR (Damani et al. 2025); SaySelf's quadratic reward (Xu et al. 2024)
+SCORES.add("spherical", lambda given: given / math.hypot(given, 1 - given))  # Roby (1965)
+SCORES.add("none", lambda given: 0.0)
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,7 @@ class RewardSettings:
     open_interval: bool = False
 
     def __post_init__(self) -> None:
-        if self.confidence not in SCORES:
-            raise UserError(f"there is no confidence reward {self.confidence!r}; choose one of {', '.join(SCORES)}")
+        SCORES.named(self.confidence)
         if not 0 < self.clip < 0.5:
             raise UserError(
                 f"clip must lie between 0 and 0.5, not {self.clip}; it keeps a wrong answer at confidence 1 from minus infinity"
@@ -66,15 +65,14 @@ class RewardSettings:
         return self.format_weight + self.correct_weight * correct + self.confidence_weight * confidence_reward(correct, confidence, self)
 
 
-PRESETS: Mapping[str, RewardSettings] = {
-    "default": RewardSettings(),
-    "paper": RewardSettings(malformed=0.0),  # equation 4 as printed
-    "released": RewardSettings(confidence_weight=2.0, malformed=-5.0, open_interval=True),  # the authors' code
-    "brier": RewardSettings(confidence="brier"),  # equation 6, the ablation of Table 9
-    "rlcr": RewardSettings(confidence="brier", format_weight=0.0),  # correctness minus Brier (Damani et al. 2025)
-    "spherical": RewardSettings(confidence="spherical"),
-    "correctness": RewardSettings(confidence="none", confidence_weight=0.0),  # says nothing about confidence
-}
+PRESETS: Registry[RewardSettings] = Registry("reward preset")
+PRESETS.add("default", RewardSettings())
+PRESETS.add("paper", RewardSettings(malformed=0.0))  # equation 4 as printed
+PRESETS.add("released", RewardSettings(confidence_weight=2.0, malformed=-5.0, open_interval=True))  # the authors' code
+PRESETS.add("brier", RewardSettings(confidence="brier"))  # equation 6, the ablation of Table 9
+PRESETS.add("rlcr", RewardSettings(confidence="brier", format_weight=0.0))  # correctness minus Brier (Damani et al. 2025)
+PRESETS.add("spherical", RewardSettings(confidence="spherical"))
+PRESETS.add("correctness", RewardSettings(confidence="none", confidence_weight=0.0))  # says nothing about confidence
 
 
 def parse_reward(text: str) -> RewardSettings:
@@ -83,15 +81,14 @@ def parse_reward(text: str) -> RewardSettings:
     Raises UserError for a preset, a setting or a value that does not exist.
     """
     preset, *changes = text.split() or [""]
-    if preset not in PRESETS:
-        raise UserError(f"there is no reward preset {preset!r}; there are {', '.join(PRESETS)}")
+    chosen = PRESETS.named(preset)
     values: dict[str, Any] = {}
     for change in changes:
         name, _, value = change.partition("=")
         if name not in RewardSettings.__dataclass_fields__:
             raise UserError(f"a reward has no setting {name!r}; it has {', '.join(RewardSettings.__dataclass_fields__)}")
         values[name] = value if name == "confidence" else _flag(name, value) if name == "open_interval" else _number(name, value)
-    return replace(PRESETS[preset], **values)
+    return replace(chosen, **values)
 
 
 def _number(name: str, value: str) -> float:

@@ -159,7 +159,7 @@ def _nearly(task: str, candidates: tuple[str, ...]) -> str | None:
     return twins[close[0]] if close else None
 
 
-def _are_labels_of(name: str, candidates: tuple[str, ...]) -> bool:
+def _are_labels_of(name: str | Path | emotions.Taxonomy, candidates: tuple[str, ...]) -> bool:
     taxonomy = emotions.taxonomy(name)
     return {taxonomy.canonical(label) for label in candidates} == set(taxonomy.labels)
 

@@ -1,4 +1,4 @@
-"""The nine subtasks of VECBench and the three groups the paper reports them in."""
+"""The tasks: the nine subtasks of VECBench, the three groups the paper reports them in, and what plug-ins add."""
 
 from __future__ import annotations
 
@@ -7,49 +7,64 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
 from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import Taxonomy, taxonomy
 from emocaliber.errors import UserError
+from emocaliber.io.plugins import Registry
 
 GROUPS = ("ID VER", "ID VSA", "OOD VER")
 
 
 @dataclass(frozen=True)
 class Task:
-    """A subtask: its group in the paper's tables, the taxonomy its labels belong to, and which question it asks."""
+    """A task: its group in the paper's tables (None for one of your own), the taxonomy its labels belong to (a built-in one by name, a TOML
+    file, or one made in code), and which question it asks."""
 
     name: str
-    group: str
-    taxonomy: str
+    group: str | None
+    taxonomy: str | Path | Taxonomy
     kind: Literal["emotion", "sentiment"] = "emotion"
 
 
-TASKS: Mapping[str, Task] = MappingProxyType(
-    {
-        task.name: task
-        for task in (
-            Task("EmoSet-8", "ID VER", "mikels-8"),
-            Task("FI-8", "ID VER", "mikels-8"),
-            Task("WebEmo-7", "ID VER", "webemo-7"),
-            Task("WebEmo-25", "ID VER", "webemo-25"),
-            Task("FI-2", "ID VSA", "polarity-2", "sentiment"),
-            Task("WebEmo-2", "ID VSA", "polarity-2", "sentiment"),
-            Task("Abstract-8", "OOD VER", "mikels-8"),
-            Task("Artphoto-8", "OOD VER", "mikels-8"),
-            Task("UnbiasedEmo-6", "OOD VER", "unbiasedemo-6"),
-        )
-    }
-)
+TASKS: Registry[Task] = Registry("task")
+_SPELLINGS = {"unbaisedemo-6": "UnbiasedEmo-6"}  # some released files carry the misspelling
 
-# Some released files carry the misspelling.
-_SPELLINGS = {name.casefold(): name for name in TASKS} | {"unbaisedemo-6": "UnbiasedEmo-6"}
+
+def add_task(task: Task) -> Task:
+    """Adds a task to `TASKS`, and returns it. Its answers are then read with the spellings of its taxonomy, and have distances on its loop.
+
+    Raises UserError for a name that is taken in any case, a group that is not the paper's, and a taxonomy that cannot be read.
+    """
+    if task.name.casefold() in _SPELLINGS:
+        raise UserError(f"there is a task {_SPELLINGS[task.name.casefold()]!r} already; give this one another name")
+    if task.group is not None and task.group not in GROUPS:
+        raise UserError(f"task {task.name!r}: there is no group {task.group!r}; give one of {', '.join(GROUPS)}, or None")
+    taxonomy(task.taxonomy)
+    TASKS.add(task.name, task)
+    _SPELLINGS[task.name.casefold()] = task.name
+    return task
+
+
+for _task in (
+    Task("EmoSet-8", "ID VER", "mikels-8"),
+    Task("FI-8", "ID VER", "mikels-8"),
+    Task("WebEmo-7", "ID VER", "webemo-7"),
+    Task("WebEmo-25", "ID VER", "webemo-25"),
+    Task("FI-2", "ID VSA", "polarity-2", "sentiment"),
+    Task("WebEmo-2", "ID VSA", "polarity-2", "sentiment"),
+    Task("Abstract-8", "OOD VER", "mikels-8"),
+    Task("Artphoto-8", "OOD VER", "mikels-8"),
+    Task("UnbiasedEmo-6", "OOD VER", "unbiasedemo-6"),
+):
+    add_task(_task)
 
 
 def canonical_task(name: str) -> str:
-    """VECBench's spelling of a subtask's name, whatever its case; any other name (a custom task) as it is."""
+    """The spelling of a known task's name, whatever its case; any other name (a custom task) as it is."""
     return _SPELLINGS.get(name.casefold(), name)
 
 

@@ -185,11 +185,13 @@ _KEYS = ("name", "labels", "loop", "parents", "aliases", "vad")
 _LOOPS = ("flat", "hierarchical")
 
 
-def taxonomy(name_or_path: str | Path) -> Taxonomy:
-    """The built-in taxonomy of that name (in any case), or the one in that TOML file.
+def taxonomy(name_or_path: str | Path | Taxonomy) -> Taxonomy:
+    """The built-in taxonomy of that name (in any case), or the one in that TOML file; a taxonomy is returned as it is.
 
     Raises UserError naming file, field and remedy for a file that is not a taxonomy, or a name nobody knows.
     """
+    if isinstance(name_or_path, Taxonomy):
+        return name_or_path
     name = str(name_or_path).casefold()
     name = _ALSO_CALLED.get(name, name)
     if name in BUILT_IN:

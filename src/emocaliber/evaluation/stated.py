@@ -12,6 +12,7 @@ from emocaliber.evaluation import calibration, intervals, ranking
 from emocaliber.evaluation.bootstrap import Ints, Resampling, Units
 from emocaliber.evaluation.intervals import Estimate
 from emocaliber.evaluation.metrics import Floats, Tally
+from emocaliber.io.plugins import Registry
 
 NO_CONFIDENCES = "no sample has a confidence"
 LEVELS = 256
@@ -28,7 +29,7 @@ ERRORS: dict[str, Metric] = {
     "mce": calibration.mce,
     "brier_reliability": calibration.brier_reliability,
 }
-METRICS: dict[str, Metric] = ERRORS | {
+_BUILT_IN: dict[str, Metric] = ERRORS | {
     "brier": calibration.brier,
     "brier_resolution": calibration.brier_resolution,
     "brier_uncertainty": calibration.brier_uncertainty,
@@ -45,8 +46,30 @@ METRICS: dict[str, Metric] = ERRORS | {
 WITHOUT_INTERVAL = ("spiegelhalter_z", "spiegelhalter_p")  # a test is not estimated
 BOUNDS = {"brier_uncertainty": (0.0, 0.25), "brier_resolution": (0.0, 0.25), "brier_skill": (-np.inf, 1.0), "nll": (0.0, np.inf)}
 NOT_SHARES = ("nll", *WITHOUT_INTERVAL)  # mean nothing as percentages
+METRICS: Registry[Metric] = Registry("metric of confidence")
+for _name, _metric in _BUILT_IN.items():
+    METRICS.add(_name, _metric)
 MEANS = ("brier", "nll")  # over answers: one more adds between the least and the most that one can, at the confidences that are stated
 BY_DISTINCT = ("brier_reliability", "brier_resolution")  # mean nothing for replicates in which near confidences count as one
+
+
+def metric(name: str, *, bounds: tuple[float, float] = (0.0, 1.0)) -> Callable[[Metric], Metric]:
+    """Adds a metric to `METRICS`, as a decorator. It takes a `Tally` with counts (..., L), returns (...), and lies within `bounds`.
+
+    It then stands in `metrics.json` with its interval, and in the table of confidence.
+    """
+
+    def added(function: Metric) -> Metric:
+        METRICS.add(name, function)
+        BOUNDS[name] = bounds
+        return function
+
+    return added
+
+
+def added_metrics() -> list[str]:
+    """The names of the metrics that plug-ins have added."""
+    return [name for name in METRICS if name not in _BUILT_IN]
 
 
 def confidence_metrics(confidences: ArrayLike, correct: ArrayLike, *, replicates: int = 1000, seed: int = 0) -> dict[str, Any]:

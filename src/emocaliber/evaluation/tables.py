@@ -11,7 +11,7 @@ from emocaliber.core.scoring import VERBALIZED
 from emocaliber.core.tasks import GROUPS
 from emocaliber.errors import UserError
 from emocaliber.evaluation.paper_tables import EVOLVEMENT_TABLE, is_drawn, is_whole, paper_rows, paper_tables
-from emocaliber.evaluation.stated import NOT_SHARES
+from emocaliber.evaluation.stated import NOT_SHARES, added_metrics
 from emocaliber.io.rows import display_name
 from emocaliber.render.table import NONE, Table, decimal, interval, marks_of, percent, with_interval
 
@@ -178,8 +178,8 @@ def _confidence(summary: Summary, source: str) -> Table:
     for name, m in _scopes(summary):
         c = _stated(m, source)
         stated = (_number(c, "ece"), interval(c.get("ece_null")), _number(c, "brier"), _number(c, "auroc"))
-        rows.append([name, percent(c.get("coverage")), *stated])
-    header = ["", "Coverage", "ECE", "ECE if calibrated", "Brier", "AUROC"]
+        rows.append([name, percent(c.get("coverage")), *stated, *(_number(c, each) for each in added_metrics())])
+    header = ["", "Coverage", "ECE", "ECE if calibrated", "Brier", "AUROC", *added_metrics()]
     note = "If calibrated: where 95 % of perfectly calibrated models with these confidences have their ECE; for any finite n above 0."
     return Table(header, rows, f"Confidence: {_title(source)}", note)
 

@@ -23,7 +23,7 @@ from emocaliber.io.rows import display_name, numbered_rows, opened
 from emocaliber.io.settings import read_toml, typed
 from emocaliber.io.workspace import record_of
 from emocaliber.models import TINY
-from emocaliber.models.strategies import Strategy
+from emocaliber.models.strategies import STRATEGIES, Strategy
 
 _KEYS = {"model": "str", "prompt": "str", "lenient": "bool", "confidence": "bool", "settings": "dict", "strategy": "dict"}
 
@@ -42,7 +42,7 @@ _SETTINGS: Mapping[str, tuple[str, float]] = {
     "base_url": ("str | list", 0),
     "prices": ("list", 0),
 }
-_STRATEGY = {field.name: str(field.type) for field in dataclasses.fields(Strategy)}
+_STRATEGY = {field.name: str(field.type) for field in dataclasses.fields(Strategy) if field.name != "further"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +75,15 @@ def make_plan(file: Path | None = None, flags: Mapping[str, Any] | None = None) 
         lenient=values.get("lenient", True),
         confidence=values.get("confidence", True),
         settings=_settings(settings, where),
-        strategy=Strategy(**typed(strategy, _STRATEGY, f"{where}, [strategy]")),
+        strategy=_strategy(strategy, f"{where}, [strategy]"),
     )
+
+
+def _strategy(values: Mapping[str, Any], where: str) -> Strategy:
+    """Settings of the built-in strategies have their types; one that a plug-in has added checks its own."""
+    further = {name: value for name, value in values.items() if name in STRATEGIES and name not in _STRATEGY}
+    built_in = typed({name: value for name, value in values.items() if name not in further}, _STRATEGY, where)
+    return Strategy(**built_in, further=further)
 
 
 def _read(file: Path) -> dict[str, Any]:

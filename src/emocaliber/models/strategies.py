@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain, groupby, islice, repeat
 from typing import Any
@@ -21,10 +21,11 @@ from emocaliber.core.sources import P_TRUE_QUESTION, consistency, evidence, p_tr
 from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import BUILT_IN, taxonomy
 from emocaliber.errors import UserError
+from emocaliber.io.plugins import Registry
 from emocaliber.io.rows import display_name, numbered_rows
 from emocaliber.models.tokens import mixed_seed
 
-__all__ = ["CoarseToFine", "Consistent", "Face", "SelfJudged", "SetOfVision", "Strategy", "apply", "read_faces"]
+__all__ = ["STRATEGIES", "CoarseToFine", "Consistent", "Face", "SelfJudged", "SetOfVision", "Strategy", "apply", "read_faces"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Strategy:
     """How a model is asked, beyond its prompt; by default nothing more.
 
     `consistency` is how often each question is asked again, sampled at `consistency_temperature`; `p_true` is `SelfJudged`,
-    `coarse_to_fine` is `CoarseToFine`, and `faces` a file for `SetOfVision`, as `read_faces` reads it.
+    `coarse_to_fine` is `CoarseToFine`, and `faces` a file for `SetOfVision`, as `read_faces` reads it. `further` has the settings of
+    strategies that plug-ins have added, by their names.
     """
 
     consistency: int = 0
@@ -40,20 +42,46 @@ class Strategy:
     p_true: bool = False
     coarse_to_fine: bool = False
     faces: str | None = None
+    further: Mapping[str, Any] = field(default_factory=dict)
+
+
+# Each makes of a model one that is asked its way, by the settings and by whether answers are read leniently; or returns it as it is. They
+# are applied in this order, the last one outermost.
+STRATEGIES: Registry[Callable[[Model, Strategy, bool], Model]] = Registry("strategy")
 
 
 def apply(strategy: Strategy, model: Model, lenient: bool) -> Model:
     """The model, asked that way; `lenient` says how its answers are read. Raises UserError for a setting that makes no sense."""
+    for name in strategy.further:
+        STRATEGIES.named(name)
+    for make in STRATEGIES.values():
+        model = make(model, strategy, lenient)
+    return model
+
+
+@STRATEGIES.register("faces")
+def _with_faces(model: Model, strategy: Strategy, lenient: bool) -> Model:
+    return SetOfVision(model, read_faces(strategy.faces)) if strategy.faces else model
+
+
+@STRATEGIES.register("consistency")
+def _with_consistency(model: Model, strategy: Strategy, lenient: bool) -> Model:
     if strategy.consistency < 0:
         raise UserError(f"consistency is {strategy.consistency}; give how often each question is asked again, such as 5, or 0 for never")
     if strategy.consistency and not strategy.consistency_temperature > 0:
         raise UserError(f"consistency_temperature is {strategy.consistency_temperature}; it must be above 0, or all samples are the same")
-    if strategy.faces:
-        model = SetOfVision(model, read_faces(strategy.faces))
-    if strategy.consistency:
-        model = Consistent(model, strategy.consistency, temperature=strategy.consistency_temperature, lenient=lenient)
-    if strategy.coarse_to_fine:
-        model = CoarseToFine(model)
+    if not strategy.consistency:
+        return model
+    return Consistent(model, strategy.consistency, temperature=strategy.consistency_temperature, lenient=lenient)
+
+
+@STRATEGIES.register("coarse_to_fine")
+def _coarse_to_fine(model: Model, strategy: Strategy, lenient: bool) -> Model:
+    return CoarseToFine(model) if strategy.coarse_to_fine else model
+
+
+@STRATEGIES.register("p_true")
+def _with_p_true(model: Model, strategy: Strategy, lenient: bool) -> Model:
     return SelfJudged(model, lenient=lenient) if strategy.p_true else model
 
 

@@ -23,7 +23,7 @@ from emocaliber.io.rows import Row, display_name, write_atomically
 from emocaliber.io.workspace import package_version
 from emocaliber.vecbench.drawn import draw_subtasks
 from emocaliber.vecbench.manifest import Manifest, by_task, counts, data_card
-from emocaliber.vecbench.sources import SOURCES, custom
+from emocaliber.vecbench.sources import READERS, SOURCES
 from emocaliber.vecbench.sources.reader import Item, Reading, Reason, Skipped, files_below
 from emocaliber.vecbench.splits import OWN_SPLIT, SUBTASKS, Benchmark, CustomTask, assign, stages, with_polarity
 
@@ -87,7 +87,7 @@ def _readings(config: BuildConfig, kept: Path, progress: Progress) -> dict[str, 
     for name, source in config.custom.items():
         labels = taxonomy(source.taxonomy) if source.taxonomy else source.labels
         places = [source.path, source.images or (source.path if source.path.is_dir() else source.path.parent)]
-        key = fingerprint(places, package_version(), name, config.check_images, source.midpoint, _labels_key(labels))
+        key = fingerprint(places, package_version(), name, config.check_images, source.midpoint, _labels_key(labels), source.reader)
         reader = partial(_read_custom, name, source, labels, config.check_images, partial(progress, name))
         readings[name] = remembered(kept / f"custom-{name}.json", key, reader)
     return readings
@@ -96,7 +96,7 @@ def _readings(config: BuildConfig, kept: Path, progress: Progress) -> dict[str, 
 def _read_custom(
     name: str, source: CustomSource, labels: Taxonomy | tuple[str, ...] | None, check_images: bool, progress: Callable[[int], None]
 ) -> Reading:
-    return custom.read(
+    return READERS.named(source.reader)(
         source.path, name, labels, midpoint=source.midpoint, images=source.images, check_images=check_images, progress=progress
     )
 
@@ -172,7 +172,8 @@ def _notes(benchmark: Benchmark, drawn: list[str], missing: list[str]) -> list[s
 
 @dataclass(frozen=True)
 class CustomSource:
-    """A data set of one's own, as `sources.custom` reads it. `labels` are the candidates, by default those that occur.
+    """A data set of one's own, as its `reader` reads it (one of `READERS`). `labels` are the candidates,
+    by default those that occur.
 
     All of it tests, unless `test_size` says how much; then the rest trains.
     """
@@ -183,6 +184,7 @@ class CustomSource:
     midpoint: float | None = None
     images: Path | None = None
     test_size: int | None = None
+    reader: str = "folder-or-csv"
 
 
 @dataclass(frozen=True)
@@ -243,6 +245,7 @@ def _custom(value: object, where: str, folder: Path) -> CustomSource:
         name = table["taxonomy"]
         table["taxonomy"] = str(folder / name) if (folder / name).is_file() else name
         taxonomy(table["taxonomy"])
+    READERS.named(table.get("reader", CustomSource.reader))
     return CustomSource(**table | {key: folder / table[key] for key in ("path", "images") if key in table})
 
 
@@ -252,7 +255,7 @@ _KEYS: dict[str, type | tuple[type, ...]] = {
     **{"seed": int, "test_size": int, "check_images": bool},
 }
 _CUSTOM_KEYS: dict[str, type | tuple[type, ...]] = {
-    **{"path": str, "images": str, "labels": list, "taxonomy": str, "midpoint": _NUMBER, "test_size": int},
+    **{"path": str, "images": str, "labels": list, "taxonomy": str, "midpoint": _NUMBER, "test_size": int, "reader": str},
 }
 
 

@@ -16,6 +16,7 @@ from emocaliber.core import response
 from emocaliber.core.tasks import TASKS, canonical_task
 from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
+from emocaliber.io.plugins import Registry
 from emocaliber.io.rows import display_name
 
 _FOLDER = Path(__file__).parent
@@ -44,7 +45,8 @@ def _emocaliber(candidates: Sequence[str], noun: str, confidence: bool) -> str:
     return response.question(candidates, kind="sentiment" if noun == "sentiment" else "emotion", confidence=confidence)
 
 
-EMOCALIBER = Prompt("emocaliber", "the released model card", False, _emocaliber)
+PROMPTS: Registry[Prompt] = Registry("prompt")  # those made in code; others are TOML files
+EMOCALIBER = PROMPTS.add("emocaliber", Prompt("emocaliber", "the released model card", False, _emocaliber))
 
 
 def listed(candidates: Sequence[str]) -> str:
@@ -53,15 +55,15 @@ def listed(candidates: Sequence[str]) -> str:
 
 
 def prompt_names() -> list[str]:
-    """The prompts that come with the package."""
-    return [EMOCALIBER.name, *sorted(file.stem for file in _FOLDER.glob("*.toml"))]
+    """The prompts that ship, and those that plug-ins have added."""
+    return [*PROMPTS, *sorted(file.stem for file in _FOLDER.glob("*.toml"))]
 
 
 @cache
 def load_prompt(name: str) -> Prompt:
     """The prompt called `name`, or the one in a TOML file of one's own. Raises UserError if there is none, or it is not a prompt."""
-    if name == EMOCALIBER.name:
-        return EMOCALIBER
+    if name in PROMPTS:
+        return PROMPTS[name]
     file = Path(name) if name.endswith(".toml") else _FOLDER / f"{name}.toml"
     where = display_name(file)
     try:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 
+from emocaliber.io.plugins import Registry
 from emocaliber.vecbench.sources import abstract, artphoto, custom, emoset, fi, unbiasedemo, webemo
 from emocaliber.vecbench.sources.reader import Item, Reader, Reading, Reason, Skipped
 
-__all__ = ["SOURCES", "Item", "Reader", "Reading", "Reason", "Skipped", "custom"]
+__all__ = ["READERS", "SOURCES", "Item", "Reader", "Reading", "Reason", "Skipped", "custom"]
 
-SOURCES: Mapping[str, Reader] = MappingProxyType(
-    {
-        "fi": fi.read,
-        "webemo": webemo.read,
-        "emoset": emoset.read,
-        "abstract": abstract.read,
-        "artphoto": artphoto.read,
-        "unbiasedemo": unbiasedemo.read,
-    }
-)
+SOURCES: Registry[Reader] = Registry("source")
+SOURCES.add("fi", fi.read)
+SOURCES.add("webemo", webemo.read)
+SOURCES.add("emoset", emoset.read)
+SOURCES.add("abstract", abstract.read)
+SOURCES.add("artphoto", artphoto.read)
+SOURCES.add("unbiasedemo", unbiasedemo.read)
+
+# Of data sets of one's own (`[custom.NAME] reader = ...`): each takes what `custom.read` takes.
+READERS: Registry[Callable[..., Reading]] = Registry("reader")
+READERS.add("folder-or-csv", custom.read)
