@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code. Only --help, --version and what argparse refuses leave by SystemExit."""
     args = build_parser().parse_args(argv)
     try:
-        load_plugins(args.plugin)
+        load_plugins(getattr(args, "plugin", ()))
         code: int = args.run(args)
         sys.stdout.flush()  # here, so that a reader who has gone away is noticed inside this `try`
         return code

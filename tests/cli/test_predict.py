@@ -237,7 +237,7 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, capsys: pytest.Cap
 SLOW = """
 import argparse, sys
 from stand_ins import ColourModel
-from emocaliber import prediction
+from emocaliber.predict import predictor as prediction
 from emocaliber.cli import predict
 prediction.load_model = lambda name, retries=0: ColourModel(seconds_each=0.02, window=3)
 parser = argparse.ArgumentParser()

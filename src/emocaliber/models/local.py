@@ -16,13 +16,13 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForImageTextToText, GenerationConfig
 from transformers.utils.logging import disable_progress_bar
 
-from emocaliber.core.model import ModelError, Recalibration, Reply, Request, Tokens, Usage
+from emocaliber.core.model import ModelError, Recalibration, Reply, Request, Tokens, Usage, mixed_seed
 from emocaliber.core.response import Malformed, parse
 from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import label_key
 from emocaliber.errors import UserError
 from emocaliber.models.processor import collate, load_processor
-from emocaliber.models.tokens import Likeliest, Recorder, Sampler, Spelling, first_tokens, mixed_seed
+from emocaliber.models.tokens import Likeliest, Recorder, Sampler, Spelling, first_tokens
 
 CARD = "emocaliber.json"  # beside the weights: name, notice, tasks and decoding settings of a checkpoint of ours
 TRAINED_AT = "rollout_temperature"  # in the card: the temperature of stage 3's roll-outs

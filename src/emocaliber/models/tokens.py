@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any, overload
 
 import numpy as np
@@ -156,11 +155,3 @@ class Sampler(LogitsProcessor):  # type: ignore[misc]
         for row, generator in self._drawn:
             exponential[row].exponential_(generator=generator)
         return scores / self._temperatures - exponential.log_()
-
-
-# One seed from several, without any heavy import.
-
-
-def mixed_seed(*parts: int) -> int:
-    """One seed of 63 bits from several numbers; nearby ones give unrelated seeds."""
-    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=8).digest()) >> 1

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from emocaliber.core.model import ModelError, Reply, Request, Tokens, Usage
+from emocaliber.core.model import ModelError, Reply, Request, Tokens, Usage, mixed_seed
 from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
 from emocaliber.models.local import StatedConfidence, chat_prompt, notice_of, read_card, vision_tokens
 from emocaliber.models.processor import load_processor
-from emocaliber.models.tokens import TOP, Likeliest, Spelling, mixed_seed
+from emocaliber.models.tokens import TOP, Likeliest, Spelling
 
 _NEVER = -100.0  # added to a logit: a probability below 1e-43
 
