@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from emocaliber.confidence import rewards
-from emocaliber.confidence.incentives import Incentives
 from emocaliber.core.model import Reply, Request
 from emocaliber.core.prompts import load_prompt
 from emocaliber.core.response import Malformed, parse
 from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import taxonomy
-from emocaliber.evaluation import calibration, stated
 
 PAGE = (Path(__file__).parents[1] / "docs" / "contributing.md").read_text("utf-8")
 
@@ -27,12 +27,6 @@ def blocks(section: str) -> list[str]:
     """The code blocks of one section of the page."""
     text = PAGE.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
     return re.findall(r"^```(?:python|toml)\n(.*?)^```", text, re.M | re.S)
-
-
-def entries(block: str, names: dict[str, Any]) -> Iterator[Any]:
-    """The values of a block of lines, each one entry of a dictionary."""
-    for line in block.splitlines():
-        yield from eval(f"{{{line.partition('#')[0]}}}", names).values()
 
 
 def test_the_reader_reads_a_folder_of_each_label(tmp_path: Path) -> None:
@@ -48,25 +42,32 @@ def test_the_reader_reads_a_folder_of_each_label(tmp_path: Path) -> None:
     assert len(found.skipped) == 1
 
 
-def test_the_metric_is_one_with_an_interval(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = dict(vars(calibration))
-    function, table = blocks("A metric")
-    exec(function, names)
-    monkeypatch.setattr(calibration, "overconfidence", names["overconfidence"], raising=False)
-    metric, bounds = entries(table, {"calibration": calibration})
-    monkeypatch.setitem(stated.METRICS, "overconfidence", metric)
-    monkeypatch.setitem(stated.BOUNDS, "overconfidence", bounds)
-    found = stated.confidence_metrics(np.full(50, 0.9), np.arange(50) < 30)
+def printed(code: str) -> Any:
+    """What a program prints as JSON, in a process of its own, as what it adds to the tables stays there."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    return json.loads(done.stdout)
+
+
+def test_the_metric_is_one_with_an_interval() -> None:
+    use = """
+import json
+from emocaliber.evaluation.stated import confidence_metrics
+print(json.dumps(confidence_metrics([0.9] * 50, [number < 30 for number in range(50)])))
+"""
+    found = printed(blocks("A metric")[0] + use)
     assert found["overconfidence"] == pytest.approx(0.3)
     low, high = found["overconfidence_ci"]
     assert low < 0.3 < high
 
 
-def test_the_reward_is_checked_for_what_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    score, preset = blocks("A reward")[0].splitlines()
-    monkeypatch.setattr(rewards, "SCORES", {**rewards.SCORES, "linear": next(entries(score, {}))})
-    settings = next(entries(preset, dict(vars(rewards))))
-    assert "stating the true probability does not pay best" in Incentives(settings).warnings()
+def test_the_reward_is_checked_for_what_it_pays() -> None:
+    use = """
+import json
+from emocaliber.confidence.incentives import Incentives
+print(json.dumps(list(Incentives(PRESETS["linear"]).warnings())))
+"""
+    assert "stating the true probability does not pay best" in printed(blocks("A reward")[0] + use)
 
 
 def test_the_model_answers_every_request() -> None:
