@@ -79,7 +79,7 @@ def test_the_papers_zero_for_malformed_texts_can_be_chosen() -> None:
 
 
 def test_settings_that_mean_nothing_are_refused() -> None:
-    with pytest.raises(UserError, match="no confidence reward 'entropy'; choose one of log_likelihood, brier"):
+    with pytest.raises(UserError, match="no confidence reward 'entropy'; there are log_likelihood, brier"):
         RewardSettings(confidence="entropy")
     for clip in (0.0, 0.5, -1.0, math.nan):
         with pytest.raises(UserError, match="clip must lie between"):
