@@ -16,8 +16,8 @@ from emocaliber import models
 from emocaliber.core.model import ModelError, Reply, Usage
 from emocaliber.core.samples import Sample
 from emocaliber.errors import UserError
-from emocaliber.inference.plan import Selection, Shard, make_plan, select
-from emocaliber.inference.run import Closing, Outputs, Run, close, without_secrets
+from emocaliber.inference.plan import Selection, Shard, read_run_config, select
+from emocaliber.inference.run import Outputs, Run, RunSummary, summarise_run, without_secrets
 from emocaliber.io.rows import read_rows
 from stand_ins import ColourModel, photo
 
@@ -49,13 +49,13 @@ def model(monkeypatch: pytest.MonkeyPatch) -> ColourModel:
 
 
 def a_run(samples: Path, out: str | Path, flags: dict[str, Any] | None = None, *, few: int | None = None, **how: Any) -> Run:
-    return Run(make_plan(None, {"model": "m"} | (flags or {})), select([samples], max_samples=few), Outputs.at(str(out)), **how)
+    return Run(read_run_config(None, {"model": "m"} | (flags or {})), select([samples], max_samples=few), Outputs.at(str(out)), **how)
 
 
-def ask(run: Run) -> Closing:
+def ask(run: Run) -> RunSummary:
     for _ in run.ask():
         pass
-    return close(run)
+    return summarise_run(run)
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -78,10 +78,10 @@ def run_file(folder: Path, text: str) -> Path:
 
 def test_flags_replace_what_the_run_file_says(tmp_path: Path) -> None:
     text = 'model = "tiny"\nlenient = true\n[settings]\ntemperature = 1\nseed = 3\n[strategy]\nconsistency = 5\n'
-    plan = make_plan(run_file(tmp_path, text), {"lenient": False, "settings": {"seed": 4}, "strategy": {"p_true": True}})
-    assert (plan.model, plan.prompt.name, plan.lenient, plan.confidence) == ("tiny", "emocaliber", False, True)
-    assert plan.settings == {"temperature": 1.0, "seed": 4}
-    assert (plan.strategy.consistency, plan.strategy.p_true) == (5, True)
+    config = read_run_config(run_file(tmp_path, text), {"lenient": False, "settings": {"seed": 4}, "strategy": {"p_true": True}})
+    assert (config.model, config.prompt.name, config.lenient, config.confidence) == ("tiny", "emocaliber", False, True)
+    assert config.settings == {"temperature": 1.0, "seed": 4}
+    assert (config.strategy.consistency, config.strategy.p_true) == (5, True)
 
 
 @pytest.mark.parametrize(
@@ -103,12 +103,12 @@ def test_flags_replace_what_the_run_file_says(tmp_path: Path) -> None:
 )
 def test_a_run_file_that_is_wrong_is_told_by_its_key(tmp_path: Path, text: str, complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
-        make_plan(run_file(tmp_path, text))
+        read_run_config(run_file(tmp_path, text))
 
 
 def test_a_run_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere\.toml: cannot be read"):
-        make_plan(tmp_path / "nowhere.toml")
+        read_run_config(tmp_path / "nowhere.toml")
 
 
 # Selections
@@ -202,7 +202,7 @@ def test_the_shards_one_after_the_other_are_the_whole_run(model: ColourModel, sa
     parts = []
     for number in range(1, 4):
         shard = Shard(number, 3)
-        run = Run(make_plan(None, {"model": "m"}), select([samples], shard=shard), Outputs.at(f"{tmp_path}/", shard))
+        run = Run(read_run_config(None, {"model": "m"}), select([samples], shard=shard), Outputs.at(f"{tmp_path}/", shard))
         ask(run)
         parts.append(run.out.rows)
     assert [row for part in parts for row in rows(part)] == rows(tmp_path / "whole.jsonl")
@@ -210,7 +210,7 @@ def test_the_shards_one_after_the_other_are_the_whole_run(model: ColourModel, sa
 
 def test_more_shards_than_samples_leave_some_empty(model: ColourModel, samples: Path, tmp_path: Path) -> None:
     shard = Shard(1, 9)
-    ended = ask(Run(make_plan(None, {"model": "m"}), select([samples], shard=shard), Outputs.at(f"{tmp_path}/", shard)))
+    ended = ask(Run(read_run_config(None, {"model": "m"}), select([samples], shard=shard), Outputs.at(f"{tmp_path}/", shard)))
     assert ended.complete
     assert ended.run.out.rows.read_bytes() == b""
 
@@ -463,5 +463,5 @@ def test_an_api_has_its_journal_beside_the_rows_and_its_address_in_the_record(
 
 
 def test_an_empty_selection_asks_nothing(model: ColourModel, tmp_path: Path) -> None:
-    run = Run(make_plan(None, {"model": "m"}), Selection((), {}), Outputs.at(str(tmp_path / "r.jsonl")))
+    run = Run(read_run_config(None, {"model": "m"}), Selection((), {}), Outputs.at(str(tmp_path / "r.jsonl")))
     assert list(run.ask()) == []

@@ -23,7 +23,7 @@ from PIL import Image
 
 from emocaliber.core.model import Reply, Request
 from emocaliber.errors import UserError
-from emocaliber.models.openai.client import Patience
+from emocaliber.models.openai.client import RetryPolicy
 from emocaliber.models.openai.failures import retry_after
 from emocaliber.models.openai.model import RemoteModel
 from faulty_server import HANG, Answer, Asked, FaultyServer, answering, completion, error
@@ -114,7 +114,7 @@ def test_retry_after_is_seconds_or_a_date() -> None:
 
 
 def test_pauses_are_chosen_by_chance_grow_and_end() -> None:
-    patience = Patience(retries=6, pause=1.0, timeout=20.0)
+    patience = RetryPolicy(retries=6, pause=1.0, timeout=20.0)
     for attempt, most in ((1, 1), (2, 2), (4, 8), (6, 20), (500, 20)):
         pauses = [patience.wait(attempt, None) for _ in range(300)]
         assert 0 <= min(pauses) < most / 4 and most * 0.75 < max(pauses) <= most

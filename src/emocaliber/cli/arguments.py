@@ -36,7 +36,7 @@ def non_negative(text: str) -> float:
     return value
 
 
-def share(text: str) -> float:
+def fraction(text: str) -> float:
     """A number from 0 to 1."""
     value = non_negative(text)
     if value > 1:

@@ -66,7 +66,7 @@ def _predict(args: argparse.Namespace) -> int:
     from emocaliber.io.rows import display_name
     from emocaliber.predict.output import PredictionFile
     from emocaliber.predict.predictor import UNNAMED, Query, load, status
-    from emocaliber.predict.report import write_report
+    from emocaliber.predict.report import write_prediction_report
 
     query = Query.of(args.task, args.labels, args.min_confidence)
     images = _images(args)
@@ -105,7 +105,7 @@ def _predict(args: argparse.Namespace) -> int:
                 bar.update()
 
         if args.report:
-            page = write_report(file.rows(names) if file else reported, args.report, model=model.name, notice=model.notice)
+            page = write_prediction_report(file.rows(names) if file else reported, args.report, model=model.name, notice=model.notice)
             _say(f"report: {display_name(page)}")
         if file:
             file.finish()

@@ -80,15 +80,15 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from emocaliber.inference.plan import Shard, make_plan, select
-    from emocaliber.inference.run import Outputs, Run, close
+    from emocaliber.inference.plan import Shard, read_run_config, select
+    from emocaliber.inference.run import Outputs, Run, summarise_run
     from emocaliber.io.rows import display_name
 
-    plan = make_plan(args.config, _flags(args))
+    config = read_run_config(args.config, _flags(args))
     shard = Shard.parse(args.shard) if args.shard else None
     selection = select(args.samples, max_samples=args.max_samples, shard=shard)
     out = Outputs.at(args.out, shard)
-    asking = Run(plan, selection, out, resume=args.resume, retry_failed=args.retry_failed, command=["emocaliber", *sys.argv[1:]])
+    asking = Run(config, selection, out, resume=args.resume, retry_failed=args.retry_failed, command=["emocaliber", *sys.argv[1:]])
     if asking.model.notice:
         print(asking.model.notice, file=sys.stderr)
     try:
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print(f"emocaliber: interrupted; the rows so far are kept; give --resume to go on from {display_name(out.rows)}", file=sys.stderr)
         return INTERRUPTED
-    ended = close(asking)
+    ended = summarise_run(asking)
     print("\n".join(ended.sentences()))
     return 0 if ended.complete else SOME_FAILED
 

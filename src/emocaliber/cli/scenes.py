@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emocaliber.cli.arguments import natural, positive, share
+from emocaliber.cli.arguments import fraction, natural, positive
 
 if TYPE_CHECKING:
     from emocaliber.core.samples import Sample
@@ -28,7 +28,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--split", default="test", choices=("train", "test"), help="what the samples are for (default: test)")
     parser.add_argument("--size", type=positive, default=224, metavar="PIXELS", help="the side of the square images (default: 224)")
     parser.add_argument(
-        "--unfamiliar", type=share, default=0.0, metavar="SHARE", help="the share of pictures that show nothing known, 0 to 1 (default: 0)"
+        "--unfamiliar",
+        type=fraction,
+        default=0.0,
+        metavar="SHARE",
+        help="the share of pictures that show nothing known, 0 to 1 (default: 0)",
     )
     parser.set_defaults(run=run)
 

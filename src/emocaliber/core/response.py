@@ -20,7 +20,7 @@ from emocaliber.emotions.labels import Labels
 MAX_CHARACTERS = 100_000
 
 
-class Reason(StrEnum):
+class MalformedReason(StrEnum):
     """Why a text is not a response: the closed list."""
 
     EMPTY = "empty"
@@ -69,7 +69,7 @@ class Response:
 class Malformed:
     """A text that is not a response: one `reason` of the closed list, and a sentence for people."""
 
-    reason: Reason
+    reason: MalformedReason
     detail: str
 
 
@@ -98,9 +98,9 @@ def parse(text: str, candidates: Sequence[str], *, confidence: ConfidenceRule = 
     """
     labels = Labels.of(candidates)
     if not text.strip():
-        return Malformed(Reason.EMPTY, "the text is empty")
+        return Malformed(MalformedReason.EMPTY, "the text is empty")
     if len(text) > MAX_CHARACTERS:
-        return Malformed(Reason.TOO_LONG, f"the text has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read")
+        return Malformed(MalformedReason.TOO_LONG, f"the text has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read")
     notes: list[str] | None = [] if lenient else None
     parts = _five_steps(text, notes)
     if isinstance(parts, Malformed) and lenient:
@@ -113,7 +113,7 @@ def parse(text: str, candidates: Sequence[str], *, confidence: ConfidenceRule = 
         return parts
     answers = [_read_answer(answer, labels, notes) for answer in parts.answers]
     if len(set(answers)) > 1:
-        return Malformed(Reason.REPEATED_TAG, f"<answer> occurs {len(answers)} times, with different answers")
+        return Malformed(MalformedReason.REPEATED_TAG, f"<answer> occurs {len(answers)} times, with different answers")
     answer = answers[0]
     if isinstance(answer, Malformed):
         return answer
@@ -122,7 +122,7 @@ def parse(text: str, candidates: Sequence[str], *, confidence: ConfidenceRule = 
     stated: float | None = None
     if parts.confidence is not None:
         if confidence == "forbidden":
-            return Malformed(Reason.UNEXPECTED_CONFIDENCE, "a <confidence> is stated where none was asked for")
+            return Malformed(MalformedReason.UNEXPECTED_CONFIDENCE, "a <confidence> is stated where none was asked for")
         read = _read_confidence(parts.confidence, notes)
         if not isinstance(read, Malformed):
             stated = read
@@ -131,7 +131,7 @@ def parse(text: str, candidates: Sequence[str], *, confidence: ConfidenceRule = 
         else:
             notes.append(read.detail)
     elif confidence == "required":
-        return Malformed(Reason.MISSING_CONFIDENCE, "there is no <confidence>")
+        return Malformed(MalformedReason.MISSING_CONFIDENCE, "there is no <confidence>")
     return Response(parts.reasoning, answer, stated, tuple(dict.fromkeys(notes or ())))
 
 
@@ -165,16 +165,16 @@ def _five_steps(text: str, notes: list[str] | None) -> _Parts | Malformed:
             inside[tag[2:-1]] = between
         elif between:
             if notes is None or tag not in ("<think>", "<answer>", "<confidence>"):
-                return Malformed(Reason.STRAY_TEXT, f"text before {tag} lies in no tag: {between[:60]!r}")
+                return Malformed(MalformedReason.STRAY_TEXT, f"text before {tag} lies in no tag: {between[:60]!r}")
             notes.append(f"text before {tag} ignored")
         end = stop
     if rest := text[end:].strip():
         if notes is None:
-            return Malformed(Reason.STRAY_TEXT, f"text follows the last tag: {rest[:60]!r}")
+            return Malformed(MalformedReason.STRAY_TEXT, f"text follows the last tag: {rest[:60]!r}")
         notes.append("text after the last tag ignored")
     for step in STEPS:
         if not inside[step]:
-            return Malformed(Reason.EMPTY_STEP, f"<{step}> is empty")
+            return Malformed(MalformedReason.EMPTY_STEP, f"<{step}> is empty")
     return _Parts(Reasoning(*(inside[step] for step in STEPS)), (inside["answer"],), inside.get("confidence"))
 
 
@@ -200,16 +200,16 @@ def _diagnose(tags: tuple[str, ...]) -> Malformed:
     """The most telling reason why `tags` is not one of the two sequences allowed."""
     if tags == _WITH_CONFIDENCE[: len(tags)]:
         missing = _WITH_CONFIDENCE[len(tags)]
-        return Malformed(Reason.CUT_OFF if tags else Reason.MISSING_TAG, f"the text ends without {missing}")
+        return Malformed(MalformedReason.CUT_OFF if tags else MalformedReason.MISSING_TAG, f"the text ends without {missing}")
     for tag in tags:
         if tags.count(tag) > 1:
-            return Malformed(Reason.REPEATED_TAG, f"{tag} occurs {tags.count(tag)} times")
+            return Malformed(MalformedReason.REPEATED_TAG, f"{tag} occurs {tags.count(tag)} times")
     for tag in _WITHOUT_CONFIDENCE:
         if tag not in tags:
-            return Malformed(Reason.MISSING_TAG, f"there is no {tag}")
+            return Malformed(MalformedReason.MISSING_TAG, f"there is no {tag}")
     if ("<confidence>" in tags) != ("</confidence>" in tags):
-        return Malformed(Reason.MISSING_TAG, "<confidence> is not matched by </confidence>")
-    return Malformed(Reason.WRONG_ORDER, "the tags are not in the order of the five steps, the answer and the confidence")
+        return Malformed(MalformedReason.MISSING_TAG, "<confidence> is not matched by </confidence>")
+    return Malformed(MalformedReason.WRONG_ORDER, "the tags are not in the order of the five steps, the answer and the confidence")
 
 
 def _read_answer(text: str, labels: Labels, notes: list[str] | None) -> str | Malformed:
@@ -218,13 +218,13 @@ def _read_answer(text: str, labels: Labels, notes: list[str] | None) -> str | Ma
         return label
     affirmed, denied = labels.mentioned(text)
     if len(affirmed | denied) > 1:
-        return Malformed(Reason.AMBIGUOUS, f"the answer names {', '.join(sorted(affirmed | denied))}; it must name one")
+        return Malformed(MalformedReason.AMBIGUOUS, f"the answer names {', '.join(sorted(affirmed | denied))}; it must name one")
     if denied:
-        return Malformed(Reason.NOT_A_CANDIDATE, f"the answer {text[:60]!r} only says what it is not")
+        return Malformed(MalformedReason.NOT_A_CANDIDATE, f"the answer {text[:60]!r} only says what it is not")
     if affirmed and notes is not None:
         notes.append("answer found among other words")
         return affirmed.pop()
-    return Malformed(Reason.NOT_A_CANDIDATE, f"the answer {text[:60]!r} is not one of {', '.join(labels)}")
+    return Malformed(MalformedReason.NOT_A_CANDIDATE, f"the answer {text[:60]!r} is not one of {', '.join(labels)}")
 
 
 def _read_confidence(text: str, notes: list[str] | None) -> float | Malformed:
@@ -235,7 +235,7 @@ def _read_confidence(text: str, notes: list[str] | None) -> float | Malformed:
         if value <= 1:
             notes.append(f"confidence read from {text[:20]!r}")
             return value
-    return Malformed(Reason.BAD_CONFIDENCE, f"the confidence {text[:60]!r} is not a decimal between 0 and 1")
+    return Malformed(MalformedReason.BAD_CONFIDENCE, f"the confidence {text[:60]!r} is not a decimal between 0 and 1")
 
 
 def render(response: Response) -> str:

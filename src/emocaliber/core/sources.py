@@ -85,12 +85,12 @@ def choice_at(start: int, tokens: Tokens, labels: Labels) -> Choice | None:
     for place, lead in _places(start, len(b"".join(tokens.pieces)), tokens):
         chosen = tokens.pieces[place]
         for piece, logprob in tokens.likeliest[place].items():
-            if piece != chosen and piece.startswith(lead) and len(meant := labels.begun(said + piece[len(lead) :])) == 1:
+            if piece != chosen and piece.startswith(lead) and len(meant := labels.possible_after(said + piece[len(lead) :])) == 1:
                 mass[meant.pop()] += path * exp(logprob)
         said += chosen[len(lead) :]
         decisive = exp(tokens.logprobs[place])
         path *= decisive
-        meant = labels.begun(said)
+        meant = labels.possible_after(said)
         if not meant:
             return None
         if len(meant) == 1:

@@ -110,15 +110,16 @@ class Labels(Sequence[str]):
         """Every spelling to its label: each label's own first, then its others."""
         return dict(self._spellings())
 
-    def begun(self, said: bytes) -> set[str]:
-        """The labels that a text in UTF-8 can name that begins with `said`, whatever its case; `said` may end within a character."""
-        text, rest = _whole_characters(said)
+    def possible_after(self, prefix: bytes) -> set[str]:
+        """The labels that a text beginning with `prefix` can name, in any case.
+
+        `prefix` is UTF-8, and may end within a character. An empty prefix gives no label.
+        """
+        if not prefix:
+            return set()
+        text, rest = _whole_characters(prefix)
         folded = text.casefold()
-        return (
-            {label for name, label in self._by_folded.items() if _named_whole(folded, name) or _can_go_on(folded, rest, name)}
-            if said
-            else set()
-        )
+        return {label for name, label in self._by_folded.items() if _is_named(folded, name) or _can_continue_to(folded, rest, name)}
 
     def pattern(self, label: str) -> re.Pattern[str]:
         """What finds a label in running text: any of its spellings as whole words, whatever the case and the space between them."""
@@ -186,21 +187,21 @@ def mention_pattern(phrases: Sequence[str]) -> re.Pattern[str]:
     return re.compile(f"(?:{listed})" if listed else r"(?!)", re.IGNORECASE)
 
 
-def _named_whole(folded: str, name: str) -> bool:
-    """Whether a text that begins so has named this, and does not go on as another word."""
+def _is_named(folded: str, name: str) -> bool:
+    """Whether the text `folded` begins with `name` as a whole word."""
     return folded.startswith(name) and (bool(_UNSPACED_CHARACTER.match(name[-1])) or not folded[len(name) : len(name) + 1].isalpha())
 
 
-def _can_go_on(folded: str, rest: bytes, name: str) -> bool:
-    """Whether a text that begins so, and with these first bytes of its next character, can become this."""
+def _can_continue_to(folded: str, rest: bytes, name: str) -> bool:
+    """Whether `folded`, followed by a character whose first bytes are `rest`, can continue to `name`."""
     following = name[len(folded) : len(folded) + 1]
     return name.startswith(folded) and (not rest or any(form.encode().startswith(rest) for form in (following, following.upper())))
 
 
-def _whole_characters(said: bytes) -> tuple[str, bytes]:
-    """The characters that are whole, and the bytes of one that is not."""
-    text = said.decode("utf-8", "ignore")
-    return text, said[len(text.encode()) :]
+def _whole_characters(prefix: bytes) -> tuple[str, bytes]:
+    """The complete characters of a UTF-8 prefix, and the bytes of an incomplete last one."""
+    text = prefix.decode("utf-8", "ignore")
+    return text, prefix[len(text.encode()) :]
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emocaliber.inference.plan import Plan, Selection, Shard, make_plan, select
-from emocaliber.inference.run import Closing, Outputs, Record, Run, close
+from emocaliber.inference.plan import RunConfig, Selection, Shard, read_run_config, select
+from emocaliber.inference.run import Outputs, Run, RunRecord, RunSummary, summarise_run
 
-__all__ = ["Closing", "Outputs", "Plan", "Record", "Run", "Selection", "Shard", "close", "make_plan", "select"]
+__all__ = ["Outputs", "Run", "RunConfig", "RunRecord", "RunSummary", "Selection", "Shard", "read_run_config", "select", "summarise_run"]

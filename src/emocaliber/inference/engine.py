@@ -20,14 +20,14 @@ from emocaliber.core.samples import Sample
 from emocaliber.core.sources import Evidence, confidences, evidence
 from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
-from emocaliber.io.images import DEFAULT_LIMITS, ImageError, ImagePath, Limits, OpenedImage, open_images
+from emocaliber.io.images import DEFAULT_LIMITS, ImageError, ImageLimits, ImagePath, OpenedImage, open_images
 from emocaliber.io.rows import RowWriter, display_name, numbered_rows
 
 MAX_SIDE = 2048  # larger pictures are reduced as soon as they are open, so that a batch of them fits in memory
 
 
 @dataclass(frozen=True)
-class Ask:
+class ImageQuestion:
     """A question about an image: a file, or what came of opening one. `key` says which it is, for resuming."""
 
     key: str
@@ -37,25 +37,25 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Answered:
+class QuestionResult:
     """What came of one question: a reply, or the error that kept its image from being opened; and the notes of opening it. A reply may
     itself be an error, that of its model."""
 
-    ask: Ask
+    ask: ImageQuestion
     reply: Reply | None
     error: ImageError | ModelError | None
     notes: tuple[str, ...] = ()
 
 
 def ask_all(
-    asks: Sequence[Ask],
+    asks: Sequence[ImageQuestion],
     model: Model,
     *,
     done: Collection[str] = (),
-    limits: Limits = DEFAULT_LIMITS,
+    limits: ImageLimits = DEFAULT_LIMITS,
     workers: int = 2,
     progress: Callable[[int], object] = lambda count: None,
-) -> Iterator[Answered]:
+) -> Iterator[QuestionResult]:
     """Asks everything whose key is not in `done`, and yields the results in order. `progress` hears how many are through, skipped ones too.
 
     Windows are cut from the whole list, so a run that was broken off and goes on asks the same windows as an unbroken one.
@@ -74,9 +74,11 @@ def ask_all(
                 progress(through)
 
 
-def _ask_window(asks: Sequence[Ask], model: Model, limits: Limits, workers: int) -> Iterator[Answered]:
+def _ask_window(asks: Sequence[ImageQuestion], model: Model, limits: ImageLimits, workers: int) -> Iterator[QuestionResult]:
     """The results of `asks` in order; images are opened as the model takes its requests."""
-    waiting: deque[tuple[Ask, tuple[str, ...] | ImageError]] = deque()  # taken by the model, with the notes of opening; or never to be
+    waiting: deque[tuple[ImageQuestion, tuple[str, ...] | ImageError]] = (
+        deque()
+    )  # taken by the model, with the notes of opening; or never to be
     files = open_images((ask.image for ask in asks if not isinstance(ask.image, OpenedImage | ImageError)), limits, workers=workers)
 
     def requests() -> Iterator[Request]:
@@ -86,7 +88,7 @@ def _ask_window(asks: Sequence[Ask], model: Model, limits: Limits, workers: int)
                 waiting.append((ask, result))
             else:
                 waiting.append((ask, result.notes))
-                yield Request(shrunk(result.image), ask.question, ask.candidates, ask.key, seed=crc32(os.fsencode(ask.key)))
+                yield Request(downscaled(result.image), ask.question, ask.candidates, ask.key, seed=crc32(os.fsencode(ask.key)))
 
     replies = chain(model.answer(requests()), repeat(None))  # after the last reply only errors can wait
     for reply in replies:
@@ -94,14 +96,14 @@ def _ask_window(asks: Sequence[Ask], model: Model, limits: Limits, workers: int)
             ask, opened = waiting.popleft()
             if not isinstance(opened, ImageError):
                 break
-            yield Answered(ask, None, opened)
+            yield QuestionResult(ask, None, opened)
         else:
             return
         assert reply is not None, "a model gives one reply for each request"
-        yield Answered(ask, reply, reply.error, opened)
+        yield QuestionResult(ask, reply, reply.error, opened)
 
 
-def shrunk(image: Image.Image) -> Image.Image:
+def downscaled(image: Image.Image) -> Image.Image:
     """The image with no side above `MAX_SIDE`; a larger one is reduced in place."""
     if max(image.size) > MAX_SIDE:
         image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BICUBIC, reducing_gap=3.0)
@@ -156,10 +158,10 @@ def understand(
     done: Collection[str] = (),
     confidence: bool = True,
     progress: Callable[[int], object] = lambda count: None,
-) -> Iterator[tuple[Sample, Answered, Evidence | None]]:
+) -> Iterator[tuple[Sample, QuestionResult, Evidence | None]]:
     """Each sample with what came of asking about it, and what that tells; None if it failed or cannot be read. Options as in `respond`."""
     by_id = {sample.id: sample for sample in samples}
-    asks = [Ask(s.id, s.image, prompt.question(s.task, s.candidates, confidence=confidence), s.candidates) for s in samples]
+    asks = [ImageQuestion(s.id, s.image, prompt.question(s.task, s.candidates, confidence=confidence), s.candidates) for s in samples]
     for result in ask_all(asks, model, done=done, progress=progress):
         sample, reply = by_id[result.ask.key], result.reply
         yield sample, result, evidence(reply, sample.candidates, lenient=lenient) if reply else None

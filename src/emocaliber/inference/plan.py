@@ -46,7 +46,7 @@ _STRATEGY = {field.name: str(field.type) for field in dataclasses.fields(Strateg
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class RunConfig:
     """How a run asks: `settings` go to `load_model`, `strategy` to `strategies.apply`, the rest to `answering.respond`."""
 
     model: str
@@ -57,7 +57,7 @@ class Plan:
     strategy: Strategy = dataclasses.field(default_factory=Strategy)
 
 
-def make_plan(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Plan:
+def read_run_config(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> RunConfig:
     """The plan of a run file, with `flags`, which has the same keys, in place of what the file says.
 
     Raises UserError, naming the file and the key, for a file that cannot be read, a key there is not, or a value of another type.
@@ -69,7 +69,7 @@ def make_plan(file: Path | None = None, flags: Mapping[str, Any] | None = None) 
     if "model" not in values:
         raise UserError("no model is named; give --model, or --config with a run file that names one")
     prompt = load_prompt(values.get("prompt", EMOCALIBER.name))
-    return Plan(
+    return RunConfig(
         model=values["model"],
         prompt=prompt,
         lenient=values.get("lenient", True),
@@ -156,7 +156,7 @@ def select(places: Sequence[Path], *, max_samples: int | None = None, shard: Sha
     if not samples:
         raise UserError(f"{', '.join(map(display_name, files))} holds no samples")
     if max_samples is not None and max_samples < len(samples):
-        kept = set(sorted((sample.id for sample in samples), key=chance)[:max_samples])
+        kept = set(sorted((sample.id for sample in samples), key=sampling_key)[:max_samples])
         samples = [sample for sample in samples if sample.id in kept]
     return Selection(shard.of_list(samples) if shard else samples, {file: sha256_of(file) for file in files}, max_samples, shard)
 
@@ -181,7 +181,7 @@ def _read_samples(files: Sequence[Path]) -> Iterator[Sample]:
             yield sample
 
 
-def chance(identity: str) -> bytes:
+def sampling_key(identity: str) -> bytes:
     """Where a sample stands in an order that its id alone decides: the first N in it are a choice without regard to any other order."""
     return hashlib.sha256(identity.encode("utf-8", "surrogatepass")).digest()
 

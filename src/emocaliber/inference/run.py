@@ -23,7 +23,7 @@ from emocaliber.core.response import Malformed, parse
 from emocaliber.core.tasks import labels_of
 from emocaliber.errors import UserError
 from emocaliber.inference.engine import respond
-from emocaliber.inference.plan import Plan, Selection, Shard, commit_of_model, identity_of_model, questions
+from emocaliber.inference.plan import RunConfig, Selection, Shard, commit_of_model, identity_of_model, questions
 from emocaliber.io.rows import Row, RowWriter, display_name, read_rows, write_rows
 from emocaliber.io.workspace import Workspace, package_version, record_of
 from emocaliber.models.openai.journal import Redactor
@@ -64,7 +64,7 @@ class Run:
 
     def __init__(
         self,
-        plan: Plan,
+        config: RunConfig,
         selection: Selection,
         out: Outputs,
         *,
@@ -72,12 +72,12 @@ class Run:
         retry_failed: bool = False,
         command: Sequence[str] = (),
     ) -> None:
-        self.plan, self.selection, self.out = plan, selection, out
+        self.config, self.selection, self.out = config, selection, out
         self._command = command
-        self._settings = _settings(plan, out)
+        self._settings = _settings(config, out)
         _refuse_samples(selection, out)
         self.stopped: str | None = None
-        self._record = Record(out.rows, self._what())
+        self._record = RunRecord(out.rows, self._what())
         self._record.lock()
         try:
             self._open(resume=resume, retry_failed=retry_failed)
@@ -87,7 +87,7 @@ class Run:
 
     def _open(self, *, resume: bool, retry_failed: bool) -> None:
         """Reads the rows that are there, once it is known that they were asked for in the same way, and loads the model."""
-        out, plan = self.out, self.plan
+        out, config = self.out, self.config
         goes_on = out.rows.exists() and out.rows.stat().st_size > 0
         if goes_on:
             if not (resume or retry_failed):
@@ -98,10 +98,10 @@ class Run:
                 write_rows(out.rows, [row for row in read_rows(out.rows) if row["error"] is None])
         earlier = list(read_rows(out.rows)) if out.rows.exists() else []
         self.done, self.failed = len(earlier), sum(row["error"] is not None for row in earlier)
-        self.model: Model = apply(plan.strategy, models.load_model(plan.model, **self._settings), plan.lenient)
+        self.model: Model = apply(config.strategy, models.load_model(config.model, **self._settings), config.lenient)
         asked = self._record.settings["model"]
         if asked["sha256"] is None:
-            asked["commit"] = commit_of_model(plan.model)  # loading may have fetched another
+            asked["commit"] = commit_of_model(config.model)  # loading may have fetched another
         if goes_on:
             self._record.check()
 
@@ -133,14 +133,14 @@ class Run:
                 self._end(self.done - before, time.monotonic() - began)
 
     def _respond(self, done: Collection[str]) -> Iterator[Row]:
-        plan = self.plan
+        config = self.config
         return respond(
             self.selection.samples,
             self.model,
-            prompt=plan.prompt,
-            lenient=plan.lenient,
+            prompt=config.prompt,
+            lenient=config.lenient,
             done=done,
-            confidence=plan.confidence,
+            confidence=config.confidence,
             folder=self.out.rows.parent,
         )
 
@@ -158,31 +158,31 @@ class Run:
         )
 
     def _what(self) -> dict[str, Any]:
-        plan, chosen = self.plan, self.selection
-        asked = questions(chosen.samples, plan.prompt, confidence=plan.confidence)
+        config, chosen = self.config, self.selection
+        asked = questions(chosen.samples, config.prompt, confidence=config.confidence)
         return {
-            "model": identity_of_model(plan.model),
+            "model": identity_of_model(config.model),
             "settings": {name: value for name, value in self._settings.items() if name != "journal"},
-            "strategy": asdict(plan.strategy),
-            "lenient": plan.lenient,
-            "confidence": plan.confidence,
-            "prompt": {"name": plan.prompt.name, "source": plan.prompt.source, "questions": asked},
+            "strategy": asdict(config.strategy),
+            "lenient": config.lenient,
+            "confidence": config.confidence,
+            "prompt": {"name": config.prompt.name, "source": config.prompt.source, "questions": asked},
             "samples": {str(file.absolute()): digest for file, digest in chosen.files.items()},
             "max_samples": chosen.max_samples,
             "shard": str(chosen.shard) if chosen.shard else None,
         }
 
     def _versions(self) -> dict[str, str]:
-        commit = commit_of_model(self.plan.model)
-        return loaded_versions() | ({self.plan.model: commit} if commit else {})
+        commit = commit_of_model(self.config.model)
+        return loaded_versions() | ({self.config.model: commit} if commit else {})
 
 
-def _settings(plan: Plan, out: Outputs) -> dict[str, Any]:
+def _settings(config: RunConfig, out: Outputs) -> dict[str, Any]:
     """The plan's, and for an API where its journal lies and where the API is, which the environment may say."""
-    if not plan.model.startswith("openai:"):
-        return dict(plan.settings)
+    if not config.model.startswith("openai:"):
+        return dict(config.settings)
     address = os.environ.get("OPENAI_BASE_URL")
-    return {"journal": out.journal, **({"base_url": address} if address else {}), **plan.settings}
+    return {"journal": out.journal, **({"base_url": address} if address else {}), **config.settings}
 
 
 def _refuse_samples(selection: Selection, out: Outputs) -> None:
@@ -219,7 +219,7 @@ _PACE = (
 _PACKAGES = ("torch", "transformers", "tokenizers", "vllm", "httpx2", "PIL", "numpy")
 
 
-class Record(Workspace):
+class RunRecord(Workspace):
     """The record beside the file `rows`: `what` was asked, the `results`, and the sessions (`sittings`) in which it was asked.
 
     A session has its command, the versions of what was loaded, when it began and ended, and what came of it; `ended` is null for a killed
@@ -296,7 +296,7 @@ _MANY = 0.03  # as a share: from here on, answers that cannot be read deserve a 
 
 
 @dataclass(frozen=True)
-class Closing:
+class RunSummary:
     """`errors` counts failed samples by code. Of the `answers`, `unread` cannot be read as the run reads them."""
 
     run: Run
@@ -319,7 +319,7 @@ class Closing:
         if self.answers and self.unread / self.answers > _MANY:
             why = (
                 "do not name exactly one of the candidates in <answer>"
-                if run.plan.lenient
+                if run.config.lenient
                 else "do not keep to the five steps (--no-lenient)"
             )
             yield f"{self.unread:,} of {self.answers:,} answers cannot be read: they {why}"
@@ -338,7 +338,7 @@ class Closing:
         return f"emocaliber score {shlex.quote(str(rows))} --out {shlex.quote(str(rows.with_suffix('')))}"
 
 
-def close(run: Run) -> Closing:
+def summarise_run(run: Run) -> RunSummary:
     """Reads the rows of a run that has ended."""
     errors: Counter[str] = Counter()
     answers = unread = 0
@@ -348,5 +348,5 @@ def close(run: Run) -> Closing:
             continue
         answers += 1
         labels = labels_of(row["task"], row["candidates"])
-        unread += isinstance(parse(row["response"], labels, lenient=run.plan.lenient), Malformed)
-    return Closing(run, dict(errors), answers, unread)
+        unread += isinstance(parse(row["response"], labels, lenient=run.config.lenient), Malformed)
+    return RunSummary(run, dict(errors), answers, unread)

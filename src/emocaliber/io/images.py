@@ -27,13 +27,13 @@ from PIL import Image, UnidentifiedImageError
 
 from emocaliber.io.rows import display_name
 
-__all__ = ["CODES", "DEFAULT_LIMITS", "ImageError", "Limits", "OpenedImage", "open_image", "open_images", "read_image"]
+__all__ = ["CODES", "DEFAULT_LIMITS", "ImageError", "ImageLimits", "OpenedImage", "open_image", "open_images", "read_image"]
 
 ImagePath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
 @dataclass(frozen=True)
-class Limits:
+class ImageLimits:
     """What is opened at all. Decoding needs at most about 16 bytes of memory per pixel.
 
     `max_aspect` is longer side / shorter side. `max_side` is no limit but a hint: a JPEG is decoded at 1/2, 1/4 or 1/8 of
@@ -46,7 +46,7 @@ class Limits:
     max_side: int | None = None
 
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = ImageLimits()
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class OpenedImage:
     notes: tuple[str, ...] = ()
 
 
-def open_image(path: ImagePath, limits: Limits = DEFAULT_LIMITS) -> OpenedImage:
+def open_image(path: ImagePath, limits: ImageLimits = DEFAULT_LIMITS) -> OpenedImage:
     """Open an image file. Never blocks on a pipe or device. Raises ImageError and nothing else; see also `read_image`."""
     name = display_name(path)
     try:
@@ -67,7 +67,7 @@ def open_image(path: ImagePath, limits: Limits = DEFAULT_LIMITS) -> OpenedImage:
     return read_image(data, limits, name=name)
 
 
-def read_image(data: bytes, limits: Limits = DEFAULT_LIMITS, *, name: str = "the image") -> OpenedImage:
+def read_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS, *, name: str = "the image") -> OpenedImage:
     """Decode an image from the bytes of its file. `name` is what errors call it.
 
     Upright by its EXIF orientation; transparency is laid on white; more than 8 bits per channel are scaled down; of an
@@ -102,7 +102,7 @@ def read_image(data: bytes, limits: Limits = DEFAULT_LIMITS, *, name: str = "the
 
 
 def open_images(
-    paths: Iterable[ImagePath], limits: Limits = DEFAULT_LIMITS, *, workers: int = 2, timeout: float = 30.0
+    paths: Iterable[ImagePath], limits: ImageLimits = DEFAULT_LIMITS, *, workers: int = 2, timeout: float = 30.0
 ) -> Iterator[OpenedImage | ImageError]:
     """Open many images, one result per path and in their order, decoding up to `workers` of them ahead of the caller.
 
@@ -125,7 +125,7 @@ def open_images(
 class _Opening(threading.Thread):
     """One file being opened. A daemon, as the threads of an executor would keep a hung process from ending."""
 
-    def __init__(self, path: ImagePath, limits: Limits) -> None:
+    def __init__(self, path: ImagePath, limits: ImageLimits) -> None:
         super().__init__(daemon=True)
         self._path, self._limits = path, limits
         self._outcome: OpenedImage | ImageError | None = None
@@ -146,7 +146,7 @@ class _Opening(threading.Thread):
         return ImageError("timeout", message)
 
 
-def _read_file(path: ImagePath, name: str, limits: Limits) -> bytes:
+def _read_file(path: ImagePath, name: str, limits: ImageLimits) -> bytes:
     # Non-blocking, so that a pipe without a writer opens at once; the open file is then asked what it is, as a name may
     # be given another file between a look and an open.
     flags = os.O_RDONLY
@@ -165,7 +165,7 @@ def _read_file(path: ImagePath, name: str, limits: Limits) -> bytes:
         os.close(descriptor)
 
 
-def _check_size(size: tuple[int, int], limits: Limits, name: str) -> None:
+def _check_size(size: tuple[int, int], limits: ImageLimits, name: str) -> None:
     width, height = size
     if width * height > limits.max_pixels:
         raise _too_many_pixels(name, f"{width} x {height}", limits)
@@ -235,12 +235,12 @@ def _turn(file: Image.Image, notes: list[str]) -> Image.Transpose | None:
     return _TRANSPOSE.get(orientation) if isinstance(orientation, int) else None
 
 
-def _too_large(name: str, size: int, limits: Limits) -> ImageError:
+def _too_large(name: str, size: int, limits: ImageLimits) -> ImageError:
     message = f"{name}: {size / 1e6:.1f} MB is over the limit of {limits.max_bytes / 1e6:g} MB; save it smaller."
     return ImageError("too_large", message)
 
 
-def _too_many_pixels(name: str, size: str, limits: Limits) -> ImageError:
+def _too_many_pixels(name: str, size: str, limits: ImageLimits) -> ImageError:
     message = f"{name}: {size} pixels is over the limit of {limits.max_pixels / 1e6:g} million; scale it down."
     return ImageError("too_many_pixels", message)
 

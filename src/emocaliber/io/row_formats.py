@@ -188,7 +188,7 @@ def _batches(file: Any) -> Iterator[Any]:
 
 
 @dataclass(frozen=True)
-class Table:
+class CsvTable:
     """A CSV file: its columns, and each row after its place. Cells are texts without space at their ends."""
 
     path: Path
@@ -201,7 +201,7 @@ class Table:
         return ", ".join(map(display_name, self.columns))
 
 
-def read_table(path: Path, *, quote: str = '"') -> Table:
+def read_table(path: Path, *, quote: str = '"') -> CsvTable:
     """The table in a UTF-8 file whose first line names the columns; a BOM and blank lines are allowed.
 
     Raises UserError, naming file, line and remedy, for a file that cannot be read, a column named twice, or a row of another length.
@@ -224,7 +224,7 @@ def read_table(path: Path, *, quote: str = '"') -> Table:
             raise UserError(
                 f"{name}, line {line}: {len(cells)} values under {len(columns)} columns; make them agree, with quotes around commas."
             )
-    return Table(path, tuple(columns), tuple((Place(path, line), dict(zip(columns, cells, strict=True))) for line, cells in lines[1:]))
+    return CsvTable(path, tuple(columns), tuple((Place(path, line), dict(zip(columns, cells, strict=True))) for line, cells in lines[1:]))
 
 
 def whole_number(text: str, where: Place, column: str) -> int:

@@ -22,7 +22,7 @@ from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import label_key
 from emocaliber.errors import UserError
 from emocaliber.models.processor import collate, load_processor
-from emocaliber.models.tokens import Likeliest, Recorder, Sampler, Spelling, first_tokens, mixed_seed
+from emocaliber.models.tokens import Likeliest, Recorder, Sampler, TokenBytes, first_tokens, mixed_seed
 
 CARD = "emocaliber.json"  # beside the weights: name, notice, tasks and decoding settings of a checkpoint of ours
 TRAINED_AT = "rollout_temperature"  # in the card: the temperature of stage 3's roll-outs
@@ -175,7 +175,7 @@ class LocalModel:
         self._temperature, self._retries, self._seed = temperature, retries, seed
         self._max_new_tokens: int = max_new_tokens or card.get("max_new_tokens", 1024)
         self._tokenizer = self.processor.tokenizer
-        self._spelling = Spelling(self._tokenizer)
+        self._token_bytes = TokenBytes(self._tokenizer)
         self._ends = _ends(self._model, self._tokenizer)
         pad = self._tokenizer.pad_token_id
         self._pad: int = self._ends[0] if pad is None else pad
@@ -278,11 +278,11 @@ class LocalModel:
     def _reply(self, prompt: _Prompt, ids: Any, logprobs: Any, seconds: float) -> Reply:
         said: list[int] = ids[: prompt.limit, 0].tolist()
         length = next((place for place, token in enumerate(said) if token in self._ends), len(said))
-        pieces = self._spelling.pieces(said[:length])
+        pieces = self._token_bytes.pieces(said[:length])
         tokens = Tokens(
             pieces,
             tuple(logprobs[:length, 0].tolist()),
-            Likeliest(ids[:length], logprobs[:length], self._spelling),
+            Likeliest(ids[:length], logprobs[:length], self._token_bytes),
             **self.stated_confidence.of(prompt.candidates),
         )
         usage = Usage(prompt.length, min(length + 1, len(said)))

@@ -73,7 +73,7 @@ class Wrapper:
         return getattr(self.model, name)
 
 
-def asked(model: Model, requests: Iterable[Request], question: Callable[[Request], Request]) -> Iterator[tuple[Request, Reply]]:
+def paired_replies(model: Model, requests: Iterable[Request], question: Callable[[Request], Request]) -> Iterator[tuple[Request, Reply]]:
     """Each request, with the reply to what `question` makes of it.
 
     Requests wait in a queue, not in a `tee`: a model may take them in another thread than that which waits for its replies.
@@ -161,7 +161,7 @@ class SelfJudged(Wrapper):
         waiting: deque[tuple[Reply, bool]] = deque()  # with whether it is judged
 
         def questions() -> Iterator[Request]:
-            for request, reply in asked(self.model, requests, lambda request: request):
+            for request, reply in paired_replies(self.model, requests, lambda request: request):
                 judgement = self._judgement(request, reply)
                 waiting.append((reply, judgement is not None))
                 if judgement:
@@ -216,7 +216,7 @@ class CoarseToFine(Wrapper):
         firsts: deque[Reply] = deque()
 
         def questions() -> Iterator[Request]:
-            for request, first in asked(self.model, requests, _coarse):
+            for request, first in paired_replies(self.model, requests, _coarse):
                 firsts.append(first)
                 yield _fine(request, first)
 

@@ -54,7 +54,7 @@ class Likeliest(Sequence[Mapping[bytes, float]]):
 
     ids: NDArray[np.int64]
     logprobs: NDArray[np.float32]
-    spelling: Spelling
+    token_bytes: TokenBytes
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -65,11 +65,11 @@ class Likeliest(Sequence[Mapping[bytes, float]]):
     def __getitem__(self, place: slice) -> Likeliest: ...
     def __getitem__(self, place: int | slice) -> dict[bytes, float] | Likeliest:
         if isinstance(place, slice):
-            return Likeliest(self.ids[place], self.logprobs[place], self.spelling)
+            return Likeliest(self.ids[place], self.logprobs[place], self.token_bytes)
         pieces: dict[bytes, float] = {}
         for token, logprob in zip(self.ids[place].tolist(), self.logprobs[place].tolist(), strict=True):
             if token >= 0:
-                pieces.setdefault(self.spelling.piece(token), logprob)
+                pieces.setdefault(self.token_bytes.piece(token), logprob)
         return pieces
 
 
@@ -92,7 +92,7 @@ def _byte_characters() -> dict[str, int]:
 _BYTES = _byte_characters()
 
 
-class Spelling:
+class TokenBytes:
     """Says which bytes the tokens of a tokenizer stand for: exactly for byte-level ones (Qwen, InternVL), from decoded text for others."""
 
     def __init__(self, tokenizer: Any) -> None:

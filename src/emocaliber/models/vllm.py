@@ -18,7 +18,7 @@ from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
 from emocaliber.models.local import StatedConfidence, chat_prompt, notice_of, read_card, vision_tokens
 from emocaliber.models.processor import load_processor
-from emocaliber.models.tokens import TOP, Likeliest, Spelling, mixed_seed
+from emocaliber.models.tokens import TOP, Likeliest, TokenBytes, mixed_seed
 
 _NEVER = -100.0  # added to a logit: a probability below 1e-43
 
@@ -95,7 +95,7 @@ class VllmModel:
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"vLLM cannot load a model from {model_id}: {reason} Give a checkpoint folder or a hub id.") from error
         self._tokenizer = processor.tokenizer
-        self._spelling = Spelling(self._tokenizer)
+        self._token_bytes = TokenBytes(self._tokenizer)
         self._vision_tokens = vision_tokens(self._engine.model_config.hf_config, self._tokenizer)
 
     def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
@@ -156,11 +156,11 @@ class VllmModel:
         logprobs = np.array(said.logprobs.logprobs, dtype=np.float32).reshape(ids.shape)
         length = len(ids) - (said.finish_reason == "stop")  # the end of the turn is no part of the response
         ids[np.isin(ids, self._vision_tokens)] = -1
-        pieces = self._spelling.pieces(ids[:length, 0].tolist())
+        pieces = self._token_bytes.pieces(ids[:length, 0].tolist())
         tokens = Tokens(
             pieces,
             tuple(logprobs[:length, 0].tolist()),
-            Likeliest(ids[:length], logprobs[:length], self._spelling),
+            Likeliest(ids[:length], logprobs[:length], self._token_bytes),
             **self.stated_confidence.of(candidates),
         )
         usage = Usage(len(output.prompt_token_ids), len(ids))

@@ -20,7 +20,7 @@ from emocaliber.core.tasks import task as task_called
 from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
-from emocaliber.inference.engine import Answered, Ask, ask_all, question_for
+from emocaliber.inference.engine import ImageQuestion, QuestionResult, ask_all, question_for
 from emocaliber.io.images import DEFAULT_LIMITS, ImageError, OpenedImage, read_image
 from emocaliber.io.rows import display_name
 from emocaliber.models import LOCAL, kind_of, load_model
@@ -157,7 +157,7 @@ class Predictor:
     def ask(self, images: Iterable[ImageSource], query: Query, *, done: Collection[str] = ()) -> Iterator[Prediction]:
         """`predict_many` for a query made before."""
         question = question_for(query.task, query.candidates)
-        asks = [Ask(_key(image), _to_open(image), question, query.candidates) for image in images]
+        asks = [ImageQuestion(_key(image), _to_open(image), question, query.candidates) for image in images]
         return (self._prediction(answered, query) for answered in ask_all(asks, self.model, done=done))
 
     def source_for(self, query: Query) -> str:
@@ -181,7 +181,7 @@ class Predictor:
         stated = getattr(self.model, "stated_confidence", None)
         return stated is not None and stated.of(query.candidates)["recalibration"] is not None
 
-    def _prediction(self, answered: Answered, query: Query) -> Prediction:
+    def _prediction(self, answered: QuestionResult, query: Query) -> Prediction:
         image, reply = answered.ask.key, answered.reply
         parsed = parse(reply.text, query.candidates, lenient=True) if reply and not reply.error else None
         error: Failure | None = None

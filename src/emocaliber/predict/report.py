@@ -21,7 +21,7 @@ _SHADES = 12
 _SHOWN_ALTERNATIVES = 5
 
 
-def write_report(rows: Iterable[Row], folder: str | Path, *, model: str, notice: str | None = None) -> Path:
+def write_prediction_report(rows: Iterable[Row], folder: str | Path, *, model: str, notice: str | None = None) -> Path:
     """Writes `folder/index.html` from prediction rows and returns its path. The images are opened again for their thumbnails.
 
     The page needs no network and allows none: a content security policy forbids everything but its own style, script and thumbnails.

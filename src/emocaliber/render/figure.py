@@ -36,7 +36,7 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-class Sheet:
+class PanelFigure:
     """Panels of `width` times `height` inches in rows, under a title and one legend. Sizes are fixed: nothing is laid out by trial."""
 
     def __init__(

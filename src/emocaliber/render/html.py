@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from emocaliber.io.images import ImageError, ImagePath, Limits, open_images
+from emocaliber.io.images import ImageError, ImageLimits, ImagePath, open_images
 from emocaliber.io.rows import display_name
 
 # The look that all pages share; `page.css` of a page comes after it. Every `page.html` extends the `base.html` beside it.
@@ -37,7 +37,7 @@ def thumbnails(paths: Iterable[ImagePath], side: int) -> Iterator[str | None]:
 
     They are made one at a time: only thumbnails, not pictures, pile up.
     """
-    for opened in open_images(paths, Limits(max_side=2 * side)):
+    for opened in open_images(paths, ImageLimits(max_side=2 * side)):
         yield None if isinstance(opened, ImageError) else _data_uri(opened.image, side)
 
 
