@@ -59,7 +59,7 @@ def ask(run: Run) -> RunSummary:
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
-    """Without what differs from one sitting to the next."""
+    """Without what differs from one session to the next."""
     return [{name: value for name, value in row.items() if name != "seconds"} for row in read_rows(path)]
 
 
@@ -219,15 +219,15 @@ def test_the_record_says_how_to_repeat_the_run(model: ColourModel, samples: Path
     run = a_run(samples, tmp_path / "r.jsonl", {"settings": {"temperature": 0.5}}, few=3, command=["emocaliber", "respond"])
     ask(run)
     record = json.loads(run.out.record.read_text())
-    what, [sitting] = record["what"], record["sittings"]
+    what, [session] = record["what"], record["sessions"]
     assert what["settings"] == {"temperature": 0.5}
     assert what["max_samples"] == 3
     assert list(what["samples"]) == [str(samples)]
     assert "Which emotion might this image evoke?" in what["prompt"]["questions"]["EmoSet-8"]
     assert record["results"] == {"samples": 3, "rows": 3, "failed": 0}
-    assert (sitting["command"], sitting["rows"], sitting["stopped"]) == (["emocaliber", "respond"], 3, None)
-    assert {"emocaliber", "python"} <= set(sitting["versions"])
-    assert sitting["ended"] is not None
+    assert (session["command"], session["rows"], session["stopped"]) == (["emocaliber", "respond"], 3, None)
+    assert {"emocaliber", "python"} <= set(session["versions"])
+    assert session["ended"] is not None
 
 
 def test_the_weights_of_a_folder_are_told_apart(model: ColourModel, samples: Path, tmp_path: Path) -> None:
@@ -276,12 +276,13 @@ def test_weights_that_loading_fetches_are_compared_too(hub: dict[str, str | None
     assert ask(a_run(samples, tmp_path / "r.jsonl", resume=True)).complete, "a commit that is not known is not another"
 
 
-def test_the_commit_in_a_record_of_an_older_version_is_that_of_its_sittings(
+def test_the_commit_in_a_record_of_an_older_version_is_that_of_its_sessions(
     hub: dict[str, str | None], samples: Path, tmp_path: Path
 ) -> None:
     ask(a_run(samples, tmp_path / "r.jsonl"))
     record = json.loads((tmp_path / "r.run.json").read_text())
     del record["what"]["model"]["commit"]
+    record["sittings"] = record.pop("sessions")  # as they were called then
     (tmp_path / "r.run.json").write_text(json.dumps(record))
     hub |= {"cached": "2", "loaded": "2"}
     with pytest.raises(UserError, match=r"model\.commit was '1', and is '2'"):
@@ -326,7 +327,7 @@ def test_a_run_goes_on_with_the_same_settings_only(
 def test_how_fast_and_at_what_price_may_change(model: ColourModel, samples: Path, tmp_path: Path) -> None:
     ask(a_run(samples, tmp_path / "r.jsonl", {"settings": {"budget": 1.0, "concurrency": 2}}))
     run = a_run(samples, tmp_path / "r.jsonl", {"settings": {"budget": 9.0, "batch_size": 2, "base_url": ["http://b"]}}, resume=True)
-    assert (ask(run).complete, len(json.loads(run.out.record.read_text())["sittings"])) == (True, 2)
+    assert (ask(run).complete, len(json.loads(run.out.record.read_text())["sessions"])) == (True, 2)
 
 
 @given(broken=st.integers(1, 7))

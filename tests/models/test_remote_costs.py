@@ -166,7 +166,7 @@ def test_a_file_that_is_no_journal_is_refused_and_left_alone(tmp_path: Path, lin
     assert path.read_text() == line + "\n"
 
 
-# The pace
+# The rate limit
 
 
 def test_requests_go_out_evenly_at_the_rate_allowed() -> None:
@@ -181,14 +181,14 @@ def test_requests_go_out_evenly_at_the_rate_allowed() -> None:
     assert times[-1] - times[0] >= 20 * 0.05 - 0.05
 
 
-def test_a_pace_is_kept_in_every_window_and_corrected_by_what_was_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rate_limit_holds_in_every_window_and_is_corrected_by_the_tokens_used(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    pace = RateLimiter(60)
-    assert [pace.take() for _ in range(4)] == [0, 1, 2, 3]
+    limiter = RateLimiter(60)
+    assert [limiter.acquire() for _ in range(4)] == [0, 1, 2, 3]
     tokens = RateLimiter(6000)
-    assert [tokens.take(500), tokens.take(500)] == [0, 5]
+    assert [tokens.acquire(500), tokens.acquire(500)] == [0, 5]
     tokens.correct(-400)
-    assert tokens.take(500) == 6
+    assert tokens.acquire(500) == 6
     now += 100
-    assert tokens.take(500) == 0 and RateLimiter(None).take(1e9) == 0
+    assert tokens.acquire(500) == 0 and RateLimiter(None).acquire(1e9) == 0

@@ -165,7 +165,7 @@ def test_replies_before_the_end_of_the_run_are_yielded() -> None:
 
 
 def test_the_end_of_a_run_does_not_wait_for_those_who_wait() -> None:
-    """One waits its turn by the pace, one to be asked again; neither has been sent."""
+    """One waits for the rate limit, one to be asked again; neither has been sent."""
 
     def behave(asked: Asked) -> Answer:
         return error(500, "Oh.") if asked.question == "q0" else Answer(error(401, "Expired.").body, 401, delay=0.2)
@@ -261,7 +261,7 @@ def test_no_secret_is_in_an_error_a_log_a_reply_or_a_file(
         sent = f"Basic {basic}" if password else f"Bearer {KEY}"
         assert server.asked and all(asked.headers["authorization"] == sent and asked.path.endswith("2024") for asked in server.asked)
     printed = capfd.readouterr()
-    shown += repr(model) + repr(vars(model)) + repr(vars(model._service)) + caplog.text + printed.out + printed.err + journal.read_text()
+    shown += repr(model) + repr(vars(model)) + repr(vars(model._client)) + caplog.text + printed.out + printed.err + journal.read_text()
     for secret in (KEY, KEY.replace("/", r"\/"), KEY[:14], "hunter2", basic, "canary-2024"):
         assert secret not in shown
     assert "***" in shown

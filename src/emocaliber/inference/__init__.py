@@ -1,4 +1,4 @@
-"""A run of `respond`: one model asked about many samples, on disk in a form that can go on, be repeated and be shared out."""
+"""Inference: one model asked about many samples, in runs on disk that can be resumed, repeated and sharded."""
 
 from __future__ import annotations
 
