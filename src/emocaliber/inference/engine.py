@@ -161,8 +161,8 @@ def understand(
     prompt: Prompt = EMOCALIBER,
     lenient: bool = True,
     *,
-    done: Collection[str] = (),
     confidence: bool = True,
+    done: Collection[str] = (),
     progress: Callable[[int], object] = lambda count: None,
 ) -> Iterator[tuple[Sample, QuestionResult, Evidence | None]]:
     """Each sample with its result and the evidence in the reply (None if there is no readable answer). Options as in `respond`."""

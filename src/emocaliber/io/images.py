@@ -31,6 +31,41 @@ __all__ = ["CODES", "DEFAULT_LIMITS", "ImageError", "ImageLimits", "OpenedImage"
 
 ImagePath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
+CODES = MappingProxyType(
+    {
+        "not_found": "the name leads to no file: missing, a dangling link or links in a circle",
+        "not_regular": "a folder, pipe or device, or a file that this user may not read",
+        "empty": "no bytes",
+        "too_large": "more bytes than the limit",
+        "too_many_pixels": "more pixels than the limit, by its header",
+        "unsupported_format": "not an image of a format that is opened here",
+        "corrupt": "begins like an image but cannot be decoded",
+        "truncated": "an image whose end is missing",
+        "bad_aspect": "longer and narrower than the limit",
+        "timeout": "opening took longer than allowed",
+        "internal": "the machine failed, not the file: an I/O error, out of memory",
+    }
+)
+
+# Only these decoders of Pillow are used; those for PostScript, fonts or microscope formats are never reached.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
+
+
+class ImageError(Exception):
+    """Raised for an image that cannot be used: `code` is one of `CODES`, `message` a printable sentence with file name and remedy."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = display_name(message)  # a decoder's message may quote the file
+
+    def __str__(self) -> str:
+        return self.message
+
+    def as_row(self) -> dict[str, str]:
+        """The `error` field of a row."""
+        return {"code": self.code, "message": self.message}
+
 
 @dataclass(frozen=True)
 class ImageLimits:
@@ -288,42 +323,7 @@ class _PillowNotes:
 _pillow_notes = _PillowNotes()
 
 
-# Errors: the closed list of codes, and the mapping of exceptions to them.
-
-CODES = MappingProxyType(
-    {
-        "not_found": "the name leads to no file: missing, a dangling link or links in a circle",
-        "not_regular": "a folder, pipe or device, or a file that this user may not read",
-        "empty": "no bytes",
-        "too_large": "more bytes than the limit",
-        "too_many_pixels": "more pixels than the limit, by its header",
-        "unsupported_format": "not an image of a format that is opened here",
-        "corrupt": "begins like an image but cannot be decoded",
-        "truncated": "an image whose end is missing",
-        "bad_aspect": "longer and narrower than the limit",
-        "timeout": "opening took longer than allowed",
-        "internal": "the machine failed, not the file: an I/O error, out of memory",
-    }
-)
-
-# Only these decoders of Pillow are used; those for PostScript, fonts or microscope formats are never reached.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
-
-
-class ImageError(Exception):
-    """Raised for an image that cannot be used: `code` is one of `CODES`, `message` a printable sentence with file name and remedy."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(code, message)
-        self.code = code
-        self.message = display_name(message)  # a decoder's message may quote the file
-
-    def __str__(self) -> str:
-        return self.message
-
-    def as_row(self) -> dict[str, str]:
-        """The `error` field of a row."""
-        return {"code": self.code, "message": self.message}
+# Errors, from the exceptions of the operating system and of Pillow.
 
 
 def not_regular(name: str) -> ImageError:

@@ -226,28 +226,28 @@ class CoarseToFine(Wrapper):
 
 
 @cache
-def polarity(label: str) -> str | None:
+def polarity_by_family(label: str) -> str | None:
     """The polarity of an emotion by the families of the built-in taxonomies (not by its valence: awe's is just below 0); else None."""
     for name in BUILT_IN:
         emotions = taxonomy(name)
         family = emotions.parents.get(emotions.canonical(label) or "")
-        found = family if family in POLARITIES else polarity(family) if family and family != label else None
+        found = family if family in POLARITIES else polarity_by_family(family) if family and family != label else None
         if found:
             return found
     return None
 
 
 def _can_be_narrowed(request: Request) -> bool:
-    return {polarity(label) for label in request.candidates} >= set(POLARITIES) and listed(request.candidates) in request.question
+    return {polarity_by_family(label) for label in request.candidates} >= set(POLARITIES) and listed(request.candidates) in request.question
 
 
 def _of(candidates: Labels, wanted: str) -> Labels:
     """The candidates of the wanted polarity, and those of unknown polarity."""
-    return candidates.only(label for label in candidates if polarity(label) in (wanted, None))
+    return candidates.only(label for label in candidates if polarity_by_family(label) in (wanted, None))
 
 
 def _coarse(request: Request) -> Request:
-    members = {each: ", ".join(label for label in request.candidates if polarity(label) == each) for each in POLARITIES}
+    members = {each: ", ".join(label for label in request.candidates if polarity_by_family(label) == each) for each in POLARITIES}
     return replace(request, question=_QUESTION.format(**members), candidates=POLARITIES, temperature=0.0)
 
 
