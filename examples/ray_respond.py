@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from emocaliber.core.samples import Sample, read_samples
 from emocaliber.inference.engine import respond
-from emocaliber.inference.plan import make_plan
+from emocaliber.inference.plan import read_run_config
 from emocaliber.io.rows import RowWriter
 from emocaliber.models import load_model
 from emocaliber.models.strategies import apply
@@ -34,14 +34,20 @@ except ImportError:
 class Responder:
     """A worker. Rows travel as JSON, as a table would give nested objects all the same keys."""
 
-    def __init__(self, config: Path, flags: dict[str, Any], folder: Path) -> None:
-        self._plan, self._folder = make_plan(config, flags), folder
-        self._model = apply(self._plan.strategy, load_model(self._plan.model, **self._plan.settings), self._plan.lenient)
+    def __init__(self, run_file: Path, flags: dict[str, Any], folder: Path) -> None:
+        self._config, self._folder = read_run_config(run_file, flags), folder
+        self._model = apply(self._config.strategy, load_model(self._config.model, **self._config.settings), self._config.lenient)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        plan = self._plan
         samples = [Sample.from_row(json.loads(row), "the samples") for row in batch["row"]]
-        rows = respond(samples, self._model, prompt=plan.prompt, lenient=plan.lenient, confidence=plan.confidence, folder=self._folder)
+        rows = respond(
+            samples,
+            self._model,
+            prompt=self._config.prompt,
+            lenient=self._config.lenient,
+            confidence=self._config.confidence,
+            folder=self._folder,
+        )
         return {"row": [json.dumps(row) for row in rows]}
 
 
@@ -57,7 +63,7 @@ def main() -> None:
     args = parser.parse_args()
     config, folder = args.config.absolute(), args.out.absolute().parent
     flags = {"model": args.model} if args.model else {}
-    make_plan(config, flags)  # complains here, not on a worker
+    read_run_config(config, flags)  # complains here, not on a worker
     ray.data.DataContext.get_current().execution_options.preserve_order = True
     with RowWriter(args.out, resume=True) as writer:
         missing = [{"row": json.dumps(each.to_row())} for each in read_samples(args.samples) if each.id not in writer.done]

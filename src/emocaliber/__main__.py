@@ -1,4 +1,4 @@
-"""`emocaliber`: finds the command, runs it, and turns whatever happens into an exit code and, if need be, a sentence."""
+"""`emocaliber`: parses the command line, runs the command, and turns every outcome into an exit code and, if needed, a message."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ import traceback
 from collections.abc import Sequence
 from importlib import import_module
 
+from emocaliber.cli import BROKEN_PIPE, INTERRUPTED, UNEXPECTED, WRONG_USAGE
 from emocaliber.errors import UserError
 from emocaliber.io.plugins import load_plugins
 
 # In the order in which --help lists them. Importing a command imports nothing heavy; running it may.
 COMMANDS = ("predict", "respond", "score", "compare", "trace", "scenes", "bench", "cot", "emotions", "rewards", "train")
 
-UNEXPECTED, WRONG_USAGE, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
-
 
 class _Version(argparse.Action):
-    """Looks the version up only when it is asked for."""
+    """Prints the version; looks it up only then, as that takes time."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import PackageNotFoundError, version
@@ -32,7 +31,7 @@ class _Version(argparse.Action):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of every command."""
+    """The parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="emocaliber",
         description="Which emotion an image evokes, why, and how far to trust the answer.",
@@ -59,12 +58,12 @@ def _add_plugin_option(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code. Only --help, --version and what argparse refuses leave by SystemExit."""
+    """Runs one command and returns its exit code. Raises SystemExit only for --help, --version and arguments that argparse rejects."""
     args = build_parser().parse_args(argv)
     try:
         load_plugins(getattr(args, "plugin", ()))
         code: int = args.run(args)
-        sys.stdout.flush()  # here, so that a reader who has gone away is noticed inside this `try`
+        sys.stdout.flush()  # here, so that a closed pipe is noticed inside this `try`
         return code
     except UserError as error:
         print(f"emocaliber: {error}", file=sys.stderr)
@@ -73,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("emocaliber: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # Python flushes stdout once more as it ends; that must not fail a second time.
+        # Python flushes stdout again at exit; that must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:

@@ -174,7 +174,7 @@ def test_a_shard_that_is_killed_ends_with_the_rows_of_one_that_was_not(samples: 
     assert 3 <= broken.read_bytes().count(b"\n") < 8
     assert in_a_process(0, *words, broken.parent, "--resume").wait() == 0
     assert broken.read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    first, second = json.loads(broken.with_suffix(".run.json").read_text())["sittings"]
+    first, second = json.loads(broken.with_suffix(".run.json").read_text())["sessions"]
     assert first["ended"] is None
     assert second["ended"] is not None
 

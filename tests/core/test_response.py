@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emocaliber.core.response import MAX_CHARACTERS, STEPS, Malformed, Reason, Reasoning, Response, in_five_steps, parse, question, render
+from emocaliber.core.response import (
+    MAX_CHARACTERS,
+    STEPS,
+    Malformed,
+    MalformedReason,
+    Reasoning,
+    Response,
+    in_five_steps,
+    parse,
+    question,
+    render,
+)
 from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import taxonomy
 
@@ -33,7 +44,7 @@ def well_formed(parsed: Response | Malformed) -> Response:
     return parsed
 
 
-def reason(text: str, **settings: object) -> Reason:
+def reason(text: str, **settings: object) -> MalformedReason:
     parsed = parse(text, CANDIDATES, **settings)  # type: ignore[arg-type]
     assert isinstance(parsed, Malformed), parsed
     assert parsed.detail
@@ -75,7 +86,7 @@ def test_any_damage_gives_a_response_or_a_reason(text: str, rule: str, lenient: 
         assert parsed.confidence is None or 0 <= parsed.confidence <= 1
         assert lenient or not parsed.lenient
     else:
-        assert parsed.reason in Reason
+        assert parsed.reason in MalformedReason
 
 
 @given(st.lists(st.sampled_from([*TAGS, "fear", " ", "0.5"]), max_size=30))
@@ -89,34 +100,34 @@ def test_only_the_two_sequences_of_tags_are_responses(pieces: list[str]) -> None
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", Reason.EMPTY),
-        (" \n\t", Reason.EMPTY),
-        (GOOD.replace("a snake", "s" * MAX_CHARACTERS), Reason.TOO_LONG),
-        (GOOD[:40], Reason.CUT_OFF),
-        (GOOD[: GOOD.index("</confidence>")], Reason.CUT_OFF),
-        ("The image evokes fear.", Reason.MISSING_TAG),
-        (GOOD.replace("<human>nobody</human>", ""), Reason.MISSING_TAG),
-        (GOOD.replace("<confidence>", ""), Reason.MISSING_TAG),
-        (GOOD + GOOD, Reason.REPEATED_TAG),
-        (GOOD.replace("nobody", "<human>"), Reason.REPEATED_TAG),
-        (UNSURE.replace("human>", "x>").replace("element>", "human>").replace("x>", "element>"), Reason.WRONG_ORDER),
-        ("Sure! " + GOOD, Reason.STRAY_TEXT),
-        (GOOD + " I hope this helps.", Reason.STRAY_TEXT),
-        (GOOD.replace("</human>", "</human> and "), Reason.STRAY_TEXT),
-        (GOOD.replace("nobody", " \n "), Reason.EMPTY_STEP),
-        (answering("joy"), Reason.NOT_A_CANDIDATE),
-        (answering(""), Reason.NOT_A_CANDIDATE),
-        (answering("fear or anger"), Reason.AMBIGUOUS),
-        (stating("very sure"), Reason.BAD_CONFIDENCE),
+        ("", MalformedReason.EMPTY),
+        (" \n\t", MalformedReason.EMPTY),
+        (GOOD.replace("a snake", "s" * MAX_CHARACTERS), MalformedReason.TOO_LONG),
+        (GOOD[:40], MalformedReason.CUT_OFF),
+        (GOOD[: GOOD.index("</confidence>")], MalformedReason.CUT_OFF),
+        ("The image evokes fear.", MalformedReason.MISSING_TAG),
+        (GOOD.replace("<human>nobody</human>", ""), MalformedReason.MISSING_TAG),
+        (GOOD.replace("<confidence>", ""), MalformedReason.MISSING_TAG),
+        (GOOD + GOOD, MalformedReason.REPEATED_TAG),
+        (GOOD.replace("nobody", "<human>"), MalformedReason.REPEATED_TAG),
+        (UNSURE.replace("human>", "x>").replace("element>", "human>").replace("x>", "element>"), MalformedReason.WRONG_ORDER),
+        ("Sure! " + GOOD, MalformedReason.STRAY_TEXT),
+        (GOOD + " I hope this helps.", MalformedReason.STRAY_TEXT),
+        (GOOD.replace("</human>", "</human> and "), MalformedReason.STRAY_TEXT),
+        (GOOD.replace("nobody", " \n "), MalformedReason.EMPTY_STEP),
+        (answering("joy"), MalformedReason.NOT_A_CANDIDATE),
+        (answering(""), MalformedReason.NOT_A_CANDIDATE),
+        (answering("fear or anger"), MalformedReason.AMBIGUOUS),
+        (stating("very sure"), MalformedReason.BAD_CONFIDENCE),
     ],
 )
-def test_every_refusal_says_why(text: str, expected: Reason) -> None:
+def test_every_refusal_says_why(text: str, expected: MalformedReason) -> None:
     assert reason(text) is expected
 
 
 def test_a_confidence_can_be_required_forbidden_or_neither() -> None:
-    assert reason(UNSURE, confidence="required") is Reason.MISSING_CONFIDENCE
-    assert reason(GOOD, confidence="forbidden") is Reason.UNEXPECTED_CONFIDENCE
+    assert reason(UNSURE, confidence="required") is MalformedReason.MISSING_CONFIDENCE
+    assert reason(GOOD, confidence="forbidden") is MalformedReason.UNEXPECTED_CONFIDENCE
     assert well_formed(parse(UNSURE, CANDIDATES)).confidence is None
     assert well_formed(parse(GOOD, CANDIDATES)).confidence == 0.85
 
@@ -134,21 +145,21 @@ def test_the_answer_is_spelt_as_the_candidate_was() -> None:
 def test_an_alias_is_its_candidate() -> None:
     assert well_formed(parse(answering("Sad."), LABELS)).answer == "sadness"
     assert isinstance(parse(answering("sad"), LABELS.only(["fear", "awe"])), Malformed), "sadness is no candidate here"
-    assert reason(answering("sad")) is Reason.NOT_A_CANDIDATE
+    assert reason(answering("sad")) is MalformedReason.NOT_A_CANDIDATE
 
 
 @pytest.mark.parametrize("lenient", [False, True])
 def test_a_candidate_inside_another_word_is_not_named(lenient: bool) -> None:
-    assert reason(answering("no danger"), lenient=lenient) is Reason.NOT_A_CANDIDATE
-    assert reason(answering("awesome"), lenient=lenient) is Reason.NOT_A_CANDIDATE
+    assert reason(answering("no danger"), lenient=lenient) is MalformedReason.NOT_A_CANDIDATE
+    assert reason(answering("awesome"), lenient=lenient) is MalformedReason.NOT_A_CANDIDATE
 
 
 @pytest.mark.parametrize("lenient", [False, True])
 def test_two_candidates_are_ambiguous(lenient: bool) -> None:
-    assert reason(answering("awe and fear"), lenient=lenient) is Reason.AMBIGUOUS
+    assert reason(answering("awe and fear"), lenient=lenient) is MalformedReason.AMBIGUOUS
     both = parse(answering("sad, not angry: anger"), LABELS, lenient=lenient)
     assert isinstance(both, Malformed)
-    assert both.reason is Reason.AMBIGUOUS
+    assert both.reason is MalformedReason.AMBIGUOUS
 
 
 def test_line_breaks_inside_and_between_tags_do_not_matter() -> None:
@@ -184,8 +195,8 @@ def test_a_confidence_is_a_decimal_between_0_and_1(written: str, value: float) -
     ],
 )
 def test_what_is_not_a_fraction_is_never_a_confidence_and_costs_the_answer_only_in_a_strict_reading(written: str) -> None:
-    assert reason(stating(written)) is Reason.BAD_CONFIDENCE
-    assert reason(stating(written), lenient=True, confidence="required") is Reason.BAD_CONFIDENCE
+    assert reason(stating(written)) is MalformedReason.BAD_CONFIDENCE
+    assert reason(stating(written), lenient=True, confidence="required") is MalformedReason.BAD_CONFIDENCE
     read = well_formed(parse(stating(written), CANDIDATES, lenient=True))
     assert (read.answer, read.confidence, len(read.lenient)) == ("fear", None, 1)
 
@@ -195,7 +206,7 @@ LOOSE = [("85%", 0.85), ("85 %", 0.85), ("0,85", 0.85), ("{0.85}", 0.85), (".85"
 
 @pytest.mark.parametrize(("written", "value"), LOOSE)
 def test_looser_confidences_are_read_only_leniently_and_said_so(written: str, value: float) -> None:
-    assert reason(stating(written)) is Reason.BAD_CONFIDENCE
+    assert reason(stating(written)) is MalformedReason.BAD_CONFIDENCE
     response = well_formed(parse(stating(written), CANDIDATES, lenient=True))
     assert response.confidence == pytest.approx(value)
     assert any("confidence" in note for note in response.lenient)
@@ -205,7 +216,7 @@ def test_a_lenient_reading_names_everything_it_forgave() -> None:
     text = "Sure! " + stating("85%").replace(">fear<", ">It is fear, surely<") + " Bye."
     response = well_formed(parse(text, CANDIDATES, lenient=True))
     assert (response.answer, response.confidence, len(response.lenient)) == ("fear", 0.85, 4)
-    assert reason(text) is Reason.STRAY_TEXT
+    assert reason(text) is MalformedReason.STRAY_TEXT
 
 
 def test_a_strict_response_read_leniently_has_nothing_to_forgive() -> None:
@@ -284,20 +295,20 @@ def test_a_model_that_was_never_taught_the_steps_is_read_leniently_alone() -> No
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("fear", Reason.MISSING_TAG),
-        ("<answer>fear", Reason.MISSING_TAG),
-        ("<think>dark</think><answer>", Reason.MISSING_TAG),
-        ("<answer>fear</answer><answer>awe</answer>", Reason.REPEATED_TAG),
-        ("<answer>fear or awe</answer>", Reason.AMBIGUOUS),
-        ("<answer>joyful</answer>", Reason.NOT_A_CANDIDATE),
-        ("<answer>not fear</answer>", Reason.NOT_A_CANDIDATE),
-        ("<answer>It isn't fear.</answer>", Reason.NOT_A_CANDIDATE),
-        ("<answer>without any fear</answer>", Reason.NOT_A_CANDIDATE),
-        ("<answer>not fear but awe</answer>", Reason.AMBIGUOUS),
-        ("<answer>fear</answer><answer>not fear</answer>", Reason.REPEATED_TAG),
+        ("fear", MalformedReason.MISSING_TAG),
+        ("<answer>fear", MalformedReason.MISSING_TAG),
+        ("<think>dark</think><answer>", MalformedReason.MISSING_TAG),
+        ("<answer>fear</answer><answer>awe</answer>", MalformedReason.REPEATED_TAG),
+        ("<answer>fear or awe</answer>", MalformedReason.AMBIGUOUS),
+        ("<answer>joyful</answer>", MalformedReason.NOT_A_CANDIDATE),
+        ("<answer>not fear</answer>", MalformedReason.NOT_A_CANDIDATE),
+        ("<answer>It isn't fear.</answer>", MalformedReason.NOT_A_CANDIDATE),
+        ("<answer>without any fear</answer>", MalformedReason.NOT_A_CANDIDATE),
+        ("<answer>not fear but awe</answer>", MalformedReason.AMBIGUOUS),
+        ("<answer>fear</answer><answer>not fear</answer>", MalformedReason.REPEATED_TAG),
     ],
 )
-def test_even_leniently_an_answer_names_exactly_one_candidate(text: str, reason: Reason) -> None:
+def test_even_leniently_an_answer_names_exactly_one_candidate(text: str, reason: MalformedReason) -> None:
     read = parse(text, CANDIDATES, lenient=True)
     assert isinstance(read, Malformed)
     assert read.reason == reason

@@ -122,9 +122,9 @@ def test_every_beginning_of_a_label_may_become_it_down_to_its_first_byte(labels:
     spelling, label = data.draw(st.sampled_from(sorted(labels.spellings.items())))
     said = data.draw(st.sampled_from([spelling, spelling.upper(), spelling.capitalize()])).encode()
     length = data.draw(st.integers(1, len(said)))
-    assert label in labels.begun(said[:length])
-    assert labels.begun(b"") == set()
-    assert labels.begun(b"zebra") == set()
+    assert label in labels.possible_after(said[:length])
+    assert labels.possible_after(b"") == set()
+    assert labels.possible_after(b"zebra") == set()
 
 
 def test_a_pattern_finds_any_spelling_as_a_whole_word_and_nothing_without_phrases() -> None:

@@ -15,7 +15,7 @@ from emocaliber.errors import UserError
 from emocaliber.evaluation.figures import confidence_figure, confusion_figure, draw, reliability_figure, risk_coverage_figure
 from emocaliber.evaluation.metrics import Tally
 from emocaliber.evaluation.summary import summarise
-from emocaliber.render.figure import Sheet, png, style
+from emocaliber.render.figure import PanelFigure, png, style
 
 
 def answered(task: str, n: int, *, verb: bool = True, seed: int = 0) -> list[Outcome]:
@@ -165,7 +165,7 @@ def test_text_of_a_confusion_stays_inside_the_figure() -> None:
 
 
 def test_panels_do_not_overlap() -> None:
-    sheet = Sheet(5, "title")
+    sheet = PanelFigure(5, "title")
     boxes = [sheet.axes(panel).get_position() for panel in range(5)]
     assert not any(a.overlaps(b) for place, a in enumerate(boxes) for b in boxes[:place])
     assert all(box.x0 >= 0 and box.x1 <= 1 and box.y0 >= 0 and box.y1 <= 1 for box in boxes)

@@ -12,7 +12,7 @@ import pytest
 from emocaliber import models
 from emocaliber.__main__ import main
 from emocaliber.errors import UserError
-from emocaliber.inference.plan import Shard, images_asked_about, make_plan, missing_from, select
+from emocaliber.inference.plan import Shard, images_asked_about, missing_from, read_run_config, select
 from emocaliber.inference.run import Outputs, Run
 from emocaliber.io.rows import read_rows, write_rows
 from stand_ins import ColourModel, photo
@@ -34,7 +34,7 @@ def samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def ask(samples: Path, out: Path, number: int = 0, of: int = 0, *, only: int | None = None) -> Path:
     """The rows of a run, or of a shard of one; broken off after `only` of them."""
     shard = Shard(number, of) if of else None
-    run = Run(make_plan(None, {"model": "m"}), select([samples], shard=shard), Outputs.at(f"{out}/", shard))
+    run = Run(read_run_config(None, {"model": "m"}), select([samples], shard=shard), Outputs.at(f"{out}/", shard))
     rows = run.ask()
     for done, _ in enumerate(rows, 1):
         if done == only:
@@ -70,7 +70,7 @@ def test_a_single_shard_is_not_a_run(samples: Path, tmp_path: Path) -> None:
 
 def test_a_shard_whose_file_has_another_name_is_known_by_its_record(samples: Path, tmp_path: Path) -> None:
     shard = Shard(1, 2)
-    run = Run(make_plan(None, {"model": "m"}), select([samples], shard=shard), Outputs.at(str(tmp_path / "mine.jsonl"), shard))
+    run = Run(read_run_config(None, {"model": "m"}), select([samples], shard=shard), Outputs.at(str(tmp_path / "mine.jsonl"), shard))
     list(run.ask())
     assert read(run.out.rows) == "7 of 14 samples: shard 2 of 2 is missing"
 
@@ -102,7 +102,7 @@ def test_a_run_that_was_broken_off_lacks_its_samples(samples: Path, tmp_path: Pa
 
 
 def test_a_choice_of_samples_is_a_whole_run(samples: Path, tmp_path: Path) -> None:
-    run = Run(make_plan(None, {"model": "m"}), select([samples], max_samples=5), Outputs.at(f"{tmp_path / 'run'}/"))
+    run = Run(read_run_config(None, {"model": "m"}), select([samples], max_samples=5), Outputs.at(f"{tmp_path / 'run'}/"))
     list(run.ask())
     assert read(run.out.rows) is None
 

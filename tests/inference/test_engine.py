@@ -15,7 +15,7 @@ from emocaliber.core.model import ModelError, Reply, Request, Usage
 from emocaliber.core.samples import Sample
 from emocaliber.core.sources import SOURCES
 from emocaliber.emotions.taxonomy import taxonomy
-from emocaliber.inference.engine import MAX_SIDE, Ask, ask_all, question_for, respond
+from emocaliber.inference.engine import MAX_SIDE, ImageQuestion, ask_all, question_for, respond
 from emocaliber.io.images import ImageError, open_image
 from stand_ins import ColourModel, photo
 
@@ -37,16 +37,16 @@ class Listening(ColourModel):
 
 
 @pytest.fixture(scope="module")
-def asks(tmp_path_factory: pytest.TempPathFactory) -> list[Ask]:
+def asks(tmp_path_factory: pytest.TempPathFactory) -> list[ImageQuestion]:
     """Eleven questions, some of them about files that are no images."""
     folder = tmp_path_factory.mktemp("asks")
     paths = [photo(folder / f"{index}.png", colour) for index, colour in enumerate(COLOURS)]
     for index in BAD:
         paths[index].write_text("no image")
-    return [Ask(str(index), path, question_for("EmoSet-8", LABELS), LABELS) for index, path in enumerate(paths)]
+    return [ImageQuestion(str(index), path, question_for("EmoSet-8", LABELS), LABELS) for index, path in enumerate(paths)]
 
 
-def test_every_question_has_one_result_in_order_with_failures_in_their_places(asks: list[Ask]) -> None:
+def test_every_question_has_one_result_in_order_with_failures_in_their_places(asks: list[ImageQuestion]) -> None:
     results = list(ask_all(asks, ColourModel()))
     assert [result.ask for result in results] == asks
     assert [index for index, result in enumerate(results) if result.error] == list(BAD)
@@ -55,7 +55,7 @@ def test_every_question_has_one_result_in_order_with_failures_in_their_places(as
         assert result.error is None or result.error.code == "unsupported_format"
 
 
-def test_every_reply_is_about_its_own_image(asks: list[Ask]) -> None:
+def test_every_reply_is_about_its_own_image(asks: list[ImageQuestion]) -> None:
     model = ColourModel()
     for ask, result in zip(asks, ask_all(asks, model), strict=True):
         if result.reply:
@@ -63,10 +63,10 @@ def test_every_reply_is_about_its_own_image(asks: list[Ask]) -> None:
             assert result.reply.text == alone.text
 
 
-def test_an_image_may_be_open_already_or_known_to_be_bad(asks: list[Ask], tmp_path: Path) -> None:
+def test_an_image_may_be_open_already_or_known_to_be_bad(asks: list[ImageQuestion], tmp_path: Path) -> None:
     opened = open_image(photo(tmp_path / "pink.png", "pink"))
     error = ImageError("not_found", "it is not there")
-    mixed = [asks[1], Ask("open", opened, "?", LABELS), Ask("bad", error, "?", LABELS), asks[2]]
+    mixed = [asks[1], ImageQuestion("open", opened, "?", LABELS), ImageQuestion("bad", error, "?", LABELS), asks[2]]
     results = list(ask_all(mixed, ColourModel()))
     assert [result.ask.key for result in results] == ["1", "open", "bad", "2"]
     assert [result.error for result in results] == [None, None, error, None]
@@ -74,7 +74,7 @@ def test_an_image_may_be_open_already_or_known_to_be_bad(asks: list[Ask], tmp_pa
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
 @given(broken=st.integers(0, len(COLOURS)), window=st.integers(1, 12))
-def test_a_broken_run_goes_on_with_the_same_windows_and_yields_the_rest(asks: list[Ask], broken: int, window: int) -> None:
+def test_a_broken_run_goes_on_with_the_same_windows_and_yields_the_rest(asks: list[ImageQuestion], broken: int, window: int) -> None:
     unbroken, first, second = (Listening(window=window) for _ in range(3))
     whole = [(result.ask.key, result.reply) for result in ask_all(asks, unbroken)]
 
@@ -86,22 +86,22 @@ def test_a_broken_run_goes_on_with_the_same_windows_and_yields_the_rest(asks: li
     assert len(second.heard) <= -(-(len(asks) - broken) // window) + 1, "what is whole is not asked again"
 
 
-def test_a_model_without_windows_hears_one_stream_and_nothing_twice(asks: list[Ask]) -> None:
+def test_a_model_without_windows_hears_one_stream_and_nothing_twice(asks: list[ImageQuestion]) -> None:
     model = Listening(window=None)
     results = list(ask_all(asks, model, done={"1", "4"}))
     assert [result.ask.key for result in results] == [ask.key for ask in asks if ask.key not in ("1", "4")]
     assert [len(requests) for requests in model.heard] == [len(asks) - len({*BAD, 1, 4})]
 
 
-def test_images_are_opened_when_the_model_asks_for_them(asks: list[Ask], tmp_path: Path) -> None:
+def test_images_are_opened_when_the_model_asks_for_them(asks: list[ImageQuestion], tmp_path: Path) -> None:
     later = tmp_path / "later.png"
-    results = ask_all([*asks, Ask("later", later, "?", LABELS)], ColourModel(window=None), workers=1)
+    results = ask_all([*asks, ImageQuestion("later", later, "?", LABELS)], ColourModel(window=None), workers=1)
     next(results)
     photo(later)
     assert [result.error for result in results][-1] is None
 
 
-def test_the_seed_of_a_question_is_its_own_whatever_is_asked_beside_it(asks: list[Ask]) -> None:
+def test_the_seed_of_a_question_is_its_own_whatever_is_asked_beside_it(asks: list[ImageQuestion]) -> None:
     whole, some = Listening(window=None), Listening(window=None)
     list(ask_all(asks, whole))
     list(ask_all(asks[5:8], some))
@@ -109,7 +109,7 @@ def test_the_seed_of_a_question_is_its_own_whatever_is_asked_beside_it(asks: lis
     assert len({seed for seed, _, _ in whole.heard[0]}) == len(whole.heard[0])
 
 
-def test_what_a_model_cannot_answer_is_an_error_with_its_reply(asks: list[Ask]) -> None:
+def test_what_a_model_cannot_answer_is_an_error_with_its_reply(asks: list[ImageQuestion]) -> None:
     class Refusing(ColourModel):
         def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
             return (Reply("", 0.1, error=ModelError("refused", "it would not say")) for _ in requests)
@@ -121,14 +121,14 @@ def test_what_a_model_cannot_answer_is_an_error_with_its_reply(asks: list[Ask]) 
     assert set(row["confidence"].values()) == {None}
 
 
-def test_nothing_is_asked_when_everything_is_done(asks: list[Ask]) -> None:
+def test_nothing_is_asked_when_everything_is_done(asks: list[ImageQuestion]) -> None:
     model = Listening()
     assert list(ask_all(asks, model, done={ask.key for ask in asks})) == []
     assert model.heard == []
 
 
 @pytest.mark.parametrize("done", [set(), {"0", "1", "2", "3"}, {"1", "5"}, {str(index) for index in range(11)}])
-def test_progress_counts_what_is_through_skipped_or_not(asks: list[Ask], done: set[str]) -> None:
+def test_progress_counts_what_is_through_skipped_or_not(asks: list[ImageQuestion], done: set[str]) -> None:
     counts: list[int] = []
     list(ask_all(asks, ColourModel(window=4), done=done, progress=counts.append))
     assert counts == sorted(counts)
@@ -139,18 +139,18 @@ def test_progress_counts_what_is_through_skipped_or_not(asks: list[Ask], done: s
 def test_large_pictures_reach_the_model_reduced(tmp_path: Path) -> None:
     model = Listening()
     huge = photo(tmp_path / "huge.png", "teal", (MAX_SIDE * 2, 500))
-    list(ask_all([Ask("huge", huge, "?", LABELS)], model))
+    list(ask_all([ImageQuestion("huge", huge, "?", LABELS)], model))
     assert model.heard[0][0][2] == (MAX_SIDE, 250)
 
 
-def samples(asks: list[Ask], task: str = "EmoSet-8") -> list[Sample]:
+def samples(asks: list[ImageQuestion], task: str = "EmoSet-8") -> list[Sample]:
     return [
         Sample(id=ask.key, image=str(ask.image), task=task, candidates=LABELS, ground_truth="fear", source="test", split="test")
         for ask in asks
     ]
 
 
-def test_a_response_row_is_the_sample_and_what_came_of_it(asks: list[Ask]) -> None:
+def test_a_response_row_is_the_sample_and_what_came_of_it(asks: list[ImageQuestion]) -> None:
     rows = list(respond(samples(asks), ColourModel()))
     assert [row["id"] for row in rows] == [ask.key for ask in asks]
     good, bad = rows[1], rows[3]
@@ -163,7 +163,7 @@ def test_a_response_row_is_the_sample_and_what_came_of_it(asks: list[Ask]) -> No
     assert (good["prompt"], "lenient" in good) == ("emocaliber", False)
 
 
-def test_a_strict_reading_is_said_in_the_row_and_a_strategys_sources_are_in_it(asks: list[Ask]) -> None:
+def test_a_strict_reading_is_said_in_the_row_and_a_strategys_sources_are_in_it(asks: list[ImageQuestion]) -> None:
     class Terse(ColourModel):
         def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
             for _ in requests:
@@ -176,7 +176,7 @@ def test_a_strict_reading_is_said_in_the_row_and_a_strategys_sources_are_in_it(a
     assert lenient["usage"] == {"prompt_tokens": 10, "completion_tokens": 5, "cost": 0.25}
 
 
-def test_rows_of_a_broken_run_and_of_its_continuation_are_those_of_one_run(asks: list[Ask]) -> None:
+def test_rows_of_a_broken_run_and_of_its_continuation_are_those_of_one_run(asks: list[ImageQuestion]) -> None:
     whole = list(respond(samples(asks), ColourModel()))
     assert [row for row in respond(samples(asks), ColourModel(), done={"0", "1", "2"})] == whole[3:]
 
@@ -189,7 +189,7 @@ def test_the_question_is_about_sentiment_for_sentiment_tasks_alone() -> None:
 
 
 @pytest.mark.parametrize("confidence", [True, False])
-def test_a_confidence_is_asked_for_where_it_is_wanted(asks: list[Ask], confidence: bool) -> None:
+def test_a_confidence_is_asked_for_where_it_is_wanted(asks: list[ImageQuestion], confidence: bool) -> None:
     asked: list[str] = []
 
     class Reader(ColourModel):

@@ -16,8 +16,8 @@ from emocaliber import models
 from emocaliber.core.model import ModelError, Reply, Usage
 from emocaliber.core.samples import Sample
 from emocaliber.errors import UserError
-from emocaliber.inference.plan import Selection, Shard, make_plan, select
-from emocaliber.inference.run import Closing, Outputs, Run, close, without_secrets
+from emocaliber.inference.plan import Selection, Shard, read_run_config, select
+from emocaliber.inference.run import Outputs, Run, RunSummary, summarise_run, without_secrets
 from emocaliber.io.rows import read_rows
 from stand_ins import ColourModel, photo
 
@@ -49,17 +49,17 @@ def model(monkeypatch: pytest.MonkeyPatch) -> ColourModel:
 
 
 def a_run(samples: Path, out: str | Path, flags: dict[str, Any] | None = None, *, few: int | None = None, **how: Any) -> Run:
-    return Run(make_plan(None, {"model": "m"} | (flags or {})), select([samples], max_samples=few), Outputs.at(str(out)), **how)
+    return Run(read_run_config(None, {"model": "m"} | (flags or {})), select([samples], max_samples=few), Outputs.at(str(out)), **how)
 
 
-def ask(run: Run) -> Closing:
+def ask(run: Run) -> RunSummary:
     for _ in run.ask():
         pass
-    return close(run)
+    return summarise_run(run)
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
-    """Without what differs from one sitting to the next."""
+    """Without what differs from one session to the next."""
     return [{name: value for name, value in row.items() if name != "seconds"} for row in read_rows(path)]
 
 
@@ -78,10 +78,10 @@ def run_file(folder: Path, text: str) -> Path:
 
 def test_flags_replace_what_the_run_file_says(tmp_path: Path) -> None:
     text = 'model = "tiny"\nlenient = true\n[settings]\ntemperature = 1\nseed = 3\n[strategy]\nconsistency = 5\n'
-    plan = make_plan(run_file(tmp_path, text), {"lenient": False, "settings": {"seed": 4}, "strategy": {"p_true": True}})
-    assert (plan.model, plan.prompt.name, plan.lenient, plan.confidence) == ("tiny", "emocaliber", False, True)
-    assert plan.settings == {"temperature": 1.0, "seed": 4}
-    assert (plan.strategy.consistency, plan.strategy.p_true) == (5, True)
+    config = read_run_config(run_file(tmp_path, text), {"lenient": False, "settings": {"seed": 4}, "strategy": {"p_true": True}})
+    assert (config.model, config.prompt.name, config.lenient, config.confidence) == ("tiny", "emocaliber", False, True)
+    assert config.settings == {"temperature": 1.0, "seed": 4}
+    assert (config.strategy.consistency, config.strategy.p_true) == (5, True)
 
 
 @pytest.mark.parametrize(
@@ -103,12 +103,12 @@ def test_flags_replace_what_the_run_file_says(tmp_path: Path) -> None:
 )
 def test_a_run_file_that_is_wrong_is_told_by_its_key(tmp_path: Path, text: str, complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
-        make_plan(run_file(tmp_path, text))
+        read_run_config(run_file(tmp_path, text))
 
 
 def test_a_run_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere\.toml: cannot be read"):
-        make_plan(tmp_path / "nowhere.toml")
+        read_run_config(tmp_path / "nowhere.toml")
 
 
 # Selections
@@ -202,7 +202,7 @@ def test_the_shards_one_after_the_other_are_the_whole_run(model: ColourModel, sa
     parts = []
     for number in range(1, 4):
         shard = Shard(number, 3)
-        run = Run(make_plan(None, {"model": "m"}), select([samples], shard=shard), Outputs.at(f"{tmp_path}/", shard))
+        run = Run(read_run_config(None, {"model": "m"}), select([samples], shard=shard), Outputs.at(f"{tmp_path}/", shard))
         ask(run)
         parts.append(run.out.rows)
     assert [row for part in parts for row in rows(part)] == rows(tmp_path / "whole.jsonl")
@@ -210,7 +210,7 @@ def test_the_shards_one_after_the_other_are_the_whole_run(model: ColourModel, sa
 
 def test_more_shards_than_samples_leave_some_empty(model: ColourModel, samples: Path, tmp_path: Path) -> None:
     shard = Shard(1, 9)
-    ended = ask(Run(make_plan(None, {"model": "m"}), select([samples], shard=shard), Outputs.at(f"{tmp_path}/", shard)))
+    ended = ask(Run(read_run_config(None, {"model": "m"}), select([samples], shard=shard), Outputs.at(f"{tmp_path}/", shard)))
     assert ended.complete
     assert ended.run.out.rows.read_bytes() == b""
 
@@ -219,15 +219,15 @@ def test_the_record_says_how_to_repeat_the_run(model: ColourModel, samples: Path
     run = a_run(samples, tmp_path / "r.jsonl", {"settings": {"temperature": 0.5}}, few=3, command=["emocaliber", "respond"])
     ask(run)
     record = json.loads(run.out.record.read_text())
-    what, [sitting] = record["what"], record["sittings"]
+    what, [session] = record["what"], record["sessions"]
     assert what["settings"] == {"temperature": 0.5}
     assert what["max_samples"] == 3
     assert list(what["samples"]) == [str(samples)]
     assert "Which emotion might this image evoke?" in what["prompt"]["questions"]["EmoSet-8"]
     assert record["results"] == {"samples": 3, "rows": 3, "failed": 0}
-    assert (sitting["command"], sitting["rows"], sitting["stopped"]) == (["emocaliber", "respond"], 3, None)
-    assert {"emocaliber", "python"} <= set(sitting["versions"])
-    assert sitting["ended"] is not None
+    assert (session["command"], session["rows"], session["stopped"]) == (["emocaliber", "respond"], 3, None)
+    assert {"emocaliber", "python"} <= set(session["versions"])
+    assert session["ended"] is not None
 
 
 def test_the_weights_of_a_folder_are_told_apart(model: ColourModel, samples: Path, tmp_path: Path) -> None:
@@ -276,12 +276,13 @@ def test_weights_that_loading_fetches_are_compared_too(hub: dict[str, str | None
     assert ask(a_run(samples, tmp_path / "r.jsonl", resume=True)).complete, "a commit that is not known is not another"
 
 
-def test_the_commit_in_a_record_of_an_older_version_is_that_of_its_sittings(
+def test_the_commit_in_a_record_of_an_older_version_is_that_of_its_sessions(
     hub: dict[str, str | None], samples: Path, tmp_path: Path
 ) -> None:
     ask(a_run(samples, tmp_path / "r.jsonl"))
     record = json.loads((tmp_path / "r.run.json").read_text())
     del record["what"]["model"]["commit"]
+    record["sittings"] = record.pop("sessions")  # as they were called then
     (tmp_path / "r.run.json").write_text(json.dumps(record))
     hub |= {"cached": "2", "loaded": "2"}
     with pytest.raises(UserError, match=r"model\.commit was '1', and is '2'"):
@@ -326,7 +327,7 @@ def test_a_run_goes_on_with_the_same_settings_only(
 def test_how_fast_and_at_what_price_may_change(model: ColourModel, samples: Path, tmp_path: Path) -> None:
     ask(a_run(samples, tmp_path / "r.jsonl", {"settings": {"budget": 1.0, "concurrency": 2}}))
     run = a_run(samples, tmp_path / "r.jsonl", {"settings": {"budget": 9.0, "batch_size": 2, "base_url": ["http://b"]}}, resume=True)
-    assert (ask(run).complete, len(json.loads(run.out.record.read_text())["sittings"])) == (True, 2)
+    assert (ask(run).complete, len(json.loads(run.out.record.read_text())["sessions"])) == (True, 2)
 
 
 @given(broken=st.integers(1, 7))
@@ -463,5 +464,5 @@ def test_an_api_has_its_journal_beside_the_rows_and_its_address_in_the_record(
 
 
 def test_an_empty_selection_asks_nothing(model: ColourModel, tmp_path: Path) -> None:
-    run = Run(make_plan(None, {"model": "m"}), Selection((), {}), Outputs.at(str(tmp_path / "r.jsonl")))
+    run = Run(read_run_config(None, {"model": "m"}), Selection((), {}), Outputs.at(str(tmp_path / "r.jsonl")))
     assert list(run.ask()) == []

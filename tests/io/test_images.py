@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from emocaliber.io import images
-from emocaliber.io.images import CODES, ImageError, Limits, OpenedImage, open_image, open_images, read_image
+from emocaliber.io.images import CODES, ImageError, ImageLimits, OpenedImage, open_image, open_images, read_image
 
 ORIENTATION = 0x0112
 
@@ -63,11 +63,11 @@ def code_of(open_it: Callable[[], object]) -> str:
     return caught.value.code
 
 
-def code_of_file(path: Path | bytes | str, limits: Limits = images.DEFAULT_LIMITS) -> str:
+def code_of_file(path: Path | bytes | str, limits: ImageLimits = images.DEFAULT_LIMITS) -> str:
     return code_of(lambda: open_image(path, limits))
 
 
-def code_of_bytes(data: bytes, limits: Limits = images.DEFAULT_LIMITS) -> str:
+def code_of_bytes(data: bytes, limits: ImageLimits = images.DEFAULT_LIMITS) -> str:
     return code_of(lambda: read_image(data, limits))
 
 
@@ -177,10 +177,10 @@ def test_size_limits_are_inclusive(tmp_path: Path) -> None:
     data = encode(noise(), "PNG")
     path = tmp_path / "a.png"
     path.write_bytes(data)
-    assert open_image(path, Limits(max_bytes=len(data), max_pixels=64 * 48)).image.size == (64, 48)
-    assert code_of_file(path, Limits(max_bytes=len(data) - 1)) == "too_large"
-    assert code_of_bytes(data, Limits(max_bytes=len(data) - 1)) == "too_large"
-    assert code_of_file(path, Limits(max_pixels=64 * 48 - 1)) == "too_many_pixels"
+    assert open_image(path, ImageLimits(max_bytes=len(data), max_pixels=64 * 48)).image.size == (64, 48)
+    assert code_of_file(path, ImageLimits(max_bytes=len(data) - 1)) == "too_large"
+    assert code_of_bytes(data, ImageLimits(max_bytes=len(data) - 1)) == "too_large"
+    assert code_of_file(path, ImageLimits(max_pixels=64 * 48 - 1)) == "too_many_pixels"
     path.write_bytes(b"")
     assert code_of_file(path) == code_of_bytes(b"") == "empty"
 
@@ -207,7 +207,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
 
 
 def test_a_bomb_over_pillows_own_limit_is_refused_even_if_the_limits_allow_it() -> None:
-    assert code_of_bytes(png(20_000, 20_000, depth=1), Limits(max_pixels=10**10)) == "too_many_pixels"
+    assert code_of_bytes(png(20_000, 20_000, depth=1), ImageLimits(max_pixels=10**10)) == "too_many_pixels"
 
 
 def test_huge_canvases_in_other_headers_are_refused() -> None:
@@ -233,10 +233,10 @@ def test_extreme_shapes_are_refused() -> None:
 
 def test_the_max_side_hint_decodes_a_large_jpeg_smaller_but_never_below_it() -> None:
     data = encode(noise((1600, 1200)), "JPEG")
-    assert read_image(data, Limits(max_side=400)).image.size == (400, 300)
-    assert read_image(data, Limits(max_side=401)).image.size == (800, 600)
-    assert read_image(data, Limits(max_side=4000)).image.size == (1600, 1200)
-    assert read_image(png(1600, 1200), Limits(max_side=400)).image.size == (1600, 1200)
+    assert read_image(data, ImageLimits(max_side=400)).image.size == (400, 300)
+    assert read_image(data, ImageLimits(max_side=401)).image.size == (800, 600)
+    assert read_image(data, ImageLimits(max_side=4000)).image.size == (1600, 1200)
+    assert read_image(png(1600, 1200), ImageLimits(max_side=400)).image.size == (1600, 1200)
 
 
 # Broken files
@@ -457,7 +457,7 @@ def test_a_slow_file_times_out_and_the_rest_go_on(tmp_path: Path, monkeypatch: p
     release = threading.Event()
     real = images.open_image
 
-    def slow_for_one(path: Path, limits: Limits) -> OpenedImage:
+    def slow_for_one(path: Path, limits: ImageLimits) -> OpenedImage:
         if path.name == "slow.png":
             release.wait(20)
         return real(path, limits)
@@ -478,7 +478,7 @@ def test_a_slow_file_times_out_and_the_rest_go_on(tmp_path: Path, monkeypatch: p
 def test_look_ahead_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     begun = []
 
-    def remember(path: str, limits: Limits) -> OpenedImage:
+    def remember(path: str, limits: ImageLimits) -> OpenedImage:
         begun.append(path)
         return OpenedImage(Image.new("RGB", (1, 1)))
 
@@ -499,7 +499,7 @@ SEEDS.append(encode(noise((16, 12)).convert("P"), "GIF", save_all=True, append_i
 
 def opens_or_says_why(data: bytes) -> None:
     try:
-        opened = read_image(data, Limits(max_pixels=1_000_000))
+        opened = read_image(data, ImageLimits(max_pixels=1_000_000))
     except ImageError as error:
         assert error.code in CODES
         assert error.code != "internal"

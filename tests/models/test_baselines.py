@@ -18,7 +18,7 @@ from emocaliber.core.tasks import TASKS
 from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.evaluation.paper_tables import paper_rows
 from emocaliber.inference.engine import respond
-from emocaliber.inference.plan import Plan, make_plan, select
+from emocaliber.inference.plan import RunConfig, read_run_config, select
 from emocaliber.inference.run import Outputs, Run
 from emocaliber.models import load_model
 from emocaliber.models.recorded import OWN
@@ -41,8 +41,8 @@ class Judging(ColourModel):
         return super()._reply(request) if request.candidates else Reply("True", 0.01, true)
 
 
-def kind(plan: Plan) -> str:
-    prefix, colon, _ = plan.model.partition(":")
+def kind(asked: RunConfig) -> str:
+    prefix, colon, _ = asked.model.partition(":")
     return prefix if colon else "local"
 
 
@@ -64,16 +64,16 @@ def _own_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
 
 
-def stand_in(plan: Plan, samples: list[Sample], folder: Path) -> Plan:
-    """The plan with files of faces and answers that are there."""
+def stand_in(asked: RunConfig, samples: list[Sample], folder: Path) -> RunConfig:
+    """The configuration with files of faces and answers that are there."""
     (folder / "faces.jsonl").write_text(
         "".join(json.dumps({"id": each.id, "faces": [{"box": [0.2, 0.2, 0.6, 0.6]}]}) + "\n" for each in samples)
     )
     answers = [{"id": each.id, "response": f"<answer>I think it is {each.ground_truth}.</answer>"} for each in samples]
     (folder / "answers.jsonl").write_text("".join(json.dumps(each) + "\n" for each in answers))
-    faces = str(folder / "faces.jsonl") if plan.strategy.faces else None
-    model = f"recorded:{folder / 'answers.jsonl'}" if kind(plan) == "recorded" else plan.model
-    return replace(plan, model=model, strategy=replace(plan.strategy, faces=faces))
+    faces = str(folder / "faces.jsonl") if asked.strategy.faces else None
+    model = f"recorded:{folder / 'answers.jsonl'}" if kind(asked) == "recorded" else asked.model
+    return replace(asked, model=model, strategy=replace(asked.strategy, faces=faces))
 
 
 def test_every_system_of_the_papers_tables_has_a_run_file() -> None:
@@ -89,24 +89,30 @@ def test_a_run_file_stands_in_the_table_of_baselines_and_opens_with_what_it_is(f
 @every_file
 @pytest.mark.usefixtures("tiny_model")
 def test_its_settings_are_those_of_its_kind_of_model(file: Path, samples: list[Sample], tmp_path: Path) -> None:
-    plan = stand_in(make_plan(file), samples, tmp_path)
-    model = load_model("tiny" if kind(plan) == "local" else plan.model, **plan.settings)
-    assert apply(plan.strategy, model, plan.lenient).name == model.name
+    asked = stand_in(read_run_config(file), samples, tmp_path)
+    model = load_model("tiny" if kind(asked) == "local" else asked.model, **asked.settings)
+    assert apply(asked.strategy, model, asked.lenient).name == model.name
 
 
 @every_file
 def test_every_answer_is_asked_for_and_read_as_the_file_says(file: Path, samples: list[Sample], tmp_path: Path) -> None:
-    plan = stand_in(make_plan(file), samples, tmp_path)
-    model: Model = load_model(plan.model) if kind(plan) == "recorded" else Judging(window=None)
+    asked = stand_in(read_run_config(file), samples, tmp_path)
+    model: Model = load_model(asked.model) if kind(asked) == "recorded" else Judging(window=None)
     rows = list(
-        respond(samples, apply(plan.strategy, model, plan.lenient), prompt=plan.prompt, lenient=plan.lenient, confidence=plan.confidence)
+        respond(
+            samples,
+            apply(asked.strategy, model, asked.lenient),
+            prompt=asked.prompt,
+            lenient=asked.lenient,
+            confidence=asked.confidence,
+        )
     )
     assert [row["id"] for row in rows] == [sample.id for sample in samples]
     assert [outcome(row).malformed for row in rows] == [None] * len(samples)
     further = {"consistency": 1.0, "p_true": 0.9} if file.stem == "consistency" else {}
     assert all(row["confidence"].get(name) == pytest.approx(value) for row in rows for name, value in further.items())
     assert all(
-        ("<confidence>" in plan.prompt.question(each.task, each.candidates, confidence=plan.confidence)) == plan.confidence
+        ("<confidence>" in asked.prompt.question(each.task, each.candidates, confidence=asked.confidence)) == asked.confidence
         for each in samples
     )
 
@@ -117,7 +123,7 @@ def test_a_run_file_with_another_model_runs_whole(name: str, samples: list[Sampl
     file.write_text("".join(json.dumps(sample.to_row(tmp_path)) + "\n" for sample in samples[:2]))
     flags: dict[str, Any] = {"model": "tiny", "prompt": "emocaliber", "settings": {"min_pixels": 56 * 56, "max_pixels": 112 * 112}}
     flags["strategy"] = {"consistency": 1} if name == "consistency" else {}
-    run = Run(make_plan(FOLDER / f"{name}.toml", flags), select([file]), Outputs.at(str(tmp_path / "run")))
+    run = Run(read_run_config(FOLDER / f"{name}.toml", flags), select([file]), Outputs.at(str(tmp_path / "run")))
     rows = list(run.ask())
     assert (run.done, run.failed) == (2, 0)
     sources = {"verb", "ans", "avg", "commit", "norm", "margin", "verb_mean"} | (
@@ -132,9 +138,9 @@ def test_emovit_is_trained_as_stage_1_is_but_for_the_reasoning() -> None:
     assert isinstance(config, Stage1Config)
     assert not config.reasoning
     assert (config.learning_rate, config.batch_size * config.accumulation * 8) == (1e-5, 128)
-    plan = make_plan(FOLDER / "emovit.toml")
-    assert plan.model == f"{config.out}/model"
-    assert plan.prompt.name == "direct"
+    asked = read_run_config(FOLDER / "emovit.toml")
+    assert asked.model == f"{config.out}/model"
+    assert asked.prompt.name == "direct"
 
 
 @pytest.mark.parametrize("source", [*SOURCES, "consistency", "p_true", OWN])

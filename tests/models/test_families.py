@@ -40,7 +40,7 @@ def test_the_probabilities_are_those_of_a_plain_forward_pass(families: Mapping[s
     model = LocalModel(families[family], **SMALL)
     plain = AutoModelForImageTextToText.from_pretrained(families[family]).eval()
     tokenizer = model.processor.tokenizer
-    ids_of = {model._spelling.piece(token): token for token in range(len(tokenizer))}
+    ids_of = {model._token_bytes.piece(token): token for token in range(len(tokenizer))}
     for asked, reply in zip(REQUESTS, model.answer(REQUESTS), strict=True):
         assert reply.tokens is not None
         said = torch.tensor([[ids_of[piece] for piece in reply.tokens.pieces]])

@@ -95,7 +95,7 @@ def test_tokens_join_to_the_text_and_the_chosen_and_the_candidates_are_among_the
     for asked, reply in zip(REQUESTS, model.answer(REQUESTS), strict=True):
         tokens = reply.tokens
         assert tokens and b"".join(tokens.pieces).decode(errors="replace") == reply.text
-        starts = [model._spelling.piece(model.processor.tokenizer(name)["input_ids"][0]) for name in asked.candidates]
+        starts = [model._token_bytes.piece(model.processor.tokenizer(name)["input_ids"][0]) for name in asked.candidates]
         for piece, logprob, others in zip(tokens.pieces, tokens.logprobs, tokens.likeliest, strict=True):
             assert others[piece] == logprob <= 0
             assert set(starts) <= set(others)

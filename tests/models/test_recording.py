@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from emocaliber.models.tokens import TOP, Likeliest, Recorder, Spelling, first_tokens
+from emocaliber.models.tokens import TOP, Likeliest, Recorder, TokenBytes, first_tokens
 
 
 def test_the_recorder_keeps_what_was_chosen_what_was_likeliest_and_what_is_watched() -> None:
@@ -38,7 +38,7 @@ def test_a_small_vocabulary_is_kept_whole() -> None:
 def test_the_likeliest_pieces_are_made_from_their_ids(tokenizer: Any) -> None:
     word, digit = (int(tokenizer(text)["input_ids"][0]) for text in (" a", "8"))
     ids, logprobs = torch.tensor([[word, digit, word], [digit, -1, -1]]), torch.tensor([[-0.5, -1.0, -0.5], [-2.0, 0.0, 0.0]])
-    likeliest = Likeliest(ids.numpy(), logprobs.numpy(), Spelling(tokenizer))
+    likeliest = Likeliest(ids.numpy(), logprobs.numpy(), TokenBytes(tokenizer))
     assert list(likeliest) == [{b" a": -0.5, b"8": -1.0}, {b"8": -2.0}]
     assert likeliest[-1] == {b"8": -2.0}
     assert list(likeliest[1:]) == [{b"8": -2.0}]

@@ -14,7 +14,7 @@ from PIL import Image
 from emocaliber.core.model import Reply, Request, Usage
 from emocaliber.errors import UserError
 from emocaliber.models.openai.journal import Entry, Journal
-from emocaliber.models.openai.limits import BudgetReached, Pace
+from emocaliber.models.openai.limits import BudgetReached, RateLimiter
 from emocaliber.models.openai.model import RemoteModel
 from faulty_server import Answer, Asked, FaultyServer, answering, completion, error
 
@@ -80,7 +80,7 @@ def test_answers_that_never_came_are_counted_at_their_worst() -> None:
     with FaultyServer(lambda asked: Answer(completion("half"), cut=True)) as server:
         replies, stop = until_stopped(model_at(server, budget=0.05, concurrency=2, retries=1))
     assert len(server.asked) * LIMIT * PRICES[1] / 1e6 <= 0.05
-    assert all(reply.error for reply in replies) and "for requests whose bill is not known" in str(stop)
+    assert all(reply.error for reply in replies) and "for requests whose usage was not reported" in str(stop)
 
 
 def test_bad_answers_with_a_bill_are_paid_and_refusals_to_serve_are_not() -> None:
@@ -166,7 +166,7 @@ def test_a_file_that_is_no_journal_is_refused_and_left_alone(tmp_path: Path, lin
     assert path.read_text() == line + "\n"
 
 
-# The pace
+# The rate limit
 
 
 def test_requests_go_out_evenly_at_the_rate_allowed() -> None:
@@ -181,14 +181,14 @@ def test_requests_go_out_evenly_at_the_rate_allowed() -> None:
     assert times[-1] - times[0] >= 20 * 0.05 - 0.05
 
 
-def test_a_pace_is_kept_in_every_window_and_corrected_by_what_was_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rate_limit_holds_in_every_window_and_is_corrected_by_the_tokens_used(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    pace = Pace(60)
-    assert [pace.take() for _ in range(4)] == [0, 1, 2, 3]
-    tokens = Pace(6000)
-    assert [tokens.take(500), tokens.take(500)] == [0, 5]
+    limiter = RateLimiter(60)
+    assert [limiter.acquire() for _ in range(4)] == [0, 1, 2, 3]
+    tokens = RateLimiter(6000)
+    assert [tokens.acquire(500), tokens.acquire(500)] == [0, 5]
     tokens.correct(-400)
-    assert tokens.take(500) == 6
+    assert tokens.acquire(500) == 6
     now += 100
-    assert tokens.take(500) == 0 and Pace(None).take(1e9) == 0
+    assert tokens.acquire(500) == 0 and RateLimiter(None).acquire(1e9) == 0

@@ -23,7 +23,7 @@ from PIL import Image
 
 from emocaliber.core.model import Reply, Request
 from emocaliber.errors import UserError
-from emocaliber.models.openai.client import Patience
+from emocaliber.models.openai.client import RetryPolicy
 from emocaliber.models.openai.failures import retry_after
 from emocaliber.models.openai.model import RemoteModel
 from faulty_server import HANG, Answer, Asked, FaultyServer, answering, completion, error
@@ -114,7 +114,7 @@ def test_retry_after_is_seconds_or_a_date() -> None:
 
 
 def test_pauses_are_chosen_by_chance_grow_and_end() -> None:
-    patience = Patience(retries=6, pause=1.0, timeout=20.0)
+    patience = RetryPolicy(retries=6, pause=1.0, timeout=20.0)
     for attempt, most in ((1, 1), (2, 2), (4, 8), (6, 20), (500, 20)):
         pauses = [patience.wait(attempt, None) for _ in range(300)]
         assert 0 <= min(pauses) < most / 4 and most * 0.75 < max(pauses) <= most
@@ -165,7 +165,7 @@ def test_replies_before_the_end_of_the_run_are_yielded() -> None:
 
 
 def test_the_end_of_a_run_does_not_wait_for_those_who_wait() -> None:
-    """One waits its turn by the pace, one to be asked again; neither has been sent."""
+    """One waits for the rate limit, one to be asked again; neither has been sent."""
 
     def behave(asked: Asked) -> Answer:
         return error(500, "Oh.") if asked.question == "q0" else Answer(error(401, "Expired.").body, 401, delay=0.2)
@@ -261,7 +261,7 @@ def test_no_secret_is_in_an_error_a_log_a_reply_or_a_file(
         sent = f"Basic {basic}" if password else f"Bearer {KEY}"
         assert server.asked and all(asked.headers["authorization"] == sent and asked.path.endswith("2024") for asked in server.asked)
     printed = capfd.readouterr()
-    shown += repr(model) + repr(vars(model)) + repr(vars(model._service)) + caplog.text + printed.out + printed.err + journal.read_text()
+    shown += repr(model) + repr(vars(model)) + repr(vars(model._client)) + caplog.text + printed.out + printed.err + journal.read_text()
     for secret in (KEY, KEY.replace("/", r"\/"), KEY[:14], "hunter2", basic, "canary-2024"):
         assert secret not in shown
     assert "***" in shown

@@ -13,7 +13,7 @@ import pytest
 
 from emocaliber.predict import report as prediction_report
 from emocaliber.predict.predictor import Predictor
-from emocaliber.predict.report import write_report
+from emocaliber.predict.report import write_prediction_report
 from stand_ins import ColourModel, photo
 
 
@@ -41,7 +41,7 @@ def rows(*paths: Path, least: float | None = None) -> list[dict[str, Any]]:
 
 
 def page(rows: list[dict[str, Any]], folder: Path, **settings: Any) -> Page:
-    return Page(write_report(rows, folder / "report", **({"model": "colour", "notice": "Colours only."} | settings)).read_text())
+    return Page(write_prediction_report(rows, folder / "report", **({"model": "colour", "notice": "Colours only."} | settings)).read_text())
 
 
 def test_it_shows_thumbnail_emotion_confidence_reasoning_and_alternatives(tmp_path: Path) -> None:

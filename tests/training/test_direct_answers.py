@@ -11,7 +11,7 @@ import torch
 from emocaliber.core.response import Response, parse
 from emocaliber.core.samples import read_samples
 from emocaliber.inference.engine import respond
-from emocaliber.inference.plan import make_plan
+from emocaliber.inference.plan import read_run_config
 from emocaliber.io.rows import read_rows, write_rows
 from emocaliber.models import load_model
 from emocaliber.scenes.dataset import draw_samples
@@ -42,7 +42,7 @@ def test_a_base_model_that_learns_from_labels_answers_with_a_label_at_once(base:
 
     model = load_model(str(run_stage("stage1", config)), max_new_tokens=40)
 
-    plan = make_plan(BASELINES / "emovit.toml")
+    plan = read_run_config(BASELINES / "emovit.toml")
     rows = list(respond(list(read_samples(samples)), model, prompt=plan.prompt, confidence=plan.confidence))
     for row in rows:
         assert row["response"].startswith("<answer>")

@@ -1,4 +1,4 @@
-"""`emocaliber bench`: builds VECBench from the data sets' own folders, counts it, audits it, and exports it."""
+"""`emocaliber bench`: builds, counts, audits and exports VECBench."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emocaliber.cli import SOME_FAILED
 from emocaliber.cli.arguments import natural, positive
 
 if TYPE_CHECKING:
     from emocaliber.vecbench.build import BuildConfig
 
 
-LEAKS = 3
-
 _SOURCES = ("fi", "webemo", "emoset", "abstract", "artphoto", "unbiasedemo")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = subparsers.add_parser("bench", help="build, count, audit and export VECBench", description="VECBench, from the six data sets.")
+    parser = subparsers.add_parser(
+        "bench", help="build, count, audit and export VECBench", description="Builds VECBench from its six data sets."
+    )
     actions = parser.add_subparsers(required=True, metavar="ACTION", title="actions")
     _add_build(actions)
     _add_others(actions)
@@ -28,53 +29,59 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _add_build(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = actions.add_parser(
         "build",
-        help="make the benchmark from the data sets' folders",
+        help="build the benchmark from the folders of its data sets",
         description="Writes train.jsonl, test.jsonl, stage1.jsonl to stage3.jsonl, skipped.jsonl, manifest.json and README.md. Images "
-        "stay where they are. The same data sets and seed give the same bytes; a broken run goes on where it stopped.",
+        "stay where they are. The same data sets and seed give the same bytes; an interrupted build resumes.",
     )
     parser.add_argument("config", type=Path, nargs="?", metavar="CONFIG.toml", help="folders and settings (see configs/vecbench.toml)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
     for name in _SOURCES:
-        parser.add_argument(f"--{name}", type=Path, metavar="PATH", help=f"the folder of {name}, instead of the configuration's")
-    parser.add_argument("--seed", type=natural, metavar="S", help="of splits and scenes, instead of the configuration's (default: 0)")
+        parser.add_argument(f"--{name}", type=Path, metavar="PATH", help=f"the folder of {name}; overrides the configuration")
+    parser.add_argument("--seed", type=natural, metavar="S", help="the seed of splits and scenes; overrides the configuration (default: 0)")
     parser.add_argument(
         "--scenes",
         type=positive,
         default=0,
         metavar="N",
-        help="draw the subtasks without a data set: N test samples each, 4 N to train",
+        help="make synthetic scenes for subtasks without a data set: N test and 4 N training samples each",
     )
-    parser.add_argument("--size", type=positive, default=224, metavar="PIXELS", help="the side of drawn images (default: 224)")
-    parser.add_argument("--trust-images", action="store_true", help="do not open the images to find broken ones; much faster")
+    parser.add_argument("--size", type=positive, default=224, metavar="PIXELS", help="side of synthetic images (default: 224)")
+    parser.add_argument("--trust-images", action="store_true", help="skip the check for broken images; much faster")
     parser.set_defaults(run=_build)
 
 
 def _add_others(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    stats = actions.add_parser("stats", help="count a built benchmark", description="Counts a built benchmark, beside the paper's.")
+    stats = actions.add_parser(
+        "stats", help="count a built benchmark", description="Counts a built benchmark, next to the paper's numbers."
+    )
     stats.add_argument("folder", type=Path, metavar="DIR", help="a folder that `bench build` wrote")
     stats.add_argument("--json", action="store_true", help="print JSON")
-    stats.add_argument("--picture", type=Path, metavar="PNG", help="also draw the distribution of labels")
+    stats.add_argument("--picture", type=Path, metavar="PNG", help="also write a figure of the label distribution")
     stats.set_defaults(run=_stats)
 
     audit = actions.add_parser(
         "audit",
         help="find duplicates, leaks and conflicting labels",
-        description="Looks for duplicate images, the same image in train and test, and conflicting labels. Exits with 3 if test leaks.",
+        description="Finds duplicate images, images in both train and test, and conflicting labels. Exit code 3: test images leak.",
     )
     audit.add_argument("files", type=Path, nargs="+", metavar="DIR|FILE", help="a folder that `bench build` wrote, or sample files")
     audit.add_argument(
-        "--distance", type=natural, metavar="BITS", help="how far the looks of near duplicates may differ: 0 to 16 of 64 bits"
+        "--distance", type=natural, metavar="BITS", help="largest distance of the perceptual hashes of near duplicates: 0 to 16 of 64 bits"
     )
-    audit.add_argument("--drop", action="store_true", help="also write clean/: the files again without what leaks, contradicts or repeats")
+    audit.add_argument("--drop", action="store_true", help="also write clean/: the files without leaked, conflicting or duplicate samples")
     audit.set_defaults(run=_audit)
 
-    export = actions.add_parser("export", help="write a built benchmark for other tools", description="For datasets, or for lmms-eval.")
+    export = actions.add_parser(
+        "export",
+        help="write a built benchmark for other tools",
+        description="Writes a built benchmark for Hugging Face datasets or for lmms-eval.",
+    )
     export.add_argument("folder", type=Path, metavar="DIR", help="a folder that `bench build` wrote")
     target = export.add_mutually_exclusive_group(required=True)
     target.add_argument("--hf", type=Path, metavar="OUT", help="for Hugging Face's datasets")
     target.add_argument("--lmms-eval", type=Path, metavar="OUT", help="a folder of tasks for lmms-eval")
     choices = ("leave", "link", "copy")
-    export.add_argument("--images", choices=choices, default="leave", help="with --hf: where the images go (default: leave them)")
+    export.add_argument("--images", choices=choices, default="leave", help="with --hf: leave, link or copy the images (default: leave)")
     export.set_defaults(run=_export)
 
 
@@ -147,7 +154,7 @@ def _audit(args: argparse.Namespace) -> int:
         dropped = drop(audited, files, folder / "clean")
         describe_anew(folder, folder / "clean", f"Without {len(dropped.dropped):,} samples that leaked, contradicted or repeated others.")
         print(f"\n{dropped.as_table().as_text()}\n\n{folder / 'clean'}")
-    return LEAKS if audited.leaks else 0
+    return SOME_FAILED if audited.leaks else 0
 
 
 def _export(args: argparse.Namespace) -> int:

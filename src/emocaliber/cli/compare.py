@@ -1,4 +1,4 @@
-"""`emocaliber compare`: is one system better than another on the same samples?"""
+"""`emocaliber compare`: compares two scored systems on the same samples."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "compare",
         help="compare two scored systems on the same samples",
         description="Paired differences (B minus A) in every number, with 95 % intervals and p-values: McNemar's exact test for accuracy, "
-        "a permutation test for the rest, corrected by Holm's method for the many tests of a table.",
+        "a permutation test for all other numbers, with Holm's correction for the tests of a table.",
     )
     for name in ("a", "b"):
         parser.add_argument(name, type=Path, metavar=f"DIR_{name.upper()}", help="a folder that `emocaliber score` wrote")
     parser.add_argument("--json", action="store_true", help="print every difference as JSON, one per line")
-    parser.add_argument("--replicates", type=replicates, default=1000, metavar="R", help="of the bootstrap, at least 200 (default: 1000)")
-    parser.add_argument("--seed", type=natural, default=0, metavar="S", help="of the bootstrap (default: 0)")
+    parser.add_argument(
+        "--replicates", type=replicates, default=1000, metavar="R", help="bootstrap replicates, at least 200 (default: 1000)"
+    )
+    parser.add_argument("--seed", type=natural, default=0, metavar="S", help="seed of the bootstrap (default: 0)")
     parser.set_defaults(run=run)
 
 
@@ -30,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     from emocaliber.core.scoring import scored_outcomes
     from emocaliber.evaluation.compare import compare, comparison_table
 
-    # Read one after the other, as they are needed: a million outcomes take much memory.
+    # Read lazily, one folder at a time: a million outcomes take much memory.
     a, b = (chain.from_iterable(map(scored_outcomes, [folder])) for folder in (args.a, args.b))
     differences = compare(a, b, replicates=args.replicates, seed=args.seed)
     if args.json:

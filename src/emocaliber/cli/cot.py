@@ -1,4 +1,4 @@
-"""`emocaliber cot`: makes VEC-CoT, five-step reasoning for labelled images: written, judged, filtered, counted and split."""
+"""`emocaliber cot`: builds VEC-CoT, five-step reasoning for labelled images: generated, judged, filtered and split."""
 
 from __future__ import annotations
 
@@ -7,34 +7,29 @@ import json
 from pathlib import Path
 from typing import Any
 
-from emocaliber.cli.arguments import natural, non_negative, positive
+from emocaliber.cli import INTERRUPTED, SOME_FAILED
+from emocaliber.cli.arguments import SHORT_MODELS, natural, non_negative, positive
 
-SOME_FAILED = 3
-INTERRUPTED = 130
-
-_MODEL = "tiny, a checkpoint folder, a hub id, vllm:ID, openai:MODEL, or recorded:FILE"
 _BUILD = (
-    "Every sample that the ledger has not settled is given to the teacher, its text to the checks, and what passes to the judge; every "
-    "attempt is written to the ledger with its verdict, reasons and cost. The same command goes on where a run was broken off. Exit code 3 "
-    "means that some samples failed, or that the run stopped early."
+    "The teacher writes reasoning for every sample without an accepted text in the ledger; the checks filter it, and the judge rates what "
+    "passes. Every attempt is stored in the ledger with its verdict, reasons and cost. The same command resumes an interrupted run. Exit "
+    "code 3 means that some samples failed, or that the run stopped early."
 )
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = subparsers.add_parser("cot", help="make training data: reasoning for labelled images, judged and filtered")
+    parser = subparsers.add_parser("cot", help="build training data: reasoning for labelled images, judged and filtered")
     actions = parser.add_subparsers(required=True, metavar="ACTION", title="actions")
-    _add_build(actions.add_parser("build", help="write and judge reasoning for samples", description=_BUILD), batches=False)
-    batch = "As `cot build`, but models behind an API are asked through their service's batches: within a day, usually at half the price."
-    _add_build(
-        actions.add_parser("batch", help="the same through a service's batches, slower and cheaper", description=batch), batches=True
-    )
-    _add_export(actions.add_parser("export", help="split what was accepted into the files of the three stages"))
-    _add_stats(actions.add_parser("stats", help="what was accepted, why the rest was not, and what it cost"))
-    _add_audit(actions.add_parser("audit", help="have people judge a random sample, and compare them with the judge"))
+    _add_build(actions.add_parser("build", help="generate and judge reasoning for samples", description=_BUILD), batches=False)
+    batch = "Like `cot build`, but sends API requests through the batch API of the service: within a day, usually at half the price."
+    _add_build(actions.add_parser("batch", help="the same through a batch API: slower and cheaper", description=batch), batches=True)
+    _add_export(actions.add_parser("export", help="split accepted samples into the files of the three stages"))
+    _add_stats(actions.add_parser("stats", help="count accepted and rejected samples, reasons and costs"))
+    _add_audit(actions.add_parser("audit", help="have people judge a random sample, and measure their agreement with the judge"))
 
 
 def _ratio(text: str) -> tuple[int, ...]:
-    """Three whole numbers between colons."""
+    """The argument type of three whole numbers between colons."""
     parts = tuple(positive(part) for part in text.split(":"))
     if len(parts) != 3:
         raise argparse.ArgumentTypeError(f"{text!r} is not three whole numbers, such as 6:3:1")
@@ -54,25 +49,23 @@ def _add_build(parser: argparse.ArgumentParser, *, batches: bool) -> None:
         help="files of sample rows, or folders with train.jsonl or samples.jsonl; without any, those in the ledger",
     )
     _add_ledger(parser)
-    parser.add_argument("--teacher", metavar="M", help=f"{_MODEL}; or narrator, for drawn scenes")
-    parser.add_argument("--judge", metavar="M", help="the same; or checks, for the checks that need no model alone")
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE.toml", help="[teacher], [judge], [checks], [least]; flags replace what it says"
-    )
-    parser.add_argument("--teacher-prompt", metavar="FILE", help="a prompt of your own, with {label} and {candidates} in it")
-    parser.add_argument("--judge-prompt", metavar="FILE", help="a prompt of your own, with {label} and {response} in it")
+    parser.add_argument("--teacher", metavar="M", help=f"{SHORT_MODELS}; or narrator, the template teacher of synthetic scenes")
+    parser.add_argument("--judge", metavar="M", help="the same; or checks, for only the checks that need no model")
+    parser.add_argument("--config", type=Path, metavar="FILE.toml", help="[teacher], [judge], [checks], [least]; flags override it")
+    parser.add_argument("--teacher-prompt", metavar="FILE", help="a custom prompt with {label} and {candidates}")
+    parser.add_argument("--judge-prompt", metavar="FILE", help="a custom prompt with {label} and {response}")
     parser.add_argument(
         "--set",
         nargs="+",
         action="extend",
         default=[],
         metavar="TABLE.KEY=VALUE",
-        help="settings in place of the file's, such as teacher.concurrency=32",
+        help="settings that override the file, such as teacher.concurrency=32",
     )
-    parser.add_argument("--attempts", type=positive, default=3, metavar="N", help="how often a text may be turned down (default: 3)")
-    parser.add_argument("--budget", type=non_negative, metavar="D", help="stop before this many dollars are spent, over all runs")
+    parser.add_argument("--attempts", type=positive, default=3, metavar="N", help="attempts per sample (default: 3)")
+    parser.add_argument("--budget", type=non_negative, metavar="D", help="stop before this many dollars are spent, over all sessions")
     parser.add_argument(
-        "--dry-run", type=positive, nargs="?", const=20, metavar="N", help="try N samples only (default: 20), and say what all will cost"
+        "--dry-run", type=positive, nargs="?", const=20, metavar="N", help="run N samples only (default: 20), and estimate the cost of all"
     )
     parser.set_defaults(run=_build, batches=batches)
 
@@ -83,7 +76,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ratio", type=_ratio, default=(6, 3, 1), metavar="A:B:C", help="shares of the stages (default: 6:3:1, as in the paper)"
     )
-    parser.add_argument("--seed", type=natural, default=0, metavar="S", help="which sample goes to which stage (default: 0)")
+    parser.add_argument("--seed", type=natural, default=0, metavar="S", help="seed of the split (default: 0)")
     parser.add_argument("--formats", default="rows,swift,trl", metavar="LIST", help="of rows, swift, trl (default: all)")
     parser.set_defaults(run=_export)
 
@@ -91,7 +84,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 def _add_stats(parser: argparse.ArgumentParser) -> None:
     _add_ledger(parser)
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
-    parser.add_argument("--picture", type=Path, metavar="PNG", help="also draw them")
+    parser.add_argument("--picture", type=Path, metavar="PNG", help="also write a figure of them")
     parser.set_defaults(run=_stats)
 
 
@@ -101,7 +94,7 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--out", type=Path, metavar="FILE.html", help="write a page on which people accept or reject")
     what.add_argument("--judgements", type=Path, metavar="FILE.json", help="compare the judgements saved from that page with the judge's")
     parser.add_argument("--n", type=positive, default=100, metavar="N", help="texts on the page (default: 100)")
-    parser.add_argument("--seed", type=natural, default=0, metavar="S", help="which ones (default: 0)")
+    parser.add_argument("--seed", type=natural, default=0, metavar="S", help="seed of their selection (default: 0)")
     parser.add_argument("--json", action="store_true", help="print the agreement as JSON")
     parser.set_defaults(run=_audit)
 

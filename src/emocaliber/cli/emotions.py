@@ -109,7 +109,7 @@ def _distances(taxonomy: Taxonomy) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns two spaces apart; those holding only numbers (or a dash) are set to the right."""
+    """Columns two spaces apart; columns of numbers (or dashes) are aligned right."""
     columns = list(zip(head, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     numeric = [all(cell == "-" or not cell.strip("-.0123456789") for cell in column[1:]) for column in columns]

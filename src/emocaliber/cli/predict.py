@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emocaliber.cli import INTERRUPTED, SOME_FAILED
 from emocaliber.cli.arguments import MODELS, positive
 from emocaliber.errors import UserError
 
@@ -34,22 +35,24 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "paths",
         nargs="+",
         metavar="PATH",
-        help="a file, a folder (with all below it), a glob, or - for an image or a list of files",
+        help="a file, a folder (recursive), a glob, or - for an image or a list of files on standard input",
     )
     parser.add_argument("--model", default="tiny", metavar="M", help=f"{MODELS} (default: tiny)")
     asked = parser.add_mutually_exclusive_group()
-    asked.add_argument("--task", default="EmoSet-8", metavar="T", help="a task of VECBench (default EmoSet-8), for its emotions")
-    asked.add_argument("--labels", metavar="a,b,c", help="emotions of your own to choose from")
-    parser.add_argument("--out", metavar="F", help="write rows to F.jsonl, F.csv or F.parquet; - for JSON lines on standard output")
+    asked.add_argument(
+        "--task", default="EmoSet-8", metavar="T", help="a task of VECBench, whose labels are the candidates (default: EmoSet-8)"
+    )
+    asked.add_argument("--labels", metavar="a,b,c", help="custom labels to choose from")
+    parser.add_argument("--out", metavar="F", help="write rows to F.jsonl, F.csv or F.parquet; - for JSON Lines on standard output")
     parser.add_argument("--report", type=Path, metavar="DIR", help="write a page with thumbnails to DIR/index.html")
     parser.add_argument(
         "--confidence",
         metavar="SOURCE",
-        help="where it is read, such as verb (as stated) or verb_mean (mean over its digits); default: what the model's card says",
+        help="the confidence source, such as verb (stated) or verb_mean (its mean over the digits); default: that of the model's card",
     )
     parser.add_argument("--min-confidence", type=float, metavar="X", help="abstain below this confidence, in [0, 1]")
-    parser.add_argument("--resume", action="store_true", help="go on from the rows in --out; failed images are not tried again")
-    parser.add_argument("--batch-size", type=positive, metavar="N", help="images asked about at once (default: the model's choice)")
+    parser.add_argument("--resume", action="store_true", help="resume from the rows in --out; failed images are not tried again")
+    parser.add_argument("--batch-size", type=positive, metavar="N", help="images per batch (default: that of the model)")
     parser.set_defaults(run=run)
 
 
@@ -59,14 +62,14 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         kept = "nothing was kept" if args.out in (None, "-") else f"the rows so far are kept; give --resume to go on from {args.out}"
         _say(f"interrupted; {kept}")
-        return 130
+        return INTERRUPTED
 
 
 def _predict(args: argparse.Namespace) -> int:
     from emocaliber.io.rows import display_name
     from emocaliber.predict.output import PredictionFile
     from emocaliber.predict.predictor import UNNAMED, Query, load, status
-    from emocaliber.predict.report import write_report
+    from emocaliber.predict.report import write_prediction_report
 
     query = Query.of(args.task, args.labels, args.min_confidence)
     images = _images(args)
@@ -86,7 +89,7 @@ def _predict(args: argparse.Namespace) -> int:
         for sentence in (*([model.notice] if model.notice else []), *(f"warning: {warning}" for warning in predictor.warnings(query))):
             _say(sentence)
 
-        table = _Table(list(names), query)
+        table = _TextTable(list(names), query)
         if args.out is None:
             _print(table.head())
         reported: list[dict[str, Any]] = []
@@ -105,16 +108,16 @@ def _predict(args: argparse.Namespace) -> int:
                 bar.update()
 
         if args.report:
-            page = write_report(file.rows(names) if file else reported, args.report, model=model.name, notice=model.notice)
+            page = write_prediction_report(file.rows(names) if file else reported, args.report, model=model.name, notice=model.notice)
             _say(f"report: {display_name(page)}")
         if file:
             file.finish()
     _say(", ".join([f"{len(images)} image{'s' * (len(images) != 1)}", *(f"{counts[name]} {name}" for name in sorted(counts))]))
-    return 3 if counts["failed"] else 0
+    return SOME_FAILED if counts["failed"] else 0
 
 
 def _images(args: argparse.Namespace) -> list[str | bytes]:
-    """The images asked for, once the options are known to make sense together."""
+    """The images to predict. Raises UserError for options that contradict each other."""
     from emocaliber.io.inputs import find_images
 
     if args.resume and args.out in (None, "-"):
@@ -128,12 +131,12 @@ def _images(args: argparse.Namespace) -> list[str | bytes]:
 def _progress(total: int, done: int) -> tqdm[Any]:
     from tqdm import tqdm
 
-    every = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log wants few lines
+    every = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file gets fewer lines
     return tqdm(total=total, initial=done, unit="image", desc="predicting", disable=total < 2, mininterval=every)
 
 
-class _Table:
-    """Lines for people, one at a time. Names are shortened in the middle, as their ends tell them apart."""
+class _TextTable:
+    """The table on the terminal, printed line by line. Long names are shortened in the middle."""
 
     def __init__(self, names: Sequence[str], query: Query) -> None:
         from emocaliber.io.rows import display_name
@@ -173,7 +176,7 @@ def _shortened(name: str) -> str:
 
 
 def _print(line: str) -> None:
-    """A line on standard output at once, with a progress bar on the same terminal kept below it."""
+    """Prints a line on standard output at once, above a progress bar on the same terminal."""
     from tqdm import tqdm
 
     with tqdm.external_write_mode() if sys.stderr.isatty() else contextlib.nullcontext():

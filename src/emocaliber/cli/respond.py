@@ -1,4 +1,4 @@
-"""`emocaliber respond`: asks a model about every sample of a file. Scoring is another command."""
+"""`emocaliber respond`: asks a model about every sample of a file; `emocaliber score` scores the responses."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emocaliber.cli import INTERRUPTED, SOME_FAILED
 from emocaliber.cli.arguments import MODELS, natural, non_negative, positive
 
 if TYPE_CHECKING:
@@ -19,16 +20,14 @@ _SETTINGS = (
     *("temperature", "seed", "batch_size", "max_new_tokens", "min_pixels", "max_pixels"),
     *("base_url", "concurrency", "requests_per_minute", "tokens_per_minute", "prices", "budget"),
 )
-SOME_FAILED = 3
-INTERRUPTED = 130
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "respond",
         help="ask a model about every sample of a file",
-        description="Writes one response row for each sample, as it goes, and a record of how they were asked for. `emocaliber score` "
-        "makes numbers of them. Exit code 3 means that some samples failed, or that the model would not go on.",
+        description="Appends one response row per sample, and writes a record of the settings. `emocaliber score` scores the responses. "
+        "Exit code 3 means that some samples failed, or that the run stopped early.",
     )
     parser.add_argument(
         "samples",
@@ -38,39 +37,43 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="sample rows, the released test_metadata.csv, or a folder that `bench build` or `scenes` made",
     )
     parser.add_argument("--out", required=True, metavar="RESPONSES.jsonl|DIR", help="the file to write; in a folder: responses.jsonl")
-    parser.add_argument("--config", type=Path, metavar="FILE.toml", help="a run file, as in configs/baselines; flags replace what it says")
-    parser.add_argument("--resume", action="store_true", help="go on from the rows in --out; failed samples are not asked about again")
-    parser.add_argument("--retry-failed", action="store_true", help="go on, and ask about the failed samples again")
-    _add_what(parser.add_argument_group("what is asked"))
-    _add_settings(parser.add_argument_group("settings of the model; each kind has some of them"))
+    parser.add_argument("--config", type=Path, metavar="FILE.toml", help="a run file, as in configs/baselines; flags override it")
+    parser.add_argument("--resume", action="store_true", help="resume from the rows in --out; failed samples are not repeated")
+    parser.add_argument("--retry-failed", action="store_true", help="resume, and repeat the failed samples")
+    _add_what(parser.add_argument_group("model, prompt and samples"))
+    _add_settings(parser.add_argument_group("settings of the model; not every kind has all of them"))
     parser.set_defaults(run=run)
 
 
 def _add_what(group: argparse._ArgumentGroup) -> None:
     yes_or_no = argparse.BooleanOptionalAction
     group.add_argument("--model", metavar="M", help=MODELS)
-    group.add_argument("--prompt", metavar="NAME|FILE", help="how it is asked (default: emocaliber, the model card's question)")
+    group.add_argument(
+        "--prompt", metavar="NAME|FILE", help="a built-in prompt or a TOML file (default: emocaliber, the question of the model card)"
+    )
     group.add_argument(
         "--lenient",
         action=yes_or_no,
-        help="one <answer> is enough (default); --no-lenient: answers must keep to the five steps, as in training",
+        help="an <answer> is enough (default); --no-lenient: answers must have the five steps, as in training",
     )
     group.add_argument("--confidence", action=yes_or_no, help="ask for a stated confidence (default: yes)")
-    group.add_argument("--consistency", type=natural, metavar="K", help="also sample K answers, and say how many agree")
-    group.add_argument("--p-true", action=yes_or_no, help="also ask the model whether its answer is right")
-    group.add_argument("--max-samples", type=positive, metavar="N", help="N samples only, picked by chance, the same ones every time")
-    group.add_argument("--shard", metavar="I/N", help="part I of N, counted from 1, of the samples")
+    group.add_argument(
+        "--consistency", type=natural, metavar="K", help="self-consistency: sample K more answers, and measure their agreement"
+    )
+    group.add_argument("--p-true", action=yes_or_no, help="P(True): also ask the model whether its answer is right")
+    group.add_argument("--max-samples", type=positive, metavar="N", help="a random sample of N, the same in every run")
+    group.add_argument("--shard", metavar="I/N", help="part I of N of the samples, counted from 1")
 
 
 def _add_settings(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--temperature", type=non_negative, metavar="T", help="0: the likeliest token (default); above: sampled")
-    group.add_argument("--seed", type=natural, metavar="S", help="what is sampled (default: 0)")
-    group.add_argument("--batch-size", type=positive, metavar="B", help="images at once")
-    group.add_argument("--max-new-tokens", type=positive, metavar="N", help="the longest answer")
-    group.add_argument("--min-pixels", type=positive, metavar="N", help="smaller images are enlarged")
-    group.add_argument("--max-pixels", type=positive, metavar="N", help="larger images are reduced")
-    group.add_argument("--base-url", action="append", metavar="URL", help="where the API is; several times for several servers")
-    group.add_argument("--concurrency", type=positive, metavar="N", help="requests at once")
+    group.add_argument("--temperature", type=non_negative, metavar="T", help="0: greedy decoding (default); above: sampling")
+    group.add_argument("--seed", type=natural, metavar="S", help="seed of sampling (default: 0)")
+    group.add_argument("--batch-size", type=positive, metavar="B", help="images per batch")
+    group.add_argument("--max-new-tokens", type=positive, metavar="N", help="maximum length of an answer in tokens")
+    group.add_argument("--min-pixels", type=positive, metavar="N", help="smaller images are scaled up")
+    group.add_argument("--max-pixels", type=positive, metavar="N", help="larger images are scaled down")
+    group.add_argument("--base-url", action="append", metavar="URL", help="address of the API; repeat it for several servers")
+    group.add_argument("--concurrency", type=positive, metavar="N", help="concurrent requests")
     group.add_argument("--rpm", type=positive, dest="requests_per_minute", metavar="N", help="requests per minute")
     group.add_argument("--tpm", type=positive, dest="tokens_per_minute", metavar="N", help="tokens per minute")
     group.add_argument(
@@ -80,15 +83,15 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from emocaliber.inference.plan import Shard, make_plan, select
-    from emocaliber.inference.run import Outputs, Run, close
+    from emocaliber.inference.plan import Shard, read_run_config, select
+    from emocaliber.inference.run import Outputs, Run, summarise_run
     from emocaliber.io.rows import display_name
 
-    plan = make_plan(args.config, _flags(args))
+    config = read_run_config(args.config, _flags(args))
     shard = Shard.parse(args.shard) if args.shard else None
     selection = select(args.samples, max_samples=args.max_samples, shard=shard)
     out = Outputs.at(args.out, shard)
-    asking = Run(plan, selection, out, resume=args.resume, retry_failed=args.retry_failed, command=["emocaliber", *sys.argv[1:]])
+    asking = Run(config, selection, out, resume=args.resume, retry_failed=args.retry_failed, command=["emocaliber", *sys.argv[1:]])
     if asking.model.notice:
         print(asking.model.notice, file=sys.stderr)
     try:
@@ -96,13 +99,13 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print(f"emocaliber: interrupted; the rows so far are kept; give --resume to go on from {display_name(out.rows)}", file=sys.stderr)
         return INTERRUPTED
-    ended = close(asking)
+    ended = summarise_run(asking)
     print("\n".join(ended.sentences()))
     return 0 if ended.complete else SOME_FAILED
 
 
 def _flags(args: argparse.Namespace) -> dict[str, Any]:
-    """What was given, under the names that a run file has for it."""
+    """The flags given, under the names of a run file."""
 
     def given(*names: str) -> Mapping[str, Any]:
         return {name: value for name in names if (value := getattr(args, name)) is not None}
@@ -117,7 +120,7 @@ def _flags(args: argparse.Namespace) -> dict[str, Any]:
 def _ask(asking: Run) -> None:
     from tqdm import tqdm
 
-    every = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log wants few lines
+    every = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file gets fewer lines
     total = len(asking.selection.samples)
     with tqdm(total=total, initial=asking.done, desc="asking", unit="sample", mininterval=every) as bar, closing(asking.ask()) as rows:
         for _ in rows:

@@ -1,4 +1,4 @@
-"""`emocaliber rewards`: what a reward setting really rewards."""
+"""`emocaliber rewards`: checks the incentives of a reward setting."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from pathlib import Path
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "rewards",
-        help="the incentive check of a reward setting",
-        description="Computes, for a reward of stage 3, the confidence that pays best at each true probability, and whether anything pays "
-        "better than an honest answer: one that cannot be read, or one that is wrong on purpose. Nothing is trained.",
+        help="check the incentives of a reward setting",
+        description="Computes, for a reward of stage 3, the confidence with the highest expected reward at each true probability, and "
+        "whether a malformed or deliberately wrong answer earns more than an honest one. Nothing is trained.",
     )
     parser.add_argument(
-        "--preset", action="append", metavar="P", help="default (if not given), paper, released, brier, rlcr, spherical, ..."
+        "--preset", action="append", metavar="P", help="a preset: default, paper, released, brier, rlcr, spherical, ... (default: default)"
     )
-    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="changes to the preset, such as correct_weight=2 or malformed=-5")
+    parser.add_argument(
+        "settings", nargs="*", metavar="KEY=VALUE", help="settings that override the preset, such as correct_weight=2 or malformed=-5"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object for each preset")
-    parser.add_argument("--figure", type=Path, metavar="F.png", help="draw the first one")
+    parser.add_argument("--figure", type=Path, metavar="F.png", help="write a figure of the first preset")
     parser.set_defaults(run=run)
 
 

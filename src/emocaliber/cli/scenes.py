@@ -1,4 +1,4 @@
-"""`emocaliber scenes`: draws samples whose right confidence is known."""
+"""`emocaliber scenes`: makes synthetic scenes, samples whose true label probabilities are known."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emocaliber.cli.arguments import natural, positive, share
+from emocaliber.cli.arguments import fraction, natural, positive
 
 if TYPE_CHECKING:
     from emocaliber.core.samples import Sample
@@ -17,18 +17,22 @@ if TYPE_CHECKING:
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "scenes",
-        help="draw samples whose right confidence is known",
-        description="Draws images and OUT/samples.jsonl. The same seed gives the same bytes; a broken run goes on, a larger N adds to it; "
-        "another seed or kind needs another folder.",
+        help="make synthetic scenes whose true label probabilities are known",
+        description="Writes images and OUT/samples.jsonl. The same seed gives the same bytes; an interrupted run resumes, and a larger N "
+        "adds samples; another seed or task needs another folder.",
     )
-    parser.add_argument("out", type=Path, metavar="OUT", help="the folder to draw into")
-    parser.add_argument("--n", type=positive, required=True, metavar="N", help="how many scenes")
-    parser.add_argument("--seed", type=natural, required=True, metavar="S", help="which scenes")
-    parser.add_argument("--task", default="EmoSet-8", metavar="T", help="the subtask whose kind of picture is drawn (default: EmoSet-8)")
-    parser.add_argument("--split", default="test", choices=("train", "test"), help="what the samples are for (default: test)")
-    parser.add_argument("--size", type=positive, default=224, metavar="PIXELS", help="the side of the square images (default: 224)")
+    parser.add_argument("out", type=Path, metavar="OUT", help="the folder to write to")
+    parser.add_argument("--n", type=positive, required=True, metavar="N", help="number of scenes")
+    parser.add_argument("--seed", type=natural, required=True, metavar="S", help="seed of the scenes")
+    parser.add_argument("--task", default="EmoSet-8", metavar="T", help="the subtask whose kind of image is made (default: EmoSet-8)")
+    parser.add_argument("--split", default="test", choices=("train", "test"), help="the split of the samples (default: test)")
+    parser.add_argument("--size", type=positive, default=224, metavar="PIXELS", help="side of the square images (default: 224)")
     parser.add_argument(
-        "--unfamiliar", type=share, default=0.0, metavar="SHARE", help="the share of pictures that show nothing known, 0 to 1 (default: 0)"
+        "--unfamiliar",
+        type=fraction,
+        default=0.0,
+        metavar="SHARE",
+        help="share of out-of-distribution images, which show nothing known, 0 to 1 (default: 0)",
     )
     parser.set_defaults(run=run)
 
@@ -50,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _overview(samples: Sequence[Sample]) -> str:
-    """For each task in the file: how many samples, how often each label was drawn, and what is known of the best possible answers."""
+    """For each task in the file: the number of samples, the best possible accuracy, and the number of samples per label."""
     parts = []
     for name, count in Counter(sample.task for sample in samples).items():
         own = [sample for sample in samples if sample.task == name]

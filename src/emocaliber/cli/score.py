@@ -1,4 +1,4 @@
-"""`emocaliber score`: from a file of responses to outcomes, metrics, tables, figures and a page."""
+"""`emocaliber score`: scores responses and writes outcomes, metrics, tables, figures and a report page."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="response rows, ours or the released ones: .jsonl, .parquet, a folder of such shards, or a saved Hugging Face data set",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
-    parser.add_argument("--parity", action="store_true", help="also what the paper's released scripts would print, and why it differs")
+    parser.add_argument("--parity", action="store_true", help="also write the numbers of the released scripts, and why they differ")
     reading = parser.add_mutually_exclusive_group()
-    reading.add_argument("--strict", action="store_true", help="an answer must keep to the five steps, as in training, or it is none")
+    reading.add_argument("--strict", action="store_true", help="only answers in the five steps count, as in training")
     reading.add_argument(
         "--lenient",
         action="store_true",
-        help="one <answer> that names one candidate is enough: the default, but for rows that were asked for with --no-lenient",
+        help="an <answer> that names one candidate is enough: the default, except for rows made with --no-lenient",
     )
     parser.add_argument(
         "--partial", action="store_true", help="score a run with missing shards or samples, and say on every output how much is missing"
@@ -46,18 +46,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--confidence",
         default="verb",
         metavar="SOURCE",
-        help="the confidence that tables and figures show first, of those that the responses have (default: verb, the stated one)",
+        help="the confidence source that tables and figures show first (default: verb, the stated confidence)",
     )
-    parser.add_argument("--name", help="what the tables call this system (default: the name of the responses)")
+    parser.add_argument("--name", help="name of the system in tables (default: the name of RESPONSES)")
     parser.add_argument(
         "--images",
         type=Path,
         action="append",
         default=[],
         metavar="DIR",
-        help="a folder whose images the page may show, besides that of the responses and those asked about here (may be repeated)",
+        help="a further folder whose images the page may show, besides those of the responses and of local runs (may be repeated)",
     )
-    parser.add_argument("--numbers-only", action="store_true", help="leave out the figures and the page")
+    parser.add_argument("--numbers-only", action="store_true", help="skip the figures and the page")
     parser.add_argument("--replicates", type=replicates, default=1000, metavar="R", help="of the bootstrap, at least 200 (default: 1000)")
     parser.add_argument("--seed", type=natural, default=0, metavar="S", help="of the bootstrap (default: 0)")
     parser.set_defaults(run=run)

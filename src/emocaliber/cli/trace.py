@@ -1,4 +1,4 @@
-"""`emocaliber trace`: everything known of one sample, on one screen."""
+"""`emocaliber trace`: shows everything known about one sample."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "trace",
-        help="show everything known of one sample",
-        description="Shows one sample: its question, the response step by step, and each confidence beside what it should have been.",
+        help="show everything known about one sample",
+        description="Shows one sample: its question, the response step by step, and each confidence next to its target.",
     )
     parser.add_argument("id", metavar="ID", help="the sample's id")
     parser.add_argument(
@@ -21,7 +21,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=Path,
         required=True,
         metavar="DIR",
-        help="a folder that `score` made, one with response rows, or that of a training run",
+        help="a folder of `score`, of response rows, or of a training run",
     )
     parser.add_argument("--json", action="store_true", help="print the same as JSON")
     parser.set_defaults(run=run)

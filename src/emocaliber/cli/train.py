@@ -1,4 +1,4 @@
-"""`emocaliber train`: trains one stage, all that a folder has configurations for, or one several times; and hands on what it made."""
+"""`emocaliber train`: trains one stage, all configured stages, or a sweep; and exports a finished run as a checkpoint."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from emocaliber.errors import UserError
 from emocaliber.training.config import STAGES, ModelConfig, load_config
 
 _HELP = {
-    "stage0": "a base checkpoint from nothing, for tiny",
+    "stage0": "a base checkpoint from scratch, for tiny",
     "stage1": "structured reasoning (eq. 1)",
     "stage2": "verbalized confidence (eq. 2, 3)",
     "stage3": "calibration by reinforcement (eq. 4, 5)",
-    "all": "those the folder has a file for, in order",
+    "all": "all stages with a file in the folder, in order",
 }
 _HELP_SWEEP = (
-    "Trains a stage once for each run of the file, asks all about the same samples, and prints a table with intervals. "
-    "What is finished is not done again."
+    "Trains a stage once for each run of the file, evaluates all on the same samples, and prints a table with intervals. "
+    "Finished runs are not repeated."
 )
 _HELP_EXPORT = (
-    "Writes a folder that transformers and vLLM load, with a model card that says how well it is calibrated. "
-    "Adapters (LoRA) are merged into its weights."
+    "Writes a checkpoint for transformers and vLLM, with a model card that reports its calibration. "
+    "LoRA adapters are merged into the weights."
 )
 
 
@@ -29,28 +29,30 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "train",
         help="train one stage, or all of them",
-        description="Trains from a TOML file. A broken run goes on where it stopped; a finished stage is left as it is.",
+        description="Trains from a TOML file. An interrupted run resumes; a finished stage is not repeated.",
     )
     kinds = parser.add_subparsers(required=True, metavar="STAGE", title="what to train")
     for stage in (*STAGES, "all"):
         _add_stage(kinds.add_parser(stage, help=_HELP[stage], description=parser.description), stage)
-    sweep = kinds.add_parser("sweep", help="one stage with several settings, and a table of them", description=_HELP_SWEEP)
+    sweep = kinds.add_parser("sweep", help="one stage with several settings, compared in a table", description=_HELP_SWEEP)
     sweep.add_argument("file", type=Path, metavar="SWEEP.toml", help="such as configs/ablations/table7.toml")
-    sweep.set_defaults(run=run_sweep)
-    export = kinds.add_parser("export", help="a finished run as a checkpoint to hand on", description=_HELP_EXPORT)
+    sweep.set_defaults(run=_sweep)
+    export = kinds.add_parser("export", help="export a finished run as a checkpoint", description=_HELP_EXPORT)
     export.add_argument("folder", type=Path, metavar="RUN", help="the folder of a finished stage (its `out`)")
-    export.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make")
-    export.add_argument("--name", help="what the model is called (default: the name of DIR)")
-    export.add_argument("--scored", type=Path, metavar="DIR", help="a folder that `score` made, for the card (default: held-out samples)")
-    export.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="of the weights (default: as they were trained)")
+    export.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
+    export.add_argument("--name", help="name of the model (default: the name of DIR)")
+    export.add_argument(
+        "--scored", type=Path, metavar="DIR", help="a folder of `score`, for the numbers on the card (default: held-out samples)"
+    )
+    export.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="type of the weights (default: that of training)")
     export.add_argument(
         "--held-out",
         type=Path,
         metavar="SAMPLES",
-        help="recalibrate its confidence by these samples, which no stage has learnt from (temperature and bias)",
+        help="samples that no stage was trained on, to recalibrate the confidence (temperature and bias)",
     )
     export.add_argument("--push", metavar="ID", help="also upload it to the hub, as a private repository")
-    export.set_defaults(run=run_export)
+    export.set_defaults(run=_export)
 
 
 def _add_stage(parser: argparse.ArgumentParser, stage: str) -> None:
@@ -60,13 +62,19 @@ def _add_stage(parser: argparse.ArgumentParser, stage: str) -> None:
         nargs="+",
         required=True,
         metavar=("DIR|FILE", "KEY=VALUE"),
-        help="a folder with stage0.toml and so on, or one stage's file; then settings that replace those of the file",
+        help="a folder with stage0.toml etc., or the file of one stage; then settings that override the file",
     )
-    plan = parser.add_argument_group("plan", "What a stage takes of the memory; needs the model's config.json, nothing else.")
-    plan.add_argument("--plan", action="store_true", help="print bytes of weights, gradients, optimiser, activations, logits, roll-outs")
-    plan.add_argument("--devices", type=int, default=8, metavar="N", help="devices among which it is sharded (default: 8)")
-    plan.add_argument("--memory", metavar="SIZE", help="of a device, such as 80GB (default: that of the first GPU, or of this machine)")
-    plan.add_argument("--answer-tokens", type=int, default=0, metavar="N", help="length of an answer (default: the most a stage allows)")
+    plan = parser.add_argument_group("plan", "The memory estimate of a stage; needs only the model's config.json.")
+    plan.add_argument(
+        "--plan", action="store_true", help="print the bytes of weights, gradients, optimiser, activations, logits and roll-outs, and stop"
+    )
+    plan.add_argument("--devices", type=int, default=8, metavar="N", help="number of devices to shard over (default: 8)")
+    plan.add_argument(
+        "--memory", metavar="SIZE", help="memory of a device, such as 80GB (default: that of the first GPU, or of this machine)"
+    )
+    plan.add_argument(
+        "--answer-tokens", type=int, default=0, metavar="N", help="length of an answer in tokens (default: the maximum of the stage)"
+    )
     parser.set_defaults(run=run, stage=stage)
 
 
@@ -75,10 +83,10 @@ def run(args: argparse.Namespace) -> int:
     if args.stage == "all" and not Path(path).is_dir():
         raise UserError(f"{path} is not a folder; `train all` needs one with {', '.join(f'{stage}.toml' for stage in STAGES)}")
     if args.plan:
-        return print_plan(args)
+        return _print_plan(args)
     from emocaliber.training.checks import check_one, load_stages
 
-    # Before anything heavy is loaded, so that a mistake shows at once.
+    # Checked before torch is loaded, so that errors show at once.
     if args.stage == "all":
         load_stages(path, overrides)
     else:
@@ -97,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def print_plan(args: argparse.Namespace) -> int:
+def _print_plan(args: argparse.Namespace) -> int:
     path, *overrides = args.config
     config = None if args.stage == "all" else load_config(args.stage, path, overrides)
     if not isinstance(config, ModelConfig):
@@ -111,7 +119,7 @@ def print_plan(args: argparse.Namespace) -> int:
     return 0
 
 
-def run_sweep(args: argparse.Namespace) -> int:
+def _sweep(args: argparse.Namespace) -> int:
     try:
         from emocaliber.training.sweep import run_sweep
     except ImportError as error:
@@ -120,7 +128,7 @@ def run_sweep(args: argparse.Namespace) -> int:
     return 0
 
 
-def run_export(args: argparse.Namespace) -> int:
+def _export(args: argparse.Namespace) -> int:
     from emocaliber.training.export import export, push
 
     print(export(args.folder, args.out, name=args.name, scored=args.scored, dtype=args.dtype, held_out=args.held_out))

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from emocaliber.confidence.rewards import RewardSettings
-from emocaliber.render.figure import BLUE, GREY, VERMILION, Sheet, png, style
+from emocaliber.render.figure import BLUE, GREY, VERMILION, PanelFigure, png, style
 from emocaliber.render.table import NONE, Table
 
 Floats = NDArray[np.float64]
@@ -155,7 +155,7 @@ def incentive_figure(check: Incentives, name: str) -> bytes:
     with style():
         legend = [Line2D([], [], color=BLUE, label="honest answer"), Line2D([], [], color=VERMILION, label="wrong on purpose")]
         legend.append(Line2D([], [], color=GREY, linestyle="--", label="malformed, or p = c"))
-        sheet = Sheet(2, f"What pays: {name}", legend=legend)
+        sheet = PanelFigure(2, f"What pays: {name}", legend=legend)
         left, right = sheet.axes(0), sheet.axes(1)
         if not check.indifferent:
             left.plot(check.probabilities, check.best_confidence, color=BLUE)

@@ -1,4 +1,4 @@
-"""What every model is to the rest of the house: requests in, replies out, in the same order."""
+"""The protocol of models: requests in, replies out, in the same order."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from emocaliber.emotions.labels import ANY_ANSWER, Labels
 class Request:
     """One image and the question asked of it.
 
-    `candidates` are the answers allowed, with their other spellings; where there are none, any answer is. `key` names the request in files
-    and messages. `seed` alone decides what is sampled, whatever else is asked beside it. `temperature` and `max_new_tokens` replace the
-    model's own settings.
+    `candidates` are the labels allowed as answers; with none, any answer is allowed. `key` identifies the request in files and messages.
+    Samples depend on `seed`, not on the other requests of a batch. `temperature` and `max_new_tokens` override the model's settings.
     """
 
     image: Image.Image
@@ -32,13 +31,15 @@ class Request:
     max_new_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "candidates", Labels.of(self.candidates))  # whoever asks may give them as plain texts
+        object.__setattr__(self, "candidates", Labels.of(self.candidates))  # callers may give plain strings
 
 
 @dataclass(frozen=True)
 class Recalibration:
-    """How a model's stated confidence is read after the fact: as the mean over its digits at a `temperature` (Guo et al. 2017), its
-    log-odds moved by a `bias` (Platt 1999). Both were fitted on held-out answers to one question, and say nothing about another."""
+    """A recalibration of the stated confidence: the mean over its digits at `temperature`, with `bias` added to its log-odds.
+
+    Both are fitted on held-out answers to one question, and hold for that question only (Guo et al. 2017; Platt 1999).
+    """
 
     temperature: float
     bias: float
@@ -46,11 +47,12 @@ class Recalibration:
 
 @dataclass(frozen=True)
 class Tokens:
-    """The tokens of a response, without the end of the turn: `pieces`, which join to its text in UTF-8, and what the model gave each.
+    """The tokens of a response, without the end of the turn.
 
-    `logprobs` are those of the pieces, before any sampling temperature where the backend can say so; `likeliest[i]` maps the likeliest
-    pieces at place i (usually 20), the chosen one among them, to their log-probabilities. `rollout_temperature` is the one at which the
-    model's confidence was trained to be sampled, and `recalibration` how it is read since, where one was fitted for the question.
+    `pieces` are their bytes; joined, they are the text in UTF-8. `logprobs` are their log-probabilities, before any sampling temperature
+    where the backend provides these. `likeliest[i]` maps the likeliest pieces at position i (usually 20, with the chosen one) to their
+    log-probabilities. `rollout_temperature` is the sampling temperature at which the confidence was trained; `recalibration` is the one
+    fitted for the question, if any.
     """
 
     pieces: tuple[bytes, ...]
@@ -62,7 +64,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a reply took: tokens read and written, and its price in dollars where prices are known."""
+    """The usage of a reply: tokens read and written, and its cost in dollars where prices are known."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -71,7 +73,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class ModelError:
-    """Why a model gave no text: one of `MODEL_ERRORS`, and a sentence."""
+    """The reason for which a model gave no text: `code` is one of `MODEL_ERRORS`, `message` a sentence."""
 
     code: str
     message: str
@@ -82,10 +84,10 @@ MODEL_ERRORS = ("not_recorded", "refused", "bad_request", "bad_reply", "rate_lim
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model said; what a backend cannot give is None. With an `error` there is no text.
+    """A model's reply to one request. `text` is empty if there is an `error`; fields that the backend does not provide are None.
 
-    `attempts`: how often the model was asked, as a model may be asked again when it fails or its answer cannot be read.
-    `further`: confidence by the sources that cost replies of their own (see `emocaliber.models.strategies`).
+    `attempts`: the number of attempts, as a model is asked again where it fails or its answer cannot be parsed.
+    `further`: confidences by the sources that need further replies (see `emocaliber.models.strategies`).
     """
 
     text: str
@@ -98,15 +100,15 @@ class Reply:
 
     @property
     def mean_probability(self) -> float | None:
-        """E_j[p_j] of equation 2: the mean token probability of the response."""
+        """The mean token probability of the response, E_j[p_j] in equation 2; None without tokens."""
         return sum(map(exp, self.tokens.logprobs)) / len(self.tokens.logprobs) if self.tokens and self.tokens.logprobs else None
 
 
 class Model(Protocol):
     """A vision-language model.
 
-    `notice` is a sentence its users must know. `window` is how many requests it wants in one call of `answer`, as what it computes together
-    may differ in the last digits from what it computes apart; None: all of them, as a stream.
+    `notice` is a sentence that its users must know. `window` is the number of requests to pass to one call of `answer`, as results may
+    differ in the last digits with the composition of batches; None: all requests, as a stream.
     """
 
     name: str

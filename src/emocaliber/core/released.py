@@ -1,7 +1,7 @@
-"""Rows as the authors released them: what they leave unsaid is filled in, so that they can be read like ours.
+"""The files that the authors released: response rows, `test_metadata.csv` of VECBench, and the stage files of VEC-CoT.
 
-A released row holds `conversations` (messages in Qwen's form, with the image in the user's), `task`, `ground_truth`, `candidates`,
-`response` and `confidence`; it has no id, and some have no conversations or candidates.
+A released response row holds `conversations` (messages in Qwen's form, with the image in the user's), `task`, `ground_truth`,
+`candidates`, `response` and `confidence`. It has no id, and may lack conversations or candidates.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from emocaliber.io.rows import Row, display_name
 
 
 def filled_in(row: Row) -> Row:
-    """The row with `image` taken from its conversations and `candidates` from the VECBench task, where it has none of its own.
+    """The row with a missing `image` taken from its conversations, and missing `candidates` from its VECBench task.
 
-    With the candidates comes their spelling of `ground_truth`. Everything else stays as it is.
+    With the candidates, `ground_truth` takes their spelling. All other fields stay as they are.
     """
     filled = dict(row)
     if not isinstance(row.get("image"), str) and (image := _image_of(row.get("conversations"))) is not None:
@@ -35,7 +35,7 @@ def filled_in(row: Row) -> Row:
 
 
 def _image_of(conversations: object) -> str | None:
-    """The first image named in a list of messages."""
+    """The path of the first image in a list of messages; None without one."""
     for message in _mappings(conversations):
         for part in _mappings(message.get("content")):
             if isinstance(image := part.get("image"), str):
@@ -47,11 +47,7 @@ def _mappings(items: object) -> Iterable[Mapping[str, object]]:
     return (item for item in items if isinstance(item, Mapping)) if isinstance(items, list) else ()
 
 
-# The authors' own files as samples: `test_metadata.csv` of VECBench and the stage files of VEC-CoT (`stage1_86k.jsonl` ...).
-#
-# The rows of the stage files are documented nowhere. Read are: ms-swift's (`messages` and `images`), the evaluation's (`conversations`),
-# and verl's (`prompt`, `images` and `reward_model.ground_truth`), each with a `task`. Anything else is an error that names the fields
-# found.
+# Released files as samples.
 
 _METADATA = ("task", "split", "image_path", "label")
 _MESSAGES = ("messages", "conversations", "prompt")
@@ -78,11 +74,13 @@ def read_test_metadata(path: Path, *, images: Path | None = None) -> Iterator[Sa
 
 
 def read_stage_file(path: Path, *, images: Path | None = None) -> Iterator[Sample]:
-    """The samples of a stage file of VEC-CoT (.jsonl, .parquet or .arrow), in the training split unless a row says otherwise.
+    """The samples of a stage file of VEC-CoT (.jsonl, .parquet or .arrow), in the training split unless a row names another.
 
-    Where a row states no ground truth, the answer in its last message is taken if no confidence follows it: those of stage 1 were
-    kept for being right, whereas those of stage 2 may be wrong. Image paths as in `read_test_metadata`.
-    Raises UserError, naming file, line and the fields found, for a row of another shape.
+    The form of these rows is not documented. Three are read, each with a `task`: that of ms-swift (`messages`, `images`), of the released
+    evaluation (`conversations`) and of verl (`prompt`, `images`, `reward_model.ground_truth`).
+    Where a row has no ground truth, the answer in its last message is taken if no confidence follows it: answers of stage 1 were kept for
+    being right, those of stage 2 may be wrong. Image paths as in `read_test_metadata`.
+    Raises UserError, naming file, line and the fields found, for a row of another form.
     """
     rows = ((replace(place, shard=path.stem), _as_sample_row(row, str(place))) for place, row in located_rows(path))
     return _samples(rows, (images or path.parent).absolute())
@@ -96,7 +94,7 @@ def _samples(rows: Iterator[tuple[Place, Row]], folder: Path) -> Iterator[Sample
 
 
 def _as_sample_row(row: Row, where: str) -> Row:
-    """The row with the fields of a sample, whichever known shape it has."""
+    """The row with the fields of a sample, from any of the three forms."""
     messages: list[object] = next((row[field] for field in _MESSAGES if isinstance(row.get(field), list)), [])
     filled = filled_in({"split": "train", "conversations": messages, **row})
     if "image" not in filled and (image := _first_image(row.get("images"))) is not None:

@@ -1,9 +1,9 @@
-"""The tagged answer: the question asked of a model, its five-step response, and the one parser that reads it.
+"""The question asked of a model, its five-step response, and the only parser of responses.
 
     <think><element>..</element><human>..</human><context>..</context><interaction>..</interaction><analysis>..</analysis></think>
     <answer>label</answer><confidence>0.85</confidence>
 
-Training targets, rewards, evaluation and serving all call `parse`, so they cannot disagree about what was said.
+Training targets, rewards and evaluation all call `parse`, so they agree about every answer.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from emocaliber.emotions.labels import Labels
 MAX_CHARACTERS = 100_000
 
 
-class Reason(StrEnum):
-    """Why a text is not a response: the closed list."""
+class MalformedReason(StrEnum):
+    """The reasons for which a text is not a response."""
 
     EMPTY = "empty"
     TOO_LONG = "too_long"
@@ -40,7 +40,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class Reasoning:
-    """The five steps of section 3.1 of the paper, from what is seen to what it evokes."""
+    """The five reasoning steps of section 3.1 of the paper, from the visual elements to the emotion evoked."""
 
     element: str
     human: str
@@ -54,9 +54,9 @@ STEPS = tuple(field.name for field in fields(Reasoning))
 
 @dataclass(frozen=True)
 class Response:
-    """A well-formed response: `answer` is one of the candidates as they were spelt, `confidence` in [0, 1] if stated.
+    """A parsed response: `answer` is one of the candidates, in their spelling; `confidence` is in [0, 1], or None if not stated.
 
-    `lenient` lists what a strict reading would have refused. Without `parse(..., lenient=True)` it is empty, and no step is.
+    `lenient` lists the deviations that strict parsing refuses. With strict parsing it is empty, and no step of the reasoning is.
     """
 
     reasoning: Reasoning
@@ -67,9 +67,9 @@ class Response:
 
 @dataclass(frozen=True)
 class Malformed:
-    """A text that is not a response: one `reason` of the closed list, and a sentence for people."""
+    """A text that is not a response: the `reason`, and a sentence in `detail`."""
 
-    reason: Reason
+    reason: MalformedReason
     detail: str
 
 
@@ -80,27 +80,28 @@ _THINK = ("<think>", *(tag for step in STEPS for tag in (f"<{step}>", f"</{step}
 _WITHOUT_CONFIDENCE = (*_THINK, "<answer>", "</answer>")
 _WITH_CONFIDENCE = (*_WITHOUT_CONFIDENCE, "<confidence>", "</confidence>")
 _DECIMAL = re.compile(r"(?:0|1|0\.[0-9]+|1\.0+)")
-_LENIENT_DECIMAL = re.compile(r"([0-9]+(?:[.,][0-9]+)?|[.,][0-9]+)\s*(%?)")  # one way to match, so linear time
+_LENIENT_DECIMAL = re.compile(r"([0-9]+(?:[.,][0-9]+)?|[.,][0-9]+)\s*(%?)")  # unambiguous, so that matching takes linear time
 
 
 def parse(text: str, candidates: Sequence[str], *, confidence: ConfidenceRule = "optional", lenient: bool = False) -> Response | Malformed:
-    """Reads a model's text, in time linear in its length. Any string gives a `Response` or a `Malformed`; nothing is raised for one.
+    """Parses a model's text, in time linear in its length. Any string gives a `Response` or a `Malformed`; no text raises an error.
 
-    The answer must be exactly one of `candidates`, by one of its spellings where they are `Labels`. The confidence must be a decimal in
-    [0, 1]. Training and rewards read so.
+    Strict parsing, used by training and rewards: all tags in order and no other text; the answer is exactly one of `candidates`, in any of
+    its spellings where they are `Labels`; the confidence is a decimal in [0, 1]. `confidence` says whether it must, may or must not be
+    stated.
 
-    `lenient` is how answers are evaluated, where form is a rate of its own: an `<answer>` that names exactly one candidate is an answer.
-    It may do so among other words, but not in a denial ("not sadness"). What is said before it is the `analysis` of a reasoning whose
-    other steps are empty, unless all five are there. Confidences such as "85%", "0,85" and "{0.85}" are read too; one that cannot be read
-    is None and does not cost the answer. `Response.lenient` says what a strict reading would have refused.
+    Lenient parsing (`lenient`), used by evaluation, where format is a metric of its own: an `<answer>` that names exactly one candidate is
+    enough. It may do so among other words, but not negated ("not sadness"). Unless all five steps are there, the text before the answer
+    becomes the `analysis`, and the other steps are empty. Confidences such as "85%", "0,85" and "{0.85}" are read too; an unreadable
+    confidence becomes None, and the answer still counts.
 
-    Raises UserError where the candidates themselves cannot be told apart (see `Labels`).
+    Raises UserError for candidates that are not distinct (see `Labels`).
     """
     labels = Labels.of(candidates)
     if not text.strip():
-        return Malformed(Reason.EMPTY, "the text is empty")
+        return Malformed(MalformedReason.EMPTY, "the text is empty")
     if len(text) > MAX_CHARACTERS:
-        return Malformed(Reason.TOO_LONG, f"the text has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read")
+        return Malformed(MalformedReason.TOO_LONG, f"the text has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read")
     notes: list[str] | None = [] if lenient else None
     parts = _five_steps(text, notes)
     if isinstance(parts, Malformed) and lenient:
@@ -113,7 +114,7 @@ def parse(text: str, candidates: Sequence[str], *, confidence: ConfidenceRule = 
         return parts
     answers = [_read_answer(answer, labels, notes) for answer in parts.answers]
     if len(set(answers)) > 1:
-        return Malformed(Reason.REPEATED_TAG, f"<answer> occurs {len(answers)} times, with different answers")
+        return Malformed(MalformedReason.REPEATED_TAG, f"<answer> occurs {len(answers)} times, with different answers")
     answer = answers[0]
     if isinstance(answer, Malformed):
         return answer
@@ -122,7 +123,7 @@ def parse(text: str, candidates: Sequence[str], *, confidence: ConfidenceRule = 
     stated: float | None = None
     if parts.confidence is not None:
         if confidence == "forbidden":
-            return Malformed(Reason.UNEXPECTED_CONFIDENCE, "a <confidence> is stated where none was asked for")
+            return Malformed(MalformedReason.UNEXPECTED_CONFIDENCE, "a <confidence> is stated where none was asked for")
         read = _read_confidence(parts.confidence, notes)
         if not isinstance(read, Malformed):
             stated = read
@@ -131,28 +132,28 @@ def parse(text: str, candidates: Sequence[str], *, confidence: ConfidenceRule = 
         else:
             notes.append(read.detail)
     elif confidence == "required":
-        return Malformed(Reason.MISSING_CONFIDENCE, "there is no <confidence>")
+        return Malformed(MalformedReason.MISSING_CONFIDENCE, "there is no <confidence>")
     return Response(parts.reasoning, answer, stated, tuple(dict.fromkeys(notes or ())))
 
 
 def in_five_steps(text: str) -> bool:
-    """Whether a text keeps to the form: the five steps, the answer and perhaps a confidence, each in its tag and in order, and no more.
+    """Whether a text has the strict format: the five steps, the answer and optionally a confidence, each in its tag, in order, and no more.
 
-    What the answer and the confidence say plays no part.
+    The values of the answer and the confidence are not checked.
     """
     return len(text) <= MAX_CHARACTERS and not isinstance(_five_steps(text, None), Malformed)
 
 
 class _Parts(NamedTuple):
-    """What lies in the tags of a text, unread."""
+    """The contents of the tags of a text, not yet parsed."""
 
     reasoning: Reasoning
-    answers: tuple[str, ...]  # one, but where a lenient reading finds several
+    answers: tuple[str, ...]  # one, or several with lenient parsing
     confidence: str | None
 
 
 def _five_steps(text: str, notes: list[str] | None) -> _Parts | Malformed:
-    """The parts of a text with all tags in their order; with `notes` (lenient) there may be other text around them."""
+    """The parts of a text with all tags in order. With `notes` (lenient), other text around them is allowed and noted."""
     found = [(match.group(), match.start(), match.end()) for match in _TAG.finditer(text)]
     tags = tuple(tag for tag, _, _ in found)
     if tags not in (_WITH_CONFIDENCE, _WITHOUT_CONFIDENCE):
@@ -165,21 +166,21 @@ def _five_steps(text: str, notes: list[str] | None) -> _Parts | Malformed:
             inside[tag[2:-1]] = between
         elif between:
             if notes is None or tag not in ("<think>", "<answer>", "<confidence>"):
-                return Malformed(Reason.STRAY_TEXT, f"text before {tag} lies in no tag: {between[:60]!r}")
+                return Malformed(MalformedReason.STRAY_TEXT, f"text before {tag} lies in no tag: {between[:60]!r}")
             notes.append(f"text before {tag} ignored")
         end = stop
     if rest := text[end:].strip():
         if notes is None:
-            return Malformed(Reason.STRAY_TEXT, f"text follows the last tag: {rest[:60]!r}")
+            return Malformed(MalformedReason.STRAY_TEXT, f"text follows the last tag: {rest[:60]!r}")
         notes.append("text after the last tag ignored")
     for step in STEPS:
         if not inside[step]:
-            return Malformed(Reason.EMPTY_STEP, f"<{step}> is empty")
+            return Malformed(MalformedReason.EMPTY_STEP, f"<{step}> is empty")
     return _Parts(Reasoning(*(inside[step] for step in STEPS)), (inside["answer"],), inside.get("confidence"))
 
 
 def _free_reasoning(text: str, notes: list[str]) -> _Parts | None:
-    """The parts of a text that need hold no more than an answer, which may be repeated; None if there is none."""
+    """The parts of a text that has at least one answer, perhaps repeated; None if it has none."""
     answers, stated = _contents(text, "answer"), _contents(text, "confidence")
     if not answers:
         return None
@@ -191,7 +192,7 @@ def _free_reasoning(text: str, notes: list[str]) -> _Parts | None:
 
 
 def _contents(text: str, tag: str) -> list[str]:
-    """What stands between each opening tag and the closing one that is the next tag after it."""
+    """The text between each opening tag and its closing tag, where no other tag lies between them."""
     pairs = pairwise(_TAG.finditer(text))
     return [text[one.end() : two.start()].strip() for one, two in pairs if (one.group(), two.group()) == (f"<{tag}>", f"</{tag}>")]
 
@@ -200,31 +201,31 @@ def _diagnose(tags: tuple[str, ...]) -> Malformed:
     """The most telling reason why `tags` is not one of the two sequences allowed."""
     if tags == _WITH_CONFIDENCE[: len(tags)]:
         missing = _WITH_CONFIDENCE[len(tags)]
-        return Malformed(Reason.CUT_OFF if tags else Reason.MISSING_TAG, f"the text ends without {missing}")
+        return Malformed(MalformedReason.CUT_OFF if tags else MalformedReason.MISSING_TAG, f"the text ends without {missing}")
     for tag in tags:
         if tags.count(tag) > 1:
-            return Malformed(Reason.REPEATED_TAG, f"{tag} occurs {tags.count(tag)} times")
+            return Malformed(MalformedReason.REPEATED_TAG, f"{tag} occurs {tags.count(tag)} times")
     for tag in _WITHOUT_CONFIDENCE:
         if tag not in tags:
-            return Malformed(Reason.MISSING_TAG, f"there is no {tag}")
+            return Malformed(MalformedReason.MISSING_TAG, f"there is no {tag}")
     if ("<confidence>" in tags) != ("</confidence>" in tags):
-        return Malformed(Reason.MISSING_TAG, "<confidence> is not matched by </confidence>")
-    return Malformed(Reason.WRONG_ORDER, "the tags are not in the order of the five steps, the answer and the confidence")
+        return Malformed(MalformedReason.MISSING_TAG, "<confidence> is not matched by </confidence>")
+    return Malformed(MalformedReason.WRONG_ORDER, "the tags are not in the order of the five steps, the answer and the confidence")
 
 
 def _read_answer(text: str, labels: Labels, notes: list[str] | None) -> str | Malformed:
-    """The candidate that `text` is; with `notes` (lenient) also the only one it names among other words."""
+    """The candidate that equals `text`; with `notes` (lenient), also the only one named among other words."""
     if (label := labels.named(text)) is not None:
         return label
     affirmed, denied = labels.mentioned(text)
     if len(affirmed | denied) > 1:
-        return Malformed(Reason.AMBIGUOUS, f"the answer names {', '.join(sorted(affirmed | denied))}; it must name one")
+        return Malformed(MalformedReason.AMBIGUOUS, f"the answer names {', '.join(sorted(affirmed | denied))}; it must name one")
     if denied:
-        return Malformed(Reason.NOT_A_CANDIDATE, f"the answer {text[:60]!r} only says what it is not")
+        return Malformed(MalformedReason.NOT_A_CANDIDATE, f"the answer {text[:60]!r} only says what it is not")
     if affirmed and notes is not None:
         notes.append("answer found among other words")
         return affirmed.pop()
-    return Malformed(Reason.NOT_A_CANDIDATE, f"the answer {text[:60]!r} is not one of {', '.join(labels)}")
+    return Malformed(MalformedReason.NOT_A_CANDIDATE, f"the answer {text[:60]!r} is not one of {', '.join(labels)}")
 
 
 def _read_confidence(text: str, notes: list[str] | None) -> float | Malformed:
@@ -235,11 +236,11 @@ def _read_confidence(text: str, notes: list[str] | None) -> float | Malformed:
         if value <= 1:
             notes.append(f"confidence read from {text[:20]!r}")
             return value
-    return Malformed(Reason.BAD_CONFIDENCE, f"the confidence {text[:60]!r} is not a decimal between 0 and 1")
+    return Malformed(MalformedReason.BAD_CONFIDENCE, f"the confidence {text[:60]!r} is not a decimal between 0 and 1")
 
 
 def render(response: Response) -> str:
-    """The text of a response, without a confidence if it has none; `parse` reads it back. The confidence is written with two decimals.
+    """The text of a response, the inverse of `parse`. The confidence, if there is one, is written with two decimals.
 
     Raises ValueError when a step is empty or holds a tag, or the confidence is not in [0, 1].
     """
@@ -255,9 +256,9 @@ def render(response: Response) -> str:
 
 
 def question(candidates: Sequence[str], *, kind: Literal["emotion", "sentiment"] = "emotion", confidence: bool = True) -> str:
-    """The question of the released model card, for these candidates; `confidence` asks for that tag too.
+    """The question of the released model card for these candidates; with `confidence`, it asks for a `<confidence>` tag too.
 
-    The card gives the wording for emotions; the wording for sentiment and the end of the format line are inferred.
+    The card gives the wording for emotions. The wording for sentiment and the end of the format line are inferred.
     """
     noun = "emotion" if kind == "emotion" else "sentiment"
     listed = ", ".join(f"'{label}'" for label in candidates)

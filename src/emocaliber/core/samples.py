@@ -1,4 +1,4 @@
-"""A sample: an image, the emotions to choose from, and the right one."""
+"""Samples (an image, the candidate labels and the true one), and the validation of row fields on which they and other rows rest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from emocaliber.io.rows import Row, numbered_rows
 
 @dataclass(frozen=True)
 class Sample:
-    """One question with its answer. `votes` are people's, `posterior` is the truth where it is known (drawn scenes)."""
+    """An image with a question and its ground truth.
+
+    `votes`: number of annotators per label. `posterior`: the true probability of each label, known for synthetic scenes only.
+    """
 
     id: str
     image: str
@@ -35,7 +38,7 @@ class Sample:
 
     @classmethod
     def from_row(cls, row: Mapping[str, object], where: str) -> Sample:
-        """Reads a sample row, or any row that contains one. Raises UserError naming `where` (the row's file and line) and the field."""
+        """The sample in a row, which may have further fields. Raises UserError, naming `where` (the row's file and line) and the field."""
         fields = Fields(row, where)
         task = canonical_task(fields.text("task"))
         candidates = fields.labels("candidates", taxonomy_of(task))
@@ -52,7 +55,7 @@ class Sample:
         )
 
     def to_row(self, folder: str | Path | None = None) -> dict[str, object]:
-        """The sample as a JSON row; with `folder`, where the file will lie, the image's path is made relative to it."""
+        """The sample as a JSON row. With `folder`, the folder of the row file, the image path is relative to it."""
         row: dict[str, object] = {
             "id": self.id,
             "image": self.image if folder is None else Path(os.path.relpath(self.image, folder)).as_posix(),
@@ -72,8 +75,8 @@ class Sample:
 def read_samples(path: str | Path) -> Iterator[Sample]:
     """The samples of a JSONL file, in order, with absolute image paths.
 
-    Raises UserError, naming the file, the line and the field, for the first row that is not a sample or repeats an id. Whether the
-    images exist is not asked here: opening one gives its own error.
+    Raises UserError, naming the file, the line and the field, for the first row that is not a sample or repeats an id. Images are not
+    checked here: opening one gives its own error.
     """
     folder = Path(path).absolute().parent
     for where, row in identified_rows(path):
@@ -81,20 +84,23 @@ def read_samples(path: str | Path) -> Iterator[Sample]:
         yield replace(sample, image=str(folder / sample.image))
 
 
-# Taking a row's fields with their checks, so that every complaint names the file, the line, the field and the remedy.
+# Validation of the fields of a row.
 
 _SHOWN = 60
 
 
 class Fields:
-    """One row of a file. Each method returns a field in its right type or raises UserError; `where` is the row's file and line."""
+    """A row with checked access to its fields: each method returns a field in its type.
+
+    `where` is the row's file and line. Every UserError names it, the field and the remedy.
+    """
 
     def __init__(self, row: Mapping[str, object], where: str) -> None:
         self._row = row
         self.where = where
 
     def error(self, field: str, problem: str, remedy: str) -> UserError:
-        """The complaint about a field, to be raised: "FILE, line N: field 'F' PROBLEM; REMEDY"."""
+        """The UserError about a field: "FILE, line N: field 'F' PROBLEM; REMEDY"."""
         return UserError(f"{self.where}: field '{field}' {problem}; {remedy}")
 
     def text(self, field: str) -> str:
@@ -114,7 +120,7 @@ class Fields:
         return value
 
     def labels(self, field: str, taxonomy: Taxonomy | None = None) -> Labels:
-        """Two or more different labels, with the other spellings that a `taxonomy` knows."""
+        """Two or more different labels, with the other spellings in `taxonomy`."""
         remedy = 'give it a list of two or more different labels, such as ["awe", "fear"]'
         value = self._required(field, remedy)
         if not isinstance(value, list) or not all(isinstance(label, str) and label.strip() for label in value):
@@ -127,14 +133,14 @@ class Fields:
             raise UserError(f"{self.where}: field '{field}': {error}") from error
 
     def label(self, field: str, candidates: Labels) -> str:
-        """One of the candidates, as it is spelt there; the field may have another of its spellings."""
+        """The candidate that the field names in any of its spellings, in the spelling of the candidates."""
         value = self.text(field)
         if (label := candidates.named(value)) is None:
             raise self.error(field, f"is {_shown(value)}, which is not a candidate", f"it must be one of {', '.join(candidates)}")
         return label
 
     def votes(self, field: str, candidates: Labels) -> dict[str, int] | None:
-        """How many people chose each candidate, or None where nobody was asked."""
+        """The number of annotators who chose each candidate; None if the field is missing or null."""
         remedy = 'give it whole numbers of people, at least one in all, such as {"awe": 7, "fear": 4}, or leave it out'
         votes = self._table(field, candidates, lambda value: isinstance(value, int) and value >= 0, remedy)
         if votes is None:
@@ -144,7 +150,7 @@ class Fields:
         return {label: int(count) for label, count in votes.items()}
 
     def posterior(self, field: str, candidates: Labels) -> dict[str, float] | None:
-        """The probability of each candidate, or None where it is not known. Sums within 0.02 of 1 pass as rounding."""
+        """The probability of each candidate; None if the field is missing or null. A sum within 0.02 of 1 is accepted as rounding."""
         remedy = 'give it probabilities that sum to 1, such as {"awe": 0.7, "fear": 0.3}, or leave it out'
         posterior = self._table(field, candidates, _is_fraction, remedy)
         if posterior is not None and abs(math.fsum(posterior.values()) - 1) > 0.02:
@@ -190,7 +196,7 @@ class Fields:
 
 
 def identified_rows(path: str | Path) -> Iterator[tuple[str, Row]]:
-    """The rows of a file, each after its place ("FILE, line N") for complaints.
+    """The rows of a file, each after its place ("FILE, line N") for error messages.
 
     Raises UserError for the first row that has no id or repeats one.
     """
@@ -198,10 +204,10 @@ def identified_rows(path: str | Path) -> Iterator[tuple[str, Row]]:
 
 
 def identified(rows: Iterable[tuple[Place, Row]], *, required: bool) -> Iterator[tuple[str, Row]]:
-    """The rows, each after its place in words. Unless ids are required, they may be whole numbers, and where the first row has none
-    the rows are named by their places.
+    """The rows, each after its place as text.
 
-    Raises UserError for the first row that has no id where it should, or repeats one.
+    Unless ids are `required`, they may be whole numbers; if the first row has none, rows without an id get one from their place.
+    Raises UserError for the first row that lacks an id or repeats one.
     """
     seen: dict[str, Place] = {}
     nameless: bool | None = False if required else None

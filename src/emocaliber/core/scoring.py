@@ -1,6 +1,6 @@
-"""From a model's response to an outcome: was it right, how far off, and how sure was it by each way of asking.
+"""Scoring: the outcome of a response row, that is its answer, correctness, emotional distance and confidences.
 
-The only place that says what "correct" means. Training targets, rewards, evaluation and serving all ask here.
+Training targets, rewards and evaluation all use `is_correct`, the only definition of a correct answer.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ VERBALIZED = "verb"
 
 @dataclass(frozen=True)
 class Outcome:
-    """One answered sample. `malformed` says why there is no answer: a reason of the parser, or "no_answer" where the model gave no text.
+    """The scored response to one sample.
 
-    `distance` is that of the answer from the truth on the taxonomy's emotion loop, in [0, 0.5]; None without an answer or a loop that
-    holds both. `confidence` maps each source ("verb" is the one stated in the text) to a number in [0, 1], or None where it gave none.
-    `image` says, as the row does, which image was asked about: answers about one image are not independent. `format` is whether the text
-    keeps to the five steps, which training asks for and an answer does not need; None where there is no text.
+    `malformed` is the reason for which there is no answer: a `MalformedReason`, or "no_answer" where the model gave no text. `distance` is
+    the distance of the answer from the ground truth on the emotion loop, in [0, 0.5]; None without an answer, or if the loop lacks a label.
+    `confidence` maps each source ("verb" is the stated one) to a number in [0, 1] or None. `image` is the image of the row, as outcomes
+    about the same image are not independent. `format` is whether the text has the strict five-step format; None without a text.
     """
 
     id: str
@@ -55,7 +55,7 @@ class Outcome:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any], where: str) -> Outcome:
-        """Reads what `to_row` gives. Raises UserError naming `where` (the row's file and line) for another row."""
+        """The inverse of `to_row`. Raises UserError, naming `where` (the row's file and line), for any other row."""
         try:
             return cls(**row)
         except TypeError as error:
@@ -63,7 +63,7 @@ class Outcome:
 
 
 def is_correct(answer: str | None, ground_truth: str, labels: Labels) -> bool:
-    """Whether the answer names the same of the labels as the ground truth. No answer, and one that names none, is not correct."""
+    """Whether the answer and the ground truth name the same one of the labels. No answer, or one that is no label, is not correct."""
     named = None if answer is None else labels.named(answer)
     return named is not None and named == labels.named(ground_truth)
 
@@ -73,11 +73,10 @@ def outcome(
 ) -> Outcome:
     """The outcome of a response row.
 
-    Its fields `id, task, candidates, ground_truth, response` are needed; `confidence, error, votes, posterior, image, lenient` are read
-    where present. An `<answer>` that names exactly one candidate is an answer, whatever form the rest has (see `parse`); if `strict`, or
-    where the row's `lenient` is false, the response must keep to the five steps. A `confidence` that is no object but a number or text is
-    a released row's: the release's reading of the tag, which is read here anew. `taxonomy` lends other spellings of the labels and the
-    loop; by default it is that of the VECBench task, and a custom task has none.
+    Its fields `id, task, candidates, ground_truth, response` are required; `confidence, error, votes, posterior, image, lenient` are
+    optional. Parsing is lenient (see `parse`), or strict with `strict` and where the row's `lenient` is false. A `confidence` that is a
+    number or text comes from a released row, and is ignored: the tag in the response is parsed instead. `taxonomy` gives other spellings of
+    the labels, and the emotion loop; by default it is that of the VECBench task, and none for a custom task.
     Raises UserError, naming `where` (the row's file and line) and the field, for a row that is not a response row.
     """
     fields = Fields(row, where)
@@ -116,9 +115,9 @@ def outcome(
 
 
 def response_rows(sources: RowPath | Sequence[RowPath]) -> Iterator[tuple[str, Row]]:
-    """The response rows of files, folders of shards or saved data sets (see `located_rows`), each after its place for complaints.
+    """The response rows of files, folders of shards or saved data sets (see `located_rows`), each after its place for error messages.
 
-    Released rows are filled in so that `outcome` takes them. Where the first row has no id, rows are named by their places.
+    Released rows are completed as `outcome` needs them. If the first row has no id, rows without one are named by their place.
     Raises UserError, naming the place, for the first row that cannot be read or repeats an id, and where there is no row at all.
     """
     for where, row in identified(located_rows(sources), required=False):
@@ -144,8 +143,10 @@ def scored_outcomes(folder: str | Path) -> list[Outcome]:
 
 
 def _check_task(fields: Fields, task: str, candidates: Sequence[str]) -> None:
-    """A task that is not VECBench's is a custom one, unless it has nearly the name of a task with just these candidates: a slip of the pen
-    would move its answers out of their group, unseen."""
+    """Raises UserError for a task that looks like a misspelt task of VECBench: it has the same candidates and nearly the same name.
+
+    Any other unknown name is a custom task. A misspelt one would silently drop out of its group.
+    """
     if task not in TASKS and (meant := _nearly(task, tuple(candidates))):
         remedy = "write that, or give a task of your own another name"
         raise fields.error("task", f"is '{task}', but VECBench calls it '{meant}'", remedy)
@@ -153,7 +154,7 @@ def _check_task(fields: Fields, task: str, candidates: Sequence[str]) -> None:
 
 @cache
 def _nearly(task: str, candidates: tuple[str, ...]) -> str | None:
-    """The task of VECBench with just these candidates and nearly this name."""
+    """The task of VECBench with the same candidates and nearly the same name, if there is one."""
     twins = {_letters(name): name for name in TASKS if _are_labels_of(TASKS[name].taxonomy, candidates)}
     close = difflib.get_close_matches(_letters(task), twins, n=1, cutoff=0.85)
     return twins[close[0]] if close else None

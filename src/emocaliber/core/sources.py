@@ -1,8 +1,8 @@
-"""Where a confidence can be read: one function for each source, all from the same reply.
+"""Confidence sources: one function for each, all of which read the same reply.
 
-The paper compares three: `verb` (stated), `ans` (answer token) and `avg` (all tokens). After reasoning, the answer only repeats what the
-analysis has said, so `ans` is near 1 whatever the truth; `commit`, `norm` and `margin` look where the emotion is named *first*.
-docs/confidence-sources.md has formulas and limits. A source that a reply cannot give is None, and is counted where rows are scored.
+The paper compares three: `verb` (stated), `ans` (answer token) and `avg` (all tokens). After reasoning, the answer only repeats the label
+of the analysis, so `ans` is near 1 in any case; `commit`, `norm` and `margin` use the position where the emotion is named *first*.
+docs/confidence-sources.md has formulas and limits. A source that a reply does not provide is None; scoring counts these.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from emocaliber.core.response import Malformed, Response, parse
 from emocaliber.emotions.labels import Labels
 
 P_TRUE_QUESTION = "Someone was asked: {question}\nTheir answer is: {answer}\nIs that answer right? Reply with one word only, True or False."
-NEAREST = 0.01  # to 0 and 1, of what is recalibrated: one sure mistake would outweigh all else when that is fitted
+NEAREST = 0.01  # recalibrated confidences stay this far from 0 and 1, or one confident mistake would dominate the fit
 _VALUE = re.compile(rb"<confidence>\s*(0|1|0\.[0-9]+|1\.0+)\s*</confidence>")
 _ANSWER = re.compile(rb"<answer>[\s\"'`*]*")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What the tokens say where a candidate is named.
+    """The probabilities of the candidates at a position where one is named.
 
-    `distribution`: P(candidate), over the candidates that were among the likeliest tokens there; it sums to 1.
-    `path`: the probability of the tokens up to the one that decides; `decisive`: that of the deciding token alone, which is the first
-    one after which a single candidate can be meant.
+    The decisive token is the first one after which only one candidate is possible.
+    `distribution`: P(candidate) from the likeliest tokens at each step, normalised to sum to 1. `path`: the probability of the tokens up to
+    and including the decisive one. `decisive`: the probability of the decisive token alone.
     """
 
     distribution: Mapping[str, float]
@@ -41,7 +41,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Evidence:
-    """A reply that was understood: its tokens, what it answered, and what it could have answered."""
+    """A reply with its parsed response and the labels of its question: the input of every source."""
 
     reply: Reply
     response: Response
@@ -49,7 +49,7 @@ class Evidence:
 
     @cached_property
     def stated_number(self) -> StatedNumber | None:
-        """The stated confidence with all that it could have been; None without tokens, or where there is none that can be read."""
+        """The stated confidence with its alternatives; None without tokens, or without a readable confidence."""
         return stated_number(self.reply.tokens) if self.reply.tokens else None
 
     @cached_property
@@ -59,7 +59,7 @@ class Evidence:
 
     @cached_property
     def at_commitment(self) -> Choice | None:
-        """The choice where the response first names its emotion, usually inside `<analysis>`. A mention with a "not" is not told apart."""
+        """The choice where the response first names its emotion, usually inside `<analysis>`. Negated mentions count as well."""
         pattern = self.labels.pattern(self.response.answer)
 
         def place(text: bytes) -> int | None:
@@ -76,21 +76,21 @@ class Evidence:
 
 
 def choice_at(start: int, tokens: Tokens, labels: Labels) -> Choice | None:
-    """The choice among candidates at byte `start` of the response's text; None if no candidate can be made out there.
+    """The choice among the candidates at byte offset `start` of the response; None if the text there names no candidate.
 
-    Tokens other than the chosen one count for the only candidate they can begin; those that can begin several or none count for nothing.
+    An alternative token adds to the candidate that it starts, if it is only one; tokens that can start several or none are ignored.
     """
     mass = dict.fromkeys(labels, 0.0)
     said, path = b"", 1.0
     for place, lead in _places(start, len(b"".join(tokens.pieces)), tokens):
         chosen = tokens.pieces[place]
         for piece, logprob in tokens.likeliest[place].items():
-            if piece != chosen and piece.startswith(lead) and len(meant := labels.begun(said + piece[len(lead) :])) == 1:
+            if piece != chosen and piece.startswith(lead) and len(meant := labels.possible_after(said + piece[len(lead) :])) == 1:
                 mass[meant.pop()] += path * exp(logprob)
         said += chosen[len(lead) :]
         decisive = exp(tokens.logprobs[place])
         path *= decisive
-        meant = labels.begun(said)
+        meant = labels.possible_after(said)
         if not meant:
             return None
         if len(meant) == 1:
@@ -116,14 +116,17 @@ def _last(pattern: re.Pattern[bytes], text: bytes) -> re.Match[bytes] | None:
 
 @dataclass(frozen=True)
 class StatedNumber:
-    """A confidence as `said`; and for each of its tokens the numbers that other tokens would have made of it, the token's own among them,
-    each with the log-probability of its token."""
+    """A stated confidence `said` with its alternatives.
+
+    `alternatives` has a list for each token of the number: the numbers that result from that token or another in its place, each with the
+    log-probability of the token.
+    """
 
     said: float
     alternatives: Sequence[Sequence[tuple[float, float]]]
 
     def mean(self, temperature: float) -> float:
-        """What it would be on average, were it sampled at `temperature`. Exact where its tokens are independent."""
+        """The expectation of the confidence sampled at `temperature`, in [0, 1]. Exact if its tokens are independent."""
         expectation = self.said
         for numbers in filter(None, self.alternatives):
             top = max(logprob for _, logprob in numbers)
@@ -132,12 +135,12 @@ class StatedNumber:
         return min(max(expectation, 0.0), 1.0)
 
     def recalibrated(self, by: Recalibration) -> float:
-        """The mean at `by`'s temperature, its log-odds moved by `by`'s bias."""
+        """The mean at the temperature of `by`, with its bias added to the log-odds."""
         return expit(log_odds(self.mean(by.temperature)) + by.bias)
 
 
 def log_odds(probability: float) -> float:
-    """Those of a probability, which counts as no nearer to 0 and 1 than `NEAREST`."""
+    """The log-odds of a probability, clipped to [NEAREST, 1 - NEAREST]."""
     within = min(max(probability, NEAREST), 1 - NEAREST)
     return log(within / (1 - within))
 
@@ -148,7 +151,7 @@ def expit(odds: float) -> float:
 
 
 def stated_number(tokens: Tokens) -> StatedNumber | None:
-    """The stated confidence with all that it could have been; None if there is none that can be read."""
+    """The stated confidence with its alternatives; None without a readable confidence."""
     text = b"".join(tokens.pieces)
     match = _last(_VALUE, text)
     if match is None:
@@ -198,22 +201,20 @@ def norm(evidence: Evidence) -> float | None:
 
 
 def margin(evidence: Evidence) -> float | None:
-    """How far the likeliest candidate is ahead of the next where the emotion is first named; it lies in [0, 1] but is no probability."""
+    """P(likeliest candidate) - P(next one) where the emotion is first named; in [0, 1], but not a probability."""
     choice = evidence.at_commitment
     first, second = sorted(choice.distribution.values(), reverse=True)[:2] if choice else (None, None)
     return None if first is None or second is None else first - second
 
 
 def verb_mean(evidence: Evidence) -> float | None:
-    """The mean of the stated confidence over its digits' probabilities: what it would be on average, were it sampled at the temperature at
-    which it was trained to be.
-    """
+    """The expectation of the stated confidence over the probabilities of its digits, at the sampling temperature of training."""
     tokens, number = evidence.reply.tokens, evidence.stated_number
     return number.mean(tokens.rollout_temperature) if tokens and number else None
 
 
 def recalibrated(evidence: Evidence) -> float | None:
-    """`verb_mean` at another temperature and moved by a bias, as fitted on held-out answers; None for a model that names none."""
+    """`verb_mean` with a temperature and a bias fitted on held-out answers; None for a model without a recalibration."""
     tokens, number = evidence.reply.tokens, evidence.stated_number
     return number.recalibrated(tokens.recalibration) if tokens and number and tokens.recalibration else None
 
@@ -224,28 +225,28 @@ SOURCES: Mapping[str, Callable[[Evidence], float | None]] = {
 
 
 def evidence(reply: Reply, candidates: Sequence[str], *, lenient: bool = True) -> Evidence | None:
-    """The evidence in a reply; None if it failed or cannot be read."""
+    """The evidence in a reply; None if the model failed or its text cannot be parsed."""
     labels = Labels.of(candidates)
     response = parse(reply.text, labels, lenient=lenient)
     return None if reply.error or isinstance(response, Malformed) else Evidence(reply, response, labels)
 
 
 def confidences(evidence: Evidence | None) -> dict[str, float | None]:
-    """The confidence of a reply by every source that needs no further reply; None where it has none, or there is no evidence.
+    """The confidence of a reply by every source in `SOURCES`, or None where a source gives none; all None without evidence.
 
-    `recalibrated` is there only for models that have a recalibration (and answers that can be read): nothing is missing from the others.
+    `recalibrated` is included only for models that have a recalibration, so that it does not count as missing for others.
     """
     has_one = evidence and evidence.reply.tokens and evidence.reply.tokens.recalibration
     return {name: source(evidence) if evidence else None for name, source in SOURCES.items() if has_one or source is not recalibrated}
 
 
 def consistency(answer: str, others: Sequence[str | None]) -> float | None:
-    """The share of `others`, answers sampled to the same question, that agree; None, one that cannot be read, disagrees."""
+    """The share of `others`, sampled answers to the same question, that equal `answer`; None stands for an unreadable one."""
     return sum(other == answer for other in others) / len(others) if others else None
 
 
 def p_true(reply: Reply) -> float | None:
-    """P(True) against P(False) at the first token of a reply to `P_TRUE_QUESTION` (Kadavath et al. 2022); None if neither is likely."""
+    """P(True) / (P(True) + P(False)) at the first token of a reply to `P_TRUE_QUESTION` (Kadavath et al. 2022), or None."""
     if reply.tokens is None or not reply.tokens.pieces:
         return None
     mass = {"true": 0.0, "false": 0.0}

@@ -21,8 +21,8 @@ GROUPS = ("ID VER", "ID VSA", "OOD VER")
 
 @dataclass(frozen=True)
 class Task:
-    """A task: its group in the paper's tables (None for one of your own), the taxonomy its labels belong to (a built-in one by name, a TOML
-    file, or one made in code), and which question it asks."""
+    """A task: its group in the paper's tables (None for one of your own), its taxonomy (a built-in one by name, a TOML file, or one made in
+    code), and the kind of its question."""
 
     name: str
     group: str | None
@@ -64,7 +64,7 @@ for _task in (
 
 
 def canonical_task(name: str) -> str:
-    """The spelling of a known task's name, whatever its case; any other name (a custom task) as it is."""
+    """The name of a known task in its own spelling, from any case; any other name (a custom task) unchanged."""
     return _SPELLINGS.get(name.casefold(), name)
 
 
@@ -75,7 +75,7 @@ def taxonomy_of(name: str) -> Taxonomy | None:
 
 
 def labels_of(name: str, candidates: Sequence[str]) -> Labels:
-    """The candidates of a task's question, with the other spellings that its taxonomy knows; a custom task has none."""
+    """The candidates of a task, with the other spellings of its taxonomy; a custom task has no taxonomy."""
     return Labels.of(candidates, taxonomy_of(name))
 
 
@@ -86,7 +86,7 @@ def group_of(name: str) -> str | None:
 
 
 def task_order(name: str) -> tuple[int, str]:
-    """What tasks are sorted by: those of VECBench come first, in its order, then custom ones by name."""
+    """Sort key of tasks: those of VECBench first, in its order, then custom ones by name."""
     return list(TASKS).index(name) if name in TASKS else len(TASKS), name
 
 
@@ -100,9 +100,9 @@ def task(name: str) -> Task:
 
 @cache
 def paper_counts() -> Mapping[str, Mapping[str, int]]:
-    """How many samples the paper's splits (Figure 3) and VEC-CoT's stages (Table 1) hold: counts[file][task], where there are any.
+    """The numbers of samples in the paper's splits (Figure 3) and VEC-CoT's stages (Table 1): counts[split][task], without zeros.
 
-    As printed. WebEmo-7 in stage 2 is printed as 7,806, but both totals it is part of are right only with 7,896.
+    Numbers are as printed. WebEmo-7 in stage 2 is printed as 7,806, but both totals it is part of are right only with 7,896.
     """
     folder = resources.files("emocaliber.core") / "paper_counts"
     rows = [row for name in ("splits", "vec_cot") for row in csv.DictReader((folder / f"{name}.csv").read_text("utf-8").splitlines())]

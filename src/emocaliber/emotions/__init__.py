@@ -1,4 +1,4 @@
-"""Emotions: taxonomies, valence-arousal-dominance values, and the emotion loop with its distance."""
+"""Emotions: labels and taxonomies, valence-arousal-dominance (VAD) values, and the emotion loop with its distance."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The candidates of a question, and which texts name them: the one identity of a label.
+"""The candidate labels of a question, and how text is matched to them.
 
-A label is given by people, said by models and stored in files, in whatever case, script, punctuation and spelling. `Labels` is made once
-for a question and travels with it, so that the parser, the rewards, the targets, the metrics and the tables cannot disagree.
+Users, models and files write labels in any case, script, punctuation and spelling. `Labels` is made once for a question and passed along
+with it, so that the parser, the rewards, the targets, the metrics and the tables match labels in the same way.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from unicodedata import category
 from emocaliber.emotions.taxonomy import Taxonomy, label_key, normalised
 from emocaliber.errors import UserError
 
-# Scripts that put no space between words (Thai, Lao, Burmese, Khmer, Japanese, Chinese) or attach particles to them (Korean).
+# Scripts without spaces between words (Thai, Lao, Burmese, Khmer, Japanese, Chinese) or with attached particles (Korean).
 _UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\U00020000-\U0003134f"
 _UNSPACED_CHARACTER = re.compile(f"[{_UNSPACED}]")
-_CLAUSE_ENDS = frozenset(".,;:!?\u3001\u3002")  # and what becomes one of these once normalised, as full-width ones do
+_CLAUSE_ENDS = frozenset(".,;:!?\u3001\u3002")  # and their full-width forms, which are normalised to these
 _PAUSE = "."
 
-# A negation reaches over this many words. Those of Japanese, Korean and Turkish, which follow what they deny, are not known here.
+# A negation covers this many words after it. Those of Japanese, Korean and Turkish, which follow the negated word, are not recognised.
 _REACH = 3
 _NEGATIONS = frozenset(
     (
@@ -37,13 +37,13 @@ _TURNS = frozenset(("but", "mais", "sondern", "sino", "ma", "mas", "\u0430", "н
 
 @dataclass(frozen=True)
 class Labels(Sequence[str]):
-    """The labels of a question in their order, spelt as given. It is a sequence of them, and empty where any answer will do.
+    """The labels of a question, in their order and as spelt there; a sequence of strings. Empty where any answer is allowed.
 
-    `taxonomy`, where one is known, lends the other spellings of its labels, in both directions: whichever of them is the candidate, each
-    of the others names it; and the distance between two labels on its emotion loop.
+    `taxonomy`, if there is one, gives other spellings of the labels (a label matches any of its aliases, and an alias given as a label
+    matches the canonical name and all other aliases) and the distances on its emotion loop.
 
-    Raises UserError, naming them, for two labels that are the same one (by `label_key` or as aliases of each other), and for one without
-    a letter, digit or symbol to tell it by.
+    Raises UserError, naming them, for two labels that are the same (by `label_key` or as aliases of each other), and for a label without a
+    letter, digit or symbol.
     """
 
     names: tuple[str, ...] = ()
@@ -61,11 +61,11 @@ class Labels(Sequence[str]):
 
     @classmethod
     def of(cls, names: Sequence[str], taxonomy: Taxonomy | None = None) -> Labels:
-        """`names` as `Labels`; `Labels` are returned as they are."""
+        """`names` as `Labels`; an instance of `Labels` is returned unchanged."""
         return names if isinstance(names, Labels) else _made(tuple(names), taxonomy)
 
     def only(self, names: Iterable[str]) -> Self:
-        """Those of these labels that are among `names`, in their order."""
+        """The labels that are among `names`, in the order of this instance."""
         kept = set(names)
         return type(self)(tuple(name for name in self.names if name in kept), self.taxonomy)
 
@@ -86,13 +86,13 @@ class Labels(Sequence[str]):
         return hash(self.names)
 
     def named(self, text: str) -> str | None:
-        """The label that the whole text is a spelling of, case and surrounding punctuation aside; else None."""
+        """The label of which the whole text is a spelling, ignoring case and surrounding punctuation; else None."""
         return self._by_key.get(label_key(text))
 
     def mentioned(self, text: str) -> tuple[set[str], set[str]]:
-        """The labels that occur among the words of a text: those it affirms, and those it denies ("not sadness").
+        """The labels that occur in a text: (affirmed, negated as in "not sadness").
 
-        Of spellings that overlap the longest counts. Time is linear in the length of the text.
+        Of overlapping spellings, the longest counts. Takes time linear in the length of the text.
         """
         words, place = _words(text), 0
         affirmed: set[str] = set()
@@ -107,25 +107,26 @@ class Labels(Sequence[str]):
 
     @cached_property
     def spellings(self) -> Mapping[str, str]:
-        """Every spelling to its label: each label's own first, then its others."""
+        """Every spelling with its label; the labels themselves come first."""
         return dict(self._spellings())
 
-    def begun(self, said: bytes) -> set[str]:
-        """The labels that a text in UTF-8 can name that begins with `said`, whatever its case; `said` may end within a character."""
-        text, rest = _whole_characters(said)
+    def possible_after(self, prefix: bytes) -> set[str]:
+        """The labels that a text beginning with `prefix` can name, in any case.
+
+        `prefix` is UTF-8, and may end within a character. An empty prefix gives no label.
+        """
+        if not prefix:
+            return set()
+        text, rest = _whole_characters(prefix)
         folded = text.casefold()
-        return (
-            {label for name, label in self._by_folded.items() if _named_whole(folded, name) or _can_go_on(folded, rest, name)}
-            if said
-            else set()
-        )
+        return {label for name, label in self._by_folded.items() if _is_named(folded, name) or _can_continue_to(folded, rest, name)}
 
     def pattern(self, label: str) -> re.Pattern[str]:
-        """What finds a label in running text: any of its spellings as whole words, whatever the case and the space between them."""
+        """A pattern that finds a label in running text: any spelling as whole words, in any case and with any space between them."""
         return mention_pattern(tuple(spelling for spelling, meant in self.spellings.items() if meant == label))
 
     def distance(self, a: str, b: str) -> float | None:
-        """The distance of two labels on the taxonomy's emotion loop, in [0, 0.5]; None without a taxonomy, VAD values or a place there."""
+        """The distance of two labels on the taxonomy's emotion loop, in [0, 0.5]; None if it has no loop or lacks one of them."""
         if self.taxonomy is None or self.taxonomy.without_vad():
             return None
         first, second = self.taxonomy.canonical(a), self.taxonomy.canonical(b)
@@ -160,7 +161,7 @@ class Labels(Sequence[str]):
             yield from ((other, name) for other in others if label_key(other) not in own)
 
     def _canonical(self, name: str) -> str:
-        """The taxonomy's spelling of a label; the label itself where it has none."""
+        """The taxonomy's spelling of a label; the label itself if it is not in the taxonomy."""
         return (self.taxonomy.canonical(name) if self.taxonomy else None) or name
 
 
@@ -174,7 +175,7 @@ def _made(names: tuple[str, ...], taxonomy: Taxonomy | None) -> Labels:
 
 @lru_cache(maxsize=1024)
 def mention_pattern(phrases: Sequence[str]) -> re.Pattern[str]:
-    """What finds any of the phrases in running text, as whole words, whatever their case and the space in them; nothing for no phrase."""
+    """A pattern that finds any of the phrases as whole words, in any case and with any space between words; never, if there are none."""
 
     def bounded(phrase: str) -> str:
         words = r"\s+".join(map(re.escape, phrase.split()))
@@ -186,26 +187,28 @@ def mention_pattern(phrases: Sequence[str]) -> re.Pattern[str]:
     return re.compile(f"(?:{listed})" if listed else r"(?!)", re.IGNORECASE)
 
 
-def _named_whole(folded: str, name: str) -> bool:
-    """Whether a text that begins so has named this, and does not go on as another word."""
+def _is_named(folded: str, name: str) -> bool:
+    """Whether the text `folded` begins with `name` as a whole word."""
     return folded.startswith(name) and (bool(_UNSPACED_CHARACTER.match(name[-1])) or not folded[len(name) : len(name) + 1].isalpha())
 
 
-def _can_go_on(folded: str, rest: bytes, name: str) -> bool:
-    """Whether a text that begins so, and with these first bytes of its next character, can become this."""
+def _can_continue_to(folded: str, rest: bytes, name: str) -> bool:
+    """Whether `folded`, followed by a character whose first bytes are `rest`, can continue to `name`."""
     following = name[len(folded) : len(folded) + 1]
     return name.startswith(folded) and (not rest or any(form.encode().startswith(rest) for form in (following, following.upper())))
 
 
-def _whole_characters(said: bytes) -> tuple[str, bytes]:
-    """The characters that are whole, and the bytes of one that is not."""
-    text = said.decode("utf-8", "ignore")
-    return text, said[len(text.encode()) :]
+def _whole_characters(prefix: bytes) -> tuple[str, bytes]:
+    """The complete characters of a UTF-8 prefix, and the bytes of an incomplete last one."""
+    text = prefix.decode("utf-8", "ignore")
+    return text, prefix[len(text.encode()) :]
 
 
 def _words(text: str) -> tuple[str, ...]:
-    """The text as words: runs of letters, marks and digits. Symbols and the characters of unspaced scripts are words of their own, ends of
-    clauses are `_PAUSE`, other punctuation parts words."""
+    """The words of the normalised text: runs of letters, marks and digits.
+
+    Symbols and characters of unspaced scripts are words of their own, ends of clauses are `_PAUSE`, other punctuation separates words.
+    """
     words: list[str] = []
     for kind, characters in groupby(normalised(text), key=_kind):
         if kind == "letter":
@@ -232,7 +235,7 @@ def _at(words: Sequence[str], place: int, phrase: Sequence[str]) -> bool:
 
 
 def _is_denied(words: Sequence[str], place: int) -> bool:
-    """Whether a negation stands shortly before the word at `place`, with no end of a clause or "but" between them."""
+    """Whether a negation precedes the word at `place` within `_REACH` words, without an end of a clause or "but" in between."""
     for before in range(place - 1, max(place - _REACH, 0) - 1, -1):
         if words[before] in _TURNS:
             return False

@@ -1,4 +1,4 @@
-"""Reading the user's own copy of the NRC VAD lexicon, version 1 or 2.1; the project may not ship it."""
+"""Reader of the NRC VAD lexicon, versions 1 and 2.1, from the user's own copy: its licence forbids shipping it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _BY_FIRST_COLUMN = {"word": "v1", "term": "v2.1"}
 
 @dataclass(frozen=True)
 class Lexicon(Mapping[str, VAD]):
-    """VAD values by lower-case word, on the scale -1..1 whatever the file's.
+    """VAD values by lower-case word, on the scale -1..1.
 
-    `version` is "v1" or "v2.1", told by the file's "header" or by the "range" of its numbers (`detected_by`).
+    `version` is "v1" or "v2.1"; `detected_by` says whether it was detected by the "header" or by the "range" of the numbers.
     """
 
     values_by_word: Mapping[str, VAD]
@@ -35,7 +35,7 @@ class Lexicon(Mapping[str, VAD]):
         return len(self.values_by_word)
 
     def describe(self) -> str:
-        """One line for people: the version, how it was told, and how many words there are."""
+        """One line with the version, how it was detected, and the number of words."""
         scale = "0..1, converted by 2x - 1" if self.version == "v1" else "-1..1"
         return f"NRC VAD {self.version} by its {self.detected_by} ({scale}), {len(self):,} word{'' if len(self) == 1 else 's'}"
 

@@ -1,6 +1,7 @@
 """The emotion loop: the shortest closed tour through a taxonomy's VAD points, and the distance along it.
 
-The idea of an emotion wheel made computable: neighbours on the loop feel alike, opposite points feel most unlike.
+It makes the emotion wheel computable: neighbouring emotions are similar, opposite ones most different. Two solvers find the tour: an exact
+dynamic programme for small taxonomies, and a local search with a lower bound for larger ones.
 """
 
 from __future__ import annotations
@@ -17,20 +18,34 @@ from numpy.typing import NDArray
 
 from emocaliber.errors import UserError
 
-# Beyond these the exact tables outgrow a second or a gigabyte.
+# Beyond these sizes, the exact solver takes more than a second or a gigabyte.
 EXACT_FAMILIES = 15
 EXACT_LABELS = 60
 
-# Lengths are compared as whole numbers of this unit, so that equal tours tie exactly whatever the order of summation.
+# Lengths are compared as integers in this unit, so that equal tours tie exactly in any order of summation.
 _UNIT = 1e-12
+
+Ints = NDArray[np.int64]
+
+
+class VAD(NamedTuple):
+    """Valence, arousal and dominance, each in [-1, 1]: the scale of the NRC VAD lexicon, version 2."""
+
+    valence: float
+    arousal: float
+    dominance: float
+
+    def distance(self, other: VAD) -> float:
+        """The Euclidean distance between two points."""
+        return math.dist(self, other)
 
 
 @dataclass(frozen=True)
 class Loop:
-    """A closed tour. `arcs[i]` leads from `order[i]` to the next label (the last one back to the first); lengths are in VAD units.
+    """A closed tour. `arcs[i]` is the length from `order[i]` to the next label (from the last to the first), in VAD units.
 
-    The order starts at the alphabetically first label and goes on to the alphabetically smaller of its two neighbours.
-    `exact` says that no shorter tour exists; otherwise one could be shorter by at most the fraction `gap` of the perimeter.
+    The order starts at the alphabetically first label and continues to the alphabetically smaller of its two neighbours.
+    `exact`: no shorter tour exists; otherwise a tour could be shorter by at most the fraction `gap` of the perimeter.
     """
 
     order: tuple[str, ...]
@@ -40,10 +55,7 @@ class Loop:
     gap: float = 0.0
 
     def distance(self, a: str, b: str) -> float:
-        """The shorter arc between two labels as a fraction of the perimeter, in [0, 0.5]. Raises UserError for a label not on the loop.
-
-        Two labels alone are 0.5 apart.
-        """
+        """The shorter arc between two labels as a fraction of the perimeter, in [0, 0.5]. Raises UserError for a label not on the loop."""
         for label in (a, b):
             if label not in self._positions:
                 raise UserError(f"'{label}' is not on this emotion loop; its labels are {', '.join(self.order)}")
@@ -59,8 +71,8 @@ class Loop:
 def shortest_loop(points: Mapping[str, VAD], families: Mapping[str, str] | None = None) -> Loop:
     """The shortest closed tour through `points`; with `families`, among the tours in which each family's labels are adjacent.
 
-    Exact for up to 15 labels, or 15 families of up to 15 (60 labels in all); beyond that a local search, with its gap.
-    Depends on the points alone, not on their order. Raises UserError for fewer than two labels or if all points coincide.
+    Exact for up to 15 labels, or 15 families of up to 15 (60 labels in all); beyond that a local search, with its gap. The result does not
+    depend on the order of `points`. Raises UserError for fewer than two labels, and if all points coincide.
     """
     labels = sorted(points, key=lambda label: (label.casefold(), label))
     if len(labels) < 2:
@@ -80,7 +92,7 @@ def shortest_loop(points: Mapping[str, VAD], families: Mapping[str, str] | None 
 
 
 def _groups(labels: list[str], families: Mapping[str, str] | None) -> list[list[int]]:
-    """The families as lists of indices. A flat loop is one in which every label is a family of its own."""
+    """The families as lists of indices. In a flat loop, every label is a family of its own."""
     groups: dict[str, list[int]] = {}
     for index, label in enumerate(labels):
         groups.setdefault(label if families is None else families[label], []).append(index)
@@ -88,7 +100,7 @@ def _groups(labels: list[str], families: Mapping[str, str] | None) -> list[list[
 
 
 def _canonical(tour: list[int]) -> list[int]:
-    """The same cycle from its smallest index on, towards the smaller of that index's neighbours."""
+    """The same cycle, starting at its smallest index and continuing to the smaller of its two neighbours."""
     first = tour.index(min(tour))
     onward = tour[first:] + tour[:first]
     return min(onward, [onward[0], *reversed(onward[1:])])
@@ -98,27 +110,7 @@ def _length(distances: Ints, tour: list[int]) -> int:
     return int(distances[tour, np.roll(tour, -1)].sum())
 
 
-# Valence, arousal and dominance: where a word lies in the space of affect.
-
-
-class VAD(NamedTuple):
-    """Valence, arousal and dominance, each in [-1, 1]: the scale of the NRC VAD lexicon, version 2."""
-
-    valence: float
-    arousal: float
-    dominance: float
-
-    def distance(self, other: VAD) -> float:
-        """The Euclidean distance between two points."""
-        return math.dist(self, other)
-
-
-# The shortest closed tour that visits families of points one after another, exactly, by dynamic programming.
-#
-# Held and Karp (1962) ask for the cheapest way to have visited a set of points and to stand at one of them. Here the sets are
-# sets of families; crossing a family from one point to another costs its shortest Hamiltonian path, found by the same recursion.
-
-Ints = NDArray[np.int64]
+# The exact solver.
 
 # More than any tour, and small enough that adding to it does not overflow.
 _FAR = 1 << 60
@@ -127,11 +119,13 @@ _FAR = 1 << 60
 def shortest_tour(distances: Ints, families: Sequence[Sequence[int]]) -> list[int]:
     """The points in the order of a shortest closed tour in which every family is contiguous.
 
-    `distances` is symmetric, (N, N), in whole numbers, so that ties are exact and always fall the same way; `families` partition
-    0..N-1. Memory and time grow with 2^families and 2^(largest family).
+    The dynamic programme of Held and Karp (1962) over sets of families: crossing a family from one point to another costs its shortest
+    Hamiltonian path, which the same recursion finds.
+    `distances` is symmetric, (N, N), in whole numbers, so that ties are exact; `families` partition 0..N-1. Memory and time grow with
+    2^families and 2^(largest family).
     """
     home, *others = (_Crossing(distances, family) for family in sorted(families, key=len))
-    # table[mask, s, e]: the cheapest way from home's point s through home and the families in `mask`, ending at point e.
+    # table[mask, s, e]: the shortest path from point s of the home family through home and the families in `mask` to point e.
     table = np.full((1 << len(others), len(home.points), len(distances)), _FAR)
     table[0][:, home.points] = home.cost
     _fill(table, [family.points for family in others], [family.step for family in others])
@@ -151,7 +145,7 @@ def shortest_tour(distances: Ints, families: Sequence[Sequence[int]]) -> list[in
 
 
 class _Crossing:
-    """The ways through one family: `cost[s, e]` visits all its points from s to e; `step[v, e]` does so coming from any point v."""
+    """The shortest paths through one family: `cost[s, e]` from its point s to e; `step[v, e]` to e when coming from any point v."""
 
     def __init__(self, distances: Ints, family: Sequence[int]) -> None:
         self.points = list(family)
@@ -192,7 +186,7 @@ def _fill(table: Ints, families: Sequence[Sequence[int]], steps: Sequence[Ints])
                 table[without | 1 << number, :, point] = np.minimum(table[without | 1 << number, :, point], cheapest)
 
 
-# A short closed tour through more points than can be searched exactly, and a bound on how much shorter one could be.
+# The local search and its lower bound.
 
 _STARTS = 16
 _LONGEST_SEGMENT = 3
@@ -200,16 +194,15 @@ _ASCENT_STEPS = 300
 
 
 def short_tour(distances: Ints, families: Sequence[Sequence[int]]) -> list[int]:
-    """The best of some nearest-neighbour tours, each improved until no 2-opt or Or-opt move shortens it; families stay contiguous.
+    """The shortest of several nearest-neighbour tours, each improved until no 2-opt or Or-opt move shortens it; families stay contiguous.
 
-    `distances` is symmetric, (N, N), in whole numbers; `families` partition 0..N-1. No randomness: the same input gives the same tour.
+    `distances` is symmetric, (N, N), in whole numbers; `families` partition 0..N-1. Deterministic.
     """
     size = len(distances)
     family_of = np.empty(size, dtype=np.int64)
     for number, family in enumerate(families):
         family_of[list(family)] = number
-    # Leaving a family costs more than any tour, so a tour that leaves each just once stays so under every improvement,
-    # and nearest neighbour begins with such a tour.
+    # Leaving a family costs more than any tour. Nearest neighbour therefore leaves each family once, and so does every improvement.
     toll = size * int(distances.max()) + 1
     tolled = distances + toll * (family_of[:, None] != family_of)
     starts = range(0, size, max(1, size // _STARTS))
@@ -218,13 +211,13 @@ def short_tour(distances: Ints, families: Sequence[Sequence[int]]) -> list[int]:
 
 
 def lower_bound(distances: Ints, upper: int) -> float:
-    """No closed tour is shorter than this (families or not), given that one of length `upper` exists.
+    """A lower bound on the length of any closed tour, with or without families, given a tour of length `upper`.
 
     The 1-tree bound of Held and Karp (1970): a tour is a spanning tree of all points but one plus two edges of that one;
-    prices on the points, raised where the tree has more than two edges, tighten it.
+    prices on the points, raised where the tree has more than two edges, tighten the bound.
     """
     prices = np.zeros(len(distances))
-    best, pace, since_best = 0.0, 2.0, 0
+    best, rate, since_best = 0.0, 2.0, 0
     for _ in range(_ASCENT_STEPS):
         length, degrees = _one_tree(distances + prices[:, None] + prices)
         bound = length - 2 * prices.sum()
@@ -233,8 +226,8 @@ def lower_bound(distances: Ints, upper: int) -> float:
         if not excess.any():
             break
         if since_best == 10:
-            pace, since_best = pace / 2, 0
-        prices = prices + pace * (upper - bound) / (excess**2).sum() * excess
+            rate, since_best = rate / 2, 0
+        prices = prices + rate * (upper - bound) / (excess**2).sum() * excess
     return float(best)
 
 
@@ -269,7 +262,7 @@ def _two_opt(tour: Ints, distances: Ints) -> Ints | None:
 
 
 def _or_opt(tour: Ints, distances: Ints) -> Ints | None:
-    """The tour after the first move of one to three neighbours elsewhere that shortens it, either way round, or None."""
+    """The tour after the first shortening move of one to three neighbours to another position, in either direction; or None."""
     for length in range(1, min(_LONGEST_SEGMENT, len(tour) - 3) + 1):
         for start in range(len(tour)):
             turned = np.roll(tour, -start)

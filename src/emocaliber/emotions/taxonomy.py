@@ -1,4 +1,4 @@
-"""Taxonomies of emotion: their labels, families, aliases and VAD values, read from TOML files."""
+"""Taxonomies of emotion (labels, families, aliases and VAD values), read from TOML files; and the normal form of labels."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from emocaliber.emotions.loop import VAD, Loop, shortest_loop
 from emocaliber.errors import UserError
 
 _BACKTICK_AND_BRACKETS = "`<>"
-_VARIATION_SELECTORS = dict.fromkeys((0xFE0E, 0xFE0F))  # whether a symbol is drawn as text or as a picture
+_VARIATION_SELECTORS = dict.fromkeys((0xFE0E, 0xFE0F))  # they select the text or emoji form of a symbol
 
 
 def _is_edge(character: str) -> bool:
-    """Whether a character at the end of a label is no part of it: punctuation, space, and what cannot be seen."""
+    """Whether a character at either end of a label is ignored: punctuation, space, and invisible characters."""
     kind = category(character)
     return kind[0] in "PZ" or kind in ("Cc", "Cf") or character in _BACKTICK_AND_BRACKETS
 
@@ -29,14 +29,14 @@ _ASCII_EDGES = "".join(filter(_is_edge, map(chr, range(128))))
 
 
 def normalised(text: str) -> str:
-    """The text case folded, in one form of Unicode (NFKC), so that letters that look alike are the same."""
+    """The text case-folded and in Unicode form NFKC, so that equivalent characters are equal."""
     if text.isascii():
         return text.casefold()
     return normalize("NFKC", normalize("NFKC", text).casefold()).translate(_VARIATION_SELECTORS)
 
 
 def label_key(text: str) -> str:
-    """The form in which labels are compared, in any script: `normalised`, with single spaces and no punctuation at either end."""
+    """The form in which labels of any script are compared: `normalised`, with single spaces and without punctuation at either end."""
     folded = normalised(text)
     if text.isascii():
         return " ".join(folded.strip(_ASCII_EDGES).split())
@@ -47,14 +47,14 @@ def label_key(text: str) -> str:
 
 @dataclass(frozen=True)
 class Taxonomy:
-    """A closed set of emotion labels and what is known about them.
+    """A closed set of emotion labels with their families, aliases and VAD values.
 
-    `parents` names each label's family: every label has one, or none has. A family may bear the name of one of its own
-    labels (sadness in sadness). `aliases` maps other spellings to labels. `vad` may be incomplete; only `loop` needs it
-    whole. With `hierarchical`, the loop keeps each family together.
+    `parents` maps each label to its family: all labels have one, or none has. A family may have the name of one of its labels (sadness in
+    sadness). `aliases` maps other spellings to labels. `vad` may be incomplete; only `loop` needs all values. If `hierarchical`, the loop
+    keeps each family together.
 
-    Raises UserError, naming the field and the remedy, where these do not fit together.
-    To change one family, as in putting surprise among the negative: `replace(t, parents={**t.parents, "surprise": "negative"})`.
+    Raises UserError, naming the field and the remedy, if the fields contradict each other.
+    To move a label to another family: `replace(t, parents={**t.parents, "surprise": "negative"})`.
     """
 
     name: str
@@ -73,24 +73,24 @@ class Taxonomy:
             raise UserError('loop: a hierarchical loop needs families; add a [parents] table or set loop = "flat"')
 
     def canonical(self, text: str) -> str | None:
-        """The label that `text` names, by itself or by an alias, whatever its case and surrounding punctuation; else None."""
+        """The label that `text` names, directly or by an alias, ignoring case and surrounding punctuation; else None."""
         return self._spellings.get(label_key(text))
 
     @property
     def kind_of_loop(self) -> str:
-        """As in the taxonomy's file: "flat" or "hierarchical"."""
+        """ "flat" or "hierarchical", as in the taxonomy's file."""
         return "hierarchical" if self.hierarchical else "flat"
 
     def loop(self) -> Loop:
-        """The emotion loop through all labels, computed once. Raises UserError where a label has no VAD value."""
+        """The emotion loop through all labels, computed once. Raises UserError if a label has no VAD value."""
         return self._loop
 
     def without_vad(self) -> tuple[str, ...]:
-        """The labels that have no VAD value yet."""
+        """The labels without a VAD value."""
         return tuple(label for label in self.labels if label not in self.vad)
 
     def with_lexicon(self, lexicon: Mapping[str, VAD]) -> Taxonomy:
-        """This taxonomy with the missing VAD values taken from `lexicon`; values it already has are kept.
+        """This taxonomy with missing VAD values taken from `lexicon`; existing values are kept.
 
         Raises UserError naming the labels that the lexicon lacks too.
         """
@@ -151,7 +151,7 @@ def _check_parents(parents: Mapping[str, str], labels: Sequence[str]) -> None:
             raise UserError(f"parents: '{label}' is not a label; use one of {_listed(labels)}")
         if not label_key(parent):
             raise UserError(f"parents: the parent of '{label}' is '{parent}'; a parent must be a word")
-        # A label that is a family must be its own parent, which leaves no room for cycles or for a third level.
+        # A label that is a family must be its own parent; this rules out cycles and a third level.
         if parent in labels and parents.get(parent) != parent:
             raise UserError(
                 f"parents: '{parent}' is the parent of '{label}' but not its own (a cycle or a third level); "
@@ -174,7 +174,7 @@ def _listed(words: Sequence[str]) -> str:
     return ", ".join(f"'{word}'" for word in words)
 
 
-# Reading taxonomies: the built-in ones by name, anyone's own from a TOML file of the same format.
+# Reading taxonomies.
 
 BUILT_IN = ("mikels-8", "webemo-25", "webemo-7", "polarity-2", "unbiasedemo-6")
 
@@ -188,7 +188,7 @@ _LOOPS = ("flat", "hierarchical")
 def taxonomy(name_or_path: str | Path | Taxonomy) -> Taxonomy:
     """The built-in taxonomy of that name (in any case), or the one in that TOML file; a taxonomy is returned as it is.
 
-    Raises UserError naming file, field and remedy for a file that is not a taxonomy, or a name nobody knows.
+    Raises UserError, naming file, field and remedy, for an unknown name or an invalid file.
     """
     if isinstance(name_or_path, Taxonomy):
         return name_or_path
@@ -205,7 +205,7 @@ def taxonomy(name_or_path: str | Path | Taxonomy) -> Taxonomy:
 
 
 def parse_taxonomy(text: str, source: str) -> Taxonomy:
-    """The taxonomy that a TOML text describes. Raises UserError, its message beginning with `source`, where it is faulty."""
+    """The taxonomy in a TOML text. Raises UserError, whose message begins with `source`, for an invalid one."""
     try:
         return _from_table(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:

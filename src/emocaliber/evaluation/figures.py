@@ -20,7 +20,7 @@ from emocaliber.evaluation.metrics import Floats, Tally, tally_of
 from emocaliber.evaluation.ranking import aurc, risk_coverage
 from emocaliber.evaluation.tables import sources_of
 from emocaliber.io.rows import display_name, write_atomically
-from emocaliber.render.figure import BLUE, GREY, LINES, VERMILION, Sheet, png, style
+from emocaliber.render.figure import BLUE, GREY, LINES, VERMILION, PanelFigure, png, style
 from emocaliber.render.table import interval, percent, with_interval
 
 Summary = Mapping[str, Any]
@@ -77,7 +77,7 @@ def _figures_by_task(
 
 def reliability_figure(title: str, tallies: Mapping[str, Tally], stated: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Accuracy against mean confidence per bin, with Clopper-Pearson intervals, over how many answers each bin has."""
-    sheet = Sheet(len(tallies), title, height=3.0)
+    sheet = PanelFigure(len(tallies), title, height=3.0)
     for panel, (name, tally) in enumerate(tallies.items()):
         bins = reliability_bins(tally)
         above, below = sheet.axes(panel, 0.3, 1.0), sheet.axes(panel, 0.0, 0.24)
@@ -111,7 +111,7 @@ def risk_coverage_figure(title: str, panels: Mapping[str, Mapping[str, Tally]], 
         Line2D([], [], color=GREY, linewidth=0.8, linestyle="--", label="chance"),
         Line2D([], [], color=GREY, linewidth=0.8, linestyle=":", label="perfect"),
     ]
-    sheet = Sheet(len(panels), title, legend=handles)
+    sheet = PanelFigure(len(panels), title, legend=handles)
     for panel, (name, tallies) in enumerate(panels.items()):
         axes = sheet.axes(panel)
         highest = 0.05
@@ -135,7 +135,7 @@ def risk_coverage_figure(title: str, panels: Mapping[str, Mapping[str, Tally]], 
 
 def confidence_figure(title: str, tallies: Mapping[str, Tally]) -> Figure:
     """How often each confidence is stated when right and when wrong, with Clopper-Pearson intervals. After the paper's Figure 6."""
-    sheet = Sheet(len(tallies), title, legend=[Patch(color=BLUE, label="right"), Patch(color=VERMILION, label="wrong")])
+    sheet = PanelFigure(len(tallies), title, legend=[Patch(color=BLUE, label="right"), Patch(color=VERMILION, label="wrong")])
     for panel, (name, tally) in enumerate(tallies.items()):
         axes = sheet.axes(panel)
         for side, (counts, colour) in enumerate(((tally.right, BLUE), (tally.wrong, VERMILION))):
@@ -200,7 +200,7 @@ def confusion_figure(task: str, confusion: Mapping[str, Any]) -> Figure:
     truths = [f"{_short(label)} ({int(total):,})" for label, total in zip(labels, totals[:, 0], strict=True)]
     below = _LETTER * max(map(len, map(_short, answers))) * (1 if upright else 0.75)
     margins = (0.2 + _LETTER * max(map(len, truths)), 0.65, 0.2 + below, 0.2)
-    sheet = Sheet(1, f"{display_name(task)}: truth by answer", width=side * len(answers), height=side * len(labels), margins=margins)
+    sheet = PanelFigure(1, f"{display_name(task)}: truth by answer", width=side * len(answers), height=side * len(labels), margins=margins)
     axes = sheet.axes(0)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     size = 8 if side > 0.3 else 6.5

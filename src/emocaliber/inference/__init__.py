@@ -1,8 +1,8 @@
-"""A run of `respond`: one model asked about many samples, on disk in a form that can go on, be repeated and be shared out."""
+"""Inference: one model asked about many samples, in runs on disk that can be resumed, repeated and sharded."""
 
 from __future__ import annotations
 
-from emocaliber.inference.plan import Plan, Selection, Shard, make_plan, select
-from emocaliber.inference.run import Closing, Outputs, Record, Run, close
+from emocaliber.inference.plan import RunConfig, Selection, Shard, read_run_config, select
+from emocaliber.inference.run import Outputs, Run, RunRecord, RunSummary, summarise_run
 
-__all__ = ["Closing", "Outputs", "Plan", "Record", "Run", "Selection", "Shard", "close", "make_plan", "select"]
+__all__ = ["Outputs", "Run", "RunConfig", "RunRecord", "RunSummary", "Selection", "Shard", "read_run_config", "select", "summarise_run"]

@@ -1,4 +1,7 @@
-"""Asking a model about images: every question ends as exactly one result, in order, whatever the file turns out to be."""
+"""The inference engine: opens images, asks a model about them, and yields exactly one result per question, in order.
+
+`ask_all` works on single questions, `respond` on samples and response rows.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +23,15 @@ from emocaliber.core.samples import Sample
 from emocaliber.core.sources import Evidence, confidences, evidence
 from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
-from emocaliber.io.images import DEFAULT_LIMITS, ImageError, ImagePath, Limits, OpenedImage, open_images
+from emocaliber.io.images import DEFAULT_LIMITS, ImageError, ImageLimits, ImagePath, OpenedImage, open_images
 from emocaliber.io.rows import RowWriter, display_name, numbered_rows
 
-MAX_SIDE = 2048  # larger pictures are reduced as soon as they are open, so that a batch of them fits in memory
+MAX_SIDE = 2048  # larger images are downscaled as soon as they are open, so that a batch of them fits in memory
 
 
 @dataclass(frozen=True)
-class Ask:
-    """A question about an image: a file, or what came of opening one. `key` says which it is, for resuming."""
+class ImageQuestion:
+    """A question about an image, given as a file or as the outcome of opening one. `key` identifies the question when a run is resumed."""
 
     key: str
     image: ImagePath | OpenedImage | ImageError
@@ -37,28 +40,31 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Answered:
-    """What came of one question: a reply, or the error that kept its image from being opened; and the notes of opening it. A reply may
-    itself be an error, that of its model."""
+class QuestionResult:
+    """The result of one question: the model's reply, or None if the image could not be opened.
 
-    ask: Ask
+    `error` is that of the image, or that of the reply; None if there is an answer. `notes` are those of opening the image.
+    """
+
+    ask: ImageQuestion
     reply: Reply | None
     error: ImageError | ModelError | None
     notes: tuple[str, ...] = ()
 
 
 def ask_all(
-    asks: Sequence[Ask],
+    asks: Sequence[ImageQuestion],
     model: Model,
     *,
     done: Collection[str] = (),
-    limits: Limits = DEFAULT_LIMITS,
+    limits: ImageLimits = DEFAULT_LIMITS,
     workers: int = 2,
     progress: Callable[[int], object] = lambda count: None,
-) -> Iterator[Answered]:
-    """Asks everything whose key is not in `done`, and yields the results in order. `progress` hears how many are through, skipped ones too.
+) -> Iterator[QuestionResult]:
+    """The results of all questions whose key is not in `done`, in order.
 
-    Windows are cut from the whole list, so a run that was broken off and goes on asks the same windows as an unbroken one.
+    `progress` is called with the number of questions completed so far, skipped ones included. The windows that the model answers together
+    are cut from the whole list, so that a resumed run asks the same windows as an uninterrupted one.
     """
     limits = limits if limits.max_side else replace(limits, max_side=MAX_SIDE)
     window = model.window or max(len(asks), 1)
@@ -74,9 +80,11 @@ def ask_all(
                 progress(through)
 
 
-def _ask_window(asks: Sequence[Ask], model: Model, limits: Limits, workers: int) -> Iterator[Answered]:
-    """The results of `asks` in order; images are opened as the model takes its requests."""
-    waiting: deque[tuple[Ask, tuple[str, ...] | ImageError]] = deque()  # taken by the model, with the notes of opening; or never to be
+def _ask_window(asks: Sequence[ImageQuestion], model: Model, limits: ImageLimits, workers: int) -> Iterator[QuestionResult]:
+    """The results of `asks` in order. Images are opened as the model takes its requests."""
+    waiting: deque[tuple[ImageQuestion, tuple[str, ...] | ImageError]] = (
+        deque()
+    )  # taken by the model, with the notes of opening; or never to be
     files = open_images((ask.image for ask in asks if not isinstance(ask.image, OpenedImage | ImageError)), limits, workers=workers)
 
     def requests() -> Iterator[Request]:
@@ -86,30 +94,30 @@ def _ask_window(asks: Sequence[Ask], model: Model, limits: Limits, workers: int)
                 waiting.append((ask, result))
             else:
                 waiting.append((ask, result.notes))
-                yield Request(shrunk(result.image), ask.question, ask.candidates, ask.key, seed=crc32(os.fsencode(ask.key)))
+                yield Request(downscaled(result.image), ask.question, ask.candidates, ask.key, seed=crc32(os.fsencode(ask.key)))
 
-    replies = chain(model.answer(requests()), repeat(None))  # after the last reply only errors can wait
+    replies = chain(model.answer(requests()), repeat(None))  # after the last reply, only errors are left
     for reply in replies:
         while waiting:
             ask, opened = waiting.popleft()
             if not isinstance(opened, ImageError):
                 break
-            yield Answered(ask, None, opened)
+            yield QuestionResult(ask, None, opened)
         else:
             return
         assert reply is not None, "a model gives one reply for each request"
-        yield Answered(ask, reply, reply.error, opened)
+        yield QuestionResult(ask, reply, reply.error, opened)
 
 
-def shrunk(image: Image.Image) -> Image.Image:
-    """The image with no side above `MAX_SIDE`; a larger one is reduced in place."""
+def downscaled(image: Image.Image) -> Image.Image:
+    """The image with no side above `MAX_SIDE` pixels; a larger one is resized in place."""
     if max(image.size) > MAX_SIDE:
         image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BICUBIC, reducing_gap=3.0)
     return image
 
 
 def question_for(task: str, candidates: Sequence[str], *, confidence: bool = True) -> str:
-    """The question that EmoCaliber's own models are asked."""
+    """The question that EmoCaliber's own models are asked: that of the released model card."""
     return EMOCALIBER.question(task, candidates, confidence=confidence)
 
 
@@ -126,9 +134,9 @@ def respond(
 ) -> Iterator[dict[str, Any]]:
     """Response rows for `samples`, in order, without those whose id is in `done`.
 
-    `folder` is where the rows will lie, as image paths are relative to it. `confidence` asks for a stated one. Unless `lenient`, answers
-    must be in the five steps, and every row says so. A row's `confidence` has a number or None for each of
-    `sources.SOURCES`, and for what a strategy adds to them.
+    `folder` is the folder of the row file, as image paths are relative to it. `confidence` asks for a stated confidence. Unless `lenient`,
+    answers must be in the five steps, and every row has `"lenient": false`. A row's `confidence` holds a number or None for each of
+    `sources.SOURCES` and for each source that a strategy adds.
     """
     for sample, result, understood in understand(samples, model, prompt, lenient, done=done, confidence=confidence, progress=progress):
         reply = result.reply
@@ -153,24 +161,23 @@ def understand(
     prompt: Prompt = EMOCALIBER,
     lenient: bool = True,
     *,
-    done: Collection[str] = (),
     confidence: bool = True,
+    done: Collection[str] = (),
     progress: Callable[[int], object] = lambda count: None,
-) -> Iterator[tuple[Sample, Answered, Evidence | None]]:
-    """Each sample with what came of asking about it, and what that tells; None if it failed or cannot be read. Options as in `respond`."""
+) -> Iterator[tuple[Sample, QuestionResult, Evidence | None]]:
+    """Each sample with its result and the evidence in the reply (None if there is no readable answer). Options as in `respond`."""
     by_id = {sample.id: sample for sample in samples}
-    asks = [Ask(s.id, s.image, prompt.question(s.task, s.candidates, confidence=confidence), s.candidates) for s in samples]
+    asks = [ImageQuestion(s.id, s.image, prompt.question(s.task, s.candidates, confidence=confidence), s.candidates) for s in samples]
     for result in ask_all(asks, model, done=done, progress=progress):
         sample, reply = by_id[result.ask.key], result.reply
         yield sample, result, evidence(reply, sample.candidates, lenient=lenient) if reply else None
 
 
 def respond_into(file: str | Path, samples: Sequence[Sample], load: Callable[[], Model], *, label: str, **asked: Any) -> None:
-    """Completes `file` to the rows of `respond` for all `samples`, with a bar called `label` on stderr. Rows that are there are kept, and
-    only if some are missing is the model loaded. `asked` goes on to `respond`.
+    """Adds to `file` the rows of `respond` for all `samples` that it lacks, with a progress bar called `label` on stderr.
 
-    Raises UserError for a row that is there whose id is that of another sample. Whether the rows were asked for in the same way is the
-    caller's to check (`Workspace`).
+    The model is loaded only if rows are missing. `asked` are further arguments of `respond`. Raises UserError if a row in the file belongs
+    to another sample with the same id. The caller checks that the rows were made with the same settings (`Workspace`).
     """
     with RowWriter(file, resume=True) as writer, tqdm(total=len(samples), desc=label, unit="answer", mininterval=1) as bar:
         _check_rows(file, samples)

@@ -1,4 +1,7 @@
-"""How a run asks: a run file in TOML, with the flags of the command in its place, checked before anything heavy is loaded."""
+"""The plan of a run, read and checked before a model is loaded: its configuration, its samples, and the identity of its model.
+
+`missing_from` later says whether the rows of a run are complete.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ from emocaliber.models.strategies import STRATEGIES, Strategy
 
 _KEYS = {"model": "str", "prompt": "str", "lenient": "bool", "confidence": "bool", "settings": "dict", "strategy": "dict"}
 
-# The settings that several kinds of models share: their types, and their least values. A kind may have more, which it checks itself.
+# Settings that several kinds of models share, with their types and minima. Further settings of a kind are checked by its class.
 _SETTINGS: Mapping[str, tuple[str, float]] = {
     "temperature": ("float", 0),
     "seed": ("int", 0),
@@ -46,8 +49,8 @@ _STRATEGY = {field.name: str(field.type) for field in dataclasses.fields(Strateg
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How a run asks: `settings` go to `load_model`, `strategy` to `strategies.apply`, the rest to `answering.respond`."""
+class RunConfig:
+    """The configuration of a run: `settings` are those of `load_model`, `strategy` that of `strategies.apply`, the rest of `respond`."""
 
     model: str
     prompt: Prompt = EMOCALIBER
@@ -57,10 +60,10 @@ class Plan:
     strategy: Strategy = dataclasses.field(default_factory=Strategy)
 
 
-def make_plan(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Plan:
-    """The plan of a run file, with `flags`, which has the same keys, in place of what the file says.
+def read_run_config(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> RunConfig:
+    """The configuration in a run file (TOML); `flags`, with the same keys, override its values.
 
-    Raises UserError, naming the file and the key, for a file that cannot be read, a key there is not, or a value of another type.
+    Raises UserError, naming the file and the key, for a file that cannot be read, an unknown key, or a value of another type.
     """
     values, given = _read(file) if file else {}, flags or {}
     where = display_name(file) if file else "the command"
@@ -69,7 +72,7 @@ def make_plan(file: Path | None = None, flags: Mapping[str, Any] | None = None) 
     if "model" not in values:
         raise UserError("no model is named; give --model, or --config with a run file that names one")
     prompt = load_prompt(values.get("prompt", EMOCALIBER.name))
-    return Plan(
+    return RunConfig(
         model=values["model"],
         prompt=prompt,
         lenient=values.get("lenient", True),
@@ -105,9 +108,9 @@ def _settings(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     return settings
 
 
-# Which samples a run asks about: those of files and folders, or a few of them, or a shard.
+# The samples of a run.
 
-# What a folder made by `bench build`, or by `scenes`, is evaluated on.
+# The test samples in a folder made by `bench build` or `scenes`.
 _FILES = ("test.jsonl", "samples.jsonl")
 
 T = TypeVar("T")
@@ -115,7 +118,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Shard:
-    """Part `number`, from 1, of `of` parts. One after the other they are the whole; their sizes differ by one at most."""
+    """Part `number` of `of` parts, counted from 1. The parts are contiguous, and their sizes differ by at most one."""
 
     number: int
     of: int
@@ -135,7 +138,7 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """A part of a file name that sorts as the parts do: "03-of-12"."""
+        """The shard in file names, which sort in the order of the shards: "03-of-12"."""
         return f"{self.number:0{len(str(self.of))}}-of-{self.of}"
 
     def __str__(self) -> str:
@@ -144,7 +147,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Selection:
-    """Samples, in order, with absolute image paths, and how they came to be chosen. `files` maps each file read to its SHA-256."""
+    """Samples in order, with absolute image paths, and how they were selected. `files` maps each file read to its SHA-256."""
 
     samples: Sequence[Sample]
     files: Mapping[Path, str]
@@ -155,15 +158,15 @@ class Selection:
 def select(places: Sequence[Path], *, max_samples: int | None = None, shard: Shard | None = None) -> Selection:
     """The samples of files (rows, or the released test_metadata.csv), and of folders: their test.jsonl, or samples.jsonl.
 
-    `max_samples` picks that many by the hash of their ids: a choice without regard to order, the same every time, and one that is part
-    of any larger choice. The shard is taken last. Raises UserError for a file or row that is no sample, and an id that occurs twice.
+    `max_samples` takes that many samples by the hash of their ids: a sample independent of the file's order, reproducible, and nested in
+    any larger one. The shard is taken last. Raises UserError for a file or row that is no sample, and for an id that occurs twice.
     """
     files = [_file(place) for place in places]
     samples = list(_read_samples(files))
     if not samples:
         raise UserError(f"{', '.join(map(display_name, files))} holds no samples")
     if max_samples is not None and max_samples < len(samples):
-        kept = set(sorted((sample.id for sample in samples), key=chance)[:max_samples])
+        kept = set(sorted((sample.id for sample in samples), key=sampling_key)[:max_samples])
         samples = [sample for sample in samples if sample.id in kept]
     return Selection(shard.of_list(samples) if shard else samples, {file: sha256_of(file) for file in files}, max_samples, shard)
 
@@ -181,19 +184,19 @@ def _read_samples(files: Sequence[Path]) -> Iterator[Sample]:
     seen: dict[str, Path] = {}
     for file in files:
         for sample in read_test_metadata(file) if file.suffix.lower() == ".csv" else read_samples(file):
-            if sample.id in seen:  # in another file, as within one it has been refused already
+            if sample.id in seen:  # in another file; within one file, `read_samples` refuses it
                 where = f"{display_name(seen[sample.id])} and {display_name(file)}"
                 raise UserError(f"{where} both hold a sample {sample.id!r}; ask about them in runs of their own, or rename it")
             seen[sample.id] = file
             yield sample
 
 
-def chance(identity: str) -> bytes:
-    """Where a sample stands in an order that its id alone decides: the first N in it are a choice without regard to any other order."""
+def sampling_key(identity: str) -> bytes:
+    """The SHA-256 of an id as a sort key: the first N samples in this order are a reproducible random sample."""
     return hashlib.sha256(identity.encode("utf-8", "surrogatepass")).digest()
 
 
-# What tells a file, or the weights behind a model's name, from others of that name.
+# The identity of files and models.
 
 
 def sha256_of(file: Path) -> str:
@@ -203,7 +206,7 @@ def sha256_of(file: Path) -> str:
 
 
 def sha256_of_model(model: str) -> str | None:
-    """That of a recording, or of the list of a checkpoint folder's files with theirs; None for a model that does not lie here."""
+    """The SHA-256 of a recording, or of the list of a checkpoint folder's files and their hashes; None for a model that is not local."""
     place = TINY if model == "tiny" else Path(model.partition(":")[2] if model.startswith(("vllm:", "recorded:")) else model)
     if place.is_dir():
         files = sorted(file for file in place.iterdir() if file.is_file() and not file.name.startswith("."))
@@ -212,7 +215,7 @@ def sha256_of_model(model: str) -> str | None:
 
 
 def commit_of_model(model: str) -> str | None:
-    """The commit of a hub id in the cache here; None for a model that is not in it."""
+    """The commit of a hub id in the local cache; None for a model that is not cached."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -224,13 +227,13 @@ def commit_of_model(model: str) -> str | None:
 
 
 def identity_of_model(model: str) -> dict[str, str | None]:
-    """What tells a model from others: its `name`, the `sha256` of what lies here, and the `commit` of a hub id. None is not known."""
+    """The identity of a model: its `name`, the `sha256` of local files, and the `commit` of a hub id; None where not known."""
     digest = sha256_of_model(model)
     return {"name": model, "sha256": digest, "commit": commit_of_model(model) if digest is None else None}
 
 
 def questions(samples: Iterable[Sample], prompt: Prompt, *, confidence: bool) -> dict[str, str]:
-    """The text that each task's first sample is asked: a prompt may change under its name."""
+    """The question of each task's first sample, kept in the record as a prompt may change while its name stays."""
     found: dict[str, str] = {}
     for sample in samples:
         if sample.task not in found:
@@ -238,7 +241,7 @@ def questions(samples: Iterable[Sample], prompt: Prompt, *, confidence: bool) ->
     return found
 
 
-# Whether the rows of a run are all there: no shard missing, no sample unasked.
+# The completeness of a run.
 
 _SHOWN = 3  # unfinished files named one by one
 
@@ -253,10 +256,10 @@ def run_record(rows: Path) -> dict[str, Any] | None:
 
 
 def missing_from(source: Path, rows: int) -> str | None:
-    """What a run's rows, of which `rows` were read from a file or a folder of shards, lack, in words; None for a complete run.
+    """What is missing from a run of which `rows` rows were read from a file or a folder of shards, as text; None for a complete run.
 
-    Shards are known by their names (`responses-3-of-8.jsonl`) or records; how many samples there should be, by the records. Rows that have
-    neither count as complete. Raises UserError for shards of different runs, and for a shard that is there twice.
+    Shards are recognised by their names (`responses-3-of-8.jsonl`) or their records; the records also give the number of samples. Rows with
+    neither count as complete. Raises UserError for shards of different runs, and for a shard that occurs twice.
     """
     files = row_files(source)
     records = {file: record for file in files if (record := run_record(file))}
@@ -275,9 +278,9 @@ def missing_from(source: Path, rows: int) -> str | None:
 
 
 def images_asked_about(source: Path) -> frozenset[Path]:
-    """The images, as resolved paths, of the samples that the records beside rows name, as far as those files of samples are here unchanged.
+    """The images, as resolved paths, of the samples that the records beside the rows name, where the sample files are unchanged.
 
-    A record alone proves nothing, as it may come from the same hands as the rows; a file that is here and has the record's hash does.
+    A record alone is not trusted, as it may come from the author of the rows; a local sample file with the hash in the record is.
     """
     records = [record for file in row_files(source) if (record := run_record(file))]
     return frozenset(Path(os.path.realpath(sample.image)) for record in records for sample in _samples_of(record) or ())
@@ -294,7 +297,7 @@ def _shard_of(file: Path, record: Mapping[str, Any] | None) -> Shard | None:
 
 
 def _absent(source: Path, shards: Mapping[Path, Shard]) -> list[Shard]:
-    """The shards that are not there."""
+    """The missing shards. Raises UserError for shards of different divisions, and for one that occurs twice."""
     sizes = sorted({shard.of for shard in shards.values()})
     if len(sizes) > 1:
         raise UserError(
@@ -309,7 +312,7 @@ def _absent(source: Path, shards: Mapping[Path, Shard]) -> list[Shard]:
 
 
 def _ranges(shards: Sequence[Shard]) -> str:
-    """Their numbers, such as "1, 3-5"."""
+    """The numbers of the shards, such as "1, 3-5"."""
     numbers = [shard.number for shard in shards]
     starts = [numbers[0], *(after for before, after in pairwise(numbers) if after != before + 1)]
     ends = [*(before for before, after in pairwise(numbers) if after != before + 1), numbers[-1]]
@@ -317,7 +320,7 @@ def _ranges(shards: Sequence[Shard]) -> str:
 
 
 def _samples_of(record: Mapping[str, Any]) -> Sequence[Sample] | None:
-    """The samples of a run, all its shards together; None if the files of samples are no longer there, or have changed."""
+    """The samples of a run, all its shards together; None if the sample files are missing or have changed."""
     what = record["what"]
     files = {Path(file): digest for file, digest in what["samples"].items()}
     if not all(file.is_file() and sha256_of(file) == digest for file, digest in files.items()):
@@ -326,6 +329,7 @@ def _samples_of(record: Mapping[str, Any]) -> Sequence[Sample] | None:
 
 
 def _unfinished(records: Mapping[Path, Mapping[str, Any]], shards: Mapping[Path, Shard], whole: int | None) -> list[str]:
+    """A phrase for each file with fewer rows than samples; at most `_SHOWN` files are named."""
     found = []
     for file, record in records.items():
         wanted = record["results"].get("samples")

@@ -1,4 +1,7 @@
-"""A run: asks about the samples of a selection as a plan says, and writes each row down before the next is waited for."""
+"""Runs on disk: asks a model about the samples of a selection and appends each row before waiting for the next.
+
+A run has three files (`Outputs`): its rows, a record of settings and sessions (`RunRecord`), and for paid models a journal.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from emocaliber.core.response import Malformed, parse
 from emocaliber.core.tasks import labels_of
 from emocaliber.errors import UserError
 from emocaliber.inference.engine import respond
-from emocaliber.inference.plan import Plan, Selection, Shard, commit_of_model, identity_of_model, questions
+from emocaliber.inference.plan import RunConfig, Selection, Shard, commit_of_model, identity_of_model, questions
 from emocaliber.io.rows import Row, RowWriter, display_name, read_rows, write_rows
 from emocaliber.io.workspace import Workspace, package_version, record_of
 from emocaliber.models.openai.journal import Redactor
@@ -32,7 +35,7 @@ from emocaliber.models.strategies import apply
 
 @dataclass(frozen=True)
 class Outputs:
-    """The files of a run: its rows, its record, and for a model that is paid by the reply the journal of what was paid for."""
+    """The files of a run: its rows, its record, and for an API the journal of paid answers."""
 
     rows: Path
     record: Path
@@ -40,31 +43,32 @@ class Outputs:
 
     @classmethod
     def at(cls, out: str, shard: Shard | None = None) -> Self:
-        """Beside the file `out`; or in the folder `out`, which is anything without a suffix, as responses.jsonl or by the shard's name."""
+        """The files of a run whose rows are written to `out`: a .jsonl file, or a folder (any path without a suffix).
+
+        In a folder the rows are `responses.jsonl`, or `responses-03-of-12.jsonl` for a shard. Raises UserError for another suffix.
+        """
         path = Path(out)
         if out.endswith(os.sep) or path.is_dir() or not path.suffix:
             path = path / (f"responses-{shard.name}.jsonl" if shard else "responses.jsonl")
         elif path.suffix.lower() != ".jsonl":
             raise UserError(f"{display_name(path)}: responses are written as .jsonl, not as {path.suffix}; `score` reads that")
-        # The journal's suffix keeps it out of what is read where a folder of shards is given.
+        # With this suffix, the journal is not read as a shard of its folder.
         return cls(path, path.with_suffix(".run.json"), path.with_suffix(".journal"))
 
 
 class Run:
-    """One model asked about many samples, row by row on the disk.
+    """One model asked about the samples of a selection, with its rows on disk. The rows are locked until `ask` has ended.
 
-    Creating one finds everything that can be wrong before the model is asked. It raises UserError for rows that are there already without
-    `resume`, for a record with other settings, for another process that writes the same rows, and for what `load_model` complains about.
+    With `retry_failed`, rows with an error are removed and asked for again. `done` counts the rows on disk, `failed` those with an error;
+    `stopped` is the reason for which the model refused to continue, or None.
 
-    The rows are locked until `ask` has ended.
-
-    With `retry_failed`, rows that ended in an error are taken out and asked for again. `done` counts the rows that are there, `failed`
-    those of them with an error, and `stopped` says why the model would not go on, if it would not.
+    Raises UserError, before the model is asked anything, for existing rows without `resume`, a record with other settings, another
+    process that writes the same rows, and whatever `load_model` raises.
     """
 
     def __init__(
         self,
-        plan: Plan,
+        config: RunConfig,
         selection: Selection,
         out: Outputs,
         *,
@@ -72,12 +76,12 @@ class Run:
         retry_failed: bool = False,
         command: Sequence[str] = (),
     ) -> None:
-        self.plan, self.selection, self.out = plan, selection, out
+        self.config, self.selection, self.out = config, selection, out
         self._command = command
-        self._settings = _settings(plan, out)
+        self._settings = _settings(config, out)
         _refuse_samples(selection, out)
         self.stopped: str | None = None
-        self._record = Record(out.rows, self._what())
+        self._record = RunRecord(out.rows, self._what())
         self._record.lock()
         try:
             self._open(resume=resume, retry_failed=retry_failed)
@@ -86,8 +90,8 @@ class Run:
             raise
 
     def _open(self, *, resume: bool, retry_failed: bool) -> None:
-        """Reads the rows that are there, once it is known that they were asked for in the same way, and loads the model."""
-        out, plan = self.out, self.plan
+        """Checks the settings of existing rows, reads these, and loads the model."""
+        out, config = self.out, self.config
         goes_on = out.rows.exists() and out.rows.stat().st_size > 0
         if goes_on:
             if not (resume or retry_failed):
@@ -98,21 +102,21 @@ class Run:
                 write_rows(out.rows, [row for row in read_rows(out.rows) if row["error"] is None])
         earlier = list(read_rows(out.rows)) if out.rows.exists() else []
         self.done, self.failed = len(earlier), sum(row["error"] is not None for row in earlier)
-        self.model: Model = apply(plan.strategy, models.load_model(plan.model, **self._settings), plan.lenient)
+        self.model: Model = apply(config.strategy, models.load_model(config.model, **self._settings), config.lenient)
         asked = self._record.settings["model"]
         if asked["sha256"] is None:
-            asked["commit"] = commit_of_model(plan.model)  # loading may have fetched another
+            asked["commit"] = commit_of_model(config.model)  # loading may have fetched a newer one
         if goes_on:
             self._record.check()
 
     @property
     def spent(self) -> Usage | None:
-        """What the model has taken in this session, where it knows."""
+        """The tokens and cost of this session; None for a model that does not count them."""
         spent: Usage | None = getattr(self.model, "spent", None)
         return spent
 
     def ask(self) -> Generator[Row]:
-        """The rows that are missing, each once it is written. Raises UserError if the model refuses everything it is asked."""
+        """Yields the missing rows, each after it is written. Raises UserError if the model stops before there is any row."""
         began, before = time.monotonic(), self.done
         with ExitStack() as ending:
             ending.callback(self._record.release)
@@ -129,23 +133,23 @@ class Run:
                     raise
                 self.stopped = str(error)
             finally:
-                writer.close()  # as the file may now be put in order
+                writer.close()  # as the file may be rewritten below
                 self._end(self.done - before, time.monotonic() - began)
 
     def _respond(self, done: Collection[str]) -> Iterator[Row]:
-        plan = self.plan
+        config = self.config
         return respond(
             self.selection.samples,
             self.model,
-            prompt=plan.prompt,
-            lenient=plan.lenient,
+            prompt=config.prompt,
+            lenient=config.lenient,
             done=done,
-            confidence=plan.confidence,
+            confidence=config.confidence,
             folder=self.out.rows.parent,
         )
 
     def _end(self, written: int, seconds: float) -> None:
-        """Puts the rows in the order of the samples, as those asked for again came last, and closes the sitting."""
+        """Sorts the rows into the order of the samples (repeated ones came last), and ends the session in the record."""
         place = {sample.id: number for number, sample in enumerate(self.selection.samples)}
         rows = list(read_rows(self.out.rows))
         ordered = sorted(rows, key=lambda row: place[row["id"]])
@@ -158,31 +162,31 @@ class Run:
         )
 
     def _what(self) -> dict[str, Any]:
-        plan, chosen = self.plan, self.selection
-        asked = questions(chosen.samples, plan.prompt, confidence=plan.confidence)
+        config, chosen = self.config, self.selection
+        asked = questions(chosen.samples, config.prompt, confidence=config.confidence)
         return {
-            "model": identity_of_model(plan.model),
+            "model": identity_of_model(config.model),
             "settings": {name: value for name, value in self._settings.items() if name != "journal"},
-            "strategy": asdict(plan.strategy),
-            "lenient": plan.lenient,
-            "confidence": plan.confidence,
-            "prompt": {"name": plan.prompt.name, "source": plan.prompt.source, "questions": asked},
+            "strategy": asdict(config.strategy),
+            "lenient": config.lenient,
+            "confidence": config.confidence,
+            "prompt": {"name": config.prompt.name, "source": config.prompt.source, "questions": asked},
             "samples": {str(file.absolute()): digest for file, digest in chosen.files.items()},
             "max_samples": chosen.max_samples,
             "shard": str(chosen.shard) if chosen.shard else None,
         }
 
     def _versions(self) -> dict[str, str]:
-        commit = commit_of_model(self.plan.model)
-        return loaded_versions() | ({self.plan.model: commit} if commit else {})
+        commit = commit_of_model(self.config.model)
+        return loaded_versions() | ({self.config.model: commit} if commit else {})
 
 
-def _settings(plan: Plan, out: Outputs) -> dict[str, Any]:
-    """The plan's, and for an API where its journal lies and where the API is, which the environment may say."""
-    if not plan.model.startswith("openai:"):
-        return dict(plan.settings)
+def _settings(config: RunConfig, out: Outputs) -> dict[str, Any]:
+    """The settings of the configuration; for an API also its journal, and its address where the environment gives one."""
+    if not config.model.startswith("openai:"):
+        return dict(config.settings)
     address = os.environ.get("OPENAI_BASE_URL")
-    return {"journal": out.journal, **({"base_url": address} if address else {}), **plan.settings}
+    return {"journal": out.journal, **({"base_url": address} if address else {}), **config.settings}
 
 
 def _refuse_samples(selection: Selection, out: Outputs) -> None:
@@ -192,7 +196,7 @@ def _refuse_samples(selection: Selection, out: Outputs) -> None:
 
 
 def _used(rows: Sequence[Row]) -> dict[str, Any]:
-    """The tokens that the rows took, and their price, as far as their model said so."""
+    """The usage of all rows: tokens, and cost where it is known; empty if no row has any."""
     used = [row["usage"] for row in rows if row.get("usage")]
     if not used:
         return {}
@@ -201,11 +205,11 @@ def _used(rows: Sequence[Row]) -> dict[str, Any]:
     return {"usage": tokens | {"cost": sum(costs) if costs else None}}
 
 
-# The record beside a run's rows: everything needed to repeat the run, and when each part of it was done. It never holds a secret.
+# The record of a run.
 
-# Settings that say how fast, where or at what price a model is asked, but not what it is: they may change when a run goes on.
-# Not `retries`: a local model asks again, sampled, where an answer cannot be read.
-_PACE = (
+# Settings that change how fast, where or at what price a model is asked, but not the result: they may change when a run is resumed.
+# `retries` is not among them: a local model samples a new answer where one cannot be read.
+_FREE_SETTINGS = (
     "batch_size",
     "concurrency",
     "requests_per_minute",
@@ -219,11 +223,11 @@ _PACE = (
 _PACKAGES = ("torch", "transformers", "tokenizers", "vllm", "httpx2", "PIL", "numpy")
 
 
-class Record(Workspace):
-    """The record beside the file `rows`: `what` was asked, the `results`, and the sessions (`sittings`) in which it was asked.
+class RunRecord(Workspace):
+    """The record beside the file `rows`: `what` was asked, the `results`, and the `sessions` of the run. It never holds a secret.
 
-    A session has its command, the versions of what was loaded, when it began and ended, and what came of it; `ended` is null for a killed
-    one. The file is written atomically.
+    A session has its command, the versions of the packages loaded, its times and its results; `ended` is null for a killed session.
+    The file is written atomically. Records of earlier versions, which call sessions `sittings`, are read too.
     """
 
     def __init__(self, rows: Path, what: Mapping[str, Any]) -> None:
@@ -232,50 +236,54 @@ class Record(Workspace):
             without_secrets(what),
             path=rows,
             remedy="Give the same settings, or another --out",
-            free=[f"settings.{name}" for name in _PACE],
+            free=[f"settings.{name}" for name in _FREE_SETTINGS],
             contents=("model.commit",),
         )
         self._sessions: list[dict[str, Any]] = []
         self._results: dict[str, Any] = {}
 
     def resume(self) -> None:
-        """Goes on from the record on the disk. Raises UserError if there is none, or it has other settings, naming what differs."""
+        """Continues the record on disk. Raises UserError if there is none, or if its settings differ, naming each difference."""
         self.check(needed=True)
-        self._sessions = json.loads(self.record.read_text(encoding="utf-8")).get("sittings", [])
+        self._sessions = self._sessions_on_disk()
 
     def read(self) -> dict[str, Any] | None:
-        """As in every workspace. In a record from before commits were settings, that of the model is among the versions of its sessions."""
+        """As in `Workspace`. In older records, the commit of the model is among the versions of the sessions."""
         what = super().read()
         if what is not None and "commit" not in what.get("model", {}):
-            sessions = json.loads(self.record.read_text(encoding="utf-8")).get("sittings", [])
-            commits = {session.get("versions", {}).get(what["model"]["name"]) for session in sessions}
+            commits = {session.get("versions", {}).get(what["model"]["name"]) for session in self._sessions_on_disk()}
             what["model"]["commit"] = commits.pop() if len(commits) == 1 else None
         return what
 
+    def _sessions_on_disk(self) -> list[dict[str, Any]]:
+        content = json.loads(self.record.read_text(encoding="utf-8"))
+        sessions: list[dict[str, Any]] = content.get("sessions", content.get("sittings", []))
+        return sessions
+
     def begin(self, command: Sequence[str], versions: Mapping[str, str]) -> None:
-        """Writes down that a session begins."""
+        """Adds a session to the record."""
         session = {"command": without_secrets(command), "versions": dict(versions), "began": _now(), "ended": None}
         self._sessions.append(session)
         self._write()
 
     def end(self, session: Mapping[str, Any], results: Mapping[str, Any]) -> None:
-        """Writes down that it ended, what came of it, and what there is of the whole run by now."""
+        """Ends the session, with its results and those of the whole run so far."""
         self._sessions[-1] |= {"ended": _now(), **session}
         self._results = dict(results)
         self._write()
 
     def _write(self) -> None:
-        self.write({"results": self._results, "sittings": self._sessions})
+        self.write({"results": self._results, "sessions": self._sessions})
 
 
 def loaded_versions() -> dict[str, str]:
-    """The versions of Python, this package, and of what it has loaded for the model."""
+    """The versions of Python, this package, and the packages loaded for the model."""
     loaded = {name: str(sys.modules[name].__version__) for name in _PACKAGES if hasattr(sys.modules.get(name), "__version__")}
     return {"emocaliber": package_version(), "python": platform.python_version(), **loaded}
 
 
 def without_secrets(value: Any) -> Any:
-    """A JSON value without the API key of the environment, and without what addresses may carry: a password, or a query with a token."""
+    """A JSON value without the API key of the environment, and without the passwords and queries of URLs."""
     if isinstance(value, Mapping):
         return {name: without_secrets(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
@@ -290,14 +298,14 @@ def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-# What a run comes to, in sentences: how many answered, what failed, and what to do next.
+# The summary of a run.
 
-_MANY = 0.03  # as a share: from here on, answers that cannot be read deserve a word
+_MANY = 0.03  # the share of unreadable answers from which on the summary mentions them
 
 
 @dataclass(frozen=True)
-class Closing:
-    """`errors` counts failed samples by code. Of the `answers`, `unread` cannot be read as the run reads them."""
+class RunSummary:
+    """The summary of a run: `errors` counts failed samples by code; of the `answers`, `unread` cannot be parsed with the run's settings."""
 
     run: Run
     errors: Mapping[str, int]
@@ -310,7 +318,7 @@ class Closing:
         return not self.run.stopped and not self.errors
 
     def sentences(self) -> Iterator[str]:
-        """What to tell the user; the last sentence has the remedy where something failed."""
+        """The summary in sentences: counts, failures and cost; then the next command, or the remedy where something failed."""
         run, rows = self.run, display_name(self.run.out.rows)
         asked = len(run.selection.samples)
         codes = ", ".join(f"{code} {count:,}" for code, count in sorted(self.errors.items()))
@@ -319,7 +327,7 @@ class Closing:
         if self.answers and self.unread / self.answers > _MANY:
             why = (
                 "do not name exactly one of the candidates in <answer>"
-                if run.plan.lenient
+                if run.config.lenient
                 else "do not keep to the five steps (--no-lenient)"
             )
             yield f"{self.unread:,} of {self.answers:,} answers cannot be read: they {why}"
@@ -338,8 +346,8 @@ class Closing:
         return f"emocaliber score {shlex.quote(str(rows))} --out {shlex.quote(str(rows.with_suffix('')))}"
 
 
-def close(run: Run) -> Closing:
-    """Reads the rows of a run that has ended."""
+def summarise_run(run: Run) -> RunSummary:
+    """The summary of a run that has ended, from its rows."""
     errors: Counter[str] = Counter()
     answers = unread = 0
     for row in read_rows(run.out.rows):
@@ -348,5 +356,5 @@ def close(run: Run) -> Closing:
             continue
         answers += 1
         labels = labels_of(row["task"], row["candidates"])
-        unread += isinstance(parse(row["response"], labels, lenient=run.plan.lenient), Malformed)
-    return Closing(run, dict(errors), answers, unread)
+        unread += isinstance(parse(row["response"], labels, lenient=run.config.lenient), Malformed)
+    return RunSummary(run, dict(errors), answers, unread)

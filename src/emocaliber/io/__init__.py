@@ -1,1 +1,1 @@
-"""Files: rows, images, what is given on the command line, settings, and folders that work goes on in."""
+"""Files: rows, images, command-line inputs, settings, and resumable files and folders."""

@@ -1,7 +1,7 @@
-"""Opens untrusted images: whatever a file holds, the caller gets an upright RGB image or one `ImageError` of a closed list.
+"""Opens untrusted images: any file gives either an upright RGB image or an `ImageError` with a code of a closed list.
 
-The order matters: what the file is (regular? how many bytes?) is asked of the open file, never of its name; what the image
-is (format? how many pixels?) is read from the header; only then is anything decoded.
+Checks run in this order: file type and size, on the open file and never by its name; format and number of pixels, from the header;
+only then is anything decoded.
 """
 
 from __future__ import annotations
@@ -27,17 +27,52 @@ from PIL import Image, UnidentifiedImageError
 
 from emocaliber.io.rows import display_name
 
-__all__ = ["CODES", "DEFAULT_LIMITS", "ImageError", "Limits", "OpenedImage", "open_image", "open_images", "read_image"]
+__all__ = ["CODES", "DEFAULT_LIMITS", "ImageError", "ImageLimits", "OpenedImage", "open_image", "open_images", "read_image"]
 
 ImagePath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
+CODES = MappingProxyType(
+    {
+        "not_found": "the name leads to no file: missing, a dangling link or links in a circle",
+        "not_regular": "a folder, pipe or device, or a file that this user may not read",
+        "empty": "no bytes",
+        "too_large": "more bytes than the limit",
+        "too_many_pixels": "more pixels than the limit, by its header",
+        "unsupported_format": "not an image of a format that is opened here",
+        "corrupt": "begins like an image but cannot be decoded",
+        "truncated": "an image whose end is missing",
+        "bad_aspect": "longer and narrower than the limit",
+        "timeout": "opening took longer than allowed",
+        "internal": "the machine failed, not the file: an I/O error, out of memory",
+    }
+)
+
+# Only these decoders of Pillow are used; those for PostScript, fonts or microscope formats are never reached.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
+
+
+class ImageError(Exception):
+    """Raised for an image that cannot be used: `code` is one of `CODES`, `message` a printable sentence with file name and remedy."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = display_name(message)  # a decoder's message may quote the file
+
+    def __str__(self) -> str:
+        return self.message
+
+    def as_row(self) -> dict[str, str]:
+        """The `error` field of a row."""
+        return {"code": self.code, "message": self.message}
+
 
 @dataclass(frozen=True)
-class Limits:
-    """What is opened at all. Decoding needs at most about 16 bytes of memory per pixel.
+class ImageLimits:
+    """Limits on the images that are opened. Decoding takes at most about 16 bytes of memory per pixel.
 
-    `max_aspect` is longer side / shorter side. `max_side` is no limit but a hint: a JPEG is decoded at 1/2, 1/4 or 1/8 of
-    its size, much faster, where that leaves its longer side at least this long.
+    `max_aspect` is longer side / shorter side. `max_side` is not a limit but a hint: a JPEG is decoded at 1/2, 1/4 or 1/8 of its size,
+    which is much faster, if its longer side stays at least that long.
     """
 
     max_bytes: int = 20_000_000
@@ -46,19 +81,19 @@ class Limits:
     max_side: int | None = None
 
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = ImageLimits()
 
 
 @dataclass(frozen=True)
 class OpenedImage:
-    """An upright RGB image without metadata, and what the reader should know about how it was made (empty for most)."""
+    """An upright RGB image without metadata, with `notes` on how it was decoded (empty for most)."""
 
     image: Image.Image
     notes: tuple[str, ...] = ()
 
 
-def open_image(path: ImagePath, limits: Limits = DEFAULT_LIMITS) -> OpenedImage:
-    """Open an image file. Never blocks on a pipe or device. Raises ImageError and nothing else; see also `read_image`."""
+def open_image(path: ImagePath, limits: ImageLimits = DEFAULT_LIMITS) -> OpenedImage:
+    """The image in a file, decoded as by `read_image`. Never blocks on a pipe or device. Raises ImageError and nothing else."""
     name = display_name(path)
     try:
         data = _read_file(path, name, limits)
@@ -67,11 +102,11 @@ def open_image(path: ImagePath, limits: Limits = DEFAULT_LIMITS) -> OpenedImage:
     return read_image(data, limits, name=name)
 
 
-def read_image(data: bytes, limits: Limits = DEFAULT_LIMITS, *, name: str = "the image") -> OpenedImage:
-    """Decode an image from the bytes of its file. `name` is what errors call it.
+def read_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS, *, name: str = "the image") -> OpenedImage:
+    """The image in the bytes of a file; `name` is used in error messages.
 
-    Upright by its EXIF orientation; transparency is laid on white; more than 8 bits per channel are scaled down; of an
-    animation only the first frame is read, with a note. Raises ImageError and nothing else.
+    The image is turned upright by its EXIF orientation, transparency is put on white, more than 8 bits per channel are scaled down, and
+    of an animation only the first frame is read, with a note. Raises ImageError and nothing else.
     """
     if not data:
         raise ImageError("empty", f"{name}: the file is empty; copy or download it again.")
@@ -82,7 +117,7 @@ def read_image(data: bytes, limits: Limits = DEFAULT_LIMITS, *, name: str = "the
         with _pillow_notes.collect() as notes, Image.open(io.BytesIO(data), formats=_available_formats()) as file:
             header_accepted = True
             _check_size(file.size, limits, name)
-            if file.format != "MPO" and _is_animated(file):  # an MPO's other pictures are depth and gain maps, not frames
+            if file.format != "MPO" and _is_animated(file):  # the other images of an MPO are depth and gain maps, not frames
                 notes.append("has several frames or pages; only the first was used")
             if limits.max_side is not None:
                 scale = min(1.0, limits.max_side / max(file.size))
@@ -102,20 +137,20 @@ def read_image(data: bytes, limits: Limits = DEFAULT_LIMITS, *, name: str = "the
 
 
 def open_images(
-    paths: Iterable[ImagePath], limits: Limits = DEFAULT_LIMITS, *, workers: int = 2, timeout: float = 30.0
+    paths: Iterable[ImagePath], limits: ImageLimits = DEFAULT_LIMITS, *, workers: int = 2, timeout: float = 30.0
 ) -> Iterator[OpenedImage | ImageError]:
-    """Open many images, one result per path and in their order, decoding up to `workers` of them ahead of the caller.
+    """One result per path, in order, with up to `workers` images decoded ahead of the caller.
 
-    At most `workers` + 1 images are held at a time. A file that is not open `timeout` seconds after its start yields
-    ImageError("timeout"), and the rest go on. A running decoder cannot be stopped, so such a file leaves a daemon thread
-    behind, with the memory of one image, until it ends by itself or the process does.
+    At most `workers` + 1 images are in memory. A file not open within `timeout` seconds yields ImageError("timeout"), and the others
+    continue. A running decoder cannot be stopped: its daemon thread keeps the memory of one image until it or the process ends.
+    Raises ValueError for `workers` below 1.
     """
     if workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers}")
     ahead: deque[_Opening] = deque()
     for path in paths:
         ready = ahead.popleft().result(timeout) if len(ahead) == workers else None
-        ahead.append(_Opening(path, limits))  # before the yield: it runs while the caller uses what is ready
+        ahead.append(_Opening(path, limits))  # before the yield, so that it runs while the caller uses the image
         if ready is not None:
             yield ready
     while ahead:
@@ -123,9 +158,9 @@ def open_images(
 
 
 class _Opening(threading.Thread):
-    """One file being opened. A daemon, as the threads of an executor would keep a hung process from ending."""
+    """A thread that opens one file; a daemon, as threads of an executor would keep the process from ending."""
 
-    def __init__(self, path: ImagePath, limits: Limits) -> None:
+    def __init__(self, path: ImagePath, limits: ImageLimits) -> None:
         super().__init__(daemon=True)
         self._path, self._limits = path, limits
         self._outcome: OpenedImage | ImageError | None = None
@@ -136,7 +171,7 @@ class _Opening(threading.Thread):
         try:
             self._outcome = open_image(self._path, self._limits)
         except ImageError as error:
-            self._outcome = ImageError(error.code, error.message)  # a fresh one: a traceback would keep the file's bytes alive
+            self._outcome = ImageError(error.code, error.message)  # a new one, as the traceback would keep the bytes of the file alive
 
     def result(self, timeout: float) -> OpenedImage | ImageError:
         self.join(max(0.0, self._started_at + timeout - time.monotonic()))
@@ -146,9 +181,9 @@ class _Opening(threading.Thread):
         return ImageError("timeout", message)
 
 
-def _read_file(path: ImagePath, name: str, limits: Limits) -> bytes:
-    # Non-blocking, so that a pipe without a writer opens at once; the open file is then asked what it is, as a name may
-    # be given another file between a look and an open.
+def _read_file(path: ImagePath, name: str, limits: ImageLimits) -> bytes:
+    # Non-blocking, so that a pipe without a writer opens at once. The type is checked on the open file, as the file behind a name
+    # may be replaced between a check and the opening.
     flags = os.O_RDONLY
     for flag in ("O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "O_BINARY"):
         flags |= getattr(os, flag, 0)
@@ -160,12 +195,12 @@ def _read_file(path: ImagePath, name: str, limits: Limits) -> bytes:
         if status.st_size > limits.max_bytes:
             raise _too_large(name, status.st_size, limits)
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read(limits.max_bytes + 1)  # it may have grown since
+            return file.read(limits.max_bytes + 1)  # it may have grown since the check
     finally:
         os.close(descriptor)
 
 
-def _check_size(size: tuple[int, int], limits: Limits, name: str) -> None:
+def _check_size(size: tuple[int, int], limits: ImageLimits, name: str) -> None:
     width, height = size
     if width * height > limits.max_pixels:
         raise _too_many_pixels(name, f"{width} x {height}", limits)
@@ -183,7 +218,7 @@ def _available_formats() -> tuple[str, ...]:
 def _is_animated(file: Image.Image) -> bool:
     try:
         return bool(getattr(file, "is_animated", False))
-    except Exception:  # the second frame is broken, which is no reason to refuse the first
+    except Exception:  # the second frame is broken; the first is still used
         return True
 
 
@@ -202,7 +237,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Scale deep greys to 0..255: 16-bit ones from 0..65535, floats within 0..1 from that, all others from their own range."""
+    """Greys of more than 8 bits scaled to 0..255: 16-bit ones from 0..65535, floats within 0..1 from there, others from their own range."""
     low, high = 0.0, 65535.0
     if image.mode in ("I", "F"):
         darkest, brightest = cast("tuple[float, float]", image.getextrema())
@@ -226,30 +261,30 @@ _TRANSPOSE = {
 
 
 def _turn(file: Image.Image, notes: list[str]) -> Image.Transpose | None:
-    """What makes the picture upright. Its EXIF tag is gone from a TIFF by now, as Pillow turns those while loading."""
+    """The transposition that makes the image upright, or None. Pillow has already turned a TIFF, and removed its EXIF tag."""
     try:
         orientation = file.getexif().get(0x0112)
-    except Exception:  # broken EXIF data, but a whole picture
+    except Exception:  # broken EXIF data in an intact image
         notes.append("its EXIF data cannot be read; taken to be upright")
         return None
     return _TRANSPOSE.get(orientation) if isinstance(orientation, int) else None
 
 
-def _too_large(name: str, size: int, limits: Limits) -> ImageError:
+def _too_large(name: str, size: int, limits: ImageLimits) -> ImageError:
     message = f"{name}: {size / 1e6:.1f} MB is over the limit of {limits.max_bytes / 1e6:g} MB; save it smaller."
     return ImageError("too_large", message)
 
 
-def _too_many_pixels(name: str, size: str, limits: Limits) -> ImageError:
+def _too_many_pixels(name: str, size: str, limits: ImageLimits) -> ImageError:
     message = f"{name}: {size} pixels is over the limit of {limits.max_pixels / 1e6:g} million; scale it down."
     return ImageError("too_many_pixels", message)
 
 
 class _PillowNotes:
-    """Turns Pillow's warnings into notes of the thread that is decoding.
+    """Collects Pillow's warnings as notes, each in the thread that is decoding.
 
-    `warnings.catch_warnings` swaps state of the whole process, so that threads in it at the same time would undo each
-    other's. Here the first one in swaps it, the last one out restores it, and each warning goes to its own thread.
+    `warnings.catch_warnings` changes the state of the whole process, so concurrent threads would undo each other's change. Here the first
+    thread to enter makes the change, and the last one to leave reverts it.
     """
 
     def __init__(self) -> None:
@@ -288,51 +323,16 @@ class _PillowNotes:
 _pillow_notes = _PillowNotes()
 
 
-# What can be wrong with an image: the closed list of codes, and how anything raised while opening one is turned into them.
-
-CODES = MappingProxyType(
-    {
-        "not_found": "the name leads to no file: missing, a dangling link or links in a circle",
-        "not_regular": "a folder, pipe or device, or a file that this user may not read",
-        "empty": "no bytes",
-        "too_large": "more bytes than the limit",
-        "too_many_pixels": "more pixels than the limit, by its header",
-        "unsupported_format": "not an image of a format that is opened here",
-        "corrupt": "begins like an image but cannot be decoded",
-        "truncated": "an image whose end is missing",
-        "bad_aspect": "longer and narrower than the limit",
-        "timeout": "opening took longer than allowed",
-        "internal": "the machine failed, not the file: an I/O error, out of memory",
-    }
-)
-
-# Photographs come in these. Everything else Pillow can open (PostScript, fonts, microscope formats) is never reached.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
-
-
-class ImageError(Exception):
-    """An image that cannot be used: `code` is one of `CODES`, `message` a printable sentence with the file's name and the remedy."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(code, message)
-        self.code = code
-        self.message = display_name(message)  # what a decoder says may quote the file
-
-    def __str__(self) -> str:
-        return self.message
-
-    def as_row(self) -> dict[str, str]:
-        """The `error` field of a row."""
-        return {"code": self.code, "message": self.message}
+# Errors, from the exceptions of the operating system and of Pillow.
 
 
 def not_regular(name: str) -> ImageError:
-    """A file of another kind."""
+    """The error for a folder, pipe or device."""
     return ImageError("not_regular", f"{name}: not a regular file but a folder, pipe or device; give the image file itself.")
 
 
 def not_readable(error: Exception, name: str) -> ImageError:
-    """Why a file could not be opened or read, from what the operating system raised."""
+    """The error for a file that could not be opened or read, from the exception of the operating system."""
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.ELOOP:
         return ImageError("not_found", f"{name}: symbolic links that lead round in a circle; give the image file itself.")
@@ -347,7 +347,7 @@ def not_readable(error: Exception, name: str) -> ImageError:
 
 
 def not_decodable(error: Exception, data: bytes, name: str, *, header_accepted: bool) -> ImageError:
-    """Why the bytes of an image could not be decoded, from what Pillow raised and whether it had accepted the header."""
+    """The error for bytes that could not be decoded, from Pillow's exception and whether Pillow had accepted the header."""
     kind = match.lastgroup if (match := _SIGNATURES.match(data)) else None
     if isinstance(error, MemoryError):
         return ImageError("internal", f"{name}: not enough memory to decode it; scale it down.")
@@ -369,7 +369,7 @@ _SIGNATURES = re.compile(
 
 
 def _lacks_end(kind: str | None, data: bytes) -> bool:
-    """Whether a file known to be broken stops before its format's own end mark or stated length."""
+    """Whether a broken file ends before the end mark or the stated length of its format."""
     match kind:
         case "JPEG":
             return data.rfind(b"\xff\xd9") < max(0, data.rfind(b"\xff\xda"))

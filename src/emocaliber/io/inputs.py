@@ -1,4 +1,4 @@
-"""What the user names becomes a list of images, in a stable order: files, folders, globs, and standard input as `-`."""
+"""Finds the images that command-line arguments name, in a stable order: files, folders, globs, and `-` for standard input."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from emocaliber.errors import UserError
 from emocaliber.io.images import DEFAULT_LIMITS
 from emocaliber.io.rows import display_name
 
-# By content, files are opened whatever they are called; the suffix only decides what in a folder is meant. The last five are
-# not opened: their rows say so, where passing over a telephone's photographs would be silent.
+# Suffixes only decide which files of a folder are taken; files are opened by their content. The last five formats are not supported,
+# but get a row with an error, so that photographs of telephones are not skipped silently.
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".jxl", ".jp2", ".svg"),
@@ -26,13 +26,13 @@ _BEGINS_LIKE_AN_IMAGE = re.compile(
 
 
 def find_images(arguments: Iterable[str], stdin: BinaryIO) -> list[str | bytes]:
-    """The images that `arguments` name: paths as text (undecodable bytes as surrogates), or bytes for one piped in. None occurs twice.
+    """The images that `arguments` name, without duplicates: paths (undecodable bytes as surrogates), or the bytes of a piped image.
 
-    - A file is taken as it is; whether it exists or is an image is asked when it is opened, so that each has its row.
-    - A folder gives everything in it and its subfolders with a suffix of `SUFFIXES`, sorted by name, without hidden files. Linked
-      folders are followed, each folder once. A subfolder that cannot be read is itself in the list, to fail with its reason.
-    - A glob that the shell left as it is (`'photos/**/*.png'`) gives what it matches, sorted; folders as above.
-    - `-` reads standard input: the bytes of one image, or a list of files and folders, one a line or ended by NUL.
+    - A file is taken unchecked; if it is missing or no image, opening it gives the error of its row.
+    - A folder gives all files with a suffix of `SUFFIXES` in it and its subfolders, sorted by name, without hidden files. Linked folders
+      are followed, each folder once. A subfolder that cannot be read is itself in the list, so that its error is reported.
+    - A glob that the shell did not expand (`'photos/**/*.png'`) gives its matches, sorted; folders as above.
+    - `-` reads standard input: the bytes of one image, or a list of files and folders, separated by newlines or NUL.
 
     Raises UserError for a folder without images, a glob that matches nothing, and an empty standard input.
     """
@@ -89,13 +89,13 @@ def _images_below(folder: str) -> Iterator[str]:
             entered.add((status.st_dev, status.st_ino))
             names = sorted(name for name in os.listdir(path) if not name.startswith("."))
         except OSError:
-            yield path  # opening it will say what is wrong
+            yield path  # opening it gives the error
             continue
         pending += [os.path.join(path, name) for name in reversed(names)]
 
 
 def _matches(pattern: str) -> list[str]:
-    """pathlib's, as `**` there goes into no linked folder, and so not round in circles."""
+    """The matches of a glob by pathlib, whose `**` does not follow linked folders, and so cannot loop."""
     parts = Path(pattern).parts
     first = next(index for index, part in enumerate(parts) if _WILDCARD.search(part))
     root, rest = Path(*parts[:first]), parts[first:]
@@ -108,7 +108,7 @@ def _matches(pattern: str) -> list[str]:
 def _piped(stdin: BinaryIO) -> Iterator[str | bytes]:
     head = stdin.read(64)
     if _BEGINS_LIKE_AN_IMAGE.match(head):
-        yield head + stdin.read(DEFAULT_LIMITS.max_bytes)  # with the head, enough to be found too large
+        yield head + stdin.read(DEFAULT_LIMITS.max_bytes)  # with the head, enough to exceed the limit
         return
     data = head + stdin.read()
     lines = data.split(b"\0") if b"\0" in data else data.splitlines()

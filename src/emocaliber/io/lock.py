@@ -1,4 +1,4 @@
-"""A lock between processes that says who holds it. The operating system releases it when the process ends, however it ends."""
+"""A lock between processes that names its holder. The operating system releases it when the process ends, even if it is killed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from weakref import WeakSet
 
 from emocaliber.errors import UserError
 
-_UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # of file systems that have no locks, as some of clusters are mounted
+_UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # raised by file systems without locks, such as some network mounts
 
 if sys.platform == "win32":
     import msvcrt
 
     def _lock(descriptor: int) -> None:
-        os.lseek(descriptor, 2**30, os.SEEK_SET)  # what is locked there cannot be read, so it must not be the holder's name
+        os.lseek(descriptor, 2**30, os.SEEK_SET)  # locked bytes cannot be read, so they must lie beyond the holder's name
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 else:
     import fcntl
@@ -31,11 +31,11 @@ else:
 
 
 class Lock:
-    """The lock of a file or folder `path`, taken when it is made. It lies beside it as the hidden file `.NAME.lock`, with the process that
-    holds it, its host and the time; it is removed on `release`, and one that a killed process left behind is taken over.
+    """The lock of a file or folder `path`, acquired on creation.
 
-    `name` is what messages call the file or folder. Raises UserError if another process, or another lock of this one, holds it, and
-    OSError if the file cannot be written. Where the file system has no locks, a warning says so, and nothing is locked.
+    The lock is the hidden file `.NAME.lock` beside `path`, with the process, host and time of its holder. `release` removes it; the lock
+    of a killed process is taken over. `name` is used in messages. Raises UserError if another process, or another lock of this process,
+    holds it, and OSError if the file cannot be written. On a file system without locks, a warning is printed and nothing is locked.
     """
 
     def __init__(self, path: str | os.PathLike[str], name: str) -> None:
@@ -59,7 +59,7 @@ class Lock:
         _held.add(self)
 
     def release(self) -> None:
-        """Lets others have it. May be called twice, and does nothing in a forked child, which does not have the lock."""
+        """Releases the lock. May be called twice; does nothing in a forked child, which does not hold the lock."""
         if not self._file.closed:
             with contextlib.suppress(OSError):  # Windows removes no open file; an unlocked one does no harm
                 self.path.unlink()
@@ -72,7 +72,7 @@ class Lock:
         self.release()
 
     def forget(self) -> None:
-        """Closes a forked child's copy, which would keep the lock when the parent is killed."""
+        """Closes the copy of a forked child, which would keep the lock after the parent is killed."""
         self._file.close()
 
     def _is_in_place(self) -> bool:
@@ -82,7 +82,7 @@ class Lock:
             return False
 
     def _refusal(self, error: OSError, name: str) -> Exception:
-        """What to raise where the lock is not to be had."""
+        """The exception for a lock that cannot be acquired."""
         with self._file:
             if not isinstance(error, BlockingIOError | PermissionError):
                 return error

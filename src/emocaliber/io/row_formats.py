@@ -1,6 +1,6 @@
-"""Rows from wherever they lie: a file, a folder of shards, several of these, or a data set saved by Hugging Face's `datasets`.
+"""Rows with their places, in the formats of other tools: folders of shards, data sets saved by Hugging Face's `datasets`, Arrow, CSV.
 
-`emocaliber.io.rows` reads one file in the formats this package writes; here are the formats of others, each row with its place.
+`emocaliber.io.rows` reads single files in the formats that this package writes.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from emocaliber.io.rows import Row, RowPath, display_name, numbered_rows, opened
 
 BINARY = (".parquet", ".arrow")
 SHARDS = (".jsonl", *BINARY)
-_AT_ONCE = 64  # rows of an Arrow file that are Python objects at the same time: with log-probabilities, one takes megabytes
+_AT_ONCE = 64  # rows of an Arrow file converted at a time: with log-probabilities, a row takes megabytes
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a row stands: its file, and its line there (JSON Lines) or its number (binary formats), both from 1.
+    """The place of a row: its file, and its line (JSON Lines, CSV) or row number (binary formats), both from 1.
 
-    `shard` tells the file from the others it was read with, whatever their format; it is empty where it was read alone.
+    `shard` distinguishes the files that are read together; it is empty for a single file.
     """
 
     file: Path
@@ -38,12 +38,12 @@ class Place:
 
     @property
     def spot(self) -> str:
-        """The place within the file: "line 12", or "row 12" where there are no lines."""
+        """The place within the file: "line 12", or "row 12" in a binary format."""
         return f"{'row' if self.file.suffix.lower() in BINARY else 'line'} {self.number}"
 
     @property
     def name(self) -> str:
-        """A name for a row that has none: "00012", or "shard-0/00012" where there are other files."""
+        """An id for a row without one: "00012", or "shard-0/00012" if several files are read."""
         return f"{self.shard}/{self.number:05}" if self.shard else f"{self.number:05}"
 
     def __str__(self) -> str:
@@ -51,11 +51,11 @@ class Place:
 
 
 def located_rows(sources: RowPath | Sequence[RowPath]) -> Iterator[tuple[Place, Row]]:
-    """Every row with its place. Each source is a file (.jsonl, .parquet or .arrow), a folder of such files, in the order of their names,
-    or a folder made by `Dataset.save_to_disk`, or by `DatasetDict.save_to_disk` of a single split.
+    """All rows with their places, file by file.
 
-    Raises:
-        UserError: a file or folder cannot be read, holds no such file, or holds several splits; or there is no row at all. It says which.
+    Each source is a file (.jsonl, .parquet or .arrow), a folder of such files, which are read in the order of their names, or a folder made
+    by `Dataset.save_to_disk`, or by `DatasetDict.save_to_disk` of a single split. Raises UserError, naming the file or folder, if it cannot
+    be read, holds no such file or several splits, and if there is no row at all.
     """
     listed = [Path(source) for source in ([sources] if isinstance(sources, str | os.PathLike) else sources)]
     files = [file for source in listed for file in row_files(source)]
@@ -71,17 +71,17 @@ def located_rows(sources: RowPath | Sequence[RowPath]) -> Iterator[tuple[Place, 
 
 
 class StoredRows:
-    """The rows at places that `located_rows` gave, each read from the disk when it is asked for.
+    """Random access to the rows of `located_rows` by their places; rows are read from disk on demand.
 
-    In memory are the places of the lines of JSON Lines files (8 bytes a line), and of each Parquet file the row group that was read last;
-    an Arrow file is mapped, not read.
+    Kept in memory are the offsets of the lines of JSON Lines files (8 bytes a line) and the last row group of each Parquet file; Arrow
+    files are memory-mapped.
     """
 
     def __init__(self) -> None:
         self._files: dict[Path, _Lines | _RowGroups | _Mapped] = {}
 
     def __getitem__(self, place: Place) -> Row:
-        """The row. Raises UserError where the file cannot be read any more, or has no such row now."""
+        """The row at a place. Raises UserError if the file can no longer be read, or no longer has the row."""
         try:
             if place.file not in self._files:
                 kinds: dict[str, type[_RowGroups] | type[_Mapped]] = {".parquet": _RowGroups, ".arrow": _Mapped}
@@ -116,7 +116,7 @@ class _RowGroups:
     def row(self, number: int) -> Row:
         group = bisect_right(self._starts, number - 1) - 1
         if group != self._group:
-            self._table = None  # before the next is read
+            self._table = None  # freed before the next group is read
             self._group, self._table = group, self._file.read_row_group(group)
         return _row_of(self._table, number - 1 - self._starts[group])
 
@@ -137,7 +137,7 @@ def _row_of(table: Any, index: int) -> Row:
 
 
 def row_files(source: Path) -> list[Path]:
-    """The files that `located_rows` reads for one source. Raises UserError for a folder in which there are none, or several splits."""
+    """The files that `located_rows` reads for a source. Raises UserError for a folder without such files, or with several splits."""
     if not source.is_dir():
         return [source]
     if (splits := source / "dataset_dict.json").is_file():
@@ -155,7 +155,7 @@ def row_files(source: Path) -> list[Path]:
 
 
 def _described(file: Path, field: str, key: str | None = None) -> list[str]:
-    """The names listed in a field of one of the files by which `datasets` describes a folder."""
+    """The names in a field of a description file of `datasets`."""
     with opened(file) as content:
         try:
             return [str(item[key] if key else item) for item in json.load(content)[field]]
@@ -164,7 +164,7 @@ def _described(file: Path, field: str, key: str | None = None) -> list[str]:
 
 
 def _arrow_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """The rows of an Arrow stream, which `datasets` writes, or of an Arrow file (Feather), which begins with its name."""
+    """The numbered rows of an Arrow stream, as `datasets` writes it, or of an Arrow file (Feather)."""
     import pyarrow as pa
 
     with opened(path) as file:
@@ -184,12 +184,12 @@ def _batches(file: Any) -> Iterator[Any]:
     return map(reader.get_batch, range(reader.num_record_batches)) if is_file else iter(reader)
 
 
-# Tables that other people wrote as CSV, read whole: each row with its place, every complaint with file, line and column.
+# CSV tables of other data sets.
 
 
 @dataclass(frozen=True)
-class Table:
-    """A CSV file: its columns, and each row after its place. Cells are texts without space at their ends."""
+class CsvTable:
+    """A CSV file in memory: its columns, and each row with its place. Cells are stripped strings."""
 
     path: Path
     columns: tuple[str, ...]
@@ -197,11 +197,11 @@ class Table:
 
     @property
     def header(self) -> str:
-        """The columns, for a complaint about them."""
+        """The column names, for error messages."""
         return ", ".join(map(display_name, self.columns))
 
 
-def read_table(path: Path, *, quote: str = '"') -> Table:
+def read_table(path: Path, *, quote: str = '"') -> CsvTable:
     """The table in a UTF-8 file whose first line names the columns; a BOM and blank lines are allowed.
 
     Raises UserError, naming file, line and remedy, for a file that cannot be read, a column named twice, or a row of another length.
@@ -224,18 +224,18 @@ def read_table(path: Path, *, quote: str = '"') -> Table:
             raise UserError(
                 f"{name}, line {line}: {len(cells)} values under {len(columns)} columns; make them agree, with quotes around commas."
             )
-    return Table(path, tuple(columns), tuple((Place(path, line), dict(zip(columns, cells, strict=True))) for line, cells in lines[1:]))
+    return CsvTable(path, tuple(columns), tuple((Place(path, line), dict(zip(columns, cells, strict=True))) for line, cells in lines[1:]))
 
 
 def whole_number(text: str, where: Place, column: str) -> int:
-    """The count in a cell. Raises UserError if it is none."""
+    """The number of votes in a cell. Raises UserError, naming row and column, if it is not a whole number."""
     if not (text.isascii() and text.isdigit()):
         raise UserError(f"{where}: column '{display_name(column)}' holds {text!r}; it must be a whole number of votes, such as 7.")
     return int(text)
 
 
 def number(text: str, where: Place, column: str) -> float:
-    """The finite number in a cell. Raises UserError if it is none."""
+    """The number in a cell. Raises UserError, naming row and column, if it is not a finite number."""
     try:
         value = float(text)
     except ValueError:

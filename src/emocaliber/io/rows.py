@@ -1,7 +1,7 @@
-"""Row files: the one way rows are read from and written to disk.
+"""Row files, read and written: JSON Lines, Parquet and CSV.
 
-A row is a JSON object. JSON Lines is the working format, because it can be appended to and survives a kill;
-CSV and Parquet are made from it, whole, for other people's tools.
+A row is a JSON object. JSON Lines is the working format, as it can be appended to and survives a kill; CSV and Parquet are converted from
+it for other tools.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from emocaliber.io.lock import Lock
 Row = dict[str, Any]
 RowPath = str | os.PathLike[str]
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with that spreadsheets calculate
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # the first characters of cells that spreadsheets run as formulas
 
 
 def display_name(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> str:
-    """The path as text that any terminal, log or JSON file can hold: what cannot be printed is escaped (`\\udcff`, `\\n`)."""
+    """The path as printable text for terminals, logs and JSON: unprintable characters are escaped (`\\udcff`, `\\n`)."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in os.fsdecode(path))
 
 
 def read_rows(path: RowPath) -> Iterator[Row]:
-    """Yield the rows of a Parquet file (`.parquet`) or of a JSON Lines file (anything else; a BOM and blank lines are allowed).
+    """The rows of a Parquet file (`.parquet`) or a JSON Lines file (any other suffix; a BOM and blank lines are allowed).
 
-    Parquet gives every nested object the same keys, so keys that a row did not have come back as None.
+    In Parquet every nested object has the same keys, so keys that a row lacked are None.
     Raises UserError, naming the file, the line and the field, if the file cannot be read or a line is not a JSON object.
     """
     return (row for _, row in numbered_rows(path))
 
 
 def numbered_rows(path: RowPath) -> Iterator[tuple[int, Row]]:
-    """`read_rows`, each row after its number from 1: the line it stands on, or its place in a Parquet file."""
+    """The rows of `read_rows`, each after its number from 1: its line, or its index in a Parquet file."""
     suffix = Path(path).suffix.lower()
     if suffix == ".csv":
         raise UserError(f"{display_name(path)}: CSV is written but not read, as it loses nesting; give the .jsonl or .parquet file.")
@@ -62,14 +62,13 @@ def opened(path: RowPath) -> Iterator[io.BufferedReader]:
 
 
 class RowWriter:
-    """Appends rows to a JSON Lines file; every row is on its way to the disk when `write` returns.
+    """Appends rows to a JSON Lines file; a row has been handed to the operating system when `write` returns.
 
-    A killed process loses at most the row it was writing; a power failure at most the last `sync_rows` rows or
-    `sync_seconds` seconds. With `resume`, the rows already there are kept, a half-written last line is dropped, and
-    `done` holds the keys of the rest; without it the file starts empty. With `lock` it is locked until `close`. Use as a context manager.
+    A killed process loses at most the row it was writing; a power failure at most the last `sync_rows` rows or `sync_seconds` seconds. With
+    `resume`, existing rows are kept, a half-written last line is dropped, and `done` holds the keys of the rows; without it the file starts
+    empty. With `lock`, the file is locked until `close`. Use as a context manager.
 
-    Raises:
-        UserError: another writer has the file, it cannot be opened, or a row already in it is not a JSON object or has no `key`.
+    Raises UserError if another writer has the file, it cannot be opened, or an existing row is not a JSON object or has no `key`.
     """
 
     def __init__(
@@ -85,13 +84,13 @@ class RowWriter:
             if lock and (self.path.is_file() or not self.path.exists()):  # a pipe or a terminal has no second writer
                 locked.enter_context(Lock(self.path, display_name(self.path)))
             if resume and self.path.exists():
-                self._take_up()
+                self._resume()
             self._file = open(path, "ab" if resume else "wb")  # noqa: SIM115, `close` does
             self._locked = locked.pop_all()
         self._can_sync = stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)  # a pipe cannot
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Append one row and add its key to `done`. Raises ValueError if a number in it is NaN or infinite: JSON has only null."""
+        """Appends a row and adds its key to `done`. Raises ValueError for NaN or infinity, which JSON does not have."""
         self._file.write(_to_line(row))
         self._file.flush()
         self._unsynced += 1
@@ -101,7 +100,7 @@ class RowWriter:
             self._sync()
 
     def close(self) -> None:
-        """Put everything on the disk and close the file. May be called twice."""
+        """Flushes to disk, closes the file and releases its lock. May be called twice."""
         if not self._file.closed:
             with self._locked:
                 self._sync()
@@ -118,8 +117,8 @@ class RowWriter:
             os.fsync(self._file.fileno())
         self._unsynced, self._synced_at = 0, time.monotonic()
 
-    def _take_up(self) -> None:
-        """Learn what is done, and cut off a half-written last line (no part of an object is an object, so parsing tells)."""
+    def _resume(self) -> None:
+        """Fills `done` from existing rows, and cuts off a half-written last line, which is one that cannot be parsed."""
         with open(self.path, "rb+") as file:
             whole, line = 0, b""
             for number, line in enumerate(file, 1):
@@ -145,12 +144,12 @@ class RowWriter:
 
 
 def convert(rows_path: RowPath, out_path: RowPath) -> None:
-    """Write the rows of one file as another: `.csv`, `.parquet` or `.jsonl` by its suffix, all at once or not at all.
+    """Writes the rows of one file to another atomically, as `.csv`, `.parquet` or `.jsonl` by its suffix.
 
-    CSV flattens nested objects into dotted columns (`error.code`), writes lists as JSON and None as nothing. Text that a spreadsheet
-    would run as a formula, as it begins with =, +, -, @, a tab or a carriage return, gets an apostrophe before it; numbers do not.
+    CSV flattens nested objects into dotted columns (`error.code`), writes lists as JSON and None as an empty cell. Text that a spreadsheet
+    would run as a formula (it begins with =, +, -, @, a tab or a carriage return) is prefixed with an apostrophe; numbers are not.
     Parquet keeps the nesting; a column whose values have no common type is written as JSON text.
-    Raises UserError if a file cannot be read or written, or the suffix is another.
+    Raises UserError for a file that cannot be read or written, and for any other suffix.
     """
     suffix = Path(out_path).suffix.lower()
     writers = {".csv": _write_csv, ".parquet": _write_parquet, ".jsonl": _write_jsonl}
@@ -161,13 +160,13 @@ def convert(rows_path: RowPath, out_path: RowPath) -> None:
 
 
 def write_atomically(path: RowPath, data: str | bytes) -> None:
-    """Replace the file by `data` (text as UTF-8) so that a reader sees the old content or the new, never a part. Makes folders."""
+    """Replaces the file by `data` (text as UTF-8) atomically: readers see the old content or the new. Creates missing folders."""
     with _replacing(path) as file:
         file.write(data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data)
 
 
 def write_rows(path: RowPath, rows: Iterable[Mapping[str, Any]]) -> None:
-    """`write_atomically` for rows, as JSON Lines. Raises ValueError if a number in one is NaN or infinite: JSON has only null."""
+    """`write_atomically` for rows, as JSON Lines. Raises ValueError for NaN or infinity, which JSON does not have."""
     with _replacing(path) as file:
         file.writelines(map(_to_line, rows))
 
@@ -237,7 +236,7 @@ def _flatten(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _csv_columns(rows_path: RowPath) -> list[str]:
-    """All dotted names, grouped by field in order of appearance; `error` itself gives way to `error.code` if it is only ever null."""
+    """All dotted names, grouped by field in order of appearance. A parent such as `error` is left out if it is always null or nested."""
     filled: dict[str, bool] = {}
     for row in read_rows(rows_path):
         for name, value in _flatten(row):
@@ -300,7 +299,7 @@ def _write_jsonl(rows_path: RowPath, out: IO[bytes]) -> None:
 
 @contextlib.contextmanager
 def _replacing(path: RowPath) -> Iterator[IO[bytes]]:
-    """A new file beside `path` that takes its place once it is whole and on the disk, and vanishes if that fails."""
+    """A temporary file beside `path` that replaces it once it is complete and on disk, and is removed if writing fails."""
     with _writing(path):
         target = Path(os.path.realpath(path))  # a symbolic link stays one
         target.parent.mkdir(parents=True, exist_ok=True)

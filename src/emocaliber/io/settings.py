@@ -11,8 +11,9 @@ from emocaliber.errors import UserError
 
 
 def read_toml(file: Path, where: str, unreadable: str) -> dict[str, Any]:
-    """The tables of a file. Raises UserError, naming it as `where`, if it is not TOML, and saying `unreadable` if it cannot be read;
-    "{reason}" in that is the system's.
+    """The tables of a TOML file. Raises UserError, naming it as `where`, if it is not TOML.
+
+    If the file cannot be read, the message is `unreadable`, in which "{reason}" stands for the error of the operating system.
     """
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
@@ -23,7 +24,7 @@ def read_toml(file: Path, where: str, unreadable: str) -> dict[str, Any]:
 
 
 def toml_value(text: str) -> Any:
-    """A value as it would stand in a file; what is no TOML is a text, so that quotes may be left away on the command line."""
+    """The TOML value in a text; text that is not TOML is a string, so that quotes can be omitted on the command line."""
     try:
         return tomllib.loads(f"x = {text}")["x"]
     except tomllib.TOMLDecodeError:
@@ -31,9 +32,10 @@ def toml_value(text: str) -> Any:
 
 
 def typed(values: Mapping[str, Any], kinds: Mapping[str, str], where: str) -> dict[str, Any]:
-    """The values, whole numbers made floats where those are wanted. `kinds` has every name there is, and its types ("str | list").
+    """The values, with whole numbers converted to floats where a float is expected.
 
-    Raises UserError, naming `where`, for a name there is not, or a value of another type.
+    `kinds` maps every allowed name to its types, such as "str | list". Raises UserError, naming `where`, for an unknown name or a value of
+    another type.
     """
     checked = dict(values)
     for name, value in values.items():

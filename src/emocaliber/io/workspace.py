@@ -1,7 +1,7 @@
-"""A file or folder that work goes on in: the settings that made it, and a lock, so that what is there is never reused blindly.
+"""Resumable files and folders: a record of the settings that made them, and a lock, so that results of other settings are never reused.
 
-The settings are kept as they are, not as a hash, so that a message can name what differs. Contents that are too large to keep (files of
-samples, weights) are kept as their SHA-256.
+The record keeps the settings themselves, not a hash, so that messages can name the differences. Large contents (sample files, weights) are
+kept as their SHA-256.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _SHOWN = 70
 
 
 def record_of(rows: Path) -> Path:
-    """Where the settings lie that made a file of rows: `responses.jsonl` has `responses.run.json`."""
+    """The record beside a file of rows: `responses.run.json` for `responses.jsonl`."""
     return rows.with_suffix(".run.json")
 
 
 def package_version() -> str:
-    """The version of this package."""
+    """The version of this package; "from source" if it is not installed."""
     try:
         return version("emocaliber")
     except PackageNotFoundError:
@@ -36,15 +36,15 @@ def package_version() -> str:
 
 
 class Workspace:
-    """What a file or folder was made with, compared with what it shall be gone on with. As a context manager it holds the lock.
+    """Compares the settings that made a file or folder with those of the current run. As a context manager it holds the lock.
 
-    `record` is the JSON file that keeps `settings`, under the name `what`, or with `flat` as its top level. `path` is the file or folder
-    itself, and `remedy` a sentence with the two ways out. Settings are named as in messages, with dots where they are nested:
+    `record` is the JSON file that keeps `settings`, under the key `what`, or at its top level if `flat`. `path` is the file or folder, and
+    `remedy` the sentence of error messages that says what the user can do. Names of settings are dotted where they are nested:
 
-    - `free` ones do not change the result, only how fast or where it is made, and may differ;
-    - `contents` are digests. None means that a content is not known, and is no difference;
-    - `places` maps a setting that says where something lies to its content: with the same known content, the place may differ;
-    - `usual` are the values of settings that a record lacks because it is older than they are.
+    - `free`: settings that do not change the result, only how fast or where it is made; they may differ.
+    - `contents`: digests; None means not known, and is not a difference.
+    - `places`: maps a setting that is a location to the one with the digest of its content; with equal known contents, it may differ.
+    - `usual`: values of settings that older records lack.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Workspace:
         self._lock: Lock | None = None
 
     def lock(self) -> None:
-        """Takes the lock. Raises UserError, naming who holds it, if another process does, and if the folder cannot be written."""
+        """Acquires the lock. Raises UserError if another process holds it, naming that, or if the folder cannot be written."""
         try:
             self.record.parent.mkdir(parents=True, exist_ok=True)
             self._lock = Lock(self.record, display_name(self.path))
@@ -76,7 +76,7 @@ class Workspace:
             raise UserError(f"{display_name(self.record.parent)}: cannot be written ({error.strerror or error}).") from error
 
     def release(self) -> None:
-        """Lets others have it. May be called twice, and without `lock`."""
+        """Releases the lock. May be called twice, and without `lock`."""
         if self._lock is not None:
             self._lock.release()
 
@@ -113,7 +113,7 @@ class Workspace:
         return before is not None
 
     def compare(self, before: Settings) -> None:
-        """Takes `before` for what made it. Raises UserError if that differs from the settings."""
+        """Compares the settings with those `before`, which made the file or folder. Raises UserError if they differ."""
         old, new = _flattened({**self._usual, **before}), _flattened(self.settings)
         changed = [name for name in dict.fromkeys((*old, *new)) if self._differs(name, old, new)]
         if changed:
@@ -122,7 +122,7 @@ class Workspace:
         self._before = before
 
     def write(self, further: Settings = _NONE) -> None:
-        """Writes the settings down, and what `further` adds to the record. A content that was not known when work began stays unknown."""
+        """Writes the record: the settings, and the keys of `further`. A content that was unknown in the first run stays unknown."""
         if self._before is not None:
             self.settings = _kept(self._before, self.settings, self._contents)
         content = {**(self.settings if self._flat else {"what": self.settings}), **further}
@@ -145,7 +145,7 @@ def _flattened(values: Settings, prefix: str = "") -> dict[str, Any]:
 
 
 def _kept(before: Settings, now: Settings, contents: Collection[str], prefix: str = "") -> dict[str, Any]:
-    """`now` with the `contents` of `before`."""
+    """The settings `now`, with the `contents` of `before`."""
     found: dict[str, Any] = {}
     for name, value in now.items():
         if isinstance(value, dict):

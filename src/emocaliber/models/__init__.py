@@ -1,4 +1,4 @@
-"""Models: what answers a question about an image. Torch is imported only when a model that needs it is loaded."""
+"""Models that answer questions about images, loaded by name. Torch is imported only when a model that needs it is loaded."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["LOCAL", "TINY", "Model", "ModelError", "Reply", "Request", "Tokens",
 def load_model(name: str = "tiny", **settings: Any) -> Model:
     """The model called `name`.
 
-    "tiny" (shipped with the package), a checkpoint folder or a hub id is a `LocalModel`, "vllm:ID" a `VllmModel`, "openai:MODEL" a
-    `RemoteModel`, "recorded:FILE" a `RecordedModel`. `settings` are those of its class. Raises UserError for a setting that it does
-    not have, and if it cannot be loaded.
+    "tiny" (shipped with the package), a checkpoint folder or a hub id give a `LocalModel`, "vllm:ID" a `VllmModel`, "openai:MODEL" a
+    `RemoteModel`, "recorded:FILE" a `RecordedModel`. `settings` are keyword arguments of that class. Raises UserError for an unknown
+    setting, and for a model that cannot be loaded.
     """
     kind = kind_of(name)
     make = _class_of(kind)
@@ -34,7 +34,7 @@ def load_model(name: str = "tiny", **settings: Any) -> Model:
 
 
 def kind_of(name: str) -> str:
-    """The kind of the model called `name`: what stands before its colon, or "local"."""
+    """The kind of the model called `name`: the prefix before its colon ("vllm", "openai" or "recorded"), else "local"."""
     kind = name.partition(":")[0]
     return kind if kind in ("vllm", "openai", "recorded") else LOCAL
 

@@ -1,4 +1,4 @@
-"""Checkpoints through transformers, in batches, on whatever device there is."""
+"""`LocalModel`: checkpoints through transformers, in batches, on a GPU or a CPU; and the cards of checkpoints trained here."""
 
 from __future__ import annotations
 
@@ -22,36 +22,38 @@ from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import label_key
 from emocaliber.errors import UserError
 from emocaliber.models.processor import collate, load_processor
-from emocaliber.models.tokens import Likeliest, Recorder, Sampler, Spelling, first_tokens
+from emocaliber.models.tokens import Likeliest, Recorder, Sampler, TokenBytes, first_tokens
 
-CARD = "emocaliber.json"  # beside the weights: name, notice, tasks and decoding settings of a checkpoint of ours
-TRAINED_AT = "rollout_temperature"  # in the card: the temperature of stage 3's roll-outs
-RECALIBRATION = "recalibration"  # and how its confidence is read since
+CARD = "emocaliber.json"  # beside the weights of a checkpoint trained here: its name, notice, tasks and decoding settings
+TRAINED_AT = "rollout_temperature"  # key of the card: the temperature of stage 3's roll-outs
+RECALIBRATION = "recalibration"  # key of the card: the recalibrations of its stated confidence
 _RETRY_TEMPERATURE = 0.7
 _VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
-_BATCHES_PER_WINDOW = 4  # enough to put prompts of like length together; one window is in memory at once
+_BATCHES_PER_WINDOW = 4  # enough to batch prompts of similar length; one window is in memory at a time
 
 
 def chat_prompt(question: str, tokenizer: Any) -> str:
-    """The text of one user turn with one image, ready for the answer."""
+    """The prompt text: one user turn with one image and the question, up to the start of the answer."""
     content = [{"type": "image"}, {"type": "text", "text": question}]
     return str(tokenizer.apply_chat_template([{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True))
 
 
 def read_card(folder: str | Path) -> dict[str, Any]:
-    """What a checkpoint of ours says of itself; empty for others."""
+    """The card of a checkpoint trained here (`emocaliber.json`); empty for other checkpoints."""
     card = Path(folder) / CARD
     return dict(json.loads(card.read_text(encoding="utf-8"))) if card.is_file() else {}
 
 
 def write_card(folder: str | Path, card: Mapping[str, Any]) -> None:
-    """Makes `card` what the checkpoint in `folder` says of itself."""
+    """Writes the card of the checkpoint in `folder`."""
     (Path(folder) / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
 
 
 class StatedConfidence:
-    """What a checkpoint's card says about how to read its stated confidence: the temperature at which it was trained to be sampled, and a
-    recalibration for each question that one was fitted on. A question is a set of labels."""
+    """How to read a checkpoint's stated confidence, by its card: the sampling temperature of its training, and its recalibrations.
+
+    Each recalibration was fitted on one question, identified by its set of labels.
+    """
 
     def __init__(self, card: Mapping[str, Any]) -> None:
         self.rollout_temperature: float = card.get(TRAINED_AT, 1.0)
@@ -60,24 +62,26 @@ class StatedConfidence:
         }
 
     def of(self, candidates: Sequence[str]) -> dict[str, Any]:
-        """What `Tokens` have to know in the answer to a question with these candidates."""
+        """The fields of `Tokens` in the answer to a question with these candidates."""
         return {"rollout_temperature": self.rollout_temperature, "recalibration": self.recalibrations.get(question_key(candidates))}
 
 
 def question_key(labels: Sequence[str]) -> frozenset[str]:
-    """What two questions have in common that are the same one to a model: their labels, in any order and spelling."""
+    """The identity of a question for recalibration: its labels, in any order and spelling."""
     return frozenset(map(label_key, labels))
 
 
 def _fitted(card: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """A card's recalibrations. One that does not say on which labels it was fitted is left out: nobody knows what it is good for."""
+    """The recalibrations of a card. One of an older form, which does not name the labels it was fitted on, is not used."""
     held = card.get(RECALIBRATION)
     return held if isinstance(held, list) else []
 
 
 def notice_of(card: Mapping[str, Any], temperature: float) -> str | None:
-    """What users must know of a checkpoint: its card's notice, and where its confidence was trained at another temperature than it is
-    asked at. A card that names the source of the confidence speaks of greedy answers.
+    """What users must know of a checkpoint, one sentence a line; None if nothing.
+
+    That is the notice of its card, a recalibration that cannot be used, and a `temperature` other than that of the training of its
+    confidence. A card that names a `confidence_source` was measured on greedy answers, so temperature 0 needs no notice.
     """
     notice, trained = card.get("notice"), card.get(TRAINED_AT)
     sentences = [notice] if notice else []
@@ -93,7 +97,7 @@ def notice_of(card: Mapping[str, Any], temperature: float) -> str | None:
 
 @dataclass(frozen=True)
 class _Prompt:
-    """A request made ready, in `seconds`: what the processor made of it (its image is let go), and how it is to be answered."""
+    """A preprocessed request: the model inputs, the decoding settings, and the seconds of preprocessing. The image is not kept."""
 
     inputs: Mapping[str, torch.Tensor]
     candidates: Labels
@@ -104,20 +108,20 @@ class _Prompt:
 
     @property
     def length(self) -> int:
-        """In tokens, those of the image too."""
+        """The length in tokens, image tokens included."""
         return self.inputs["input_ids"].shape[1]
 
     def again(self, attempt: int) -> _Prompt:
-        """The same prompt, to be answered otherwise."""
+        """The same prompt for another attempt: sampled, with another seed."""
         return replace(self, temperature=self.temperature or _RETRY_TEMPERATURE, seed=mixed_seed(self.seed, attempt), seconds=0.0)
 
 
 class LocalModel:
     """A checkpoint folder or hub id of Qwen2.5-VL, Qwen3-VL or InternVL: bfloat16 on a GPU, float32 on a CPU.
 
-    Temperature 0 decodes greedily. What is sampled above it depends on `seed` and the request's own seed, not on the batch. With `retries`,
-    a request whose reply cannot be read is asked that often again, sampled; whoever measures a model leaves it at 0. `batch_size` is
-    halved whenever memory runs out. `min_pixels` and `max_pixels` are those of `load_processor`.
+    Temperature 0 decodes greedily. Samples at a higher one depend on `seed` and the seed of the request, not on the batch. A request whose
+    reply cannot be parsed is sampled again, up to `retries` times; measurements leave it at 0. `batch_size` is halved whenever memory runs
+    out. `min_pixels` and `max_pixels` are as in `load_processor`. Raises UserError for a checkpoint that cannot be loaded.
     """
 
     def __init__(
@@ -135,7 +139,7 @@ class LocalModel:
     ) -> None:
         self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.float32 if self._device == "cpu" else torch.bfloat16
-        disable_progress_bar()  # of loading weights: a newcomer's first output should be an answer
+        disable_progress_bar()  # of loading weights, so that the first output is an answer
         try:
             self.processor = load_processor(folder, min_pixels=min_pixels, max_pixels=max_pixels)
             self._model = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype).to(self._device).eval()
@@ -148,7 +152,7 @@ class LocalModel:
     def of(
         cls, model: Any, processor: Any, *, batch_size: int = 32, temperature: float = 0.0, seed: int = 0, max_new_tokens: int = 1024
     ) -> LocalModel:
-        """A model that is loaded already, such as one in training. Its `generation_config` is replaced."""
+        """A `LocalModel` around a loaded model, such as one in training. Its `generation_config` is replaced."""
         made = cls.__new__(cls)
         made.processor, made._model, made._device = processor, model, str(model.device)
         made._settle({}, "loaded", batch_size, temperature, 0, seed, max_new_tokens)
@@ -175,11 +179,11 @@ class LocalModel:
         self._temperature, self._retries, self._seed = temperature, retries, seed
         self._max_new_tokens: int = max_new_tokens or card.get("max_new_tokens", 1024)
         self._tokenizer = self.processor.tokenizer
-        self._spelling = Spelling(self._tokenizer)
+        self._token_bytes = TokenBytes(self._tokenizer)
         self._ends = _ends(self._model, self._tokenizer)
         pad = self._tokenizer.pad_token_id
         self._pad: int = self._ends[0] if pad is None else pad
-        # Nothing of the checkpoint's own generation settings, such as a repetition penalty, may change what is measured.
+        # The checkpoint's own generation settings, such as a repetition penalty, must not change what is measured.
         self._model.generation_config = GenerationConfig(
             eos_token_id=self._ends,
             pad_token_id=self._pad,
@@ -188,13 +192,13 @@ class LocalModel:
         )
 
     def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
-        """Replies in order. Of each `window` of requests, those of like length are answered together."""
+        """Replies in order. Within each `window` of requests, those of similar length are batched together."""
         pending = iter(requests)
         while window := [self._prepare(request) for request in islice(pending, self.window)]:
             yield from self._answer_window(window)
 
     def _prepare(self, request: Request) -> _Prompt | Reply:
-        """What to ask the model; the reply already, if it cannot be asked."""
+        """The preprocessed request; an error reply if it cannot be preprocessed."""
         start = time.perf_counter()
         text = chat_prompt(request.question, self._tokenizer)
         try:
@@ -213,7 +217,7 @@ class LocalModel:
         asked.sort(key=lambda each: (each[1].limit, each[1].length))
         batches = [asked[start : start + self._batch_size] for start in range(0, len(asked), self._batch_size)]
         following = 0
-        for batch in sorted(batches, key=lambda batch: min(place for place, _ in batch)):  # so that what comes first is known first
+        for batch in sorted(batches, key=lambda batch: min(place for place, _ in batch)):  # in the order of their first request
             answers = self._answer_readably([prompt for _, prompt in batch])
             replies.update(zip((place for place, _ in batch), answers, strict=True))
             while following in replies:
@@ -227,18 +231,17 @@ class LocalModel:
             unread = [place for place, reply in enumerate(replies) if self._cannot_be_read(reply, batch[place].candidates)]
             for place, reply in zip(unread, self._answer_batch([batch[place].again(attempt) for place in unread]), strict=True):
                 earlier = replies[place]
-                kept = (
-                    earlier if self._cannot_be_read(reply, batch[place].candidates) else reply
-                )  # the first text says most of what went wrong
+                # If neither can be parsed, the first is kept: it shows best what went wrong.
+                kept = earlier if self._cannot_be_read(reply, batch[place].candidates) else reply
                 replies[place] = replace(kept, attempts=attempt, seconds=earlier.seconds + reply.seconds)
         return replies
 
     def _cannot_be_read(self, reply: Reply, candidates: Labels) -> bool:
-        """A model of ours is held to the five steps it was taught."""
+        """Whether the reply cannot be parsed. Checkpoints trained here must keep to the five steps; others may answer freely."""
         return bool(candidates) and isinstance(parse(reply.text, candidates, lenient=not self._ours), Malformed)
 
     def _answer_batch(self, batch: Sequence[_Prompt]) -> list[Reply]:
-        """The replies of a batch, in smaller ones if it does not fit in memory."""
+        """The replies of a batch, which is split where it does not fit in memory."""
         replies: list[Reply] = []
         while len(replies) < len(batch):
             part = batch[len(replies) :][: self._batch_size]
@@ -249,7 +252,7 @@ class LocalModel:
                 if len(part) == 1:
                     sentence = f"memory runs out with a single image on {self._device}: give a smaller max_pixels or max_new_tokens"
                     raise UserError(sentence) from error
-            # Only here, as until the error is gone it holds what filled the memory.
+            # Not inside `except`: the error keeps the tensors that filled the memory alive.
             self._batch_size = len(part) // 2
             print(f"memory ran out with {len(part)} images at once; going on with {self._batch_size}", file=sys.stderr)
             torch.cuda.empty_cache()
@@ -270,7 +273,7 @@ class LocalModel:
         return [self._reply(*row, seconds) for row in zip(batch, ids, logprobs, strict=True)]
 
     def _watched(self, batch: Sequence[_Prompt]) -> torch.Tensor:
-        """The first tokens of each row's candidates, (rows, the most there are), filled up with -1."""
+        """The first tokens of each row's candidates, (rows, most tokens of any row), padded with -1."""
         sets = {prompt.candidates for prompt in batch}
         firsts = {names: torch.tensor(first_tokens(names, self._tokenizer), dtype=torch.long) for names in sets}
         return pad_sequence([firsts[prompt.candidates] for prompt in batch], batch_first=True, padding_value=-1)
@@ -278,11 +281,11 @@ class LocalModel:
     def _reply(self, prompt: _Prompt, ids: Any, logprobs: Any, seconds: float) -> Reply:
         said: list[int] = ids[: prompt.limit, 0].tolist()
         length = next((place for place, token in enumerate(said) if token in self._ends), len(said))
-        pieces = self._spelling.pieces(said[:length])
+        pieces = self._token_bytes.pieces(said[:length])
         tokens = Tokens(
             pieces,
             tuple(logprobs[:length, 0].tolist()),
-            Likeliest(ids[:length], logprobs[:length], self._spelling),
+            Likeliest(ids[:length], logprobs[:length], self._token_bytes),
             **self.stated_confidence.of(prompt.candidates),
         )
         usage = Usage(prompt.length, min(length + 1, len(said)))
@@ -297,7 +300,7 @@ def _ends(model: Any, tokenizer: Any) -> list[int]:
 
 
 def vision_tokens(config: Any, tokenizer: Any) -> list[int]:
-    """What stands for images in prompts; a model that said one would have to be given an image for it."""
+    """The tokens that stand for images and videos in prompts; they are never generated."""
     named = {tokenizer.convert_tokens_to_ids(token) for token in _VISION_TOKENS} - {tokenizer.unk_token_id}
     configured = {getattr(config, f"{name}_token_id", None) for name in ("image", "video", "vision_start", "vision_end")}
     return sorted(token for token in named | configured if token is not None)

@@ -1,4 +1,4 @@
-"""Processors: an image and chat text in, a model's inputs out, for Qwen2.5-VL, Qwen3-VL and InternVL checkpoints.
+"""Processors of Qwen2.5-VL, Qwen3-VL and InternVL checkpoints: they turn an image and chat text into model inputs.
 
 Transformers' own processors of these families need torchvision (for videos, which nothing here uses). Where torchvision is missing, and for
 the checkpoints trained here, the same inputs come from the image-only processors below, built on transformers' PIL image processors.
@@ -21,7 +21,7 @@ from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 from emocaliber.errors import UserError
 
 IMAGE_TOKEN = "<|image_pad|>"
-PAPER_PIXELS = (256 * 28 * 28, 576 * 28 * 28)  # the fewest and the most, in training and in inference
+PAPER_PIXELS = (256 * 28 * 28, 576 * 28 * 28)  # the paper's min_pixels and max_pixels, in training and inference
 _QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
 _THEIRS = {  # transformers' own processor of each family, and its part for videos
     "qwen2_vl": ("Qwen2VLProcessor", "Qwen2VLVideoProcessor"),
@@ -34,13 +34,13 @@ _OURS = "images_only"  # stands in the saved settings of the processors below
 
 
 class _Typed(ProcessingKwargs, total=False):  # type: ignore[misc, call-arg]
-    """What transformers before 5.20, as vLLM wants it, reads in place of `return_mm_token_type_ids`: positions come from them."""
+    """Requests token type ids, from which positions are computed. Transformers before 5.20, which vLLM needs, reads them from here."""
 
     _defaults = {"text_kwargs": {"return_mm_token_type_ids": True}}  # noqa: RUF012
 
 
 class _Tiled(ProcessingKwargs, total=False):  # type: ignore[misc, call-arg]
-    """The same for `images_kwargs`."""
+    """Requests tiles, likewise."""
 
     _defaults = {"images_kwargs": {"crop_to_patches": True}}  # noqa: RUF012
 
@@ -62,7 +62,7 @@ class ImageTextProcessor(ProcessorMixin):  # type: ignore[misc]
         return IMAGE_TOKEN * cells
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings to be saved, in the name of transformers' own processor, so that vLLM and other servers take the checkpoint."""
+        """The settings to save, under the class name of transformers' own processor, so that vLLM and other servers load the checkpoint."""
         name, videos = _THEIRS[self.family]
         return {**super().to_dict(), "processor_class": name, "video_processor": {"video_processor_type": videos}, _OURS: True}
 
@@ -95,9 +95,9 @@ class TileTextProcessor(ImageTextProcessor):
 def load_processor(folder: str | Path, *, min_pixels: int | None = None, max_pixels: int | None = None) -> Any:
     """The processor saved in `folder` (or of a hub id).
 
-    Images are scaled to lie between `min_pixels` and `max_pixels`. Without them, checkpoints trained here keep their own limits, other Qwen
-    checkpoints get the paper's, and InternVL its own; there the limits say into how many tiles an image is cut.
-    Raises UserError for limits that cannot be kept and for checkpoints that need code of their own, OSError or ValueError for broken ones.
+    Images are scaled to between `min_pixels` and `max_pixels`; for InternVL these limit the number of tiles. By default, checkpoints
+    trained here and InternVL keep their own limits, and other Qwen checkpoints get the paper's.
+    Raises UserError for limits that contradict each other and for checkpoints that need remote code, OSError or ValueError for broken ones.
     """
     config, _ = PreTrainedConfig.get_config_dict(folder)
     family = config.get("model_type")
@@ -130,13 +130,13 @@ def load_processor(folder: str | Path, *, min_pixels: int | None = None, max_pix
 
 
 def usual_max_pixels(folder: str | Path) -> int:
-    """The most pixels of an image for a Qwen checkpoint, unless it is told otherwise. Loads nothing."""
+    """The default `max_pixels` of a Qwen checkpoint, read without loading it."""
     ours = _our_settings(folder)
     return int(ours["image_processor"]["size"]["longest_edge"]) if ours else PAPER_PIXELS[1]
 
 
 def _our_settings(folder: str | Path) -> dict[str, Any] | None:
-    """The saved settings of a processor of ours; None for any other."""
+    """The saved settings of a processor of this module; None for any other."""
     saved = Path(folder) / "processor_config.json"
     settings: dict[str, Any] = json.loads(saved.read_text(encoding="utf-8")) if saved.is_file() else {}
     ours = _OURS in settings or settings.get("processor_class") == ImageTextProcessor.__name__
@@ -144,14 +144,14 @@ def _our_settings(folder: str | Path) -> dict[str, Any] | None:
 
 
 def _limits(least: int | None, most: int | None, usual: tuple[int, int]) -> tuple[int, int]:
-    """The limits given, the usual ones where none is; one that is given moves the other out of its way."""
+    """The limits given, completed by the usual ones; a given limit moves the usual other one where they would cross."""
     if least and most and least > most:
         raise UserError(f"min_pixels ({least:,}) must not be above max_pixels ({most:,})")
     return least or min(usual[0], most or usual[0]), most or max(usual[1], least or usual[1])
 
 
 def collate(prompts: Sequence[Mapping[str, torch.Tensor]], pad_token_id: int) -> dict[str, torch.Tensor]:
-    """One batch of what a processor made of single prompts. Texts are padded on the left, so that all answers begin at one place."""
+    """One batch from the inputs of single prompts. Texts are padded on the left, so that all answers start at the same position."""
     padding = {"input_ids": pad_token_id, "attention_mask": 0, "mm_token_type_ids": 0}
 
     def joined(name: str) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Answers from a file: systems with code of their own are evaluated from what they wrote (docs/recorded-answers.md)."""
+"""`RecordedModel`: answers read from a file, to evaluate systems with code of their own (docs/recorded-answers.md)."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from emocaliber.errors import UserError
 from emocaliber.io.row_formats import Place, StoredRows, located_rows
 from emocaliber.io.rows import Row, display_name
 
-OWN = "own"  # the confidence of a system that states one number of its own
+OWN = "own"  # the source of a confidence given as a single number
 
 
 class RecordedModel:
     """Answers from a file or folder of rows (.jsonl, .parquet, .arrow), each with `response` and `id`, or `image` where it has no id.
 
-    A row may also have `confidence`, a number or several by name; `logprobs`, as a choice of OpenAI's chat completions has them; `seconds`;
-    and `error`. Everything that `respond` wrote, and released files, can be read. `system` is its name in rows; by default what
-    the first row says it is, else the file's name. A request that no row answers gets the error `not_recorded`.
-    Rows are read from the disk when they are asked for; in memory are only their keys and places.
-    Raises UserError, naming file, line and field, for a row that says neither what was asked nor what was answered, or repeats another.
+    A row may also have `confidence` (a number, or several by name), `logprobs` (in the form of OpenAI's chat completions), `seconds` and
+    `error`. Files written by `respond` and released files can be read. `system` is the model's name in rows; by default the `model` of the
+    first row, else the file's name. A request without a row gets the error `not_recorded`.
+    Rows are read from disk when they are asked for; only their keys and places are kept in memory.
+    Raises UserError, naming file, line and field, for a row without a key or a response, or with the key of another row.
     """
 
     window: int | None = None
@@ -42,7 +42,7 @@ class RecordedModel:
         self.notice: str | None = f"Answers are read from {self._file}. What was asked to get them is not known here."
 
     def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
-        """Replies in order, each as its row has it. Says on stderr, at the end, how many rows nobody asked for."""
+        """Replies in order, from the rows. Prints on stderr at the end how many rows were not asked for."""
         for request in requests:
             yield self._reply(request)
         if self._unasked:
@@ -60,7 +60,7 @@ class RecordedModel:
         self._unasked.add(key)
 
     def _reply(self, request: Request) -> Reply:
-        if request.temperature is not None or request.max_new_tokens is not None:  # it is to be asked in another way than at first
+        if request.temperature is not None or request.max_new_tokens is not None:  # a strategy samples or asks with other settings
             return _failed("not_recorded", f"{self._file} holds one answer to each question; it cannot be sampled or asked anything else")
         key = request.key if request.key in self._places else os.path.abspath(request.key)
         if key not in self._places:
@@ -77,7 +77,7 @@ class RecordedModel:
 
 
 def _key(place: Place, row: Row) -> tuple[str, str]:
-    """The field by which a row is found, and what it is found by: the absolute path of an image. Empty where it has neither."""
+    """The field that identifies a row ("id" or "image") and its value, an image as absolute path; an empty value where it has neither."""
     identity, image = row.get("id"), row.get("image")
     if isinstance(identity, str | int) and not isinstance(identity, bool) and str(identity).strip():
         return "id", str(identity)
@@ -87,11 +87,11 @@ def _key(place: Place, row: Row) -> tuple[str, str]:
 
 
 def _confidence(place: Place, row: Row) -> Mapping[str, float | None]:
-    """The confidence of a row by name. A single number, or the text of one as in released rows, is the system's own."""
+    """The confidences of a row by source. A single number, or its text as in released rows, has the source `OWN`."""
     stated = row.get("confidence")
     if isinstance(stated, str) and stated.replace(".", "", 1).isdecimal():
         stated = float(stated)
-    if isinstance(stated, str):  # a release's reading of a tag that holds no number
+    if isinstance(stated, str):  # a released file's value for a tag without a number
         return {}
     if isinstance(stated, int | float) and not isinstance(stated, bool):
         stated = {OWN: stated}

@@ -1,6 +1,7 @@
-"""Ways of asking that cost more replies, or show the image otherwise: models made of a model, so they nest.
+"""Inference strategies: self-consistency, P(True), coarse-to-fine questions and Set-of-Vision prompts.
 
-Each takes requests and gives replies as any model does, lazily and in order. docs/baselines.md says which method each one is.
+Each wraps a model and is a model itself, so strategies nest; requests are taken and replies given lazily and in order.
+docs/baselines.md names the method behind each.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ __all__ = ["STRATEGIES", "CoarseToFine", "Consistent", "Face", "SelfJudged", "Se
 
 @dataclass(frozen=True)
 class Strategy:
-    """How a model is asked, beyond its prompt; by default nothing more.
+    """The strategies of a run; by default none.
 
-    `consistency` is how often each question is asked again, sampled at `consistency_temperature`; `p_true` is `SelfJudged`,
-    `coarse_to_fine` is `CoarseToFine`, and `faces` a file for `SetOfVision`, as `read_faces` reads it. `further` has the settings of
-    strategies that plug-ins have added, by their names.
+    `consistency` is the number of further answers to each question, sampled at `consistency_temperature` (`Consistent`); `p_true` is
+    `SelfJudged`, `coarse_to_fine` is `CoarseToFine`, and `faces` a file for `SetOfVision`, in the form of `read_faces`. `further` has the
+    settings of strategies that plug-ins have added, by their names.
     """
 
     consistency: int = 0
@@ -50,7 +51,7 @@ STRATEGIES: Registry[Callable[[Model, Strategy, bool], Model]] = Registry("strat
 
 
 def apply(strategy: Strategy, model: Model, lenient: bool) -> Model:
-    """The model, asked that way; `lenient` says how its answers are read. Raises UserError for a setting that makes no sense."""
+    """The model, wrapped in the strategies; `lenient` says how its answers are parsed. Raises UserError for an invalid setting."""
     for name in strategy.further:
         STRATEGIES.named(name)
     for make in STRATEGIES.values():
@@ -84,26 +85,26 @@ def _with_p_true(model: Model, strategy: Strategy, lenient: bool) -> Model:
     return SelfJudged(model, lenient=lenient) if strategy.p_true else model
 
 
-# What all strategies share: being a model that asks another one, and accounting for the replies that this costs.
+# Shared by all strategies.
 
 
 class Wrapper:
-    """To whoever looks at it, it is the model that it asks."""
+    """Base class: a model with the attributes of the model that it wraps."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self.name, self.notice, self.window = model.name, model.notice, model.window
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name == "model":  # copying asks for such names before there is a model
+        if name.startswith("_") or name == "model":  # `copy` looks such names up before there is a model
             raise AttributeError(name)
         return getattr(self.model, name)
 
 
-def asked(model: Model, requests: Iterable[Request], question: Callable[[Request], Request]) -> Iterator[tuple[Request, Reply]]:
-    """Each request, with the reply to what `question` makes of it.
+def paired_replies(model: Model, requests: Iterable[Request], question: Callable[[Request], Request]) -> Iterator[tuple[Request, Reply]]:
+    """Each request with the reply to `question(request)`.
 
-    Requests wait in a queue, not in a `tee`: a model may take them in another thread than that which waits for its replies.
+    Requests are kept in a queue, not in a `tee`: the model may take them in another thread than the one that consumes its replies.
     """
     waiting: deque[Request] = deque()
 
@@ -117,7 +118,7 @@ def asked(model: Model, requests: Iterable[Request], question: Callable[[Request
 
 
 def extended(reply: Reply, others: Sequence[Reply], further: Mapping[str, float | None] | None = None) -> Reply:
-    """The reply with what `others` took added to its seconds and usage, and with confidences from `further` sources."""
+    """The reply with the seconds and usage of `others` added to its own, and with confidences from `further` sources."""
     usages = [each.usage for each in (reply, *others) if each.usage]
     costs = [usage.cost for usage in usages if usage.cost is not None]
     usage = Usage(
@@ -127,14 +128,14 @@ def extended(reply: Reply, others: Sequence[Reply], further: Mapping[str, float 
     return replace(reply, seconds=seconds, usage=usage if usages else None, further={**reply.further, **(further or {})})
 
 
-# Confidence by agreement: how many of several sampled answers are the answer (self-consistency; Wang et al. 2023, Xiong et al. 2024).
+# Self-consistency (Wang et al. 2023, Xiong et al. 2024).
 
 
 class Consistent(Wrapper):
-    """Asks each question, then `samples` times more at `temperature`; the first reply's `further["consistency"]` is the share that agrees.
+    """Confidence by agreement: asks each question, and samples it `samples` times more at `temperature`.
 
-    A sampled answer that cannot be read disagrees; one that failed, as a server may, is not counted. A request with a temperature of its
-    own, such as the first step of `CoarseToFine`, is asked once.
+    `further["consistency"]` of the first reply is the share of samples with the same answer. A sample that cannot be parsed counts as
+    different; one that failed is not counted. A request with its own temperature, such as the first step of `CoarseToFine`, is asked once.
     """
 
     def __init__(self, model: Model, samples: int, *, temperature: float = 0.7, lenient: bool = True) -> None:
@@ -170,13 +171,13 @@ class Consistent(Wrapper):
         return consistency(first.response.answer, [other.response.answer if other else None for other in others]) if first else None
 
 
-# Confidence by the model's own judgement of its answer: P(True) (Kadavath et al. 2022).
+# P(True) (Kadavath et al. 2022).
 
 
 class SelfJudged(Wrapper):
-    """Shows the model the image again, with its answer, and asks whether that is right; `further["p_true"]` is what it gives True.
+    """Confidence by self-judgement: shows the model the image and its answer, and asks whether the answer is right.
 
-    It is None, and nothing more is asked, where there is no answer, or the backend gives no log-probabilities.
+    `further["p_true"]` is the probability of True. It is None, and nothing is asked, without an answer or log-probabilities.
     """
 
     def __init__(self, model: Model, *, lenient: bool = True) -> None:
@@ -185,16 +186,16 @@ class SelfJudged(Wrapper):
 
     def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
         """One reply for each request, in their order, with the cost of its judgement."""
-        waiting: deque[tuple[Reply, bool]] = deque()  # with whether it is judged
+        waiting: deque[tuple[Reply, bool]] = deque()  # replies, and whether they are judged
 
         def questions() -> Iterator[Request]:
-            for request, reply in asked(self.model, requests, lambda request: request):
+            for request, reply in paired_replies(self.model, requests, lambda request: request):
                 judgement = self._judgement(request, reply)
                 waiting.append((reply, judgement is not None))
                 if judgement:
                     yield judgement
 
-        verdicts = chain(self.model.answer(questions()), repeat(None))  # after the last verdict only what is not judged can wait
+        verdicts = chain(self.model.answer(questions()), repeat(None))  # after the last verdict, only replies without one are left
         for verdict in verdicts:
             while waiting:
                 reply, judged = waiting.popleft()
@@ -214,12 +215,10 @@ class SelfJudged(Wrapper):
         return Request(request.image, question, key=request.key, seed=request.seed, temperature=0.0, max_new_tokens=1)
 
 
-# SEPM's confidence-guided coarse-to-fine inference (Fang et al. 2025): first the polarity, then the emotions that fit it.
-#
-# The other half of SEPM drops image tokens that the model pays little attention to, which needs the inside of a model; it is not here.
+# Coarse-to-fine inference (Fang et al. 2025).
 
 POLARITIES = Labels(("positive", "negative"))
-CERTAIN = 0.1  # the paper's alpha: the least variance of the two probabilities (its eq. 4) at which the first answer is relied on
+CERTAIN = 0.1  # alpha of that paper: the least variance of the two probabilities (eq. 4 there) at which the first answer is relied on
 _QUESTION = (
     "Is the emotion that this image evokes positive or negative? Positive emotions are {positive}; negative emotions are {negative}. "
     "Respond in the format: <answer>{{positive or negative}}</answer>"
@@ -227,11 +226,13 @@ _QUESTION = (
 
 
 class CoarseToFine(Wrapper):
-    """Asks about the polarity, then the question itself with the candidates of that polarity alone.
+    """SEPM's confidence-guided inference: asks about the polarity, then the question with the candidates of that polarity only.
 
-    Where the probabilities of the two are too close, or the first answer cannot be read, all candidates stay; in the first case the
-    question says how close they were. A backend without log-probabilities is taken at its word. Questions whose candidates are not of
-    both polarities, such as those about sentiment, are asked as they are. The reply is that to the second question.
+    All candidates stay where the first answer cannot be parsed, or where the two probabilities are too close; in that case they are added
+    to the question. Without log-probabilities the first answer is always relied on. Questions without candidates of both polarities, such
+    as those about sentiment, are asked unchanged. The reply is the one to the second question.
+
+    The other half of SEPM, which drops image tokens with little attention, needs the inside of the model and is not implemented.
     """
 
     def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
@@ -243,7 +244,7 @@ class CoarseToFine(Wrapper):
         firsts: deque[Reply] = deque()
 
         def questions() -> Iterator[Request]:
-            for request, first in asked(self.model, requests, _coarse):
+            for request, first in paired_replies(self.model, requests, _coarse):
                 firsts.append(first)
                 yield _fine(request, first)
 
@@ -252,28 +253,28 @@ class CoarseToFine(Wrapper):
 
 
 @cache
-def polarity(label: str) -> str | None:
+def polarity_by_family(label: str) -> str | None:
     """The polarity of an emotion by the families of the built-in taxonomies (not by its valence: awe's is just below 0); else None."""
     for name in BUILT_IN:
         emotions = taxonomy(name)
         family = emotions.parents.get(emotions.canonical(label) or "")
-        found = family if family in POLARITIES else polarity(family) if family and family != label else None
+        found = family if family in POLARITIES else polarity_by_family(family) if family and family != label else None
         if found:
             return found
     return None
 
 
 def _can_be_narrowed(request: Request) -> bool:
-    return {polarity(label) for label in request.candidates} >= set(POLARITIES) and listed(request.candidates) in request.question
+    return {polarity_by_family(label) for label in request.candidates} >= set(POLARITIES) and listed(request.candidates) in request.question
 
 
 def _of(candidates: Labels, wanted: str) -> Labels:
-    """The candidates of a polarity, those of unknown polarity among them."""
-    return candidates.only(label for label in candidates if polarity(label) in (wanted, None))
+    """The candidates of the wanted polarity, and those of unknown polarity."""
+    return candidates.only(label for label in candidates if polarity_by_family(label) in (wanted, None))
 
 
 def _coarse(request: Request) -> Request:
-    members = {each: ", ".join(label for label in request.candidates if polarity(label) == each) for each in POLARITIES}
+    members = {each: ", ".join(label for label in request.candidates if polarity_by_family(label) == each) for each in POLARITIES}
     return replace(request, question=_QUESTION.format(**members), candidates=POLARITIES, temperature=0.0)
 
 
@@ -291,13 +292,16 @@ def _fine(request: Request, first: Reply) -> Request:
     return replace(request, question=request.question.replace(listed(request.candidates), listed(kept)), candidates=kept)
 
 
-# Set-of-Vision prompting (SoV; Zhang et al. 2024): faces are marked on the image with boxes, numbers and landmarks.
+# Set-of-Vision prompting (SoV; Zhang et al. 2024).
 
 _COLOURS = ("red", "lime", "blue", "yellow", "magenta", "cyan")
 
 
 class SetOfVision(Wrapper):
-    """Draws the marks on a copy of each image and tells the model what they are; an image without a face is asked about as it is."""
+    """Marks the faces on a copy of each image with boxes, numbers and landmarks, and explains the marks in the question.
+
+    Images without a face are asked about unchanged.
+    """
 
     def __init__(self, model: Model, faces: Faces) -> None:
         super().__init__(model)
@@ -318,7 +322,7 @@ class SetOfVision(Wrapper):
 
 
 def marked(image: Image.Image, faces: Sequence[Face]) -> Image.Image:
-    """A copy with each face in a box of its own colour, its number at the upper left corner, and a dot on each landmark."""
+    """A copy of the image with a coloured box around each face, its number at the upper left corner, and a dot on each landmark."""
     copy = image.convert("RGB")
     draw = ImageDraw.Draw(copy)
     width, height = copy.size
@@ -336,9 +340,6 @@ def marked(image: Image.Image, faces: Sequence[Face]) -> Image.Image:
     return copy
 
 
-# Where the faces of images are, as a detector wrote it down; examples/find_faces.py makes such a file.
-
-
 @dataclass(frozen=True)
 class Face:
     """A face's `box` (left, top, right, bottom) and its `landmarks` (x, y), in fractions of the upright image's width and height."""
@@ -353,8 +354,9 @@ Faces = Callable[[Request], Sequence[Face]]
 def read_faces(file: str | os.PathLike[str]) -> Faces:
     """The faces of each request, from rows such as `{"id": "x", "faces": [{"box": [0.1, 0.2, 0.4, 0.6], "landmarks": [[0.2, 0.3]]}]}`.
 
-    `id` is a request's key, a sample's id; or `image`, the path as given to `predict`. Raises UserError, naming file and line, for any
-    other row; and, once its faces are asked for, for an image that has no row. Where there is no face, the list is empty.
+    `id` is the key of a request (the id of a sample); `image`, in its place, a path as given to `predict`. An image without a face has an
+    empty list. examples/find_faces.py makes such a file. Raises UserError, naming file and line, for any other row; and, when the faces of
+    a request are looked up, for a request without a row.
     """
     known: dict[str, Sequence[Face]] = {}
     for line, row in numbered_rows(file):

@@ -1,4 +1,7 @@
-"""What a generation says about its tokens: how likely each was, and what else could have stood there."""
+"""Tokens of a generation: their log-probabilities, the likeliest alternatives, their bytes, and seeded sampling.
+
+`Recorder` and `Sampler` are logits processors of transformers' `generate`; `Likeliest` and `TokenBytes` turn token ids into pieces.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,14 @@ from numpy.typing import NDArray
 from tokenizers import decoders
 from transformers import LogitsProcessor
 
-TOP = 20
+TOP = 20  # alternatives recorded at each position
 
 
 class Recorder(LogitsProcessor):  # type: ignore[misc]
-    """Keeps, while `generate` runs, the log-probabilities of the chosen token, the `TOP` likeliest and the `watched` ones at every step.
+    """Records the log-probabilities of the chosen, the `TOP` likeliest and the `watched` tokens at every step of `generate`.
 
-    `watched` has token ids for each row; -1 watches nothing. No score is changed; what comes after it, such as a temperature, is not seen.
+    `watched`: token ids, (rows, watched), padded with -1. Scores are not changed. Processors after this one, such as a temperature, have no
+    effect on what is recorded.
     """
 
     def __init__(self, watched: torch.Tensor) -> None:
@@ -40,7 +44,7 @@ class Recorder(LogitsProcessor):  # type: ignore[misc]
             self._chosen.append((ids, self._last.gather(1, ids)))
 
     def finish(self, sequences: torch.Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Token ids and their log-probabilities, both (rows, steps, tokens): the chosen one, the likeliest, the watched."""
+        """Token ids and log-probabilities, both (rows, steps, 1 + TOP + watched): the chosen token, the likeliest, the watched."""
         self._close(sequences)
         steps = [[torch.cat(pair, 1) for pair in zip(*both, strict=True)] for both in zip(self._chosen, self._others, strict=True)]
         ids, logprobs = (torch.stack(each, 1).cpu().numpy() for each in zip(*steps, strict=True))
@@ -49,11 +53,14 @@ class Recorder(LogitsProcessor):  # type: ignore[misc]
 
 @dataclass(frozen=True, eq=False)
 class Likeliest(Sequence[Mapping[bytes, float]]):
-    """At each place of a response, pieces to log-probabilities: made of a `Recorder`'s (steps, tokens) only where they are asked for."""
+    """The alternatives at each position of a response, pieces to log-probabilities, computed from a `Recorder`'s arrays on access.
+
+    `ids` and `logprobs`: (steps, tokens) of one row; ids of -1 are left out.
+    """
 
     ids: NDArray[np.int64]
     logprobs: NDArray[np.float32]
-    spelling: Spelling
+    token_bytes: TokenBytes
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -64,25 +71,25 @@ class Likeliest(Sequence[Mapping[bytes, float]]):
     def __getitem__(self, place: slice) -> Likeliest: ...
     def __getitem__(self, place: int | slice) -> dict[bytes, float] | Likeliest:
         if isinstance(place, slice):
-            return Likeliest(self.ids[place], self.logprobs[place], self.spelling)
+            return Likeliest(self.ids[place], self.logprobs[place], self.token_bytes)
         pieces: dict[bytes, float] = {}
         for token, logprob in zip(self.ids[place].tolist(), self.logprobs[place].tolist(), strict=True):
             if token >= 0:
-                pieces.setdefault(self.spelling.piece(token), logprob)
+                pieces.setdefault(self.token_bytes.piece(token), logprob)
         return pieces
 
 
 def first_tokens(names: Sequence[str], tokenizer: Any) -> list[int]:
-    """The tokens with which the names begin, bare and after a space."""
+    """The ids of the first tokens of the names, with and without a space before them; sorted."""
     spelt = [spelt for name in names for spelt in (name, f" {name}")]
     return sorted({ids[0] for ids in tokenizer(spelt, add_special_tokens=False)["input_ids"] if ids}) if spelt else []
 
 
-# The bytes of tokens. A token may end in the middle of a character, so its text alone does not say what it is.
+# The bytes of tokens: a token may end within a character, so its decoded text is not enough.
 
 
 def _byte_characters() -> dict[str, int]:
-    """The characters for which GPT-2's byte-level vocabulary writes bytes: printable ones for themselves, from U+0100 on for the others."""
+    """The characters of GPT-2's byte-level vocabulary with their bytes: printable ones stand for themselves, U+0100 on for the others."""
     printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
     others = (byte for byte in range(256) if byte not in printable)
     return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}
@@ -91,8 +98,8 @@ def _byte_characters() -> dict[str, int]:
 _BYTES = _byte_characters()
 
 
-class Spelling:
-    """Says which bytes the tokens of a tokenizer stand for: exactly for byte-level ones (Qwen, InternVL), from decoded text for others."""
+class TokenBytes:
+    """The bytes of a tokenizer's tokens: exact for byte-level tokenizers (Qwen, InternVL), from decoded text for others."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -100,23 +107,23 @@ class Spelling:
         self._known: dict[int, bytes] = {}
 
     def piece(self, token: int) -> bytes:
-        """The bytes of one token; none for an id beyond the vocabulary."""
+        """The bytes of one token; empty for an id beyond the vocabulary."""
         if token not in self._known:
-            self._known[token] = self._spell(token)
+            self._known[token] = self._bytes_of(token)
         return self._known[token]
 
     def pieces(self, tokens: Sequence[int]) -> tuple[bytes, ...]:
-        """The bytes of the tokens of a text, which join to what the tokenizer decodes."""
+        """The bytes of each token of a text; joined, they are what the tokenizer decodes."""
         pieces = tuple(self.piece(token) for token in tokens)
         if b"".join(pieces).decode(errors="replace") == self._decode(tokens):
             return pieces
         texts = [self._decode(tokens[:count]) for count in range(1, len(tokens) + 1)]
         return tuple(_growth(texts))
 
-    def _spell(self, token: int) -> bytes:
+    def _bytes_of(self, token: int) -> bytes:
         if self._byte_level:
             written = self._tokenizer.convert_ids_to_tokens(token) or ""
-            # Added tokens are written as they are, as the byte-level decoder takes them too.
+            # Added tokens are plain text, which the byte-level decoder accepts as well.
             return bytes(_BYTES[each] for each in written) if all(each in _BYTES for each in written) else written.encode()
         before = self._tokenizer("a", add_special_tokens=False)["input_ids"]  # alone, a token would lose its leading space
         return self._decode([*before, token])[len(self._decode(before)) :].encode()
@@ -126,7 +133,7 @@ class Spelling:
 
 
 def _growth(texts: Sequence[str]) -> list[bytes]:
-    """What each text adds to the one before it. A character that is not yet whole is added when it is."""
+    """The bytes that each text adds to the one before it. An incomplete character is added once it is complete."""
     pieces, said = [], ""
     for text in texts:
         whole = text if text is texts[-1] else text.rstrip("\ufffd")
@@ -135,14 +142,14 @@ def _growth(texts: Sequence[str]) -> list[bytes]:
     return pieces
 
 
-# Sampling that depends on a request's own seed alone, whatever else is in its batch.
+# Sampling.
 
 
 class Sampler(LogitsProcessor):  # type: ignore[misc]
-    """Makes greedy decoding sample (Gumbel-max): score / temperature + Gumbel noise, each row from a generator of its own.
+    """Sampling by the Gumbel-max trick: argmax(score / temperature + Gumbel noise) ~ softmax(score / temperature).
 
-    The likeliest of the scores so disturbed has the probability that softmax(score / temperature) gives it. Rows of temperature 0 are left
-    as they are.
+    Each row has its own generator, so that a sample depends on the seed of its request, not on the batch. Rows of temperature 0 stay
+    greedy.
     """
 
     def __init__(self, temperatures: Sequence[float], seeds: Sequence[int], device: str) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints through vLLM's offline engine: continuous batching, prefix caching, one request at a time in and out."""
+"""`VllmModel`: checkpoints through vLLM's offline engine, with continuous batching and prefix caching."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
 from emocaliber.models.local import StatedConfidence, chat_prompt, notice_of, read_card, vision_tokens
 from emocaliber.models.processor import load_processor
-from emocaliber.models.tokens import TOP, Likeliest, Spelling
+from emocaliber.models.tokens import TOP, Likeliest, TokenBytes
 
 _NEVER = -100.0  # added to a logit: a probability below 1e-43
 
 
 @dataclass
 class _Asked:
-    """A request that was taken; its reply is there when the engine is through with it."""
+    """A request in the engine; `reply` is None until it is finished."""
 
     start: float
     candidates: Labels
@@ -35,14 +35,14 @@ class _Asked:
 class VllmModel:
     """A checkpoint folder or hub id in vLLM's offline engine: bfloat16 on a GPU, float32 on a CPU, unless `dtype` names another.
 
-    Template, pixel limits, end of turn and the tokens never said are those of `LocalModel`, and so are greedy answers, up to rounding.
-    Sampled ones depend on `seed` and the request's own, but are not those of `LocalModel`. Log-probabilities are those before the vision
-    tokens were taken out, which in a trained model have next to none. The `seconds` of a reply run from its being taken to its being there.
+    Template, pixel limits, end of turn, suppressed tokens and greedy answers (up to rounding) are those of `LocalModel`. Samples depend on
+    `seed` and the seed of the request, but differ from those of `LocalModel`. Log-probabilities are those before the vision tokens are
+    suppressed, which carry next to no probability in a trained model. `seconds` of a reply: latency from submission to completion.
 
-    `concurrency` is how many requests the engine works on at once; as many again wait for it. `max_model_len` is the longest prompt and
-    answer, in tokens, for which the engine reserves memory; `gpu_memory_utilization` the share of the GPU's memory that it takes;
-    `tensor_parallel_size` the number of GPUs that share the model. `enforce_eager` starts sooner and answers more slowly.
-    Raises UserError if vLLM is not installed or cannot load the checkpoint.
+    `concurrency` is the number of requests that the engine works on at once; as many again are queued. `max_model_len` is the longest
+    prompt and answer in tokens for which the engine reserves memory; `gpu_memory_utilization` the share of the GPU's memory that it
+    takes; `tensor_parallel_size` the number of GPUs that share the model. `enforce_eager` starts faster and answers more slowly. Raises
+    UserError if vLLM is not installed or cannot load the checkpoint.
     """
 
     window: int | None = None
@@ -95,7 +95,7 @@ class VllmModel:
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"vLLM cannot load a model from {model_id}: {reason} Give a checkpoint folder or a hub id.") from error
         self._tokenizer = processor.tokenizer
-        self._spelling = Spelling(self._tokenizer)
+        self._token_bytes = TokenBytes(self._tokenizer)
         self._vision_tokens = vision_tokens(self._engine.model_config.hf_config, self._tokenizer)
 
     def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
@@ -111,7 +111,7 @@ class VllmModel:
                     self._step()
                 waiting.popleft()
                 yield reply
-        finally:  # whoever stops listening wants no more of it
+        finally:  # the caller may stop before the last reply
             self._engine.abort_request([number for number, _ in waiting if self._asked.pop(number, None)])
 
     def _ask(self, request: Request) -> tuple[str, _Asked]:
@@ -138,7 +138,7 @@ class VllmModel:
         return number, asked
 
     def _step(self) -> None:
-        """Lets the engine work until it has something to say."""
+        """One step of the engine; replies of finished requests are stored. Raises UserError if the engine has died."""
         from vllm.exceptions import VLLMServerError
 
         try:
@@ -156,11 +156,11 @@ class VllmModel:
         logprobs = np.array(said.logprobs.logprobs, dtype=np.float32).reshape(ids.shape)
         length = len(ids) - (said.finish_reason == "stop")  # the end of the turn is no part of the response
         ids[np.isin(ids, self._vision_tokens)] = -1
-        pieces = self._spelling.pieces(ids[:length, 0].tolist())
+        pieces = self._token_bytes.pieces(ids[:length, 0].tolist())
         tokens = Tokens(
             pieces,
             tuple(logprobs[:length, 0].tolist()),
-            Likeliest(ids[:length], logprobs[:length], self._spelling),
+            Likeliest(ids[:length], logprobs[:length], self._token_bytes),
             **self.stated_confidence.of(candidates),
         )
         usage = Usage(len(output.prompt_token_ids), len(ids))
@@ -168,7 +168,7 @@ class VllmModel:
 
 
 def _start(settings: dict[str, Any]) -> Any:
-    """The engine. What vLLM has to say goes to stderr, as rows may go to stdout."""
+    """The engine. Its log goes to stderr, as rows may go to stdout."""
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     try:
@@ -185,7 +185,7 @@ def _start(settings: dict[str, Any]) -> Any:
 
 
 def _image_settings(images: Any) -> dict[str, Any]:
-    """The limits of an image processor, for vLLM's own."""
+    """The pixel or tile limits of an image processor, as vLLM's `mm_processor_kwargs`."""
     if (least := getattr(images, "min_patches", None)) is not None:
         return {"min_patches": least, "max_patches": images.max_patches}
     return {"size": {"shortest_edge": images.size.shortest_edge, "longest_edge": images.size.longest_edge}}

@@ -1,4 +1,4 @@
-"""Prediction rows on disk: appended as they come, resumed after a kill, and turned into CSV or Parquet at the end."""
+"""Prediction rows on disk: appended one by one, resumable after a kill, and converted to CSV or Parquet at the end."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ SUFFIXES = (".jsonl", ".csv", ".parquet")
 
 
 class PredictionFile:
-    """Takes predictions of the model called `model` for `path`; `confidence` is the source that was asked for, if one was. Use as a context
-    manager; call `begin` once the model is loaded, and `finish` when all are there.
+    """The output file `path` for predictions of the model called `model`; `confidence` is the source given by the user, if any.
 
-    A .jsonl file is written itself, with the settings that made it in `PATH.run.json`, where PATH has lost its suffix. A .csv or .parquet
-    file is made at the end from `PATH.part.jsonl`, which is then removed, or with `resume` kept, so that the same command can be given any
-    number of times. Rows of failed images count as done, too.
+    Use as a context manager: call `begin` once the model is loaded, `write` for each prediction, and `finish` after the last.
+    A .jsonl file is appended to directly, with its settings in `PATH.run.json` (PATH without its suffix). A .csv or .parquet file is
+    converted at the end from `PATH.part.jsonl`, which is then removed, or kept with `resume`, so that the same command can be repeated.
+    Rows of failed images count as done.
 
-    Raises UserError for another suffix, for rows already there without `resume`, for rows there that other settings made or of which it is
-    not known, and if another process writes them.
+    Raises UserError for another suffix, for existing rows without `resume`, for existing rows of other or unknown settings, and if another
+    process writes them.
     """
 
     def __init__(self, path: str | Path, query: Query, *, model: str, confidence: str | None = None, resume: bool = False) -> None:
@@ -60,7 +60,7 @@ class PredictionFile:
             self._opened = opening.pop_all()
 
     def begin(self) -> None:
-        """Writes the settings down. Raises UserError if loading the model has fetched weights other than those that made the rows."""
+        """Writes the record of settings. Raises UserError if loading the model fetched other weights than those of the existing rows."""
         model = self._made.settings["model"]
         if model["sha256"] is None:
             model["commit"] = commit_of_model(model["name"])
@@ -69,15 +69,15 @@ class PredictionFile:
         self._made.write()
 
     def write(self, prediction: Prediction) -> None:
-        """Append one row; it is on its way to the disk on return."""
+        """Appends the row of a prediction."""
         self._writer.write(prediction.to_row())
 
     def rows(self, images: Collection[str]) -> Iterator[Row]:
-        """The rows of these images, in the order they were written."""
+        """The rows of these images, in the order of writing."""
         return (row for row in read_rows(self.rows_path) if row["image"] in images)
 
     def finish(self) -> None:
-        """Put the rows into the form that the name asks for."""
+        """Closes the rows, and converts them if the output is .csv or .parquet."""
         self._writer.close()
         if self.rows_path != self.path:
             convert(self.rows_path, self.path)

@@ -1,4 +1,4 @@
-"""Which emotion an image evokes, why, and how far to trust that: one `Prediction` for every image, whatever it turns out to be."""
+"""Predictions: the emotion that an image evokes, the reasoning and the confidence; exactly one `Prediction` per image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from emocaliber.core.tasks import task as task_called
 from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
-from emocaliber.inference.engine import Answered, Ask, ask_all, question_for
+from emocaliber.inference.engine import ImageQuestion, QuestionResult, ask_all, question_for
 from emocaliber.io.images import DEFAULT_LIMITS, ImageError, OpenedImage, read_image
 from emocaliber.io.rows import display_name
 from emocaliber.models import LOCAL, kind_of, load_model
@@ -30,12 +30,12 @@ GivenLabels = str | Iterable[str]
 DEFAULT_TASK = "EmoSet-8"
 CUSTOM_TASK = "custom"
 UNNAMED = "-"
-RETRIES = 3  # of an answer that cannot be read
+RETRIES = 3  # for an answer that cannot be parsed
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no emotion: a code of `images.CODES` or of `models.MODEL_ERRORS`, or "malformed"; and a sentence."""
+    """The error of a prediction: `code` is one of `images.CODES` or `model.MODEL_ERRORS`, or "malformed"; `message` a sentence."""
 
     code: str
     message: str
@@ -43,13 +43,12 @@ class Failure:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one image. `image` is its path as given, or "-" for one without a name.
+    """A model's prediction for one image. `image` is the path as given, or "-" for an image without one.
 
-    `confidence` is in [0, 1], and read at `confidence_source`, one of `sources.SOURCES`: "verb" is the stated one. It is never below
-    chance, 1/k for an answer of k; a note says where less was read. `accepted` is None where
-    no `min_confidence` was given; False means abstain.
-    `alternatives` is the model's distribution over the candidates, likeliest first, empty where the model cannot give it.
-    `notes` say what the reader should know, such as that only the first frame of an animation was seen, or that the model was asked twice.
+    `confidence` is in [0, 1] and comes from `confidence_source`, one of `sources.SOURCES` ("verb" is the stated one). It is at least
+    1/k for k candidates (chance); a note says where it was raised. `accepted` is None without `min_confidence`; False means abstain.
+    `alternatives` is the model's distribution over the candidates, likeliest first; empty if the model does not provide it.
+    `notes` are remarks for the reader, such as that only the first frame of an animation was used, or that the model was asked twice.
     """
 
     image: str
@@ -88,7 +87,7 @@ Status = Literal["answered", "accepted", "abstained", "failed"]
 
 
 def status(row: Mapping[str, Any]) -> Status:
-    """What became of an image, by its row; "answered" where nothing decided between "accepted" and "abstained"."""
+    """The status of a prediction row; "answered" if no `min_confidence` decided between "accepted" and "abstained"."""
     if row["error"] is not None:
         return "failed"
     return "answered" if row["accepted"] is None else "accepted" if row["accepted"] else "abstained"
@@ -96,7 +95,7 @@ def status(row: Mapping[str, Any]) -> Status:
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked of every image: a task's candidates or one's own, and from which confidence on an answer is accepted."""
+    """The question asked of every image: a task or custom labels, and the least confidence at which an answer is accepted."""
 
     task: str
     candidates: Labels
@@ -104,7 +103,10 @@ class Query:
 
     @classmethod
     def of(cls, task: str = DEFAULT_TASK, labels: GivenLabels | None = None, min_confidence: float | None = None) -> Query:
-        """The query of a VECBench task, or of `labels` in its place (several, or one text with commas). Raises UserError for nonsense."""
+        """The query of a VECBench task, or of custom `labels` (an iterable, or a string with commas).
+
+        Raises UserError for an unknown task, fewer than two different labels, or a `min_confidence` outside [0, 1].
+        """
         if min_confidence is not None and not 0 <= min_confidence <= 1:
             raise UserError(f"the least confidence must lie between 0 and 1, not {min_confidence:g}")
         if labels is None:
@@ -116,13 +118,15 @@ class Query:
         return cls(CUSTOM_TASK, Labels.of(candidates), min_confidence)
 
     def accepts(self, confidence: float | None) -> bool | None:
-        """Whether an answer of this confidence is accepted; None if that was not asked. Without a confidence it is not."""
+        """Whether an answer with this confidence is accepted (without a confidence it is not); None without `min_confidence`."""
         return None if self.min_confidence is None else confidence is not None and confidence >= self.min_confidence
 
 
 class Predictor:
-    """A model that is asked about emotions, and the source of its confidence, by default that of its card, or the stated one. `load` makes
-    one. Raises UserError for a source that does not exist.
+    """Predicts emotions with a model; made by `load`.
+
+    `confidence` is the confidence source; by default that of the model's card, or else the stated confidence. Raises UserError for an
+    unknown source.
     """
 
     def __init__(self, model: Model, confidence: str | None = None) -> None:
@@ -137,8 +141,8 @@ class Predictor:
     ) -> Prediction:
         """The prediction for one image: a path, the bytes of an image file, or a Pillow image.
 
-        `labels` replaces the task's candidates by one's own. A bad image is no exception but a prediction with an `error`; UserError is
-        raised for a task that does not exist, labels that make no sense, or a `min_confidence` outside [0, 1].
+        `labels` replaces the candidates of the task. An image that cannot be used raises nothing: its prediction has an `error`. Raises
+        UserError for an unknown task, invalid labels, or a `min_confidence` outside [0, 1].
         """
         return next(self.ask([image], Query.of(task, labels, min_confidence)))
 
@@ -151,24 +155,26 @@ class Predictor:
         *,
         done: Collection[str] = (),
     ) -> Iterator[Prediction]:
-        """Predictions in order, asked in batches, without those whose `image` is in `done`. Raises as `predict` does, at once."""
+        """Predictions in order, computed in batches, without images in `done`. Raises as `predict` does, before the first prediction."""
         return self.ask(images, Query.of(task, labels, min_confidence), done=done)
 
     def ask(self, images: Iterable[ImageSource], query: Query, *, done: Collection[str] = ()) -> Iterator[Prediction]:
-        """`predict_many` for a query made before."""
+        """`predict_many` for a query."""
         question = question_for(query.task, query.candidates)
-        asks = [Ask(_key(image), _to_open(image), question, query.candidates) for image in images]
+        asks = [ImageQuestion(_key(image), _to_open(image), question, query.candidates) for image in images]
         return (self._prediction(answered, query) for answered in ask_all(asks, self.model, done=done))
 
     def source_for(self, query: Query) -> str:
-        """The source of the confidence in answers to this query. A recalibration speaks for the labels it was fitted on alone: for others
-        it is the one that it would have changed, `verb_mean`, unless the caller named a source."""
+        """The confidence source for this query. A recalibration holds only for the labels it was fitted on.
+
+        For other labels, `recalibrated` is replaced by `verb_mean`, unless the caller named a source.
+        """
         if self._named or self.confidence_source != recalibrated.__name__ or self._is_recalibrated(query):
             return self.confidence_source
         return verb_mean.__name__
 
     def warnings(self, query: Query) -> tuple[str, ...]:
-        """What the model's card says against this query: that the model has not learnt it, or is not calibrated for it."""
+        """Warnings from the model's card about this query: the model was not trained on it, or is not calibrated for it."""
         tasks: Collection[str] | None = getattr(self.model, "tasks", None)
         asked = "labels of your own" if query.task == CUSTOM_TASK else query.task
         if tasks and query.task not in tasks:
@@ -181,7 +187,7 @@ class Predictor:
         stated = getattr(self.model, "stated_confidence", None)
         return stated is not None and stated.of(query.candidates)["recalibration"] is not None
 
-    def _prediction(self, answered: Answered, query: Query) -> Prediction:
+    def _prediction(self, answered: QuestionResult, query: Query) -> Prediction:
         image, reply = answered.ask.key, answered.reply
         parsed = parse(reply.text, query.candidates, lenient=True) if reply and not reply.error else None
         error: Failure | None = None
@@ -193,7 +199,7 @@ class Predictor:
         evidence = Evidence(reply, response, query.candidates) if reply and response else None
         source = self.source_for(query)
         read = SOURCES[source](evidence) if evidence else None
-        confidence = None if read is None else round(max(read, _least(source, query)), 6)
+        confidence = None if read is None else round(max(read, _chance(source, query)), 6)
         choice = evidence.at_commitment if evidence else None
         alternatives = sorted(choice.distribution.items(), key=lambda item: -item[1]) if choice else []
         return Prediction(
@@ -211,9 +217,9 @@ class Predictor:
             error=error,
             notes=(
                 *answered.notes,
-                *_asked_again(reply),
+                *_retries_note(reply),
                 *(response.lenient if response else ()),
-                *_about_confidence(response, read, source, query),
+                *_confidence_notes(response, read, source, query),
             ),
         )
 
@@ -221,32 +227,32 @@ class Predictor:
 def load(name: str = "tiny", *, confidence: str | None = None, **settings: Any) -> Predictor:
     """A predictor with the model called `name`: "tiny" (shipped with the package), or any other that `models.load_model` knows.
 
-    `confidence` is the source to read it at, one of `sources.SOURCES` (default: what the model's card says, or "verb", the stated one).
-    `settings` are those of its kind, such as `batch_size`. An answer of a local model that cannot be read is asked for again up to 3 times
-    unless `retries` says otherwise. Raises UserError for a model that cannot be loaded.
+    `confidence` is the confidence source, one of `sources.SOURCES` (default: that of the model's card, or "verb", the stated one).
+    `settings` are those of the model's class, such as `batch_size`. A local model samples an answer that cannot be parsed again, up to
+    `retries` times (default: 3). Raises UserError for a model that cannot be loaded.
     """
     again = {"retries": RETRIES} if kind_of(name) == LOCAL else {}
     return Predictor(load_model(name, **again | settings), confidence)
 
 
-def _asked_again(reply: Reply | None) -> tuple[str, ...]:
+def _retries_note(reply: Reply | None) -> tuple[str, ...]:
     return (f"the model was asked {reply.attempts} times, as its answer could not be read",) if reply and reply.attempts > 1 else ()
 
 
-def _about_confidence(response: Response | None, read: float | None, source: str, query: Query) -> tuple[str, ...]:
-    """Why there is no confidence where one is stated, or another than was read."""
+def _confidence_notes(response: Response | None, read: float | None, source: str, query: Query) -> tuple[str, ...]:
+    """A note if the stated confidence is not used because the source gives none, or if the confidence was raised to chance."""
     if response is None:
         return ()
     if read is None:
         stated = response.confidence
         return () if stated is None else (f"{stated:g} is stated, but {source} cannot be read from this model's replies",)
-    if read >= (least := _least(source, query)):
+    if read >= (least := _chance(source, query)):
         return ()
     return (f"a confidence of {read:.2g} was read; as {response.answer} was chosen of {len(query.candidates)}, it counts as {least:.2g}",)
 
 
-def _least(source: str, query: Query) -> float:
-    """What a confidence counts as at least: of k labels the likeliest has a probability of 1/k or more. `margin` is no probability."""
+def _chance(source: str, query: Query) -> float:
+    """The least possible confidence: the likeliest of k labels has a probability of at least 1/k. `margin` is not a probability."""
     return 0.0 if source == margin.__name__ else 1 / len(query.candidates)
 
 
@@ -264,7 +270,7 @@ def _to_open(image: ImageSource) -> str | OpenedImage | ImageError:
 
 
 def _opened(image: Image.Image) -> OpenedImage:
-    """A Pillow image made upright RGB just as a file's would be, by way of one in memory."""
+    """A Pillow image as upright RGB, converted like an image file by way of one in memory."""
     file = io.BytesIO()
     try:
         upright = ImageOps.exif_transpose(image)

@@ -1,4 +1,4 @@
-"""The page of `predict --report`: one HTML file with everything in it, made from prediction rows."""
+"""The HTML page of `predict --report`, made from prediction rows."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from emocaliber.io.rows import Row, display_name, write_atomically
 from emocaliber.predict.predictor import status
 from emocaliber.render.html import render_page, thumbnails
 
-# The longer side of the thumbnails, in pixels, by how many there are. 5,000 images make a page of 26 MB, which opens in seconds.
+# The longer side of the thumbnails in pixels, by their number. 5,000 images make a page of 26 MB, which opens in seconds.
 _THUMBNAILS = ((600, 280), (2000, 160), (6000, 96))
 _SHADES = 12
 _SHOWN_ALTERNATIVES = 5
 
 
-def write_report(rows: Iterable[Row], folder: str | Path, *, model: str, notice: str | None = None) -> Path:
-    """Writes `folder/index.html` from prediction rows and returns its path. The images are opened again for their thumbnails.
+def write_prediction_report(rows: Iterable[Row], folder: str | Path, *, model: str, notice: str | None = None) -> Path:
+    """Writes `folder/index.html` from prediction rows, and returns its path.
 
-    The page needs no network and allows none: a content security policy forbids everything but its own style, script and thumbnails.
-    Raises UserError if it cannot be written.
+    Images are opened again for their thumbnails; beyond 6,000 answered images there are none. The page is self-contained (see
+    `render_page`). Raises UserError if it cannot be written.
     """
     rows = list(rows)
     answered = [row for row in rows if row["error"] is None]
@@ -65,7 +65,7 @@ def _mean_confidence(rows: Sequence[Row]) -> float | None:
 
 
 def _cards(rows: Sequence[Row], side: int | None) -> Iterator[dict[str, Any]]:
-    """What each card shows, made one at a time."""
+    """The contents of the cards, one at a time."""
     pictures = thumbnails((row["image"] for row in rows), side) if side else repeat(None, len(rows))
     for row, thumbnail in zip(rows, pictures, strict=True):
         parent, _, name = display_name(row["image"]).rpartition("/")

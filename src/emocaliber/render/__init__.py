@@ -1,1 +1,1 @@
-"""What all output shares: tables, figures and pages."""
+"""Rendering shared by all output: tables, figures and HTML pages."""

@@ -1,4 +1,4 @@
-"""What all figures share: colours, style, panels of fixed size, and the way to a PNG file. Nothing here needs a screen."""
+"""Figures: shared colours and style, panels of fixed size, and PNG output. No display is needed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Colours of Okabe and Ito (2008), which colour-blind people can tell apart.
+# The colour-blind safe palette of Okabe and Ito (2008).
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#777777"
 LINES = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 _DPI = 130
 _COLUMNS = 3
 _MARGINS = (0.6, 0.15, 0.45, 0.45)  # inches to the left, right, bottom and top of each panel
-_HEAD, _LEGEND_ROW = 0.3, 0.2  # inches above all panels: the title, and each row of the legend
-_NARROWEST, _LETTER, _ENTRY = 4.2, 0.092, 1.2  # inches: a figure, a letter of the title, an entry of the legend
+_HEAD, _LEGEND_ROW = 0.3, 0.2  # inches above the panels: the title, and each row of the legend
+_NARROWEST, _LETTER, _ENTRY = 4.2, 0.092, 1.2  # widths in inches: the narrowest figure, a letter of the title, an entry of the legend
 _STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -36,8 +36,8 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-class Sheet:
-    """Panels of `width` times `height` inches in rows, under a title and one legend. Sizes are fixed: nothing is laid out by trial."""
+class PanelFigure:
+    """A figure of panels in rows under a title and one legend, each panel `width` x `height` inches. The layout is fixed."""
 
     def __init__(
         self,
@@ -67,14 +67,14 @@ class Sheet:
 
     def axes(self, panel: int, bottom: float = 0.0, top: float = 1.0) -> Axes:
         """The axes of a panel, counted from 0, or of the part of its height from `bottom` to `top`."""
-        left, floor = self._origin(panel)
+        left, base = self._origin(panel)
         width, height = self._panel
-        return self._axes(left, floor + bottom * height, width, (top - bottom) * height)
+        return self._axes(left, base + bottom * height, width, (top - bottom) * height)
 
     def beside(self, panel: int, width: float) -> Axes:
         """Narrow axes to the right of a panel, in its margin."""
-        left, floor = self._origin(panel)
-        return self._axes(left + self._panel[0] + width, floor, width, self._panel[1])
+        left, base = self._origin(panel)
+        return self._axes(left + self._panel[0] + width, base, width, self._panel[1])
 
     def _origin(self, panel: int) -> tuple[float, float]:
         row, column = divmod(panel, self._columns)
@@ -87,14 +87,14 @@ class Sheet:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Within it, figures are made in the house's style; letters that no font here has are drawn as boxes, without complaint."""
+    """A context in which figures have the shared style. Characters missing from all fonts are drawn as boxes, without a warning."""
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a PNG file; equal figures give equal bytes."""
+    """The bytes of the figure as a PNG file; equal figures give equal bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Pages that hold everything themselves: no network, and nothing but their own style, script and thumbnails may be used."""
+"""Self-contained HTML pages: style, script and thumbnails are inside, and a content security policy forbids all else."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 
 from PIL import Image
 
-from emocaliber.io.images import ImageError, ImagePath, Limits, open_images
+from emocaliber.io.images import ImageError, ImageLimits, ImagePath, open_images
 from emocaliber.io.rows import display_name
 
-# The look that all pages share; `page.css` of a page comes after it. Every `page.html` extends the `base.html` beside it.
+# The style of all pages; the `page.css` of a page follows it. Every `page.html` extends the `base.html` beside it.
 _BASE = "render/page/base.css"
 
 
 def render_page(folder: str, **values: Any) -> str:
-    """The page made of `page.html`, `page.css` and `page.js` in a folder of this package, with `values` for its template, all escaped.
+    """The page from `page.html`, `page.css` and `page.js` in a folder of this package. `values` are escaped in the template.
 
-    The template finds `css`, `js` and `policy` beside them: a content security policy that forbids everything else.
+    The template also gets `css`, `js` and `policy`, a content security policy that forbids everything else.
     """
     from markupsafe import Markup
 
@@ -33,11 +33,11 @@ def render_page(folder: str, **values: Any) -> str:
 
 
 def thumbnails(paths: Iterable[ImagePath], side: int) -> Iterator[str | None]:
-    """A data URI for each image, its longer side at most `side` pixels, or None where it cannot be opened.
+    """A JPEG data URI for each image, with sides of at most `side` pixels; None for an image that cannot be opened.
 
-    They are made one at a time: only thumbnails, not pictures, pile up.
+    Images are opened one at a time.
     """
-    for opened in open_images(paths, Limits(max_side=2 * side)):
+    for opened in open_images(paths, ImageLimits(max_side=2 * side)):
         yield None if isinstance(opened, ImageError) else _data_uri(opened.image, side)
 
 

@@ -1,4 +1,4 @@
-"""A table as data, and what it looks like in Markdown, in LaTeX and in a terminal."""
+"""Tables as data, rendered as Markdown, LaTeX or plain text; and the formatting of their numbers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LATEX_LETTERS = str.maketrans(
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text. The first `words` columns are names, the others numbers; `marks[row, column]` sets cells apart."""
+    """A table of text cells. The first `words` columns are names, the others numbers; `marks[row, column]` highlights cells."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -31,7 +31,7 @@ class Table:
     marks: Mapping[tuple[int, int], Mark] = field(default_factory=dict)
 
     def as_markdown(self) -> str:
-        """A heading, a table whose columns also line up as plain text, and the note; the title and the note where there are any."""
+        """Markdown: the title as heading, if any, the table with aligned columns, and the note, if any."""
         lines = list(_aligned([list(map(_markdown, self.header)), *self._marked(_MARKDOWN, _markdown)], self.words))
         widths = [len(cell) for cell in lines[0]]
         rule = "|".join(
@@ -42,9 +42,9 @@ class Table:
         return "\n\n".join(filter(None, parts))
 
     def as_latex(self) -> str:
-        """A floating table with booktabs' rules, shrunk to the width of the text where it is wider. The title and note are its caption."""
+        """LaTeX: a floating booktabs table, scaled down to the text width if it is wider, with title and note as caption."""
         body = [list(map(_latex, self.header)), *self._marked(_LATEX, _latex)]
-        # After a line's end LaTeX would read a bracket or a star as an option of that end.
+        # After the end of a row, LaTeX would read a bracket or a star at the start of the next line as its option.
         lines = (" & ".join(line) + " \\\\" for line in body)
         head, *rows = (f"{{}}{line}" if line.startswith(("[", "*")) else line for line in lines)
         alignment = "l" * self.words + "r" * (len(self.header) - self.words)
@@ -67,7 +67,7 @@ class Table:
         )
 
     def as_text(self) -> str:
-        """Aligned columns without rules or marks, for a terminal."""
+        """Plain text: aligned columns without rules or marks, and the note."""
         lines = ["  ".join(line).rstrip() for line in _aligned([self.header, *self.rows], self.words)]
         return "\n".join([*lines, *([self.note] if self.note else [])])
 
@@ -77,29 +77,29 @@ class Table:
 
 
 def percent(fraction: float | None) -> str:
-    """A fraction as a percentage with two decimals, like the paper's; an en dash for what is not defined."""
+    """A fraction as a percentage with two decimals, as in the paper; an en dash for None."""
     return NONE if fraction is None else f"{100 * fraction:.2f}"
 
 
 def decimal(value: float | None) -> str:
-    """A number that is no fraction, to three digits; an en dash for what is not defined."""
+    """A number to three significant digits; an en dash for None."""
     return NONE if value is None else f"{value:.3g}"
 
 
 def interval(ends: Sequence[float] | None) -> str:
-    """`[low, high]` in percent; an en dash where there is none."""
+    """`[low, high]` in percent; an en dash for None."""
     return NONE if ends is None else f"[{percent(ends[0])}, {percent(ends[1])}]"
 
 
 def with_interval(fraction: float | None, ends: Sequence[float] | None) -> str:
-    """A percentage with its interval after it, where it has one."""
+    """A percentage followed by its interval, if it has one."""
     return percent(fraction) if fraction is None or ends is None else f"{percent(fraction)} {interval(ends)}"
 
 
 def marks_of(columns: Iterable[tuple[int, Sequence[float | None], bool]]) -> dict[tuple[int, int], Mark]:
-    """The best and the second best cell of each column, given as its place, its numbers by row and whether higher is better.
+    """The marks of the best and second best cells of the columns, each given as (index, numbers by row, whether higher is better).
 
-    What prints alike is equally good. A column with fewer than two numbers has neither.
+    Numbers that print alike are ties. A column with fewer than two numbers has no marks.
     """
     marks: dict[tuple[int, int], Mark] = {}
     for column, values, higher in columns:
@@ -113,7 +113,7 @@ def marks_of(columns: Iterable[tuple[int, Sequence[float | None], bool]]) -> dic
 
 
 def _aligned(lines: Sequence[Sequence[str]], words: int) -> Iterator[list[str]]:
-    """The cells padded to their columns' widths: names to the left, numbers to the right."""
+    """The cells padded to the widths of their columns: names aligned left, numbers right."""
     widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = enumerate(zip(line, widths, strict=True))

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from emocaliber.confidence.rewards import parse_reward
 from emocaliber.errors import UserError
 from emocaliber.inference.engine import question_for
-from emocaliber.io.images import ImageError, Limits, open_images
+from emocaliber.io.images import ImageError, ImageLimits, open_images
 from emocaliber.io.rows import display_name, write_atomically
 from emocaliber.scenes.dataset import parse_mixture
 from emocaliber.training.config import (
@@ -158,7 +158,7 @@ def check_one(stage: str, config: StageConfig, path: str | Path) -> None:
 PASSED = "images.sha256"  # the file in OUT that says which images, as they were then, could all be opened
 SHOWN = 5  # broken images named one by one
 
-_LIMITS = Limits(max_side=64)  # those under which images are opened later; the hint makes large photographs decode fast
+_LIMITS = ImageLimits(max_side=64)  # those under which images are opened later; the hint makes large photographs decode fast
 
 
 def check_images(config: StageConfig) -> None:

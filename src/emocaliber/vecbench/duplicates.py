@@ -19,10 +19,10 @@ from scipy.fft import dctn
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from emocaliber.io.images import ImageError, Limits, OpenedImage, open_images
+from emocaliber.io.images import ImageError, ImageLimits, OpenedImage, open_images
 from emocaliber.io.rows import Row, RowWriter, display_name, read_rows
 
-_LIMITS = Limits(max_side=64)  # the hash looks at 32 x 32 pixels, so a JPEG need not be decoded in full
+_LIMITS = ImageLimits(max_side=64)  # the hash looks at 32 x 32 pixels, so a JPEG need not be decoded in full
 _CHUNK = 64
 _FEW = 512  # images that are sooner done here than another process is started
 

@@ -12,14 +12,14 @@ from typing import Any, Literal
 
 from emocaliber.core.samples import Sample, read_samples
 from emocaliber.errors import UserError
-from emocaliber.io.images import ImageError, Limits, open_images
+from emocaliber.io.images import ImageError, ImageLimits, open_images
 from emocaliber.io.inputs import SUFFIXES
 from emocaliber.io.rows import Row, display_name, write_atomically, write_rows
 from emocaliber.vecbench.manifest import data_card, read_manifest
 
 SPLITS = ("train", "test")
 
-_LIMITS = Limits(max_side=64)  # those under which images are opened later; the hint makes large photographs decode fast
+_LIMITS = ImageLimits(max_side=64)  # those under which images are opened later; the hint makes large photographs decode fast
 
 Images = Literal["leave", "link", "copy"]
 

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 
 from emocaliber.core.samples import read_samples
 from emocaliber.core.tasks import paper_counts, task_order
-from emocaliber.render.figure import BLUE, GREY, VERMILION, Sheet, png, style
+from emocaliber.render.figure import BLUE, GREY, VERMILION, PanelFigure, png, style
 from emocaliber.render.table import NONE, Table, decimal
 from emocaliber.vecbench.manifest import sample_files_in
 
@@ -165,7 +165,9 @@ def _draw(stats: Stats) -> Figure:
     tasks = list(dict.fromkeys(task for file in files for task in stats.tasks[file]))
     labels = {task: list(dict.fromkeys(label for file in files for label in _labels(stats, file, task))) for task in tasks}
     legend = [Patch(color=_COLOURS.get(file, _OTHER), label=file) for file in files]
-    sheet = Sheet(len(tasks), "How often each label occurs", legend=legend, width=1.9, height=_HEIGHT, margins=(1.1, 0.15, 0.45, 0.35))
+    sheet = PanelFigure(
+        len(tasks), "How often each label occurs", legend=legend, width=1.9, height=_HEIGHT, margins=(1.1, 0.15, 0.45, 0.35)
+    )
     for panel, task in enumerate(tasks):
         axes = sheet.axes(panel)
         for number, file in enumerate(files):

@@ -12,8 +12,8 @@ from typing import IO, Any, Protocol
 import httpx2
 
 from emocaliber.errors import UserError
-from emocaliber.models.openai.client import Patience, Server
-from emocaliber.models.openai.failures import Complaint, Failed, failure_of, retry_after
+from emocaliber.models.openai.client import RetryPolicy, Server
+from emocaliber.models.openai.failures import FailedAttempt, ServerMessage, failure_of, retry_after
 from emocaliber.models.openai.journal import Redactor, usable_key
 
 # A service's endpoint for batches, OpenAI's `/files` and `/batches`: requests go up in a file, and answers come down in one, within a day.
@@ -37,7 +37,7 @@ class Batch:
     done: int = 0
     total: int = 0
     outputs: tuple[str, ...] = ()
-    problem: Complaint | None = None  # why it failed as a whole
+    problem: ServerMessage | None = None  # why it failed as a whole
 
     @property
     def ended(self) -> bool:
@@ -48,7 +48,7 @@ class Batch:
         counts = answer.get("request_counts") or {}
         files = tuple(answer[name] for name in ("output_file_id", "error_file_id") if answer.get(name))
         found = next(iter((answer.get("errors") or {}).get("data") or ()), None)
-        problem = Complaint(str(found.get("message")), str(found.get("code") or "")) if isinstance(found, dict) else None
+        problem = ServerMessage(str(found.get("message")), str(found.get("code") or "")) if isinstance(found, dict) else None
         done = int(counts.get("completed", 0)) + int(counts.get("failed", 0))
         return cls(str(answer["id"]), str(answer["status"]), done, int(counts.get("total", 0)), files, problem)
 
@@ -59,7 +59,7 @@ class BatchApi:
     The key stands in no message. Use as a context manager.
     """
 
-    def __init__(self, model: str, base_url: str, key: str, patience: Patience) -> None:
+    def __init__(self, model: str, base_url: str, key: str, patience: RetryPolicy) -> None:
         key = usable_key(key)
         self._model, self._patience = model, patience
         self.name = Server.at(base_url).name  # the address as it may be shown
@@ -82,9 +82,9 @@ class BatchApi:
         response = self._send("POST", "chat/completions", content=body, headers=headers)
         return response.status_code, response.headers, self._redactor.body(response.content)
 
-    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failed:
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> FailedAttempt:
         """What a status other than 200 of one request means. Raises UserError if every request would meet it."""
-        return failure_of(status, headers, Complaint.read(body), self.name, self._model)
+        return failure_of(status, headers, ServerMessage.read(body), self.name, self._model)
 
     def upload(self, requests: IO[bytes]) -> str:
         """Uploads a file of requests and returns its id."""
@@ -101,7 +101,7 @@ class BatchApi:
                 return found
             try:
                 return Batch.read(self._checked(self._once("POST", "batches", json=fields), "POST batches"))
-            except Failed as failed:
+            except FailedAttempt as failed:
                 self._wait(attempt, failed)
         raise AssertionError("the last attempt answers or raises")
 
@@ -141,22 +141,22 @@ class BatchApi:
         for attempt in range(1, self._patience.retries + 2):
             try:
                 return self._once(method, path, **content)
-            except Failed as failed:
+            except FailedAttempt as failed:
                 self._wait(attempt, failed)
         raise AssertionError("the last attempt answers or raises")
 
     def _once(self, method: str, path: str, **content: Any) -> httpx2.Response:
-        """The answer, unless there is none or it may be better next time: then Failed."""
+        """The answer, unless there is none or it may be better next time: then FailedAttempt."""
         try:
             response = self._client.request(method, path, **content)
         except (httpx2.TransportError, httpx2.DecodingError) as error:
             reason = self._redactor.text(str(error)) or type(error).__name__
-            raise Failed("unreachable", f"{self.name} cannot be reached ({reason})") from None
+            raise FailedAttempt("unreachable", f"{self.name} cannot be reached ({reason})") from None
         if response.status_code in _AGAIN or response.status_code >= 500:
-            raise Failed("server_error", str(self._refusal(response, f"{method} {path}")), after=retry_after(response.headers))
+            raise FailedAttempt("server_error", str(self._refusal(response, f"{method} {path}")), after=retry_after(response.headers))
         return response
 
-    def _wait(self, attempt: int, failed: Failed) -> None:
+    def _wait(self, attempt: int, failed: FailedAttempt) -> None:
         if attempt > self._patience.retries:
             raise UserError(f"{failed.message}; run the same command again to go on") from None
         time.sleep(self._patience.wait(attempt, failed.after))
@@ -170,7 +170,7 @@ class BatchApi:
         return found
 
     def _refusal(self, response: httpx2.Response, what: str) -> UserError:
-        complaint = Complaint.read(self._redactor.body(response.content))
+        complaint = ServerMessage.read(self._redactor.body(response.content))
         if response.status_code in (401, 402, 403):
             failure_of(response.status_code, response.headers, complaint, self.name, self._model)
         hint = "; is it a service that takes batches?" if response.status_code in (404, 405) else ""
@@ -288,7 +288,7 @@ class Queue:
 
     def _restart(self, batch: OpenBatch, state: Batch, *, alone: bool) -> None:
         """Makes a batch again for which the service's queue had no room, unless it had it to itself. Other failures stay."""
-        why = state.problem or Complaint("no reason given")
+        why = state.problem or ServerMessage("no reason given")
         if why.code == _NO_ROOM and batch is not self._alone:
             self._make(batch, alone=alone)
             return

@@ -13,18 +13,18 @@ from pathlib import Path
 
 from emocaliber.core.model import ModelError, Reply, Request, Usage
 from emocaliber.errors import UserError
-from emocaliber.models.openai.client import Patience
-from emocaliber.models.openai.failures import Complaint, Failed
+from emocaliber.models.openai.client import RetryPolicy
+from emocaliber.models.openai.failures import FailedAttempt, ServerMessage
 from emocaliber.models.openai.journal import Entry, Journal
-from emocaliber.models.openai.limits import BudgetReached, Ledger
+from emocaliber.models.openai.limits import Budget, BudgetReached
 from emocaliber.models.openai.model import OPENAI
 from emocaliber.models.openai.wire import (
+    Compatibility,
     Counts,
-    Dialect,
     ImageFormat,
     Payload,
-    Unreadable,
-    Wording,
+    PayloadBuilder,
+    UnreadableCompletion,
     read_completion,
     read_counts,
     read_json,
@@ -74,7 +74,7 @@ class BatchModel:
         most_bytes: int = 190_000_000,
         report: Callable[[str], object] = lambda line: print(line, file=sys.stderr),
     ) -> None:
-        Ledger(prices, budget)  # says what is wrong with them
+        Budget(prices, budget)  # says what is wrong with them
         self.name = model
         self.notes, self.journal, self.report = notes, journal, report
         self.prices, self.discount, self.budget = prices, discount, budget
@@ -82,14 +82,14 @@ class BatchModel:
         if base_url is not None and not isinstance(base_url, str):
             raise UserError("batches are made at one service; give one base_url")
         self.base_url = base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI
-        self.wording = Wording(model, temperature, seed, max_new_tokens, 20 if logprobs else None, image_format)
+        self.wording = PayloadBuilder(model, temperature, seed, max_new_tokens, 20 if logprobs else None, image_format)
         self._key = os.environ.get("OPENAI_API_KEY", "") if api_key is None else api_key
         if not self._key and self.base_url == OPENAI:
             raise UserError(f"{OPENAI} wants a key: set OPENAI_API_KEY, or give the address of another service as base_url")
-        self._patience = Patience(retries, backoff, timeout)
+        self._patience = RetryPolicy(retries, backoff, timeout)
         self._spent = Usage(0, 0, None if prices is None else 0.0)
         # Learnt from the request that is asked at once: which fields to leave out, and how many times the estimated tokens an image takes.
-        self.dialect: Dialect | None = None
+        self.dialect: Compatibility | None = None
         self.ratio = 1.0
 
     @property
@@ -113,7 +113,7 @@ class _Round:
 
     def __init__(self, model: BatchModel, api: BatchApi, journal: Journal) -> None:
         self._model, self._api, self._journal = model, api, journal
-        self._books = Ledger(model.prices, None)
+        self._books = Budget(model.prices, None)
         self._failed: dict[str, ModelError] = {}
         place = f"batches of {model.name} at {api.name}"
         self._queue = Queue(api, model.notes, place)
@@ -161,24 +161,24 @@ class _Round:
             )
         self._committed += worst
         if self._model.dialect is None:
-            self._model.dialect = Dialect()
+            self._model.dialect = Compatibility()
             self._ask_at_once(payload, self._model.dialect)
             return
         self._under_way.add(key)
         head = json.dumps({"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": None}).removesuffix("null}")
-        data = head.encode() + payload.body(self._model.dialect.spell(payload.fields)) + b"}\n"
+        data = head.encode() + payload.body(self._model.dialect.adapt(payload.fields)) + b"}\n"
         if len(spool.keys) >= self._model.most_requests or (spool.keys and spool.size + len(data) > self._model.most_bytes):
             self._queue.start(spool)
         spool.add(key, data, worst)
 
-    def _ask_at_once(self, payload: Payload, dialect: Dialect) -> None:
+    def _ask_at_once(self, payload: Payload, dialect: Compatibility) -> None:
         while True:
-            status, headers, body = self._api.ask(payload.body(dialect.spell(payload.fields)), dialect.key_of(payload.key))
+            status, headers, body = self._api.ask(payload.body(dialect.adapt(payload.fields)), dialect.key_of(payload.key))
             if status == 200:
                 if counts := self._keep(payload.key, body, at_once=True):
                     self._model.ratio = max(self._model.ratio, counts[0] / payload.prompt_tokens)
                 return
-            complaint = Complaint.read(body)
+            complaint = ServerMessage.read(body)
             lessons = dialect.learn(f"{complaint.parameter} {complaint.message}", payload.fields) if status in (400, 422) else []
             if not lessons:
                 self._fail(payload.key, self._api.failure(status, headers, body))
@@ -215,7 +215,7 @@ class _Round:
         try:
             answer = read_json(body)
             read_completion(answer)
-        except Unreadable as error:
+        except UnreadableCompletion as error:
             self._failed[key] = ModelError("bad_reply", f"{self._model.name}: {error}")
             return None
         counts = read_counts(answer)
@@ -227,7 +227,7 @@ class _Round:
             self._model.pay(self._usage(key, counts or (0, 0)))
         return counts
 
-    def _fail(self, key: str, failed: Failed) -> None:
+    def _fail(self, key: str, failed: FailedAttempt) -> None:
         self._failed[key] = ModelError(failed.code, failed.message)
 
     def _reply(self, key: str) -> Reply:

@@ -20,7 +20,7 @@ from PIL import Image
 from emocaliber.core.model import Model, ModelError, Reply, Request, mixed_seed
 from emocaliber.core.samples import Sample
 from emocaliber.emotions.labels import ANY_ANSWER
-from emocaliber.inference.engine import MAX_SIDE, shrunk
+from emocaliber.inference.engine import MAX_SIDE, downscaled
 from emocaliber.io.images import DEFAULT_LIMITS, ImageError, OpenedImage, open_images
 from emocaliber.io.rows import Row, display_name
 from emocaliber.veccot.budget import Purse, Tariff
@@ -262,7 +262,7 @@ def _with_images(items: Iterable[T], path_of: Callable[[T], str], *, blind: bool
 
     for opened in open_images(paths(), _LIMITS):
         if isinstance(opened, OpenedImage):
-            shrunk(opened.image)
+            downscaled(opened.image)
         yield ahead.popleft(), opened
 
 

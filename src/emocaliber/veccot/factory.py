@@ -17,7 +17,7 @@ from tqdm import tqdm
 from emocaliber.core.model import Model
 from emocaliber.core.samples import Sample, identified_rows
 from emocaliber.errors import UserError
-from emocaliber.inference.plan import chance, commit_of_model, sha256_of_model
+from emocaliber.inference.plan import commit_of_model, sampling_key, sha256_of_model
 from emocaliber.io.lock import Lock
 from emocaliber.io.rows import Row, display_name
 from emocaliber.veccot.build import Line
@@ -98,7 +98,7 @@ def build(
         name = book.add_recipe(recipe.settings)
         chosen = [row["id"] for row in book.todo(name, attempts)]
         if dry_run is not None:
-            chosen = sorted(chosen, key=chance)[:dry_run]
+            chosen = sorted(chosen, key=sampling_key)[:dry_run]
         with Progress(len(chosen), book.totals()) as progress:
             line = Line(
                 book,

@@ -18,7 +18,7 @@ from emocaliber.core.response import STEPS, Response, parse
 from emocaliber.core.samples import Sample
 from emocaliber.core.tasks import task_order
 from emocaliber.io.rows import display_name
-from emocaliber.render.figure import BLUE, GREY, VERMILION, Sheet, png, style
+from emocaliber.render.figure import BLUE, GREY, VERMILION, PanelFigure, png, style
 from emocaliber.render.table import NONE, Table, with_interval
 from emocaliber.veccot.ledger import Attempt, Ledger
 
@@ -240,7 +240,7 @@ def stats_figure(stats: Mapping[str, Any]) -> bytes:
 
 def _draw(stats: Mapping[str, Any]) -> Figure:
     legend = [Patch(color=colour, label=state) for state, colour in _COLOURS.items()]
-    sheet = Sheet(4, "VEC-CoT: what the factory made", legend=legend, width=2.6, height=2.4, margins=(1.75, 0.3, 0.5, 0.4))
+    sheet = PanelFigure(4, "VEC-CoT: what the factory made", legend=legend, width=2.6, height=2.4, margins=(1.75, 0.3, 0.5, 0.4))
     _samples(sheet.axes(0), stats["tasks"])
     _reasons(sheet.axes(1), stats["reasons"])
     _needed(sheet.axes(2), stats["attempts_needed"])

@@ -1,7 +1,7 @@
-"""What a model is asked: EmoCaliber's own question, and the prompts of other methods, one TOML file each beside this one.
+"""Prompts: EmoCaliber's own question, and those of other methods, one TOML file each in this folder.
 
-A prompt file has `question`, with `{noun}` ("emotion" or "sentiment") and `{candidates}` in it; `confidence`, which follows where a stated
-confidence is wanted; `lenient`, true for models that were never taught the five steps; and `source`, where it comes from.
+A prompt file has `question`, with the placeholders `{noun}` ("emotion" or "sentiment") and `{candidates}`; `confidence`, the text appended
+to ask for a stated confidence; `lenient`, true for models that were not trained on the five steps; and `source`, its reference.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Write = Callable[[Sequence[str], str, bool], str]  # candidates, noun, whether a
 
 @dataclass(frozen=True)
 class Prompt:
-    """A way of asking; `lenient` says that answers to it need not be in the five steps."""
+    """A prompt; `lenient` says that answers to it need not be in the five steps, and `source` where it comes from."""
 
     name: str
     source: str
@@ -35,7 +35,7 @@ class Prompt:
     write: Write
 
     def question(self, task: str, candidates: Sequence[str], *, confidence: bool = True) -> str:
-        """The question of a task: about sentiment for the VSA tasks and for tasks of one's own with their labels, else about emotion."""
+        """The question of a task: about sentiment for VSA tasks and custom tasks with their labels, about emotion for all others."""
         known = TASKS.get(canonical_task(task))
         own = "sentiment" if set(candidates) == set(taxonomy("polarity-2").labels) else "emotion"
         return self.write(candidates, known.kind if known else own, confidence)
@@ -50,18 +50,18 @@ EMOCALIBER = PROMPTS.add("emocaliber", Prompt("emocaliber", "the released model 
 
 
 def listed(candidates: Sequence[str]) -> str:
-    """The candidates as every question lists them."""
+    """The candidates in quotes, separated by commas, as in every question."""
     return ", ".join(f"'{label}'" for label in candidates)
 
 
 def prompt_names() -> list[str]:
-    """The prompts that ship, and those that plug-ins have added."""
+    """The names of the built-in prompts, and of those that plug-ins have added."""
     return [*PROMPTS, *sorted(file.stem for file in _FOLDER.glob("*.toml"))]
 
 
 @cache
 def load_prompt(name: str) -> Prompt:
-    """The prompt called `name`, or the one in a TOML file of one's own. Raises UserError if there is none, or it is not a prompt."""
+    """The prompt called `name`, or the one in that TOML file. Raises UserError for an unknown name or an invalid file."""
     if name in PROMPTS:
         return PROMPTS[name]
     file = Path(name) if name.endswith(".toml") else _FOLDER / f"{name}.toml"

@@ -1,4 +1,4 @@
-"""Models behind an OpenAI-compatible API: paid or one's own, one server or many."""
+"""Models behind OpenAI-compatible APIs, paid or self-hosted, on one server or several."""
 
 from __future__ import annotations
 

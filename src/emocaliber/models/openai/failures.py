@@ -1,4 +1,4 @@
-"""What can go wrong between a request and its answer: what is tried again, what is not, and what ends the whole run."""
+"""Failures between a request and its answer: which are retried, which are not, and which end the run."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from email.utils import parsedate_to_datetime
 from emocaliber.errors import UserError
 from emocaliber.models.openai.wire import Counts
 
-_SHOWN = 300  # letters of a server's own words
+_SHOWN = 300  # characters of a server's own message
 _TRANSIENT = (408, 409, 425, 429)
 _FILTERED = ("content_filter", "content_policy_violation", "responsibleaipolicyviolation", "sensitivecontentdetected")
 
 
-class Failed(Exception):
+class FailedAttempt(Exception):
     """An attempt without an answer. `code` is one of `MODEL_ERRORS`.
 
-    `again`: it may go better next time, and not before `after` seconds. `paid`: the server may have done the work; `counts`, if it said how
-    much. `broken`: the server is not well, which another may be.
+    `again`: whether a retry may succeed, not earlier than `after` seconds from now. `paid`: whether the server may charge for the attempt;
+    `counts` are its tokens, where the server said so. `broken`: whether the server itself is at fault, so that another may succeed.
     """
 
     def __init__(
@@ -44,16 +44,16 @@ class Failed(Exception):
 
 
 @dataclass(frozen=True)
-class Complaint:
-    """What a server says is wrong."""
+class ServerMessage:
+    """The error message of a server, with its code and the parameter it names."""
 
     message: str
     code: str = ""
     parameter: str = ""
 
     @classmethod
-    def read(cls, body: bytes) -> Complaint:
-        """From the body of an error, in the form of OpenAI, vLLM, Gemini or FastAPI; from any other its beginning."""
+    def read(cls, body: bytes) -> ServerMessage:
+        """The message in an error's body, in the form of OpenAI, vLLM, Gemini or FastAPI; for any other form the beginning of the body."""
         try:
             found = json.loads(body)
         except (ValueError, RecursionError):
@@ -73,8 +73,8 @@ class Complaint:
         return self.message or "(no reason given)"
 
 
-def failure_of(status: int, headers: Mapping[str, str], complaint: Complaint, server: str, model: str) -> Failed:
-    """The failure that a status other than 200 is. Raises UserError for one that every request would meet."""
+def failure_of(status: int, headers: Mapping[str, str], complaint: ServerMessage, server: str, model: str) -> FailedAttempt:
+    """The failure that a status other than 200 stands for. Raises UserError for one that every request would meet."""
     if status in (401, 403):
         raise UserError(f"{server} refuses the key ({status}): {complaint}. Set OPENAI_API_KEY to a key that may use {model!r} there")
     if status == 402 or complaint.code == "insufficient_quota":
@@ -88,14 +88,14 @@ def failure_of(status: int, headers: Mapping[str, str], complaint: Complaint, se
     message = f"{server} answered {status}: {complaint}"
     if status in _TRANSIENT or status >= 500:
         code = "rate_limited" if status == 429 else "server_error"
-        return Failed(code, message, after=retry_after(headers), broken=status >= 500)
+        return FailedAttempt(code, message, after=retry_after(headers), broken=status >= 500)
     if complaint.code.lower() in _FILTERED:
-        return Failed("refused", message, again=False)
-    return Failed("bad_request", message, again=False)
+        return FailedAttempt("refused", message, again=False)
+    return FailedAttempt("bad_request", message, again=False)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds that a server asks to be left alone for: Retry-After as a number or as a date."""
+    """The seconds in a Retry-After header, given as a number or a date; None without a valid one."""
     value = headers.get("retry-after", "").strip()
     try:
         seconds = float(value)

@@ -1,4 +1,4 @@
-"""Every answer that was paid for, on the disk the moment it arrives, so that none is paid for twice."""
+"""The journal of paid answers, written to disk as they arrive so that none is paid for twice; and the redaction of secrets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from emocaliber.models.openai.wire import Counts
 
 @dataclass(frozen=True)
 class Entry:
-    """A server's answer, and what it took to get it."""
+    """A server's answer, with its seconds, attempts and tokens (`counts`, None where the server did not say)."""
 
     body: bytes
     seconds: float
@@ -26,10 +26,10 @@ class Entry:
 
 
 class Journal:
-    """Answers by the key of their payload: JSON Lines, appended to as they come, and read back one by one.
+    """Answers by the key of their payload, in a JSON Lines file that is appended to as they arrive and read one by one.
 
-    A body is packed (base64 of zlib), as 20 alternatives to each token make hundreds of kilobytes of it. `counts` are the tokens of all
-    answers that were there at the start. Raises UserError if the file cannot be written, or is another kind of file.
+    Bodies are compressed (base64 of zlib), as 20 alternatives to each token take hundreds of kilobytes. `counts` are the tokens of all
+    answers that were in the file at the start. Raises UserError if the file cannot be written, or is not a journal.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -48,7 +48,7 @@ class Journal:
         self.counts: Counts = (read, written)
 
     def find(self, key: str) -> Entry | None:
-        """The answer to the payload with that key, if it is there."""
+        """The answer to the payload with that key; None if it is not in the journal."""
         if key not in self._places:
             return None
         self._reader.seek(self._places[key])
@@ -60,7 +60,7 @@ class Journal:
         return Entry(body, row["seconds"], row["attempts"], tuple(row["counts"]) if row["counts"] else None)
 
     def add(self, key: str, entry: Entry) -> None:
-        """Writes an answer down. Raises UserError if the disk will not have it."""
+        """Appends an answer. Raises UserError if the file cannot be written."""
         body = base64.b64encode(zlib.compress(entry.body)).decode("ascii")
         try:
             place = self._path.stat().st_size
@@ -72,7 +72,7 @@ class Journal:
         self._places[key] = place
 
     def close(self) -> None:
-        """Puts everything on the disk. May be called twice."""
+        """Flushes to disk and closes the file. May be called twice."""
         self._writer.close()
         self._reader.close()
 
@@ -86,13 +86,13 @@ class Journal:
         return UserError(f"{display_name(self._path)}, {where}: this is no journal of answers; name another file as the journal.")
 
 
-# Keeps keys and passwords out of everything that is shown or written.
+# Redaction of keys and passwords.
 
-_SHORTEST = 8  # what is shorter, such as EMPTY, is no secret but a word that may stand in any answer
+_SHORTEST = 8  # anything shorter, such as EMPTY, is a word that may occur in any answer
 
 
 class Redactor:
-    """Replaces secrets by `***`, also as addresses, JSON, and JSON within JSON spell them."""
+    """Replaces secrets by `***` in everything that is shown or written, also where they are escaped for URLs, JSON, or JSON within JSON."""
 
     def __init__(self, *secrets: str) -> None:
         long = {secret for secret in secrets if len(secret) >= _SHORTEST}
@@ -112,7 +112,7 @@ class Redactor:
 
 
 def usable_key(key: str) -> str:
-    """The key without the blanks around it. Raises UserError, without the key, if no header can carry it."""
+    """The key without surrounding blanks. Raises UserError, without showing the key, if it cannot be sent in a header."""
     key = key.strip()
     if not all("!" <= letter <= "~" for letter in key):
         raise UserError("the API key has blanks or letters in it that no key has; set OPENAI_API_KEY to the key alone")

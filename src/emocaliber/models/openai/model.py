@@ -1,4 +1,4 @@
-"""A model behind an API, as the rest of the house sees it."""
+"""`RemoteModel`: a model behind an OpenAI-compatible API, and the bridge from iterators to concurrent requests."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from typing import Any, TypeVar
 
 from emocaliber.core.model import Reply, Request, Usage
 from emocaliber.errors import UserError
-from emocaliber.models.openai.client import Patience, Server, Servers, Service
+from emocaliber.models.openai.client import CompletionClient, RetryPolicy, Server, Servers
 from emocaliber.models.openai.journal import Journal, Redactor, usable_key
-from emocaliber.models.openai.limits import Ledger, Pace
-from emocaliber.models.openai.wire import FORMATS, ImageFormat, Wording
+from emocaliber.models.openai.limits import Budget, RateLimiter
+from emocaliber.models.openai.wire import FORMATS, ImageFormat, PayloadBuilder
 
 OPENAI = "https://api.openai.com/v1"
 _ALTERNATIVES = 20  # the most that OpenAI and vLLM give
 
 
 class RemoteModel:
-    """A model of any OpenAI-compatible server, or of several that have it: OpenAI, Seed's ark endpoint, vLLM, SGLang, `transformers serve`.
+    """A model on one or several OpenAI-compatible servers: OpenAI, Seed's ark endpoint, vLLM, SGLang, `transformers serve`.
 
-    Key and address are OPENAI_API_KEY and OPENAI_BASE_URL unless given. A request is asked up to `1 + retries` times, after pauses of
-    `backoff` seconds that double, each time for `timeout` seconds at most. `prices` are dollars per million tokens read and written; with
-    them, a run stops before `budget` dollars are exceeded; what is in the `journal` counts towards them, but is not paid for again.
-    `image_format` is that of `data_url`. What a server refuses (log-probabilities, a temperature) is left out from then on.
+    Key and address come from OPENAI_API_KEY and OPENAI_BASE_URL unless given. A request is sent up to `1 + retries` times, with exponential
+    backoff from `backoff` seconds on; an attempt may take `timeout` seconds. `prices` are dollars per million tokens read and written; with
+    them, a run stops before it exceeds `budget` dollars. Answers in the `journal` count towards the budget, and are not paid for again.
+    `image_format` is as in `data_url`. Fields that a server refuses (log-probabilities, a temperature) are left out from then on.
 
-    Raises UserError for settings that cannot be; `answer` raises it for what concerns all requests, such as a wrong key.
+    Raises UserError for settings that are not valid. `answer` raises it for errors that concern every request, such as a wrong key.
     """
 
     notice: str | None = None
@@ -75,56 +75,56 @@ class RemoteModel:
         if not key and OPENAI in addresses:
             raise UserError(f"{OPENAI} wants a key: set OPENAI_API_KEY, or give the address of another server as --base-url")
         servers = [Server.at(address, key) for address in addresses]
-        self._wording = Wording(model, temperature, seed, max_new_tokens, _ALTERNATIVES if logprobs else None, image_format)
+        self._payloads = PayloadBuilder(model, temperature, seed, max_new_tokens, _ALTERNATIVES if logprobs else None, image_format)
         self._concurrency = concurrency
         kept = Journal(journal) if journal else None
-        self._ledger = Ledger(prices, budget, kept.counts if kept else (0, 0))
-        self._service = Service(
+        self._budget = Budget(prices, budget, kept.counts if kept else (0, 0))
+        self._client = CompletionClient(
             model,
             Servers(servers, pause=backoff, longest=timeout),
             concurrency=concurrency,
-            patience=Patience(retries, backoff, timeout),
-            requests=Pace(requests_per_minute),
-            tokens=Pace(tokens_per_minute),
-            ledger=self._ledger,
+            retry=RetryPolicy(retries, backoff, timeout),
+            requests=RateLimiter(requests_per_minute),
+            tokens=RateLimiter(tokens_per_minute),
+            budget=self._budget,
             journal=kept,
             redactor=Redactor(key, *(secret for server in servers for secret in server.secrets())),
         )
-        self._background = Background(self._service)
+        self._background = Background(self._client)
 
     @property
     def spent(self) -> Usage:
-        """What was paid for so far, by this object: tokens, and dollars where prices are known."""
-        return self._ledger.spent
+        """The tokens that this object has paid for so far, with their cost where prices are known."""
+        return self._budget.spent
 
     def answer(self, requests: Iterable[Request]) -> Generator[Reply]:
-        """Replies in order. Twice `concurrency` requests are under way; up to eight times as many are begun where a slow one is first."""
+        """Replies in order. Twice `concurrency` requests run; up to eight times `concurrency` are started while the first one is slow."""
         return in_order(
             requests,
-            lambda request: self._background.submit(self._service.reply(self._wording.payload(request))),
+            lambda request: self._background.submit(self._client.reply(self._payloads.payload(request))),
             running=2 * self._concurrency,
             ahead=8 * self._concurrency,
         )
 
 
-# From a plain iterator to work that overlaps, and back: the only place where threads and tasks meet.
+# Concurrency: an iterator in, overlapping work in an event loop, an iterator out. Threads and tasks meet only here.
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 class Background:
-    """An event loop in a thread of its own, for as long as this object lives; `resource` is entered first and left last."""
+    """An event loop in its own thread that lives as long as this object. `resource` is entered when it starts and left when it ends."""
 
     def __init__(self, resource: AbstractAsyncContextManager[object]) -> None:
         started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-        # A daemon, so that a process never waits for a server in order to end.
+        # A daemon thread, so that the process can end without waiting for a server.
         threading.Thread(target=asyncio.run, args=(_live(resource, started),), name="remote model", daemon=True).start()
         self._loop, leave = started.result()
         self.end = weakref.finalize(self, self._loop.call_soon_threadsafe, leave.set)
 
     def submit(self, work: Coroutine[Any, Any, R]) -> Future[R]:
-        """Starts the work; cancelling what is returned cancels it."""
+        """Starts the work; cancelling the returned future cancels it."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
 
@@ -136,12 +136,12 @@ async def _live(resource: AbstractAsyncContextManager[object], started: Future[t
 
 
 def in_order(items: Iterable[T], submit: Callable[[T], Future[R]], *, running: int, ahead: int) -> Generator[R]:
-    """The results of the items, in their order, with up to `running` under way and up to `ahead` begun or waiting to be yielded.
+    """The results of the items, in their order, with up to `running` under way and up to `ahead` started or waiting to be yielded.
 
-    Where a slow one is first, others go on behind it until `ahead` is reached. Items are taken in the caller's thread. If a result is a
-    UserError, those under way may end before it is raised, as they are paid for; whoever closes the generator cancels them.
+    While the first item is slow, others run behind it until `ahead` is reached. Items are taken in the caller's thread. A UserError is
+    raised only after the items under way have ended, as they are paid for. Closing the generator cancels them.
     """
-    begun: deque[Future[R]] = deque()
+    started: deque[Future[R]] = deque()
     ended: SimpleQueue[Future[R]] = SimpleQueue()
     unfinished, source, more = 0, iter(items), True
     try:
@@ -149,24 +149,24 @@ def in_order(items: Iterable[T], submit: Callable[[T], Future[R]], *, running: i
             while not ended.empty():
                 ended.get()
                 unfinished -= 1
-            if room := more and unfinished < running and len(begun) < ahead:
+            if can_start := more and unfinished < running and len(started) < ahead:
                 for item in source:
-                    begun.append(submit(item))
-                    begun[-1].add_done_callback(ended.put)
+                    started.append(submit(item))
+                    started[-1].add_done_callback(ended.put)
                     unfinished += 1
                     break
                 else:
                     more = False
-            if begun and begun[0].done():
-                yield begun.popleft().result()
-            elif not room:
-                if not begun:
+            if started and started[0].done():
+                yield started.popleft().result()
+            elif not can_start:
+                if not started:
                     return
                 ended.get()
                 unfinished -= 1
     except UserError:
-        wait(begun)
+        wait(started)
         raise
     finally:
-        for future in begun:
+        for future in started:
             future.cancel()

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from emocaliber.emotions.taxonomy import Taxonomy, taxonomy
-from emocaliber.io.row_formats import Table, read_table, whole_number
+from emocaliber.io.row_formats import CsvTable, read_table, whole_number
 from emocaliber.io.rows import display_name
 from emocaliber.vecbench.sources.reader import (
     Item,
@@ -50,7 +50,7 @@ def read(folder: Path, *, check_images: bool = True, progress: Progress = silent
     return collect("abstract", root, _found(root, table, columns, emotions), check_images=check_images, progress=progress)
 
 
-def _found(root: Path, table: Table, columns: dict[str, str], emotions: Taxonomy) -> Iterator[Item | Skipped]:
+def _found(root: Path, table: CsvTable, columns: dict[str, str], emotions: Taxonomy) -> Iterator[Item | Skipped]:
     listed = set[str]()
     for where, row in table.rows:
         image = row[table.columns[0]]

@@ -24,7 +24,7 @@ from statistics import NormalDist
 
 from emocaliber.emotions.taxonomy import Taxonomy, taxonomy
 from emocaliber.errors import UserError
-from emocaliber.io.row_formats import Place, Table, number, read_table, whole_number
+from emocaliber.io.row_formats import CsvTable, Place, number, read_table, whole_number
 from emocaliber.io.rows import display_name
 from emocaliber.vecbench.sources.reader import (
     Item,
@@ -77,7 +77,7 @@ def read(
     return collect(name, root, found, check_images=check_images, progress=progress)
 
 
-def _listed(root: Path, table: Table, name: str, given: Taxonomy | None, midpoint: float | None) -> Iterator[Item | Skipped]:
+def _listed(root: Path, table: CsvTable, name: str, given: Taxonomy | None, midpoint: float | None) -> Iterator[Item | Skipped]:
     if "image" not in table.columns:
         raise UserError(f"{display_name(table.path)}: no column 'image'; found {table.header}.")
     if midpoint is not None:
@@ -96,7 +96,7 @@ def _listed(root: Path, table: Table, name: str, given: Taxonomy | None, midpoin
             yield with_votes(item, votes) if votes else item
 
 
-def _by_labels_or_votes(table: Table, name: str, given: Taxonomy | None) -> tuple[Taxonomy, _Judgement]:
+def _by_labels_or_votes(table: CsvTable, name: str, given: Taxonomy | None) -> tuple[Taxonomy, _Judgement]:
     columns = {column: column.removeprefix(_VOTES) for column in table.columns if column.startswith(_VOTES)}
     if not columns and given is not None:
         columns = {column: column for column in table.columns if column not in ("image", "label", "split") and given.canonical(column)}
@@ -116,7 +116,7 @@ def _label_or_majority(columns: dict[str, str], where: Place, row: dict[str, str
     return row["label"] if "label" in row else most_chosen(votes), votes if any(votes.values()) else {}
 
 
-def _by_ratings(table: Table, emotions: Taxonomy, midpoint: float) -> tuple[Taxonomy, _Judgement]:
+def _by_ratings(table: CsvTable, emotions: Taxonomy, midpoint: float) -> tuple[Taxonomy, _Judgement]:
     if set(emotions.labels) != {"positive", "negative"}:
         raise UserError(
             f"{display_name(table.path)}: with a midpoint the labels are positive and negative; leave out {', '.join(emotions.labels)}."
@@ -139,7 +139,7 @@ def _polarity(midpoint: float, people: str, where: Place, row: dict[str, str]) -
     return None if mean == midpoint else "positive" if mean > midpoint else "negative", votes
 
 
-def _known(label: str, column: str, table: Table, emotions: Taxonomy) -> str:
+def _known(label: str, column: str, table: CsvTable, emotions: Taxonomy) -> str:
     if (known := emotions.canonical(label)) is None:
         named = ", ".join(emotions.labels)
         raise UserError(f"{display_name(table.path)}: the column '{display_name(column)}' counts votes for none of {named}; rename it.")

@@ -11,7 +11,7 @@ from typing import NoReturn, Protocol
 
 from emocaliber.emotions.taxonomy import Taxonomy
 from emocaliber.errors import UserError
-from emocaliber.io.images import ImageError, Limits, open_images
+from emocaliber.io.images import ImageError, ImageLimits, open_images
 from emocaliber.io.inputs import SUFFIXES
 from emocaliber.io.rows import display_name
 
@@ -66,7 +66,7 @@ class Reading:
 Progress = Callable[[int], None]
 
 # The limits under which images are opened later, so that no item fails then; the hint makes large photographs decode fast.
-_LIMITS = Limits(max_side=64)
+_LIMITS = ImageLimits(max_side=64)
 
 
 class Reader(Protocol):
