@@ -24,7 +24,7 @@ from emocaliber.core.scoring import Outcome
 from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.evaluation import metrics, stated
 from emocaliber.evaluation.compare import compare
-from emocaliber.evaluation.estimates import Sheet
+from emocaliber.evaluation.estimates import OutcomeCounts
 from emocaliber.evaluation.metrics import Floats, Tally
 
 LEVELS = np.arange(1, 101) / 100
@@ -128,7 +128,7 @@ def coverage(system: System, n: int, data_sets: int, replicates: int, per_image:
     truth = system.truth()
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in METRICS}
     for number in range(data_sets):
-        sheet = Sheet(system.outcomes(n, random, per_image), replicates=replicates, seed=number)
+        sheet = OutcomeCounts(system.outcomes(n, random, per_image), replicates=replicates, seed=number)
         scope = sheet.scopes[0]
         reported = {name: sheet.answers(scope)[name].interval for name in ("accuracy", "f1_macro")}
         confidence = sheet.stated("verb", scope, STATED)
@@ -170,7 +170,7 @@ def coverage_of_ece(right: Floats, n: int, data_sets: int, replicates: int) -> d
         tally = Tally(LEVELS, hits, count - hits)
         drawn = random.multinomial(n, np.concatenate([tally.right, tally.wrong]) / n, size=replicates).astype(float)
         replicated = Tally(LEVELS, drawn[:, : LEVELS.size], drawn[:, LEVELS.size :])
-        ends.append(stated.report(tally, replicated, ("ece",), images=n, seed=seed)["ece_ci"])
+        ends.append(stated.confidence_report(tally, replicated, ("ece",), images=n, seed=seed)["ece_ci"])
     low, high = np.array(ends).T
     held = float(np.mean((low <= truth) & (truth <= high)))
     return {"true_ece": round(truth, 4), "held": round(held, 3), "width": round(float(np.mean(high - low)), 3)}

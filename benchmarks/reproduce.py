@@ -40,7 +40,7 @@ from emocaliber.render.table import NONE, Table, percent, with_interval
 from emocaliber.scenes.dataset import draw_samples
 from emocaliber.training.config import load_config
 from emocaliber.training.run import run_stage
-from emocaliber.training.sweep import summary_of
+from emocaliber.training.sweep import respond_and_score
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "tiny"
 BASE, SCAFFOLD, COLD = "Base Model", "Scaffold Model", "Cold-Start Model"
@@ -196,7 +196,7 @@ def numbers_of(name: str, model: Path, out: Path, test: int, *, smoke: bool) -> 
     """Of a model's answers to the test scenes, the accuracy; of their stated confidence coverage, ECE, Brier, AUROC (NaN where there are
     none), how far its mean is above the accuracy of the same answers, and its shares in ten bins."""
     samples, answers = list(read_samples(out / "test" / "samples.jsonl"))[:test], model.parent / "responses.jsonl"
-    overall = summary_of(model, samples, answers, 128, 12 if smoke else 160, EMOCALIBER, name not in (BASE, SCAFFOLD))["overall"]
+    overall = respond_and_score(model, samples, answers, 128, 12 if smoke else 160, EMOCALIBER, name not in (BASE, SCAFFOLD))["overall"]
     stated = [(value, each.correct) for each in read_outcomes(answers) if (value := each.confidence[VERBALIZED]) is not None]
     confidence = overall["confidence"].get(VERBALIZED, {})
     found = {key: math.nan if confidence.get(key) is None else confidence[key] for key in ("ece", "brier", "auroc")}

@@ -217,10 +217,10 @@ def grpo(whose: str, folder: Path, steps: int, prompts: int, watch: Watch) -> An
     import trl
 
     from emocaliber.training.config import Stage3Config
-    from emocaliber.training.stage3 import SharedPrefix, grpo_arguments, prompts_of
+    from emocaliber.training.stage3 import SharedPrefixMixin, grpo_arguments, prompt_dataset
     from emocaliber.training.trainer import load_checkpoint
 
-    class Ours(SharedPrefix, trl.GRPOTrainer):  # type: ignore[misc]
+    class Ours(SharedPrefixMixin, trl.GRPOTrainer):  # type: ignore[misc]
         pass
 
     config = Stage3Config(**common(folder, steps), batch_size=prompts * GROUP, group_size=GROUP, max_new_tokens=ANSWER)
@@ -230,7 +230,7 @@ def grpo(whose: str, folder: Path, steps: int, prompts: int, watch: Watch) -> An
         model=moved(model),
         args=grpo_arguments(config, model),
         processing_class=processor,
-        train_dataset=prompts_of(scenes(folder)),
+        train_dataset=prompt_dataset(scenes(folder)),
         reward_funcs=letters,
     )
 
@@ -245,27 +245,27 @@ def lessons(stage: int, whose: str, folder: Path, steps: int, prompts: int, watc
 
     from emocaliber.inference.engine import question_for
     from emocaliber.training.config import Stage1Config
-    from emocaliber.training.data import IGNORED, Lesson, LessonCollator
-    from emocaliber.training.trainer import LessonTrainer, LossSettings, common_arguments, freeze_vision, load_checkpoint
+    from emocaliber.training.data import IGNORED, ExampleCollator, TrainingExample
+    from emocaliber.training.trainer import LossSettings, SupervisedTrainer, common_arguments, freeze_vision, load_checkpoint
 
     confidence = "<confidence>0.35</confidence>"
     made = [
-        Lesson(row["image"], question_for(row["task"], row["candidates"], confidence=stage == 2), *texts)
+        TrainingExample(row["image"], question_for(row["task"], row["candidates"], confidence=stage == 2), *texts)
         for row in scenes(folder)
         for texts in [(row["response"], "") if stage == 1 else (confidence, row["response"])]
     ]
     config = Stage1Config(**common(folder, steps), batch_size=4 * prompts)
     model, processor = load_checkpoint(config.model)
     freeze_vision(model)
-    collate = LessonCollator(processor)
+    collate = ExampleCollator(processor)
     arguments = common_arguments(config) | {"logging_steps": 1}
     if whose == "ours":
         from transformers import TrainingArguments
 
-        kind = watch.timed(LessonTrainer)
+        kind = watch.timed(SupervisedTrainer)
         return kind(model=model, args=TrainingArguments(**arguments), train_dataset=made, data_collator=collate, settings=LossSettings())
 
-    def plain(batch: Sequence[Lesson]) -> dict[str, torch.Tensor]:
+    def plain(batch: Sequence[TrainingExample]) -> dict[str, torch.Tensor]:
         """The same batch, with what TRL's loss wants to know of it."""
         inputs = collate(batch)
         tail = inputs.pop("in_tail")
@@ -278,7 +278,7 @@ def lessons(stage: int, whose: str, folder: Path, steps: int, prompts: int, watc
         model=model,
         args=trl.SFTConfig(**arguments, dataset_kwargs={"skip_prepare_dataset": True}),
         train_dataset=Dataset.from_list([vars(lesson) for lesson in made]),
-        data_collator=lambda rows: plain([Lesson(**row) for row in rows]),
+        data_collator=lambda rows: plain([TrainingExample(**row) for row in rows]),
         processing_class=processor,
     )
 

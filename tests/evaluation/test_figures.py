@@ -12,7 +12,7 @@ from PIL import Image
 
 from emocaliber.core.scoring import Outcome
 from emocaliber.errors import UserError
-from emocaliber.evaluation.figures import confidence_figure, confusion_figure, draw, reliability_figure, risk_coverage_figure
+from emocaliber.evaluation.figures import confidence_figure, confusion_figure, draw_figures, reliability_figure, risk_coverage_figure
 from emocaliber.evaluation.metrics import Tally
 from emocaliber.evaluation.summary import summarise
 from emocaliber.render.figure import PanelFigure, png, style
@@ -36,7 +36,7 @@ def answered(task: str, n: int, *, verb: bool = True, seed: int = 0) -> list[Out
 
 
 def drawn(outcomes: list[Outcome], folder: Path, most_tasks: int = 30) -> list[str]:
-    paths = draw(summarise(outcomes, replicates=10), outcomes, folder, most_tasks=most_tasks)
+    paths = draw_figures(summarise(outcomes, replicates=10), outcomes, folder, most_tasks=most_tasks)
     for path in paths:
         with Image.open(path) as image:
             assert image.format == "PNG" and len(image.convert("L").getcolors() or []) > 20, f"{path.name} is empty"
@@ -122,7 +122,7 @@ def test_odd_names_give_no_warnings(tmp_path: Path) -> None:
 def test_the_same_run_gives_the_same_files(tmp_path: Path) -> None:
     outcomes = answered("FI-8", 20)
     summary = summarise(outcomes, replicates=10)
-    first, second = draw(summary, outcomes, tmp_path / "a"), draw(summary, outcomes, tmp_path / "b")
+    first, second = draw_figures(summary, outcomes, tmp_path / "a"), draw_figures(summary, outcomes, tmp_path / "b")
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
@@ -135,7 +135,7 @@ def test_a_folder_that_cannot_be_written_is_a_users_mistake(tmp_path: Path) -> N
     (tmp_path / "file").write_text("")
     outcomes = answered("FI-8", 3)
     with pytest.raises(UserError, match="file"):
-        draw(summarise(outcomes, replicates=10), outcomes, tmp_path / "file")
+        draw_figures(summarise(outcomes, replicates=10), outcomes, tmp_path / "file")
 
 
 def texts(confusion: dict[str, Any]) -> dict[tuple[int, int], str]:

@@ -12,27 +12,27 @@ NONE_DRAWN = np.zeros(1000)
 @pytest.mark.parametrize(("right", "n"), [(0, 12), (1, 50), (25, 50), (50, 50), (1, 1)])
 def test_a_share_of_samples_with_images_of_their_own_has_the_exact_interval(right: int, n: int) -> None:
     exact = binomtest(right, n).proportion_ci(method="exact")
-    assert intervals.share(right / n, NONE_DRAWN, n, n).interval == pytest.approx((exact.low, exact.high))
+    assert intervals.proportion(right / n, NONE_DRAWN, n, n).interval == pytest.approx((exact.low, exact.high))
 
 
 def test_a_share_over_shared_images_counts_as_many_samples_as_the_variance_of_the_replicates_says() -> None:
     replicates = np.random.default_rng(0).normal(0.5, np.sqrt(0.25 / 50), 100_000)
-    found = intervals.share(0.5, replicates, 100, 60).interval
+    found = intervals.proportion(0.5, replicates, 100, 60).interval
     assert found == pytest.approx(intervals.clopper_pearson(25, 50), abs=0.002)
-    assert intervals.share(1.0, np.ones(1000), 100, 20).interval == intervals.clopper_pearson(20, 20)
+    assert intervals.proportion(1.0, np.ones(1000), 100, 20).interval == intervals.clopper_pearson(20, 20)
 
 
 def test_the_mean_of_shares_is_surer_than_each_but_never_certain() -> None:
-    parts = [intervals.share(value, np.full(1000, value), 12, 12) for value in (0.0, 1.0)]
-    low, high = intervals.mean_of_shares(parts).interval or (0.5, 0.5)
+    parts = [intervals.proportion(value, np.full(1000, value), 12, 12) for value in (0.0, 1.0)]
+    low, high = intervals.mean_of_proportions(parts).interval or (0.5, 0.5)
     assert 0.3 < low < 0.42 and 0.58 < high < 0.7
-    assert intervals.mean_of_shares(parts[:1]).interval == parts[0].interval
+    assert intervals.mean_of_proportions(parts[:1]).interval == parts[0].interval
 
 
 def test_the_mean_of_shares_over_the_same_images_is_no_surer_than_one() -> None:
     replicates = np.random.default_rng(0).normal(0.5, 0.05, 10_000)
-    part = intervals.share(0.5, replicates, 100, 100)
-    assert intervals.mean_of_shares([part, part]).interval == pytest.approx(part.interval, abs=1e-6)
+    part = intervals.proportion(0.5, replicates, 100, 100)
+    assert intervals.mean_of_proportions([part, part]).interval == pytest.approx(part.interval, abs=1e-6)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3, 0.5, 1.0])
@@ -53,37 +53,37 @@ def test_one_unseen_image_gives_nearly_the_exact_interval_of_a_share() -> None:
     random = np.random.default_rng(1)
     for right in (0, 1, 3, 50, 97, 100):
         replicates = random.binomial(100, right / 100, 20_000) / 100
-        found = intervals.bootstrapped(right / 100, replicates, 100, unseen=(0.0, 1.0)).interval
+        found = intervals.bootstrap_estimate(right / 100, replicates, 100, unseen=(0.0, 1.0)).interval
         assert found == pytest.approx(intervals.clopper_pearson(right, 100), abs=0.011)
 
 
 def test_a_bias_of_the_replicates_is_undone_on_the_side_to_which_it_points() -> None:
-    inflated = intervals.bootstrapped(0.10, np.linspace(0.11, 0.15, 1001), 10**6).interval
+    inflated = intervals.bootstrap_estimate(0.10, np.linspace(0.11, 0.15, 1001), 10**6).interval
     assert inflated == pytest.approx((0.051, 0.119), abs=1e-4)
-    deflated = intervals.bootstrapped(0.90, np.linspace(0.85, 0.89, 1001), 10**6).interval
+    deflated = intervals.bootstrap_estimate(0.90, np.linspace(0.85, 0.89, 1001), 10**6).interval
     assert deflated == pytest.approx((0.881, 0.949), abs=1e-4)
 
 
 def test_an_error_that_a_perfect_model_could_show_may_be_0() -> None:
-    assert (intervals.bootstrapped(0.10, np.linspace(0.11, 0.15, 1001), 10**6, floor=0.12).interval or (1, 1))[0] == 0.0
+    assert (intervals.bootstrap_estimate(0.10, np.linspace(0.11, 0.15, 1001), 10**6, floor=0.12).interval or (1, 1))[0] == 0.0
 
 
 def test_too_few_images_have_no_interval_and_the_reason() -> None:
-    found = intervals.bootstrapped(0.5, np.linspace(0, 1, 1000), 9)
+    found = intervals.bootstrap_estimate(0.5, np.linspace(0, 1, 1000), 9)
     assert found.interval is None and found.why == "fewer than 10 images"
-    assert intervals.bootstrapped(0.5, np.linspace(0, 1, 1000), 10).interval is not None
-    mean = intervals.mean_bootstrapped([found, found], 9)
+    assert intervals.bootstrap_estimate(0.5, np.linspace(0, 1, 1000), 10).interval is not None
+    mean = intervals.mean_bootstrap_estimate([found, found], 9)
     assert mean.interval is None and mean.why == "in a task: fewer than 10 images"
 
 
 def test_what_is_not_defined_has_no_interval() -> None:
-    assert intervals.bootstrapped(float("nan"), np.ones(10), 50).interval is None
-    assert intervals.bootstrapped(0.5, np.array([np.nan] * 6 + [0.5] * 4), 50).why == "most replicates have no value"
-    assert intervals.bootstrapped(0.5, np.array([np.nan] * 4 + [0.5] * 6), 50).interval is not None
+    assert intervals.bootstrap_estimate(float("nan"), np.ones(10), 50).interval is None
+    assert intervals.bootstrap_estimate(0.5, np.array([np.nan] * 6 + [0.5] * 4), 50).why == "most replicates have no value"
+    assert intervals.bootstrap_estimate(0.5, np.array([np.nan] * 4 + [0.5] * 6), 50).interval is not None
     assert intervals.auroc(float("nan"), np.full(10, np.nan), 5, 0, clustered=False).interval is None
 
 
 @pytest.mark.parametrize("value", [0.0, 0.02, 1.0])
 def test_no_interval_has_width_zero_or_excludes_its_number(value: float) -> None:
-    low, high = intervals.bootstrapped(value, np.full(1000, value), 1000).interval or (1, 0)
+    low, high = intervals.bootstrap_estimate(value, np.full(1000, value), 1000).interval or (1, 0)
     assert low <= value <= high and high - low > 0.001

@@ -16,9 +16,9 @@ from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
 from emocaliber.inference.engine import question_for
 from emocaliber.training.config import Stage1Config
-from emocaliber.training.data import IGNORED, Lesson, LessonCollator, training_rows
-from emocaliber.training.stage2 import confidence_lesson
-from emocaliber.training.trainer import LossSettings, learnt, lesson_loss
+from emocaliber.training.data import IGNORED, ExampleCollator, TrainingExample, training_rows
+from emocaliber.training.stage2 import confidence_example
+from emocaliber.training.trainer import LossSettings, loss_mask, supervised_loss
 
 LABELS = taxonomy("mikels-8").labels
 ANSWER = render(Response(Reasoning("A coiled snake.", "Nobody.", "A dark forest.", "It is close.", "It evokes fear."), "fear"))
@@ -49,20 +49,20 @@ def scaffold_row(image: str, response: str = ANSWER, truth: str = "fear") -> dic
 
 
 @pytest.fixture(scope="module")
-def lessons(images: list[str]) -> list[Lesson]:
+def lessons(images: list[str]) -> list[TrainingExample]:
     """One lesson of each stage, on images of different shapes, so that rows differ in length."""
-    stage2 = confidence_lesson(scaffold_row(images[2]))
+    stage2 = confidence_example(scaffold_row(images[2]))
     assert stage2 is not None
     return [
-        Lesson(images[0], "Describe this image.", "A dark forest."),
-        Lesson(images[1], question_for("EmoSet-8", LABELS, confidence=False), ANSWER),
+        TrainingExample(images[0], "Describe this image.", "A dark forest."),
+        TrainingExample(images[1], question_for("EmoSet-8", LABELS, confidence=False), ANSWER),
         stage2,
     ]
 
 
 @pytest.fixture(scope="module")
-def batch(processor: Any, lessons: list[Lesson]) -> dict[str, torch.Tensor]:
-    return LessonCollator(processor)(lessons)
+def batch(processor: Any, lessons: list[TrainingExample]) -> dict[str, torch.Tensor]:
+    return ExampleCollator(processor)(lessons)
 
 
 def said(batch: dict[str, torch.Tensor], index: int, mask: torch.Tensor, processor: Any) -> str:
@@ -71,12 +71,12 @@ def said(batch: dict[str, torch.Tensor], index: int, mask: torch.Tensor, process
 
 
 def test_the_labels_are_the_heads_and_tails_own_tokens_and_the_end(
-    batch: dict[str, torch.Tensor], lessons: list[Lesson], processor: Any
+    batch: dict[str, torch.Tensor], lessons: list[TrainingExample], processor: Any
 ) -> None:
     for index, lesson in enumerate(lessons):
-        learnt = batch["labels"][index] != IGNORED
-        assert said(batch, index, learnt, processor) == lesson.head + lesson.tail + processor.tokenizer.eos_token
-        assert (batch["labels"][index][learnt] == batch["input_ids"][index][learnt]).all()
+        loss_mask = batch["labels"][index] != IGNORED
+        assert said(batch, index, loss_mask, processor) == lesson.head + lesson.tail + processor.tokenizer.eos_token
+        assert (batch["labels"][index][loss_mask] == batch["input_ids"][index][loss_mask]).all()
 
 
 def test_without_a_head_everything_learnt_is_tail(batch: dict[str, torch.Tensor]) -> None:
@@ -90,7 +90,7 @@ def test_a_confidence_lesson_marks_the_confidence_and_the_end_alone(batch: dict[
     assert said(batch, 2, batch["decimals"][2], processor) == "95"
 
 
-def test_the_prompt_asks_the_lessons_question(batch: dict[str, torch.Tensor], lessons: list[Lesson], processor: Any) -> None:
+def test_the_prompt_asks_the_lessons_question(batch: dict[str, torch.Tensor], lessons: list[TrainingExample], processor: Any) -> None:
     for index, lesson in enumerate(lessons):
         prompt = said(batch, index, (batch["labels"][index] == IGNORED) & batch["attention_mask"][index].bool(), processor)
         assert prompt.startswith("<|im_start|>user\n<|vision_start|><|image_pad|>")
@@ -117,16 +117,16 @@ def test_padding_is_on_the_right(batch: dict[str, torch.Tensor], processor: Any)
     assert not batch["in_tail"][padding].any()
 
 
-def test_a_lesson_is_the_same_alone_and_in_company(batch: dict[str, torch.Tensor], lessons: list[Lesson], processor: Any) -> None:
+def test_a_lesson_is_the_same_alone_and_in_company(batch: dict[str, torch.Tensor], lessons: list[TrainingExample], processor: Any) -> None:
     for index, lesson in enumerate(lessons):
-        alone = LessonCollator(processor)([lesson])
+        alone = ExampleCollator(processor)([lesson])
         length = alone["input_ids"].shape[1]
         for key in ("input_ids", "labels", "in_tail", "decimals", "attention_mask", "mm_token_type_ids"):
             assert (batch[key][index, :length] == alone[key][0]).all()
 
 
 def test_a_wrong_answers_target_is_at_most_a_half(images: list[str]) -> None:
-    lesson = confidence_lesson(scaffold_row(images[0], truth="amusement"))
+    lesson = confidence_example(scaffold_row(images[0], truth="amusement"))
     assert lesson is not None
     distance = taxonomy("mikels-8").loop().distance("fear", "amusement")
     assert lesson.tail == f"<confidence>{0.5 - distance * 0.9:.2f}</confidence>"
@@ -134,7 +134,7 @@ def test_a_wrong_answers_target_is_at_most_a_half(images: list[str]) -> None:
 
 @pytest.mark.parametrize("response", ["", "no tags", ANSWER[:-3], ANSWER + "<confidence>0.50</confidence>"])
 def test_a_malformed_answer_is_no_lesson(images: list[str], response: str) -> None:
-    assert confidence_lesson(scaffold_row(images[0], response)) is None
+    assert confidence_example(scaffold_row(images[0], response)) is None
 
 
 # A vocabulary of two; the tokens are prompt, head, tail, end in the first row and prompt, tail, end, padding in the second.
@@ -148,8 +148,8 @@ PLAIN = LossSettings()
 def loss_of(logits: torch.Tensor, settings: LossSettings, in_tail: torch.Tensor = IN_TAIL) -> torch.Tensor:
     """As the trainer has it: from the logits of the places that count, each the one before the token that it predicts."""
     targets, tail, decimals = TARGETS[:, 1:], in_tail[:, 1:], DECIMALS[:, 1:]
-    places = learnt(targets, tail, settings)
-    return lesson_loss(logits[:, :-1][places], targets[places], tail[places], decimals[places], settings)
+    places = loss_mask(targets, tail, settings)
+    return supervised_loss(logits[:, :-1][places], targets[places], tail[places], decimals[places], settings)
 
 
 def surprise(chosen: float, other: float) -> float:

@@ -13,7 +13,7 @@ import pytest
 
 from emocaliber.__main__ import main
 from emocaliber.errors import UserError
-from emocaliber.training.checks import check, check_all, check_one, load_stages
+from emocaliber.training.checks import check_single_stage, check_stage, check_stages, load_stages
 from emocaliber.training.config import load_config
 from stand_ins import photo
 
@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 
 def complaint(folder: Path, stage: str, *overrides: str) -> str:
     with pytest.raises(UserError) as caught:
-        check_one(stage, load_config(stage, folder, overrides), folder)
+        check_single_stage(stage, load_config(stage, folder, overrides), folder)
     return str(caught.value)
 
 
@@ -70,7 +70,7 @@ def test_a_chain_of_stages_passes_though_its_models_are_still_to_come(folder: Pa
 )
 def test_what_cannot_work_is_named(folder: Path, override: str, said: str | None) -> None:
     if said is None:
-        check_one("stage1", load_config("stage1", folder, [override]), folder)
+        check_single_stage("stage1", load_config("stage1", folder, [override]), folder)
     else:
         assert said in complaint(folder, "stage1", override)
 
@@ -94,10 +94,10 @@ def test_rollouts_that_cannot_be_are_refused(folder: Path, override: str, said: 
 
 def test_more_devices_need_more_rows(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_config("stage1", folder)
-    check(config)
+    check_stage(config)
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(UserError, match="has 16 rows, but a step asks 32 samples"):
-        check(config)
+        check_stage(config)
 
 
 def test_a_row_of_a_test_split_is_refused_with_its_line(folder: Path) -> None:
@@ -123,13 +123,13 @@ def test_two_stages_that_share_an_image_are_refused_with_the_first_of_them(folde
     )
     assert said in complaint(folder, "stage1")
     with pytest.raises(UserError, match="share the image"):
-        check_all({stage: load_config(stage, folder) for stage in ("stage1", "stage2")})
+        check_stages({stage: load_config(stage, folder) for stage in ("stage1", "stage2")})
 
 
 def test_max_length_must_leave_room_for_an_answer(folder: Path) -> None:
     said = complaint(folder, "stage1", "max_pixels=451584", "max_length=600")
     assert "max_length = 600 leaves no room for an answer: an image may take 576 tokens" in said
-    check_one("stage1", load_config("stage1", folder, ["max_pixels=451584", "max_length=2048"]), folder)
+    check_single_stage("stage1", load_config("stage1", folder, ["max_pixels=451584", "max_length=2048"]), folder)
 
 
 def test_scenes_that_do_not_exist_are_refused_before_any_are_drawn(folder: Path) -> None:

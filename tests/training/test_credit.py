@@ -19,14 +19,14 @@ from emocaliber.models.processor import load_processor
 from emocaliber.scenes.dataset import draw_samples
 from emocaliber.training.config import Stage3Config
 from emocaliber.training.credit import (
-    ConfidenceCredit,
+    ConfidenceCreditMixin,
     confidence_advantages,
     confidence_start,
-    decimal_gains,
-    decimal_scores,
-    digit_tokens,
+    decimal_advantages,
+    decimal_surrogate,
+    decimal_tokens,
+    expected_decimal_rewards,
     first_decimal,
-    first_step,
 )
 from emocaliber.training.run import run_stage
 from microscopic import start_together
@@ -85,7 +85,9 @@ def gradients_of_a_group(expected: bool, settings: RewardSettings) -> tuple[list
     first_odds = torch.randn(2, len(FIRST), generator=generator, dtype=torch.float64).softmax(1)
     second_odds = torch.randn(2, len(FIRST), len(SECOND), generator=generator, dtype=torch.float64).softmax(2)
     mean, square = ([torch.zeros_like(odds) for odds in (answer_odds, first_odds, second_odds)] for _ in range(2))
-    earned = torch.tensor([[decimal_scores(a == RIGHT, settings)[digit] for digit in FIRST] for a in range(2)], dtype=torch.float64)
+    earned = torch.tensor(
+        [[expected_decimal_rewards(a == RIGHT, settings)[digit] for digit in FIRST] for a in range(2)], dtype=torch.float64
+    )
     for drawn in itertools.product(itertools.product(range(2), range(len(FIRST)), range(len(SECOND))), repeat=GROUP):
         chance = torch.stack([answer_odds[a] * first_odds[a, f] * second_odds[a, f, s] for a, f, s in drawn]).prod()
         stated = [(FIRST[f] / 10 + SECOND[s] / 100, a == RIGHT) for a, f, s in drawn]
@@ -95,7 +97,7 @@ def gradients_of_a_group(expected: bool, settings: RewardSettings) -> tuple[list
         advantages = rewards - rewards.mean()
         gradient = [torch.zeros_like(odds) for odds in mean]
         for (a, f, s), advantage, causal, gains in zip(
-            drawn, advantages, confidence_advantages(stated, settings), decimal_gains(stated, settings), strict=True
+            drawn, advantages, confidence_advantages(stated, settings), decimal_advantages(stated, settings), strict=True
         ):
             known = torch.tensor([gains[digit] for digit in FIRST], dtype=torch.float64) * expected
             scores = torch.eye(len(FIRST), dtype=torch.float64) - first_odds[a]  # row d: the gradient of log pi(d)
@@ -125,7 +127,7 @@ def test_the_natural_step_moves_every_logit_by_its_advantage_and_points_uphill()
     found = []
     for natural in (False, True):
         logits = torch.randn(4, 10, generator=torch.Generator().manual_seed(2), dtype=torch.float64, requires_grad=True)
-        (step,) = torch.autograd.grad(first_step(logits.log_softmax(1), gains, natural=natural).sum(), logits)
+        (step,) = torch.autograd.grad(decimal_surrogate(logits.log_softmax(1), gains, natural=natural).sum(), logits)
         found.append(step)
     torch.testing.assert_close(found[1], (gains - gains.mean(1, keepdim=True)) / 10)
     odds = logits.detach().softmax(1)
@@ -137,7 +139,7 @@ def test_the_natural_step_moves_every_logit_by_its_advantage_and_points_uphill()
 def test_the_natural_step_keeps_apart_what_a_cold_start_tells_apart_by_one_digit() -> None:
     """Images right with probability 0.3 and 0.6, and a cold start that says nine more often of the second, as equation 2 teaches."""
     truth = torch.tensor([[0.3], [0.6]], dtype=torch.float64)
-    earned = [torch.tensor(decimal_scores(right, SETTINGS), dtype=torch.float64) for right in (True, False)]
+    earned = [torch.tensor(expected_decimal_rewards(right, SETTINGS), dtype=torch.float64) for right in (True, False)]
     gains = truth * earned[0] + (1 - truth) * earned[1]
     apart = []
     for natural in (False, True):
@@ -147,7 +149,7 @@ def test_the_natural_step_keeps_apart_what_a_cold_start_tells_apart_by_one_digit
             stated = (logits.softmax(1) @ (torch.arange(10, dtype=torch.float64) / 10 + 0.05)).detach()
             if stated.mean() < truth.mean():
                 break
-            (step,) = torch.autograd.grad(first_step(logits.log_softmax(1), gains, natural=natural).sum(), logits)
+            (step,) = torch.autograd.grad(decimal_surrogate(logits.log_softmax(1), gains, natural=natural).sum(), logits)
             logits = (logits + 0.2 * step).detach().requires_grad_()
         assert float(stated.mean()) == pytest.approx(0.45, abs=0.002)
         apart.append(float(stated[1] - stated[0]))
@@ -155,12 +157,12 @@ def test_the_natural_step_keeps_apart_what_a_cold_start_tells_apart_by_one_digit
 
 
 def test_a_decimal_gains_what_its_confidence_would_have_earned_more_than_the_others() -> None:
-    gains = decimal_gains([(0.93, True), None, (0.42, False)], SETTINGS)
+    gains = decimal_advantages([(0.93, True), None, (0.42, False)], SETTINGS)
     assert gains[1] is None
     right = [sum(math.log(max(first / 10 + second / 100, 0.01)) for second in range(10)) / 10 for first in range(10)]
     assert gains[0] == pytest.approx([(each - math.log(0.42)) / 2 for each in right])
     assert sorted(gains[2], reverse=True) == gains[2], "where the answer is wrong, less is better"
-    assert decimal_gains([None, (0.93, True)], SETTINGS) == [None, [0.0] * 10]
+    assert decimal_advantages([None, (0.93, True)], SETTINGS) == [None, [0.0] * 10]
 
 
 def test_a_confidence_is_compared_with_what_the_group_would_have_had_for_the_same_answer() -> None:
@@ -208,7 +210,7 @@ def test_the_first_decimal_is_found_behind_the_point(tokenizer: Any) -> None:
 
 
 def test_digits_need_tokens_of_their_own(tokenizer: Any) -> None:
-    assert tokenizer.decode(digit_tokens(tokenizer)) == "0123456789"
+    assert tokenizer.decode(decimal_tokens(tokenizer)) == "0123456789"
 
     class Merging:
         """A tokenizer with one token for 0.d."""
@@ -220,7 +222,7 @@ def test_digits_need_tokens_of_their_own(tokenizer: Any) -> None:
             return f"0.{tokens[0]}"
 
     with pytest.raises(UserError, match="one token for each decimal"):
-        digit_tokens(Merging())
+        decimal_tokens(Merging())
 
 
 def _train_and_record(folder: Path, batch_size: int) -> None:
@@ -281,11 +283,11 @@ def test_in_training_the_tokens_of_the_confidence_have_its_advantage_and_all_oth
 def test_in_training_it_adds_what_is_known_of_undrawn_digits(
     tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, credit: str
 ) -> None:
-    compute, compared = ConfidenceCredit._compute_loss, []
+    compute, compared = ConfidenceCreditMixin._compute_loss, []
 
     def plain(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """What has that gradient, answer by answer, from logits of whole sequences."""
-        length, digits = batch["completion_ids"].shape[1], digit_tokens(tokenizer)
+        length, digits = batch["completion_ids"].shape[1], decimal_tokens(tokenizer)
         tokens, seen = (torch.cat([batch[f"prompt_{name}"], batch[f"completion_{name}"]], 1) for name in ("ids", "mask"))
         images = {name: batch[name] for name in ("pixel_values", "image_grid_thw", "mm_token_type_ids")}
         logps = (model(input_ids=tokens, attention_mask=seen, **images).logits[:, -length - 1 : -1] / TEMPERATURE).log_softmax(-1)
@@ -315,7 +317,7 @@ def test_in_training_it_adds_what_is_known_of_undrawn_digits(
         assert (batch["decimals"] >= 0).sum() > 4, "the shipped model's answers are well-formed"
         return losses[credit]
 
-    monkeypatch.setattr(ConfidenceCredit, "_compute_loss", computing)
+    monkeypatch.setattr(ConfidenceCreditMixin, "_compute_loss", computing)
     list(draw_samples(tmp_path / "scenes", 4, seed=1, split="train", workers=1))
     _train(tmp_path, 8, credit)
     assert compared

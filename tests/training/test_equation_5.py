@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from emocaliber.training.config import Stage3Config
-from emocaliber.training.stage3 import grpo_arguments, grpo_trainer, prompts_of
+from emocaliber.training.stage3 import grpo_arguments, grpo_trainer, prompt_dataset
 from microscopic import save_untrained
 from stand_ins import photo
 
@@ -92,7 +92,7 @@ def test_the_loss_of_three_tokens_is_equation_5(
         model=model,
         args=grpo_arguments(config, model),
         processing_class=processor,
-        train_dataset=prompts_of([row]),
+        train_dataset=prompt_dataset([row]),
         reward_funcs=paid,
         shared_prefix=shared_prefix,
     )

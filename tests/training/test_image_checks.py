@@ -16,7 +16,7 @@ import torch
 from emocaliber.__main__ import main
 from emocaliber.errors import UserError
 from emocaliber.io.images import open_images
-from emocaliber.training.checks import check, load_stages
+from emocaliber.training.checks import check_stage, load_stages
 from emocaliber.training.config import StageConfig, load_config
 from emocaliber.training.run import run_stage
 from microscopic import start_together, write_base
@@ -55,7 +55,7 @@ def cut(image: Path) -> None:
 
 def complaint(folder: Path) -> str:
     with pytest.raises(UserError) as caught:
-        check(load_config("stage1", folder))
+        check_stage(load_config("stage1", folder))
     return str(caught.value)
 
 
@@ -89,18 +89,18 @@ def test_all_stages_images_are_checked_before_the_first_stage_begins(folder: Pat
 
 def test_scenes_that_are_drawn_by_the_same_command_are_not_checked(folder: Path) -> None:
     (folder / "images" / "stage13.png").unlink()
-    check(load_config("stage1", folder, ["scenes=16"]))
+    check_stage(load_config("stage1", folder, ["scenes=16"]))
 
 
 def test_what_passed_once_is_not_decoded_again_until_a_file_changes(folder: Path) -> None:
-    code = "import sys; from emocaliber.training import config, config_checks as c; c.check(config.load_config('stage1', sys.argv[1]))"
+    code = "import sys; from emocaliber.training import checks as c, config; c.check_stage(config.load_config('stage1', sys.argv[1]))"
     passing = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
     assert "checking images: 100%" in passing.stderr
     image = folder / "images" / "stage13.png"
     found = image.stat()
     image.write_bytes(b"\0" * found.st_size)
     os.utime(image, ns=(found.st_atime_ns, found.st_mtime_ns))
-    check(load_config("stage1", folder))  # it looks as it did
+    check_stage(load_config("stage1", folder))  # it looks as it did
     os.utime(image, ns=(found.st_atime_ns, found.st_mtime_ns + 1))
     assert "line 4, sample stage1-3" in complaint(folder)
     assert "line 4, sample stage1-3" in complaint(folder), "a refusal is not remembered as a pass"
@@ -115,7 +115,7 @@ def check_in_a_team(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("emocaliber.io.images.open_images", counted)
         try:
-            check(load_config("stage1", folder))
+            check_stage(load_config("stage1", folder))
             said = "passed"
         except UserError as error:
             said = str(error)
@@ -144,13 +144,13 @@ def test_an_image_that_goes_while_training_runs_ends_it_in_a_sentence_that_names
     base: Path, tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone_after_all(config: StageConfig, *_: Any, **__: Any) -> None:
-        check(config)
+        check_stage(config)
         image.rename(image.with_suffix(".gone"))
 
     overrides = [f"out={tmp_path}", "max_steps=8"] + ([] if stage == "stage0" else [f"model={base / 'base'}"])
     config = load_config(stage, base, overrides)
     image = sorted((Path(config.samples).parent / "images").iterdir())[20]
-    monkeypatch.setattr("emocaliber.training.checks.check", gone_after_all)
+    monkeypatch.setattr("emocaliber.training.checks.check_stage", gone_after_all)
     threads = torch.get_num_threads()
     try:
         with pytest.raises(UserError) as caught:

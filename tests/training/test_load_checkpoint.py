@@ -11,8 +11,8 @@ import torch
 from emocaliber.errors import UserError
 from emocaliber.training.base.model import build_model
 from emocaliber.training.config import Stage1Config
-from emocaliber.training.data import Lesson, LessonCollator
-from emocaliber.training.trainer import load_model, short_enough
+from emocaliber.training.data import ExampleCollator, TrainingExample
+from emocaliber.training.trainer import load_for_training, within_max_length
 from stand_ins import photo
 
 
@@ -32,25 +32,25 @@ def test_pixel_limits_reach_the_images(base: Path, tmp_path: Path) -> None:
     path = photo(tmp_path / "large.png", "teal", (400, 400))
     grids = []
     for limits in ({}, {"max_pixels": 56 * 56}, {"min_pixels": 224 * 224, "max_pixels": 224 * 224}):
-        _, processor = load_model(config(base, **limits))
-        grids.append(LessonCollator(processor)([Lesson(str(path), "?", "!")])["image_grid_thw"].tolist())
+        _, processor = load_for_training(config(base, **limits))
+        grids.append(ExampleCollator(processor)([TrainingExample(str(path), "?", "!")])["image_grid_thw"].tolist())
     assert grids == [[[1, 8, 8]], [[1, 4, 4]], [[1, 16, 16]]]
 
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_the_vision_encoder_learns_unless_it_is_frozen(base: Path, frozen: bool) -> None:
-    model, _ = load_model(config(base, freeze_vision=frozen))
+    model, _ = load_for_training(config(base, freeze_vision=frozen))
     assert all(weight.requires_grad is not frozen for weight in model.model.visual.parameters())
     assert all(weight.requires_grad for weight in model.model.language_model.parameters())
     assert model.dtype == torch.float32
 
 
 def test_lessons_that_do_not_fit_are_left_out_and_counted(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _, processor = load_model(config(base))
-    lessons = [Lesson("a.png", "What is it?", "The sea. " * count) for count in (1, 100, 2)]
-    assert short_enough(lessons, processor, 0) is lessons
-    kept = short_enough(lessons, processor, 120)
+    _, processor = load_for_training(config(base))
+    lessons = [TrainingExample("a.png", "What is it?", "The sea. " * count) for count in (1, 100, 2)]
+    assert within_max_length(lessons, processor, 0) is lessons
+    kept = within_max_length(lessons, processor, 120)
     assert kept == [lessons[0], lessons[2]]
     assert "1 of 3 lessons may have more than 120 tokens, and are left out" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"no lesson fits into max_length = 10 tokens, of which an image may take 16"):
-        short_enough(lessons, processor, 10)
+        within_max_length(lessons, processor, 10)

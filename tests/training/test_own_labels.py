@@ -15,10 +15,10 @@ from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
 from emocaliber.io.rows import read_rows, write_rows
 from emocaliber.training.config import load_config
-from emocaliber.training.data import sample_rows
+from emocaliber.training.data import numbered_sample_rows
 from emocaliber.training.run import run_stage
-from emocaliber.training.stage1 import taught
-from emocaliber.training.stage2 import confidence_lesson
+from emocaliber.training.stage1 import teacher_response
+from emocaliber.training.stage2 import confidence_example
 from microscopic import write_base
 
 REASONING = Reasoning("a storm", "nobody", "the sea", "none", "it overwhelms")
@@ -35,7 +35,7 @@ def far(name: str, a: str, b: str) -> float:
 
 
 def target(row: dict[str, Any]) -> str:
-    lesson = confidence_lesson(row)
+    lesson = confidence_example(row)
     assert lesson is not None
     return lesson.tail
 
@@ -64,14 +64,14 @@ def test_every_readable_answer_of_the_scaffold_has_a_target(row: dict[str, Any],
 def test_a_row_is_trained_on_with_its_labels_spelt_as_the_candidates_are(tmp_path: Path) -> None:
     row = answered("FI-8", ["awe", "sadness"], "Sad", "sad") | {"votes": {"Sad": 2, "awe": 1}, "note": "kept"}
     write_rows(tmp_path / "samples.jsonl", [row])
-    ((_, read),) = sample_rows(tmp_path / "samples.jsonl")
+    ((_, read),) = numbered_sample_rows(tmp_path / "samples.jsonl")
     assert (read["ground_truth"], read["votes"], read["note"]) == ("sadness", {"sadness": 2, "awe": 1}, "kept")
-    assert taught(read, "line 1") == row["response"].replace(">sad<", ">sadness<")
+    assert teacher_response(read, "line 1") == row["response"].replace(">sad<", ">sadness<")
 
 
 def test_a_response_that_answers_with_another_label_is_refused() -> None:
     with pytest.raises(UserError, match="line 1: response answers 'awe', but ground_truth is 'sadness'"):
-        taught(answered("FI-8", ["awe", "sadness"], "sadness", "awe"), "line 1")
+        teacher_response(answered("FI-8", ["awe", "sadness"], "sadness", "awe"), "line 1")
 
 
 def test_a_reward_knows_the_spellings_of_the_task() -> None:

@@ -15,10 +15,10 @@ from emocaliber.__main__ import main
 from emocaliber.errors import UserError
 from emocaliber.training.base.model import build_model
 from emocaliber.training.config import LANGUAGE_LAYERS, ModelConfig, Stage1Config, Stage3Config, load_config
-from emocaliber.training.data import Lesson, LessonCollator
-from emocaliber.training.plan import Plan, build_on_meta, count_weights, parse_memory, plan
+from emocaliber.training.data import ExampleCollator, TrainingExample
+from emocaliber.training.plan import MemoryPlan, build_on_meta, count_weights, parse_memory, plan_memory
 from emocaliber.training.shared_prefix import logits_only_at
-from emocaliber.training.trainer import LossSettings, freeze_vision, lesson_loss
+from emocaliber.training.trainer import LossSettings, freeze_vision, supervised_loss
 from stand_ins import photo
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -29,10 +29,10 @@ needs_config = pytest.mark.skipif(
 )
 
 
-def planned(stage: str, folder: str = "7b", devices: int = 8, **changes: Any) -> Plan:
+def planned(stage: str, folder: str = "7b", devices: int = 8, **changes: Any) -> MemoryPlan:
     config = load_config(stage, CONFIGS / folder)
     assert isinstance(config, ModelConfig)
-    return plan(dataclasses.replace(config, model=str(SEVEN), **changes), devices)
+    return plan_memory(dataclasses.replace(config, model=str(SEVEN), **changes), devices)
 
 
 @needs_config
@@ -100,7 +100,7 @@ def test_a_measured_step_takes_what_was_planned(processor: Any, tmp_path: Path, 
         model.gradient_checkpointing_enable()
     model.save_pretrained(tmp_path)
     image = str(photo(tmp_path / "photo.png", "teal", (112, 112)))
-    batch = LessonCollator(processor)([Lesson(image, "Describe this image. " * 4, "The sea is calm. " * 25)] * 4)
+    batch = ExampleCollator(processor)([TrainingExample(image, "Describe this image. " * 4, "The sea is calm. " * 25)] * 4)
     tokens, answer = batch["input_ids"].shape[1], int(batch["in_tail"][0].sum())
     optimiser = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad])
 
@@ -109,7 +109,7 @@ def test_a_measured_step_takes_what_was_planned(processor: Any, tmp_path: Path, 
         labels, tail, decimals = (fields.pop(name)[:, 1:] for name in ("labels", "in_tail", "decimals"))
         with logits_only_at(model, torch.nn.functional.pad(tail, (0, 1))):
             logits = model(**fields, use_cache=False).logits[0]
-        lesson_loss(logits, labels[tail], tail[tail], decimals[tail], LossSettings()).backward()
+        supervised_loss(logits, labels[tail], tail[tail], decimals[tail], LossSettings()).backward()
 
     step()
     optimiser.step()  # weights, gradients and moments are there now, as in any step but the first
@@ -127,7 +127,7 @@ def test_a_measured_step_takes_what_was_planned(processor: Any, tmp_path: Path, 
     config = Stage1Config(
         model=str(tmp_path), out="", samples="", learning_rate=1.0, batch_size=4, max_pixels=112 * 112, gradient_checkpointing=checkpointing
     )
-    made = plan(config, 1, answer_tokens=answer, question_tokens=tokens - answer - 16)
+    made = plan_memory(config, 1, answer_tokens=answer, question_tokens=tokens - answer - 16)
     print(f"planned {made.total(sharded=False):,.0f}, measured {standing + peak:,} bytes")
     assert made.total(sharded=False) == pytest.approx(standing + peak, rel=0.15)
 
@@ -136,7 +136,7 @@ def test_a_model_that_is_not_here_is_asked_for_by_its_configuration(monkeypatch:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     config = Stage3Config(model="nobody/nothing", out="o", samples="s", learning_rate=1.0, batch_size=8)
     with pytest.raises(UserError, match=r"cannot read the configuration of the model nobody/nothing: .*weights are not needed"):
-        plan(config, 1)
+        plan_memory(config, 1)
 
 
 @pytest.mark.parametrize(("text", "size"), [("80GB", 80e9), ("24 GiB", 24 * 2**30), ("80", 80e9), ("141g", 141e9)])

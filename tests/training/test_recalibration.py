@@ -20,7 +20,7 @@ from emocaliber.io.images import open_image
 from emocaliber.models import TINY
 from emocaliber.models.local import LocalModel, read_card, write_card
 from emocaliber.scenes.dataset import draw_samples
-from emocaliber.training.export import TEMPERATURES, fit, fit_on, recalibrate
+from emocaliber.training.export import TEMPERATURES, fit_recalibration, fit_recalibrations, recalibrate
 from stand_ins import ColourModel
 
 SIX = taxonomy("unbiasedemo-6").labels
@@ -35,7 +35,7 @@ def a_digit(odds: Any) -> StatedNumber:
 def test_the_recalibration_that_made_the_labels_is_found(true: Recalibration) -> None:
     random = np.random.default_rng(3)
     numbers = [a_digit(odds) for odds in random.dirichlet(np.full(10, 0.4), 20_000).clip(1e-6)]
-    found = fit(numbers, [bool(random.random() < number.recalibrated(true)) for number in numbers])
+    found = fit_recalibration(numbers, [bool(random.random() < number.recalibrated(true)) for number in numbers])
     assert found.recalibration.temperature == pytest.approx(true.temperature, rel=0.15)
     assert found.recalibration.temperature in TEMPERATURES
     assert found.recalibration.bias == pytest.approx(true.bias, abs=0.06)
@@ -45,7 +45,7 @@ def test_the_recalibration_that_made_the_labels_is_found(true: Recalibration) ->
 
 def test_a_sure_mistake_does_not_outweigh_all_others() -> None:
     never = StatedNumber(0.0, [[(0.0, 0.0)]])
-    assert fit([never], [True]).loss_as_it_is == pytest.approx(-log(NEAREST))
+    assert fit_recalibration([never], [True]).loss_as_it_is == pytest.approx(-log(NEAREST))
     assert never.recalibrated(Recalibration(1.0, 0.0)) == pytest.approx(NEAREST)
 
 
@@ -89,7 +89,7 @@ def test_a_checkpoint_is_recalibrated_in_its_card_and_read_so(scenes: Path, bare
     after = list(respond(samples[:3], LocalModel(bare)))
     assert [row["confidence"]["verb_mean"] for row in after] == [row["confidence"]["verb_mean"] for row in before]
     assert all(0 < row["confidence"]["recalibrated"] < 1 for row in after)
-    assert fit_on(samples, LocalModel(bare)) == found, "one recalibration is not fitted on top of another"
+    assert fit_recalibrations(samples, LocalModel(bare)) == found, "one recalibration is not fitted on top of another"
 
 
 def test_each_question_has_a_recalibration_of_its_own_and_others_have_none(scenes: Path, bare: Path, tmp_path: Path) -> None:
@@ -113,4 +113,4 @@ def test_a_recalibration_that_does_not_say_for_which_labels_is_left_out_and_a_no
 
 def test_too_few_answers_are_refused(scenes: Path, colour_model: ColourModel) -> None:
     with pytest.raises(UserError, match=r"5 of the answers to 5 held-out samples .* wants 100 at least"):
-        fit_on(list(read_samples(scenes))[:5], colour_model)
+        fit_recalibrations(list(read_samples(scenes))[:5], colour_model)

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig
 
 from emocaliber.models.local import chat_prompt
-from emocaliber.training.shared_prefix import Group, branched_generate, group_logps, groups_of, tree_mask
+from emocaliber.training.shared_prefix import PromptGroup, branched_generate, group_logps, prompt_groups, tree_mask
 from emocaliber.training.stage3 import grpo_trainer
 from microscopic import start
 
@@ -88,8 +88,8 @@ def batch(processor: Any, prompts: Batch) -> tuple[Batch, int]:
     }, ids.shape[1]
 
 
-def groups(batch: tuple[Batch, int]) -> list[Group]:
-    return groups_of(answer_length=batch[1], size=SIZE, **batch[0])
+def groups(batch: tuple[Batch, int]) -> list[PromptGroup]:
+    return prompt_groups(answer_length=batch[1], size=SIZE, **batch[0])
 
 
 def one_by_one(model: Any, batch: tuple[Batch, int]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -135,7 +135,7 @@ def test_it_is_known_what_else_could_stand_at_a_place(model: Any, batch: tuple[B
     inputs, length = batch
     places = torch.tensor([0, 3, -1, 0, -1, -1, -1, -1, 2, 1, 0, -1])
     tokens = [5, 9, 40]
-    asking = groups_of(answer_length=length, size=SIZE, asked=places, **inputs)
+    asking = prompt_groups(answer_length=length, size=SIZE, asked=places, **inputs)
     found = group_logps(model, asking, at_once, tokens)
     plain = (model(**inputs).logits[:, -length - 1 : -1] / TEMPERATURE).log_softmax(-1)
     wanted = torch.stack([plain[row, place, tokens] for row, place in enumerate(places.tolist()) if place >= 0])
@@ -313,9 +313,9 @@ def test_steps_that_need_the_old_policy_are_trls_own_steps(processor: Any, tmp_p
 
 
 def test_micro_batches_hold_whole_groups(processor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[list[Group]] = []
+    seen: list[list[PromptGroup]] = []
 
-    def overheard(model: Any, groups: list[Group], *rest: Any) -> Any:
+    def overheard(model: Any, groups: list[PromptGroup], *rest: Any) -> Any:
         seen.append(groups)
         return group_logps(model, groups, *rest)
 

@@ -11,9 +11,9 @@ from PIL import Image
 from torch.nn.functional import cross_entropy
 from transformers import TrainingArguments
 
-from emocaliber.training.data import IGNORED, Lesson, LessonCollator, digit_tokens
+from emocaliber.training.data import IGNORED, ExampleCollator, TrainingExample, digit_tokens
 from emocaliber.training.shared_prefix import logits_only_at
-from emocaliber.training.trainer import LessonTrainer, LossSettings
+from emocaliber.training.trainer import LossSettings, SupervisedTrainer
 
 HEAD = "<think><element>a dog</element></think><answer>awe</answer>"
 Batch = dict[str, torch.Tensor]
@@ -33,8 +33,8 @@ def batch(processor: Any, tmp_path_factory: pytest.TempPathFactory) -> Batch:
     lessons = []
     for side, head in ((56, HEAD), (112, HEAD + " again" * 9)):
         Image.new("RGB", (side, side), "red").save(folder / f"{side}.png")
-        lessons.append(Lesson(str(folder / f"{side}.png"), "Why?", tail="<confidence>0.35</confidence>", head=head))
-    return LessonCollator(processor)(lessons)
+        lessons.append(TrainingExample(str(folder / f"{side}.png"), "Why?", tail="<confidence>0.35</confidence>", head=head))
+    return ExampleCollator(processor)(lessons)
 
 
 def all_logits(model: Any, batch: Batch, settings: LossSettings) -> torch.Tensor:
@@ -58,7 +58,7 @@ def test_loss_and_gradients_are_those_of_all_logits(
 ) -> None:
     settings = LossSettings(anchor, smoothing, tuple(digit_tokens(processor.tokenizer)))
     arguments = TrainingArguments(output_dir=str(tmp_path), report_to="none", use_cpu=True)
-    trainer = LessonTrainer(model=model, args=arguments, settings=settings)
+    trainer = SupervisedTrainer(model=model, args=arguments, settings=settings)
     loss, plain = trainer.compute_loss(model, dict(batch)), all_logits(model, batch, settings)
     assert loss.item() == pytest.approx(plain.item(), abs=1e-6)
     parameters = list(model.parameters())

@@ -245,9 +245,9 @@ def test_the_scaffolds_answers_are_kept_for_the_same_question_to_the_same_model_
 
 
 def resume_again_and_again(out: Path) -> None:
-    from emocaliber.training.distributed import processes
+    from emocaliber.training.distributed import partial_state
 
-    team = processes()
+    team = partial_state()
     for step in range(3, 100):
         if team.is_main_process:
             half = out / "checkpoints" / f"checkpoint-{step}"

@@ -12,10 +12,10 @@ import torch
 
 from emocaliber.cli import train
 from emocaliber.errors import UserError
-from emocaliber.evaluation.tables import Ablated, ablation_table
+from emocaliber.evaluation.tables import AblationRow, ablation_table
 from emocaliber.scenes.dataset import draw_samples
 from emocaliber.training.config import Stage2Config, load_config
-from emocaliber.training.sweep import lend_answers, load_sweep, run_sweep
+from emocaliber.training.sweep import load_sweep, reuse_scaffold_answers, run_sweep
 from microscopic import save_untrained, write_configs
 
 ABLATIONS = Path(__file__).parents[2] / "configs" / "ablations"
@@ -129,7 +129,7 @@ def test_the_average_over_groups_is_the_papers_and_its_interval_that_of_independ
         numbers = {"ID VER": first, "ID VSA": second}
         return {"groups": {group: {"accuracy": value, "accuracy_ci": [value - 0.03, value + 0.04]} for group, value in numbers.items()}}
 
-    table = ablation_table([Ablated("a", {}, summary(0.5, 0.8)), Ablated("b", {"kl": 0.1}, summary(0.6, 0.9))], ["accuracy"], "T")
+    table = ablation_table([AblationRow("a", {}, summary(0.5, 0.8)), AblationRow("b", {"kl": 0.1}, summary(0.6, 0.9))], ["accuracy"], "T")
     assert table.header == ["Model", "kl", "ID VER Acc", "ID VSA Acc", "Average Acc"]
     # (0.5 + 0.8) / 2, less sqrt(2) x 0.03 / 2, plus sqrt(2) x 0.04 / 2.
     assert table.rows[0][-1] == "65.00 [62.88, 67.83]"
@@ -146,6 +146,6 @@ def test_runs_that_ask_the_scaffold_the_same_share_its_answers(folder: Path, tmp
     (tmp_path / "done" / "model").mkdir(parents=True)
     (tmp_path / "done" / "scaffold.jsonl").write_text("{}\n")
     for each in (same, other):
-        lend_answers(each, [done, same, other])
+        reuse_scaffold_answers(each, [done, same, other])
     assert (tmp_path / "same" / "scaffold.jsonl").read_text() == "{}\n"
     assert not (tmp_path / "other" / "scaffold.jsonl").exists()

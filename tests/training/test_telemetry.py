@@ -23,9 +23,9 @@ from emocaliber.scenes.dataset import draw_samples
 from emocaliber.training import stage3
 from emocaliber.training.config import Stage3Config, load_config
 from emocaliber.training.run import run_stage
-from emocaliber.training.telemetry import Alarm, Reading, StepLog, Stopped, rollout_numbers, rollout_rows
+from emocaliber.training.telemetry import CollapseAlarm, ConfidenceStats, StepLog, StoppedByAlarm, rollout_metrics, rollout_rows
 from emocaliber.training.validation import validation_samples
-from emocaliber.training.watching import held_out_numbers
+from emocaliber.training.watching import held_out_metrics
 from microscopic import letters_reward, save_untrained, write_configs
 
 STEPS = Reasoning("a", "b", "c", "d", "e")
@@ -143,8 +143,8 @@ def test_a_run_that_an_alarm_stopped_keeps_its_checkpoint_and_can_go_on(
     stopping = stage3_config(folder, tmp_path, held_out, "eval_steps=3", "save_steps=100", "stop_on_alarm=true")
     with monkeypatch.context() as patch:
         judgements = iter((None, "everything is sure"))
-        patch.setattr(Alarm, "_judged", lambda *_: next(judgements))
-        with pytest.raises(Stopped, match=r"stopped by an alarm at step 3: everything is sure.*stop_on_alarm=false"):
+        patch.setattr(CollapseAlarm, "_judged", lambda *_: next(judgements))
+        with pytest.raises(StoppedByAlarm, match=r"stopped by an alarm at step 3: everything is sure.*stop_on_alarm=false"):
             run_stage3(stopping)
     assert "alarm at step" in capsys.readouterr().err
     assert not (tmp_path / "model").exists()
@@ -199,7 +199,7 @@ def test_rollouts_become_rows_and_numbers() -> None:
         ("awe", True, 0.5),
     ]
     assert [row["reward"]["total"] for row in rows] == pytest.approx([sum(each.values()) for each in earned])
-    assert rollout_numbers(rows, group_size=2) == pytest.approx(
+    assert rollout_metrics(rows, group_size=2) == pytest.approx(
         {
             "rollouts/malformed": 1 / 4,
             "rollouts/confidence": (0.95 + 0.75 + 0.5) / 3,
@@ -211,7 +211,7 @@ def test_rollouts_become_rows_and_numbers() -> None:
 
 def test_held_out_numbers_are_those_of_the_evaluation() -> None:
     answers = [("awe", 0.95), ("fear", 0.95), ("awe", 0.3), ("awe", 0.8)]
-    found = held_out_numbers([outcome(sample(str(place)) | {"response": said(*each)}) for place, each in enumerate(answers)])
+    found = held_out_metrics([outcome(sample(str(place)) | {"response": said(*each)}) for place, each in enumerate(answers)])
     overall = found["groups"]["overall"]
     assert (found["n"], found["malformed"], found["source"]) == (4, 0.0, "verb")
     assert overall["accuracy"] == 0.75
@@ -231,9 +231,9 @@ FLAT = [(0.41, True), (0.40, False), (0.41, False), (0.40, True)] * 10
 RIGHTLY_SURE = [(0.95, True), (0.97, True), (0.95, True), (0.4, False)] * 10
 
 
-def heard(*readings: list[tuple[float, bool]], stop: bool = False) -> tuple[Alarm, list[str], TrainerControl]:
-    alarm, control = Alarm(stop), TrainerControl()
-    rows = [row for step, stated in enumerate(readings) for row in alarm.hear("held_out", Reading.of(stated), step, control)]
+def heard(*readings: list[tuple[float, bool]], stop: bool = False) -> tuple[CollapseAlarm, list[str], TrainerControl]:
+    alarm, control = CollapseAlarm(stop), TrainerControl()
+    rows = [row for step, stated in enumerate(readings) for row in alarm.hear("held_out", ConfidenceStats.of(stated), step, control)]
     return alarm, [row["what"] for row in rows], control
 
 
@@ -265,11 +265,11 @@ def test_the_alarm_stops_a_run_only_if_it_is_told_to() -> None:
 
 
 def test_a_run_that_goes_on_is_still_compared_with_its_beginning() -> None:
-    alarm = Alarm(stop=False)
-    first = Reading.of(SOBER)
+    alarm = CollapseAlarm(stop=False)
+    first = ConfidenceStats.of(SOBER)
     assert first
     alarm.recall([{"kind": "train", "step": 1}, {"kind": "held_out", "step": 0, "reading": vars(first)}])
-    assert alarm.hear("held_out", Reading.of(SURE), 5, TrainerControl())
+    assert alarm.hear("held_out", ConfidenceStats.of(SURE), 5, TrainerControl())
 
 
 def test_steps_after_the_checkpoint_are_forgotten(tmp_path: Path) -> None:

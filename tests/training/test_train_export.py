@@ -21,7 +21,7 @@ from emocaliber.models import TINY
 from emocaliber.models.local import LocalModel, notice_of, read_card
 from emocaliber.scenes.dataset import draw_samples
 from emocaliber.training.config import Stage3Config, StageConfig
-from emocaliber.training.run import what_next
+from emocaliber.training.run import next_commands
 from microscopic import save_untrained
 
 HELD_OUT = {
@@ -165,5 +165,5 @@ def test_what_cannot_be_exported_is_refused(run: Path) -> None:
 
 def test_a_finished_stage_says_what_comes_next() -> None:
     config = StageConfig(out="runs/one", samples="x", learning_rate=1.0, batch_size=1)
-    assert what_next("stage1", config) == "next: emocaliber train stage2 --config DIR model=runs/one/model"
-    assert "emocaliber train export runs/one" in what_next("stage3", config)
+    assert next_commands("stage1", config) == "next: emocaliber train stage2 --config DIR model=runs/one/model"
+    assert "emocaliber train export runs/one" in next_commands("stage3", config)

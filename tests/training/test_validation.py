@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from emocaliber.errors import UserError
-from emocaliber.training.checks import check_all
+from emocaliber.training.checks import check_stages
 from emocaliber.training.config import CONFIGS, Stage2Config, Stage3Config
-from emocaliber.training.export import export
-from emocaliber.training.validation import held_out_samples, trained_on, validation_samples
+from emocaliber.training.export import export_model
+from emocaliber.training.validation import held_out_samples, lineage_sample_files, validation_samples
 from stand_ins import photo
 
 
@@ -68,7 +68,7 @@ def test_an_image_of_any_stage_behind_the_exported_model_is_refused(project: Pat
     held_out = write_samples(project, "held-out", *images)
     said = rf"the image of sample held-out-1 of .*held-out\.jsonl is also in .*data/stage{stage}\.jsonl \(sample stage{stage}-1\)"
     with pytest.raises(UserError, match=said):
-        export(project / "runs" / "stage3", project / "mine", held_out=held_out)
+        export_model(project / "runs" / "stage3", project / "mine", held_out=held_out)
     assert not (project / "mine").exists()
 
 
@@ -78,9 +78,9 @@ def test_paths_are_found_from_where_the_run_lies_whatever_the_working_directory(
     write_samples(elsewhere / "data", "stage3")  # another project's file of the same name
     monkeypatch.chdir(elsewhere)
     run = project / "runs" / "stage3"
-    assert list(trained_on(run, settings_of(project))) == [project / "data" / f"stage{number}.jsonl" for number in (3, 2, 1, 0)]
+    assert list(lineage_sample_files(run, settings_of(project))) == [project / "data" / f"stage{number}.jsonl" for number in (3, 2, 1, 0)]
     monkeypatch.chdir(project / "runs")
-    assert len(list(trained_on(Path("stage3"), settings_of(project)))) == 4
+    assert len(list(lineage_sample_files(Path("stage3"), settings_of(project)))) == 4
 
 
 def test_samples_that_are_no_longer_there_are_named_and_nothing_is_accepted(project: Path) -> None:
@@ -89,26 +89,26 @@ def test_samples_that_are_no_longer_there_are_named_and_nothing_is_accepted(proj
     with pytest.raises(
         UserError, match=r"data/stage1\.jsonl, the samples that the settings of stage1 in .* name, is not there, so held-out"
     ):
-        held_out_samples(held_out, trained_on(project / "runs" / "stage3", settings_of(project)))
+        held_out_samples(held_out, lineage_sample_files(project / "runs" / "stage3", settings_of(project)))
 
 
 def test_a_stage_that_is_no_longer_there_is_named(project: Path) -> None:
     shutil.rmtree(project / "runs" / "stage1")
     with pytest.raises(UserError, match=r"runs/stage1/model, the model that the settings of stage2 in .* name, is not there"):
-        list(trained_on(project / "runs" / "stage3", settings_of(project)))
+        list(lineage_sample_files(project / "runs" / "stage3", settings_of(project)))
 
 
 @pytest.mark.parametrize("base", ["Qwen/Qwen2.5-VL-7B-Instruct", "exported"])
 def test_a_model_that_no_stage_made_ends_the_chain(project: Path, base: str) -> None:
     (project / "exported").mkdir()
     settings = settings_of(project) | {"model": base}
-    assert list(trained_on(project / "runs" / "stage3", settings)) == [project / "data" / "stage3.jsonl"]
+    assert list(lineage_sample_files(project / "runs" / "stage3", settings)) == [project / "data" / "stage3.jsonl"]
 
 
 def test_a_checkpoint_of_a_stage_leads_to_that_stage(project: Path) -> None:
     (project / "runs" / "stage1" / "checkpoints" / "checkpoint-4").mkdir(parents=True)
     settings = settings_of(project) | {"model": "runs/stage1/checkpoints/checkpoint-4"}
-    assert [file.stem for file in trained_on(project / "runs" / "stage3", settings)] == ["stage3", "stage1", "stage0"]
+    assert [file.stem for file in lineage_sample_files(project / "runs" / "stage3", settings)] == ["stage3", "stage1", "stage0"]
 
 
 def config(project: Path, kind: type[Stage2Config] | type[Stage3Config], stage: str, model: str, held_out: Path) -> Any:
@@ -130,6 +130,6 @@ def test_stages_that_are_still_to_be_trained_count_as_well(project: Path) -> Non
     first = config(project, Stage2Config, "stage2", "runs/stage1/model", new)
     second = config(project, Stage3Config, "stage3", str(project / "new" / "stage2" / "model"), held_out)
     with pytest.raises(UserError, match=r"^validation: the image of sample held-out-0 .* is also in .*stage2\.jsonl"):
-        check_all({"stage2": first, "stage3": second})
+        check_stages({"stage2": first, "stage3": second})
     held_out.write_text(new.read_text())
-    check_all({"stage2": first, "stage3": second})
+    check_stages({"stage2": first, "stage3": second})

@@ -106,12 +106,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _draw(args: argparse.Namespace, summary: Mapping[str, Any], outcomes: Sequence[Outcome], rows: Sequence[Row], name: str) -> None:
-    from emocaliber.evaluation.figures import draw
+    from emocaliber.evaluation.figures import draw_figures
     from emocaliber.evaluation.report import write_report
     from emocaliber.inference.plan import images_asked_about
 
     print("drawing the figures and the page (--numbers-only leaves them out)", file=sys.stderr)
-    figures = draw(summary, outcomes, args.out / "figures")
+    figures = draw_figures(summary, outcomes, args.out / "figures")
     images = args.responses if args.responses.is_dir() else args.responses.parent
     known = images_asked_about(args.responses)
     write_report(summary, outcomes, rows, args.out, name=name, figures=figures, images=images, image_folders=args.images, known=known)

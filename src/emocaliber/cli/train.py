@@ -84,24 +84,24 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"{path} is not a folder; `train all` needs one with {', '.join(f'{stage}.toml' for stage in STAGES)}")
     if args.plan:
         return _print_plan(args)
-    from emocaliber.training.checks import check_one, load_stages
+    from emocaliber.training.checks import check_single_stage, load_stages
 
     # Checked before torch is loaded, so that errors show at once.
     if args.stage == "all":
         load_stages(path, overrides)
     else:
         config = load_config(args.stage, path, overrides)
-        check_one(args.stage, config, path)
+        check_single_stage(args.stage, config, path)
     try:
-        from emocaliber.training.distributed import say
-        from emocaliber.training.run import run_all, run_stage, what_next
+        from emocaliber.training.distributed import print_once
+        from emocaliber.training.run import next_commands, run_all, run_stage
     except ImportError as error:
         raise UserError(f"training needs more packages ({error}); install emocaliber[train]") from error
     if args.stage == "all":
         run_all(path, overrides)
     else:
         run_stage(args.stage, config)
-        say(what_next(args.stage, config))
+        print_once(next_commands(args.stage, config))
     return 0
 
 
@@ -112,10 +112,10 @@ def _print_plan(args: argparse.Namespace) -> int:
         raise UserError("--plan is for one of stage1, stage2 and stage3")
     if args.devices < 1:
         raise UserError(f"--devices must be at least 1, not {args.devices}")
-    from emocaliber.training.plan import device_memory, parse_memory, plan
+    from emocaliber.training.plan import device_memory, parse_memory, plan_memory
 
     memory = parse_memory(args.memory) if args.memory else device_memory()
-    print(plan(config, args.devices, args.answer_tokens).report(memory), end="")
+    print(plan_memory(config, args.devices, args.answer_tokens).report(memory), end="")
     return 0
 
 
@@ -129,9 +129,9 @@ def _sweep(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from emocaliber.training.export import export, push
+    from emocaliber.training.export import export_model, push_to_hub
 
-    print(export(args.folder, args.out, name=args.name, scored=args.scored, dtype=args.dtype, held_out=args.held_out))
+    print(export_model(args.folder, args.out, name=args.name, scored=args.scored, dtype=args.dtype, held_out=args.held_out))
     if args.push:
-        print(push(args.out, args.push))
+        print(push_to_hub(args.out, args.push))
     return 0

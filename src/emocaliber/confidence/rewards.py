@@ -113,7 +113,9 @@ def confidence_reward(correct: bool, confidence: float, settings: RewardSettings
     return SCORES[settings.confidence](believed if correct else 1 - believed)
 
 
-def stated_and_right(text: str, candidates: Sequence[str], ground_truth: str, settings: RewardSettings) -> tuple[float, bool] | None:
+def confidence_and_correctness(
+    text: str, candidates: Sequence[str], ground_truth: str, settings: RewardSettings
+) -> tuple[float, bool] | None:
     """The confidence that a well-formed response states, and whether its answer is right; None if it is malformed.
 
     A response is well-formed if `parse` accepts it with a confidence, within an `open_interval` if that is set.
@@ -132,7 +134,7 @@ def reward(
 ) -> tuple[float, Mapping[str, float]]:
     """The reward of one response, and its `PARTS`, weighted. For a malformed one the format's part is the floor, and the others are 0."""
     settings = settings or RewardSettings()
-    stated = stated_and_right(text, candidates, ground_truth, settings)
+    stated = confidence_and_correctness(text, candidates, ground_truth, settings)
     if stated is None:
         return settings.floor, dict(zip(PARTS, (settings.floor, 0.0, 0.0), strict=True))
     confidence, correct = stated

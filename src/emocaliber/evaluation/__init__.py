@@ -1,6 +1,6 @@
 """Evaluation: outcomes in, numbers, tables, figures and pages out. No model is asked here.
 
-`evaluation.figures.draw` is imported from its module: it brings matplotlib.
+`evaluation.figures.draw_figures` is imported from its module: it brings matplotlib.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ Weights = NDArray[np.float32]
 Draw = Callable[[int, int, np.random.Generator], NDArray[np.int64]]
 
 
-class Units:
+class ResamplingUnits:
     """What is drawn as one: an image with all answers to it.
 
     `images` (n,): names or numbers; `tasks` (n,). An image in several tasks is drawn with those in the same ones (a stratum). Of more than
@@ -70,7 +70,7 @@ class Units:
 class Weighting:
     """`replicates` random weights of each unit. The same arguments give the same weights."""
 
-    def __init__(self, units: Units, replicates: int, seed: int, *, entries: int = ENTRIES) -> None:
+    def __init__(self, units: ResamplingUnits, replicates: int, seed: int, *, entries: int = ENTRIES) -> None:
         self.units, self.replicates, self.seed = units, replicates, seed
         self._step = max(1, min(replicates, entries // units.count))
 

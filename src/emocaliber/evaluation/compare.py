@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from emocaliber.core.scoring import VERBALIZED, Outcome
 from emocaliber.evaluation import intervals
 from emocaliber.evaluation.estimates import Scope, rows_by_task, scopes_of
-from emocaliber.evaluation.paired import Columns, Pair, Paired, check_same_samples
+from emocaliber.evaluation.paired import OutcomeColumns, PairedDifference, PairedSystems, check_same_samples
 from emocaliber.render.table import NONE, Table, interval, percent
 
 ALIKE, TOO_FEW = "alike", "too few"
@@ -52,12 +52,12 @@ def compare(a: Iterable[Outcome], b: Iterable[Outcome], *, replicates: int = 100
     is a group's only one, is tested once. Raises UserError where the two did not answer the same samples, or disagree about which of them
     share an image.
     """
-    first, second = Columns.of(a), Columns.of(b)
+    first, second = OutcomeColumns.of(a), OutcomeColumns.of(b)
     check_same_samples(first, second)
     scopes = scopes_of(rows_by_task(first.tasks))
     distinct = dict.fromkeys(scope.tasks for scope in scopes)
     swaps = max(replicates, min(_MOST_SWAPS, _SWAPS_PER_TEST * 5 * len(distinct)))
-    pair = Pair(first, second, replicates=replicates, permutations=swaps, seed=seed)
+    pair = PairedSystems(first, second, replicates=replicates, permutations=swaps, seed=seed)
     sources = sorted(first.confidence.keys() & second.confidence.keys(), key=lambda source: (source != VERBALIZED, source))
     found: list[Difference] = []
     for source in (None, *sources):
@@ -78,7 +78,7 @@ def mcnemar(a: ArrayLike, b: ArrayLike) -> float:
     return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
-def _tested(pair: Pair, source: str | None, tasks: tuple[str, ...]) -> list[Difference]:
+def _tested(pair: PairedSystems, source: str | None, tasks: tuple[str, ...]) -> list[Difference]:
     """The differences of one source, or of the answers, over some tasks; where these differ in size, accuracy both as a mean over them and
     pooled."""
     scope = Scope("tasks" if len(tasks) == 1 else "groups", "", tasks)
@@ -98,7 +98,7 @@ def _lines(scope: Scope, tested: Sequence[Difference]) -> list[Difference]:
     return [line for each in tested for line in ([each, replace(each, metric="accuracy_pooled")] if each.metric == "accuracy" else [each])]
 
 
-def _difference(scope: Scope, source: str | None, metric: str, paired: Paired, exact: float | None) -> Difference:
+def _difference(scope: Scope, source: str | None, metric: str, paired: PairedDifference, exact: float | None) -> Difference:
     change = paired.b - paired.a
     first, second, difference = (None if np.isnan(each) else each for each in (paired.a, paired.b, change))
     test = "permutation" if exact is None else "mcnemar"
@@ -107,7 +107,7 @@ def _difference(scope: Scope, source: str | None, metric: str, paired: Paired, e
         return untested
     if paired.alike:
         return replace(untested, interval=(0.0, 0.0), note=ALIKE)
-    interval = intervals.bootstrapped(change, paired.drawn, paired.images, within=(-1.0, 1.0)).interval
+    interval = intervals.bootstrap_estimate(change, paired.drawn, paired.images, within=(-1.0, 1.0)).interval
     few = TOO_FEW if paired.differing < FEWEST_DIFFERING else None
     return replace(untested, interval=interval, p=paired.p if exact is None else exact, note=few)
 

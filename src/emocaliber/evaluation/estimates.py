@@ -14,16 +14,16 @@ from emocaliber.core.scoring import NO_ANSWER, VERBALIZED, Outcome
 from emocaliber.core.tasks import GROUPS, group_of, task_order, taxonomy_of
 from emocaliber.errors import UserError
 from emocaliber.evaluation import intervals, metrics, stated
-from emocaliber.evaluation.bootstrap import Ints, Resampling, Units
-from emocaliber.evaluation.intervals import Estimate
-from emocaliber.evaluation.metrics import Cost, Floats, Tally, agreement, costs, rank_correlation
+from emocaliber.evaluation.bootstrap import Ints, Resampling, ResamplingUnits
+from emocaliber.evaluation.intervals import IntervalEstimate
+from emocaliber.evaluation.metrics import AnswerCost, Floats, Tally, annotator_agreement, costs, rank_correlation
 
 FEWEST_PER_LABEL = 5  # samples, for an interval of the macro F1; below it, the number itself is too far from what it estimates
 NO_FORMAT = "no outcome says whether its text keeps to the five steps"
 _RANKS = 32
 _NO_WORD = -2  # on whether a text keeps to the five steps
 
-Estimates = dict[str, Estimate]
+Estimates = dict[str, IntervalEstimate]
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,14 @@ class Confusion:
     labels: tuple[str, ...]
     counts: Floats
     replicates: Floats
-    costs: Mapping[str, Cost]
+    costs: Mapping[str, AnswerCost]
 
     def both(self, metric: Callable[[Floats], Floats]) -> tuple[float, Floats]:
         """A metric of the counts, and (R,) of the replicates."""
         return float(metric(self.counts)), metric(self.replicates)
 
 
-class Sheet:
+class OutcomeCounts:
     """The outcomes of one system, counted. Their order plays no part. `confidence` is the source that `sources` begins with. Raises
     ValueError where there are no outcomes, UserError where none has that source."""
 
@@ -58,7 +58,7 @@ class Sheet:
         if not self.outcomes:
             raise ValueError("there are no outcomes to summarise")
         tasks = [outcome.task for outcome in self.outcomes]
-        self.units = Units([outcome.image or outcome.id for outcome in self.outcomes], tasks)
+        self.units = ResamplingUnits([outcome.image or outcome.id for outcome in self.outcomes], tasks)
         self.resampling = Resampling(self.units, replicates, seed)
         found = {s for outcome in self.outcomes for s in outcome.confidence}
         self.sources = sorted(found, key=lambda s: (s != confidence, s != VERBALIZED, s))
@@ -83,28 +83,31 @@ class Sheet:
         accuracy, malformed = ([each.both(metric) for each in confusions] for metric in (metrics.accuracy, metrics.malformed_share))
         sizes = [len(self.rows[name]) for name in scope.tasks]
         pooled, of_tasks = self._pooled(scope, accuracy), zip(accuracy, sizes, images, strict=True)
-        mean = intervals.mean_of_shares([intervals.share(*both, n, many) for both, n, many in of_tasks])
+        mean = intervals.mean_of_proportions([intervals.proportion(*both, n, many) for both, n, many in of_tasks])
         found = {
             "accuracy": replace(mean, interval=pooled.interval) if len(set(sizes)) == 1 else mean,  # then they are the same number
-            "f1_macro": intervals.mean_bootstrapped([_f1_macro(*each) for each in zip(confusions, images, strict=True)], min(images)),
-            "f1_weighted": intervals.mean_bootstrapped(
-                [intervals.bootstrapped(*each.both(metrics.f1_weighted), many) for each, many in zip(confusions, images, strict=True)],
+            "f1_macro": intervals.mean_bootstrap_estimate([_f1_macro(*each) for each in zip(confusions, images, strict=True)], min(images)),
+            "f1_weighted": intervals.mean_bootstrap_estimate(
+                [
+                    intervals.bootstrap_estimate(*each.both(metrics.f1_weighted), many)
+                    for each, many in zip(confusions, images, strict=True)
+                ],
                 min(images),
             ),
             "malformed": self._pooled(scope, malformed),
         }
         return found if scope.kind == "tasks" else found | {"accuracy_pooled": pooled}
 
-    def format(self, scope: Scope) -> Estimate:
+    def format(self, scope: Scope) -> IntervalEstimate:
         """The share of samples whose text keeps to the five steps, of those that say so or have no text."""
         rows = self._all_rows(scope)
         keeps = self._keeps[rows]
         if not np.any(keeps >= 0):
-            return Estimate(np.nan, np.empty(0), None, NO_FORMAT)
+            return IntervalEstimate(np.nan, np.empty(0), None, NO_FORMAT)
         counts = self.resampling.counts(rows, keeps + 2, 4)
         known = keeps > _NO_WORD
         replicates = metrics.ratio(counts[:, 3], counts[:, 1:].sum(axis=1))
-        return intervals.share(float((keeps[known] == 1).mean()), replicates, int(known.sum()), self.units.images(rows[known]))
+        return intervals.proportion(float((keeps[known] == 1).mean()), replicates, int(known.sum()), self.units.images(rows[known]))
 
     def emotion(self, scope: Scope) -> Estimates:
         """The costs of the answers, pooled, and their agreement with people, as far as they are known for every task of the scope."""
@@ -118,27 +121,27 @@ class Sheet:
                 value = float(metrics.ratio(part, whole))
                 if cost.among_errors:
                     span = (0.0, 0.5)
-                    found[name] = intervals.bootstrapped(value, replicates, min(images, int(whole)), unseen=span, within=span)
+                    found[name] = intervals.bootstrap_estimate(value, replicates, min(images, int(whole)), unseen=span, within=span)
                 else:
-                    found[name] = intervals.share(value, replicates, int(whole), images)
+                    found[name] = intervals.proportion(value, replicates, int(whole), images)
         return found | self._agreement(scope)
 
     def stated(self, source: str, scope: Scope, names: Iterable[str] = stated.METRICS, *, penalised: bool = False) -> dict[str, Any]:
-        """The named metrics of one source of confidence, with their intervals, as `stated.report` gives them.
+        """The named metrics of one source of confidence, with their intervals, as `stated.confidence_report` gives them.
 
         `penalised` counts a missing confidence, and a malformed answer, as a wrong answer at confidence 1.
         """
         counted, rows = self._source(source), self._all_rows(scope)
         images = self.units.images(rows if penalised else rows[counted.present[rows]])
         tally, replicated = counted.tally(rows, penalised=penalised), counted.replicated(scope.tasks, penalised=penalised)
-        return stated.report(tally, replicated, names, images=images, seed=self.resampling.seed)
+        return stated.confidence_report(tally, replicated, names, images=images, seed=self.resampling.seed)
 
-    def coverage(self, source: str, scope: Scope) -> Estimate:
+    def coverage(self, source: str, scope: Scope) -> IntervalEstimate:
         """The share of samples with a confidence."""
         counted, rows = self._source(source), self._all_rows(scope)
         replicates = np.sum([counted.replicates[name] for name in scope.tasks], axis=0)
         present = metrics.ratio(replicates[:, :-2].sum(axis=1), replicates.sum(axis=1))
-        return intervals.share(float(counted.present[rows].mean()), present, len(rows), self.units.images(rows))
+        return intervals.proportion(float(counted.present[rows].mean()), present, len(rows), self.units.images(rows))
 
     @cached_property
     def confusions(self) -> dict[str, Confusion]:
@@ -163,16 +166,16 @@ class Sheet:
         replicates = self.resampling.counts(self.rows[task], cells, k * (k + 1)).reshape(-1, k, k + 1)
         return Confusion(labels, counts, replicates, costs(task, labels, _distances(task, labels, outcomes)))
 
-    def _pooled(self, scope: Scope, shares: Sequence[tuple[float, Floats]]) -> Estimate:
+    def _pooled(self, scope: Scope, shares: Sequence[tuple[float, Floats]]) -> IntervalEstimate:
         """The share of all samples, from that of each task."""
         sizes, rows = [len(self.rows[name]) for name in scope.tasks], self._all_rows(scope)
         value = float(np.average([each for each, _ in shares], weights=sizes))
         replicates = np.average([each for _, each in shares], axis=0, weights=sizes)
-        return intervals.share(value, replicates, len(rows), self.units.images(rows))
+        return intervals.proportion(value, replicates, len(rows), self.units.images(rows))
 
     def _agreement(self, scope: Scope) -> Estimates:
         rows = self._all_rows(scope)
-        of_each = (agreement(self.outcomes[row]) for row in rows)
+        of_each = (annotator_agreement(self.outcomes[row]) for row in rows)
         shares = list(itertools.takewhile(lambda share: share is not None, of_each))
         if len(shares) < rows.size:
             return {}
@@ -180,7 +183,7 @@ class Sheet:
         cells, values = stated.levels(agreed)
         counts = self.resampling.counts(rows, cells, values.size)
         replicates = counts @ values / counts.sum(axis=1)
-        found = {"agreement": intervals.bootstrapped(float(agreed.mean()), replicates, self.units.images(rows), unseen=(0.0, 1.0))}
+        found = {"agreement": intervals.bootstrap_estimate(float(agreed.mean()), replicates, self.units.images(rows), unseen=(0.0, 1.0))}
         for source in self.sources:
             counted = self._source(source)
             present = counted.present[rows]
@@ -188,12 +191,12 @@ class Sheet:
                 found[f"agreement_spearman.{source}"] = self._spearman(rows[present], counted.confidences[rows[present]], agreed[present])
         return found
 
-    def _spearman(self, rows: Ints, confidences: Floats, agreed: Floats) -> Estimate:
+    def _spearman(self, rows: Ints, confidences: Floats, agreed: Floats) -> IntervalEstimate:
         exact = [np.unique(each, return_inverse=True)[1] for each in (confidences, agreed)]
         few = [stated.levels(each, _RANKS)[0] for each in (confidences, agreed)]
         shape = (int(few[0].max()) + 1, int(few[1].max()) + 1)
         joint = self.resampling.counts(rows, few[0] * shape[1] + few[1], shape[0] * shape[1]).reshape(-1, *shape)
-        return intervals.bootstrapped(_spearman(*exact), rank_correlation(joint), self.units.images(rows), within=(-1.0, 1.0))
+        return intervals.bootstrap_estimate(_spearman(*exact), rank_correlation(joint), self.units.images(rows), within=(-1.0, 1.0))
 
     def _source(self, name: str) -> _Source:
         if name not in self._sources:
@@ -239,10 +242,10 @@ class _Source:
         return Tally(np.append(self.values, 1.0), np.hstack([right, np.zeros_like(lost)]), np.hstack([wrong, lost]))
 
 
-def _f1_macro(confusion: Confusion, images: int) -> Estimate:
+def _f1_macro(confusion: Confusion, images: int) -> IntervalEstimate:
     if confusion.counts.sum() < FEWEST_PER_LABEL * len(confusion.labels):
-        return Estimate(*confusion.both(metrics.f1_macro), None, f"fewer than {FEWEST_PER_LABEL} samples per label")
-    return intervals.bootstrapped(*confusion.both(metrics.f1_macro), images)
+        return IntervalEstimate(*confusion.both(metrics.f1_macro), None, f"fewer than {FEWEST_PER_LABEL} samples per label")
+    return intervals.bootstrap_estimate(*confusion.both(metrics.f1_macro), images)
 
 
 def _spearman(first: Ints, second: Ints) -> float:

@@ -30,7 +30,7 @@ _LOWEST_COVERAGE = 0.05  # below it the risk of a few answers leaps about
 _MOST_AREAS = 3  # in a title
 
 
-def draw(summary: Summary, outcomes: Sequence[Outcome], folder: str | Path, *, most_tasks: int = MOST_TASKS) -> list[Path]:
+def draw_figures(summary: Summary, outcomes: Sequence[Outcome], folder: str | Path, *, most_tasks: int = MOST_TASKS) -> list[Path]:
     """Writes the figures as PNG files into a folder and returns their paths, in order of reading.
 
     `summary` is that of the outcomes. Figures about confidence are left out where there is none, those by task where there is one task;

@@ -22,7 +22,7 @@ Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Estimate:
+class IntervalEstimate:
     """A number, NaN where it is not defined, its replicates (R,) and its interval, or why there is none."""
 
     value: float
@@ -31,7 +31,7 @@ class Estimate:
     why: str | None = None
 
 
-def share(value: float, replicates: Floats, n: int, images: int, level: float = LEVEL) -> Estimate:
+def proportion(value: float, replicates: Floats, n: int, images: int, level: float = LEVEL) -> IntervalEstimate:
     """A share of n samples, which are about so many images.
 
     The interval is that of Clopper and Pearson (1934), exact where every sample has an image of its own. Otherwise it is that of as many
@@ -43,7 +43,7 @@ def share(value: float, replicates: Floats, n: int, images: int, level: float = 
         effective = min(n, value * (1 - value) / max(float(np.var(replicates, ddof=1)), 1e-12))
     else:
         effective = float(images)
-    return Estimate(value, replicates, clopper_pearson(value * effective, effective, level))
+    return IntervalEstimate(value, replicates, clopper_pearson(value * effective, effective, level))
 
 
 def clopper_pearson(successes: float, n: float, level: float = LEVEL) -> Interval:
@@ -54,7 +54,7 @@ def clopper_pearson(successes: float, n: float, level: float = LEVEL) -> Interva
     return min(low, successes / n), max(high, successes / n)
 
 
-def mean_of_shares(shares: Sequence[Estimate]) -> Estimate:
+def mean_of_proportions(shares: Sequence[IntervalEstimate]) -> IntervalEstimate:
     """The mean of the shares of several tasks, each counting alike.
 
     The interval combines theirs, lower and upper ends apart, as if they were independent (MOVER; Zou and Donner 2008), and is wider by as
@@ -64,15 +64,15 @@ def mean_of_shares(shares: Sequence[Estimate]) -> Estimate:
     value, replicates = _mean(shares)
     intervals = [each.interval for each in shares]
     if len(shares) == 1 or any(interval is None for interval in intervals):
-        return Estimate(value, replicates, intervals[0])
+        return IntervalEstimate(value, replicates, intervals[0])
     ends = np.array(intervals, dtype=float) - np.array([[each.value] for each in shares])
     apart = weight**2 * sum(float(np.var(each.replicates)) for each in shares)
     wider = max(1.0, float(np.var(replicates)) / apart) if apart > 0 else 1.0
     low, high = value - np.sqrt(wider * (ends[:, 0] ** 2).sum()) * weight, value + np.sqrt(wider * (ends[:, 1] ** 2).sum()) * weight
-    return Estimate(value, replicates, (max(float(low), 0.0), min(float(high), 1.0)))
+    return IntervalEstimate(value, replicates, (max(float(low), 0.0), min(float(high), 1.0)))
 
 
-def auroc(value: float, replicates: Floats, right: float, wrong: float, *, clustered: bool, level: float = LEVEL) -> Estimate:
+def auroc(value: float, replicates: Floats, right: float, wrong: float, *, clustered: bool, level: float = LEVEL) -> IntervalEstimate:
     """The AUROC of so many right and wrong answers, NaN without either.
 
     The interval holds every true value t from which this one is no further than chance allows, by the variance at t of Hanley and McNeil
@@ -80,7 +80,7 @@ def auroc(value: float, replicates: Floats, right: float, wrong: float, *, clust
     answers are about one image, the variance is larger by as much as that of the replicates.
     """
     if np.isnan(value):
-        return Estimate(value, replicates)
+        return IntervalEstimate(value, replicates)
     pairs, middle = right * wrong, (right + wrong) / 2 - 1
 
     def variance(t: float) -> float:
@@ -98,10 +98,10 @@ def auroc(value: float, replicates: Floats, right: float, wrong: float, *, clust
             inner, outer = (t, outer) if (t - value) ** 2 <= z2 * variance(t) else (inner, t)
         return outer
 
-    return Estimate(value, replicates, (end(0.0), end(1.0)))
+    return IntervalEstimate(value, replicates, (end(0.0), end(1.0)))
 
 
-def bootstrapped(
+def bootstrap_estimate(
     value: float,
     replicates: Floats,
     images: int,
@@ -110,7 +110,7 @@ def bootstrapped(
     within: Interval = (0.0, 1.0),
     floor: float | None = None,
     level: float = LEVEL,
-) -> Estimate:
+) -> IntervalEstimate:
     """A number whose interval is by the bootstrap, of at least 10 images.
 
     `unseen`: the least and the most that an image not seen may add to the sum over images of which the number is the mean; it has a random
@@ -120,12 +120,12 @@ def bootstrapped(
     `floor`: a number no greater than that could be 0, and its interval begins there.
     """
     if np.isnan(value):
-        return Estimate(value, replicates)
+        return IntervalEstimate(value, replicates)
     defined = ~np.isnan(replicates)
     if images < FEWEST:
-        return Estimate(value, replicates, None, f"fewer than {FEWEST} images")
+        return IntervalEstimate(value, replicates, None, f"fewer than {FEWEST} images")
     if 2 * np.count_nonzero(defined) < replicates.size:
-        return Estimate(value, replicates, None, "most replicates have no value")
+        return IntervalEstimate(value, replicates, None, "most replicates have no value")
     drawn = replicates[defined]
     bias = float(drawn.mean()) - value
     weight = np.random.default_rng(0).exponential(size=drawn.size)
@@ -135,16 +135,16 @@ def bootstrapped(
     high = float(np.quantile(most, 1 - tail)) - bias - min(bias, 0.0)
     if floor is not None and value <= floor:
         low = within[0]
-    return Estimate(value, replicates, (min(max(low, within[0]), value), max(min(high, within[1]), value)))
+    return IntervalEstimate(value, replicates, (min(max(low, within[0]), value), max(min(high, within[1]), value)))
 
 
-def mean_bootstrapped(estimates: Sequence[Estimate], images: int) -> Estimate:
+def mean_bootstrap_estimate(estimates: Sequence[IntervalEstimate], images: int) -> IntervalEstimate:
     """The mean of numbers of several tasks, each counting alike; `images` is how many the smallest has. None without an interval in one."""
     value, replicates = _mean(estimates)
     if (why := next((each.why for each in estimates if each.interval is None), None)) is not None:
-        return Estimate(value, replicates, None, why if len(estimates) == 1 else f"in a task: {why}")
-    return bootstrapped(value, replicates, images * len(estimates))
+        return IntervalEstimate(value, replicates, None, why if len(estimates) == 1 else f"in a task: {why}")
+    return bootstrap_estimate(value, replicates, images * len(estimates))
 
 
-def _mean(estimates: Sequence[Estimate]) -> tuple[float, Floats]:
+def _mean(estimates: Sequence[IntervalEstimate]) -> tuple[float, Floats]:
     return float(np.average([each.value for each in estimates])), np.average([each.replicates for each in estimates], axis=0)

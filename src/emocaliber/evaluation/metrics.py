@@ -124,7 +124,7 @@ _POLES = ("positive", "negative")
 
 
 @dataclass(frozen=True)
-class Cost:
+class AnswerCost:
     """What each answer to each truth counts, (K, K + 1), and whether the mean is over the wrong answers or over all samples."""
 
     weight: Floats
@@ -136,26 +136,26 @@ class Cost:
         return (confusion * self.weight).sum(axis=(-2, -1)), total
 
 
-def costs(task: str, labels: Sequence[str], distances: Mapping[tuple[str, str], float]) -> dict[str, Cost]:
+def costs(task: str, labels: Sequence[str], distances: Mapping[tuple[str, str], float]) -> dict[str, AnswerCost]:
     """The costs that are known for a task.
 
     - `loop_distance`: the mean distance of the wrong answers from the truth on the emotion loop, in [0, 0.5];
     - `polarity_flips`: the share of samples whose answer is of the other polarity than the truth;
     - `accuracy_at_7`, `accuracy_at_2`: for WebEmo-25, whether the answer is of the right family, and of the right polarity.
     """
-    found: dict[str, Cost] = {}
+    found: dict[str, AnswerCost] = {}
     wrong_pairs = [(truth, answer) for truth in labels for answer in labels if truth != answer]
     if distances and all(pair in distances for pair in wrong_pairs):
-        found["loop_distance"] = Cost(_table(labels, distances), among_errors=True)
+        found["loop_distance"] = AnswerCost(_table(labels, distances), among_errors=True)
     if (known := taxonomy_of(task)) is None:
         return found
     poles = {label: pole for label in labels if (pole := polarity(known, label)) is not None}
     if len(poles) == len(labels):
         same = {(a, b): float(poles[a] == poles[b]) for a in labels for b in labels}
-        found["polarity_flips"] = Cost(_table(labels, {pair: 1 - value for pair, value in same.items()}))
+        found["polarity_flips"] = AnswerCost(_table(labels, {pair: 1 - value for pair, value in same.items()}))
         if task == "WebEmo-25":
             family = {(a, b): float(known.parents[a] == known.parents[b]) for a in labels for b in labels}
-            found |= {"accuracy_at_7": Cost(_table(labels, family)), "accuracy_at_2": Cost(_table(labels, same))}
+            found |= {"accuracy_at_7": AnswerCost(_table(labels, family)), "accuracy_at_2": AnswerCost(_table(labels, same))}
     return found
 
 
@@ -172,7 +172,7 @@ def polarity(known: Taxonomy, label: str) -> str | None:
     return None if vad is None else _POLES[vad.valence < 0]
 
 
-def people(outcome: Outcome) -> Mapping[str, float] | None:
+def annotator_shares(outcome: Outcome) -> Mapping[str, float] | None:
     """The share of viewers behind each label: the posterior where it is known, else the votes; None where there is neither."""
     if outcome.posterior is not None:
         return outcome.posterior
@@ -182,9 +182,9 @@ def people(outcome: Outcome) -> Mapping[str, float] | None:
     return {label: count / total for label, count in outcome.votes.items()}
 
 
-def agreement(outcome: Outcome) -> float | None:
+def annotator_agreement(outcome: Outcome) -> float | None:
     """The share of viewers who would give the same answer; 0 for no answer."""
-    shares = people(outcome)
+    shares = annotator_shares(outcome)
     if shares is None:
         return None
     return shares.get(outcome.answer, 0.0) if outcome.answer is not None else 0.0

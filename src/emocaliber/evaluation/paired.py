@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from emocaliber.core.scoring import Outcome
 from emocaliber.errors import UserError
 from emocaliber.evaluation import metrics, stated
-from emocaliber.evaluation.bootstrap import Ints, Resampling, Swapping, Units
+from emocaliber.evaluation.bootstrap import Ints, Resampling, ResamplingUnits, Swapping
 from emocaliber.evaluation.estimates import FEWEST_PER_LABEL, Scope, confusion_cells, labels_of, rows_by_task
 from emocaliber.evaluation.metrics import Floats, Tally
 
@@ -31,7 +31,7 @@ _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
-class Paired:
+class PairedDifference:
     """One number of both systems: its values, and B minus A in each drawing of images (R,) and each swap (P,), beside which `observed` is
     to be seen. `differing` is the number of units on which the systems differ in what the number is made of, `images` that of the scope
     by which one image counts, 0 where it is too small for an interval."""
@@ -58,13 +58,13 @@ class Paired:
         return float((1 + np.count_nonzero(extreme)) / (1 + extreme.size))
 
 
-class Pair:
+class PairedSystems:
     """Two systems on the same samples. `permutations` is the number of swaps."""
 
-    def __init__(self, a: Columns, b: Columns, *, replicates: int, permutations: int, seed: int) -> None:
+    def __init__(self, a: OutcomeColumns, b: OutcomeColumns, *, replicates: int, permutations: int, seed: int) -> None:
         self._both = a, b
         self.rows = rows_by_task(a.tasks)
-        self.units = Units(images_of(a, b), a.tasks)
+        self.units = ResamplingUnits(images_of(a, b), a.tasks)
         self._resampling, self._swapping = Resampling(self.units, replicates, seed), Swapping(self.units, permutations, seed + 1)
         self._labels: dict[str, tuple[str, ...]] = {}
         malformed = [np.array([answer is None for answer in each.answers]) for each in self._both]
@@ -84,7 +84,7 @@ class Pair:
         rows = self._rows(scope)
         return self.units.images(rows) == rows.size
 
-    def answers(self, scope: Scope) -> dict[str, Paired]:
+    def answers(self, scope: Scope) -> dict[str, PairedDifference]:
         """Accuracy and F1s as means over the tasks; pooled, the malformed share and, where tasks differ in size, accuracy."""
         sizes, fewest = [self.rows[name].size for name in scope.tasks], min(self.units.images(self.rows[name]) for name in scope.tasks)
         rows, one_size = self._rows(scope), len(set(sizes)) == 1
@@ -100,7 +100,7 @@ class Pair:
             found[name] = self._paired(float(a[0]), float(b[0]), a, b, self.units.touched(rows[apart]), images)
         return found
 
-    def stated(self, source: str, scope: Scope) -> dict[str, Paired]:
+    def stated(self, source: str, scope: Scope) -> dict[str, PairedDifference]:
         """What one source of confidence is worth; empty where either system has none in the scope."""
         rows = self._rows(scope)
         confidences = [each.confidence[source][rows] for each in self._both]
@@ -122,9 +122,9 @@ class Pair:
             found[name] = self._paired(float(metric(exact[0])), float(metric(exact[1])), metric(a), metric(b), differing, images)
         return found
 
-    def _paired(self, value_a: float, value_b: float, a: Floats, b: Floats, differing: int, images: int) -> Paired:
+    def _paired(self, value_a: float, value_b: float, a: Floats, b: Floats, differing: int, images: int) -> PairedDifference:
         change, end = b - a, 1 + self._resampling.replicates
-        return Paired(value_a, value_b, float(change[0]), change[1:end], change[end:], differing, images)
+        return PairedDifference(value_a, value_b, float(change[0]), change[1:end], change[end:], differing, images)
 
     def _rows(self, scope: Scope) -> Ints:
         return np.concatenate([self.rows[name] for name in scope.tasks])
@@ -158,7 +158,7 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Columns:
+class OutcomeColumns:
     """Outcomes sorted by task and id, each column (n,). `confidence` holds NaN where a source gave none."""
 
     tasks: Sequence[str]
@@ -170,7 +170,7 @@ class Columns:
     confidence: dict[str, Floats]
 
     @classmethod
-    def of(cls, outcomes: Iterable[Outcome]) -> Columns:
+    def of(cls, outcomes: Iterable[Outcome]) -> OutcomeColumns:
         """Reads each outcome once. Raises ValueError where there are none."""
         same: dict[str | None, str | None] = {}  # equal labels and names become one object
         texts: list[tuple[str, str, str, str | None, str | None]] = []
@@ -193,7 +193,7 @@ class Columns:
         return cls(tasks, ids, truths, answers, images, np.array(right, dtype=bool)[order], stated)
 
 
-def check_same_samples(a: Columns, b: Columns) -> None:
+def check_same_samples(a: OutcomeColumns, b: OutcomeColumns) -> None:
     """Raises UserError where two systems did not answer the same samples."""
     if a.tasks != b.tasks or a.ids != b.ids:
         keys = [set(zip(columns.tasks, columns.ids, strict=True)) for columns in (a, b)]
@@ -213,7 +213,7 @@ def check_same_samples(a: Columns, b: Columns) -> None:
             )
 
 
-def images_of(a: Columns, b: Columns) -> list[str]:
+def images_of(a: OutcomeColumns, b: OutcomeColumns) -> list[str]:
     """(n,): a name for the image of each sample, the same where samples share one, from what two systems say of the same samples.
 
     What counts is which samples share an image, not what a file calls it; where one system does not say, the other does. Raises UserError

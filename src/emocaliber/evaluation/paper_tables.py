@@ -59,7 +59,7 @@ def is_whole(summary: Metrics, group: str) -> bool:
     return all(task in summary["tasks"] for task in group_tasks(group))
 
 
-def is_drawn(metrics: Metrics) -> bool:
+def is_synthetic(metrics: Metrics) -> bool:
     """Whether the samples are drawn scenes: only of those the best possible is known."""
     return bool(metrics.get("best_possible"))
 
@@ -71,7 +71,7 @@ def _answers(summary: Metrics, group: str, name: str) -> Table:
         scopes[_AVERAGE] = summary["groups"][group]
     columns = [(scope, metric) for scope in scopes for metric in ("acc", "f1")]
     run = _Run((name,), {column: scopes[column[0]] for column in columns})
-    drawn = any(map(is_drawn, scopes.values()))
+    drawn = any(map(is_synthetic, scopes.values()))
     best = _Run(("best possible",), {column: scopes[column[0]].get("best_possible") or {} for column in columns})
     table = ANSWER_TABLES[group]
     note = ["F1 is weighted by support: the paper prints that, under the name of macro F1."]
@@ -96,7 +96,7 @@ def _confidence(summary: Metrics, groups: Sequence[str], name: str) -> Table:
         _Run((name, source), {column: scopes[column[0]].get("confidence", {}).get(source, {}) for column in columns})
         for source in summary["settings"]["sources"]
     ]
-    drawn = any(map(is_drawn, scopes.values()))
+    drawn = any(map(is_synthetic, scopes.values()))
     posteriors = {group: (m.get("best_possible") or {}).get("confidence", {}).get("posterior", {}) for group, m in scopes.items()}
     best = _Run(("best possible", "posterior"), {column: posteriors[column[0]] for column in columns})
     note = [

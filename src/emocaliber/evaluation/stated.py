@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from emocaliber.evaluation import calibration, intervals, ranking
-from emocaliber.evaluation.bootstrap import Ints, Resampling, Units
-from emocaliber.evaluation.intervals import Estimate
+from emocaliber.evaluation.bootstrap import Ints, Resampling, ResamplingUnits
+from emocaliber.evaluation.intervals import IntervalEstimate
 from emocaliber.evaluation.metrics import Floats, Tally
 from emocaliber.io.plugins import Registry
 
@@ -80,11 +80,11 @@ def confidence_metrics(confidences: ArrayLike, correct: ArrayLike, *, replicates
     stated, hits = np.asarray(confidences, dtype=float), np.asarray(correct, dtype=bool)
     tally = Tally.of(stated, hits)
     if not stated.size:
-        return report(tally, tally, images=0, seed=seed)
+        return confidence_report(tally, tally, images=0, seed=seed)
     cells, values = levels(stated)
-    resampling = Resampling(Units(np.arange(stated.size), [""] * stated.size), replicates, seed)
+    resampling = Resampling(ResamplingUnits(np.arange(stated.size), [""] * stated.size), replicates, seed)
     counts = resampling.counts(np.arange(stated.size), 2 * cells + hits, 2 * values.size)
-    return report(tally, Tally(values, counts[:, 1::2], counts[:, ::2]), images=stated.size, seed=seed)
+    return confidence_report(tally, Tally(values, counts[:, 1::2], counts[:, ::2]), images=stated.size, seed=seed)
 
 
 def levels(confidences: Floats, most: int = LEVELS) -> tuple[Ints, Floats]:
@@ -102,7 +102,7 @@ def levels(confidences: Floats, most: int = LEVELS) -> tuple[Ints, Floats]:
     return level, values
 
 
-def report(tally: Tally, replicated: Tally, names: Iterable[str] = METRICS, *, images: int, seed: int) -> dict[str, Any]:
+def confidence_report(tally: Tally, replicated: Tally, names: Iterable[str] = METRICS, *, images: int, seed: int) -> dict[str, Any]:
     """The named numbers of one source of confidence as they stand in `metrics.json`, from the tally of the answers, which are about so many
     images, and the tallies (R, L) of their replicates.
 
@@ -125,7 +125,7 @@ def report(tally: Tally, replicated: Tally, names: Iterable[str] = METRICS, *, i
         if name == "ece" and null is not None:
             numbers["ece_null"] = np.quantile(null, [(1 - intervals.LEVEL) / 2, (1 + intervals.LEVEL) / 2]).tolist()
         if name in BY_DISTINCT and tally.values.size > LEVELS:
-            estimate = Estimate(value, replicated.n, None, f"more than {LEVELS} confidences differ")
+            estimate = IntervalEstimate(value, replicated.n, None, f"more than {LEVELS} confidences differ")
         else:
             estimate = _estimate(name, value, tally, replicated, images, null)
         numbers[f"{name}_ci"] = None if estimate.interval is None else list(estimate.interval)
@@ -134,7 +134,7 @@ def report(tally: Tally, replicated: Tally, names: Iterable[str] = METRICS, *, i
     return numbers | {"undefined": undefined}
 
 
-def _estimate(name: str, value: float, tally: Tally, replicated: Tally, images: int, null: Floats | None) -> Estimate:
+def _estimate(name: str, value: float, tally: Tally, replicated: Tally, images: int, null: Floats | None) -> IntervalEstimate:
     replicates = METRICS[name](replicated)
     if name == "auroc":
         right, wrong = float(tally.rights), float(tally.n - tally.rights)
@@ -147,7 +147,7 @@ def _estimate(name: str, value: float, tally: Tally, replicated: Tally, images: 
             float(METRICS[name](Tally(tally.values[[at]], np.array([hit]), np.array([1 - hit])))) for at in (0, -1) for hit in (0.0, 1.0)
         ]
         unseen = min(of_one), max(of_one)
-    return intervals.bootstrapped(value, replicates, images, unseen=unseen, within=within, floor=floor)
+    return intervals.bootstrap_estimate(value, replicates, images, unseen=unseen, within=within, floor=floor)
 
 
 def _coarse(tally: Tally) -> Tally:

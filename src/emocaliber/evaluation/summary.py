@@ -11,9 +11,9 @@ import numpy as np
 
 from emocaliber.core.scoring import VERBALIZED, Outcome
 from emocaliber.evaluation import calibration, ranking, stated
-from emocaliber.evaluation.estimates import Scope, Sheet
-from emocaliber.evaluation.intervals import LEVEL, Estimate
-from emocaliber.evaluation.metrics import Floats, Tally, people
+from emocaliber.evaluation.estimates import OutcomeCounts, Scope
+from emocaliber.evaluation.intervals import LEVEL, IntervalEstimate
+from emocaliber.evaluation.metrics import Floats, Tally, annotator_shares
 
 Metrics = dict[str, Any]
 
@@ -27,7 +27,7 @@ def summarise(outcomes: Iterable[Outcome], *, replicates: int = 1000, seed: int 
     sample in question carries a posterior. `confidence` is the source that tables and figures show first. Raises ValueError where there are
     no outcomes, UserError where none has that source.
     """
-    sheet = Sheet(outcomes, replicates=replicates, seed=seed, confidence=confidence)
+    sheet = OutcomeCounts(outcomes, replicates=replicates, seed=seed, confidence=confidence)
     found: dict[str, dict[str, Metrics]] = {"tasks": {}, "groups": {}, "overall": {}}
     for scope in sheet.scopes:
         m = found[scope.kind][scope.name] = _metrics(sheet, scope)
@@ -50,7 +50,7 @@ def summarise(outcomes: Iterable[Outcome], *, replicates: int = 1000, seed: int 
     }
 
 
-def _metrics(sheet: Sheet, scope: Scope) -> Metrics:
+def _metrics(sheet: OutcomeCounts, scope: Scope) -> Metrics:
     outcomes = sheet.of(scope)
     answers, ceilings = sheet.answers(scope), _ceilings(outcomes)
     malformed = answers.pop("malformed")
@@ -68,7 +68,7 @@ def _metrics(sheet: Sheet, scope: Scope) -> Metrics:
     }
 
 
-def _numbers(estimates: Mapping[str, Estimate]) -> Metrics:
+def _numbers(estimates: Mapping[str, IntervalEstimate]) -> Metrics:
     """Each estimate as its value and its interval, and under `undefined`, if there is any, why one is missing."""
     found: Metrics = {}
     undefined: dict[str, str] = {}
@@ -80,7 +80,7 @@ def _numbers(estimates: Mapping[str, Estimate]) -> Metrics:
     return found | {"undefined": undefined} if undefined else found
 
 
-def _malformed(outcomes: Sequence[Outcome], share: Estimate) -> Metrics:
+def _malformed(outcomes: Sequence[Outcome], share: IntervalEstimate) -> Metrics:
     reasons = Counter(outcome.malformed for outcome in outcomes if outcome.malformed is not None)
     n = len(outcomes)
     return {
@@ -90,7 +90,7 @@ def _malformed(outcomes: Sequence[Outcome], share: Estimate) -> Metrics:
     }
 
 
-def _confidence(sheet: Sheet, scope: Scope, source: str) -> Metrics:
+def _confidence(sheet: OutcomeCounts, scope: Scope, source: str) -> Metrics:
     return {
         **_numbers({"coverage": sheet.coverage(source, scope)}),
         **sheet.stated(source, scope),
@@ -98,11 +98,11 @@ def _confidence(sheet: Sheet, scope: Scope, source: str) -> Metrics:
     }
 
 
-def _emotion(sheet: Sheet, scope: Scope, outcomes: Sequence[Outcome]) -> Metrics:
+def _emotion(sheet: OutcomeCounts, scope: Scope, outcomes: Sequence[Outcome]) -> Metrics:
     estimates = sheet.emotion(scope)
     found: Metrics = _numbers({name: estimate for name, estimate in estimates.items() if "." not in name})
     if "agreement" in estimates:
-        found["agreement_best"] = math.fsum(max((people(outcome) or {}).values()) for outcome in outcomes) / len(outcomes)
+        found["agreement_best"] = math.fsum(max((annotator_shares(outcome) or {}).values()) for outcome in outcomes) / len(outcomes)
         found["agreement_spearman"] = {
             name.partition(".")[2]: _numbers({"value": estimate}) for name, estimate in estimates.items() if "." in name
         }

@@ -10,7 +10,7 @@ from typing import Any
 from emocaliber.core.scoring import VERBALIZED
 from emocaliber.core.tasks import GROUPS
 from emocaliber.errors import UserError
-from emocaliber.evaluation.paper_tables import EVOLVEMENT_TABLE, is_drawn, is_whole, paper_rows, paper_tables
+from emocaliber.evaluation.paper_tables import EVOLVEMENT_TABLE, is_synthetic, is_whole, paper_rows, paper_tables
 from emocaliber.evaluation.stated import NOT_SHARES, added_metrics
 from emocaliber.io.rows import display_name
 from emocaliber.render.table import NONE, Table, decimal, interval, marks_of, percent, with_interval
@@ -110,7 +110,7 @@ def tables(summary: Summary, name: str) -> Iterator[Table]:
     for source in sources:
         if any(_stated(m, source).get("coverage") for _, m in _scopes(summary)):
             yield from _more_on_confidence(summary, source)
-    if any(is_drawn(m) for _, m in _scopes(summary)):
+    if any(is_synthetic(m) for _, m in _scopes(summary)):
         yield _best_possible(summary, sources[0])
     yield from _emotion(summary)
 
@@ -281,7 +281,7 @@ Number = tuple[float | None, Sequence[float] | None]
 
 
 @dataclass(frozen=True)
-class Ablated:
+class AblationRow:
     """One row: its name, its values of the settings that differ (none for the model before), and the summary of its answers."""
 
     name: str
@@ -295,7 +295,7 @@ def check_metrics(metrics: Sequence[str], where: str) -> None:
         raise UserError(f"{where}: there is no metric {unknown!r}; there are {', '.join(_ABLATION_HEADINGS)}")
 
 
-def ablation_table(rows: Sequence[Ablated], metrics: Sequence[str], title: str) -> Table:
+def ablation_table(rows: Sequence[AblationRow], metrics: Sequence[str], title: str) -> Table:
     """A row for each run: its settings, and `metrics` (such as accuracy and brier) for each group that all have, with 95 % intervals.
 
     With several groups, also the mean over them, as in the paper; its interval adds the groups' up as those of independent samples.

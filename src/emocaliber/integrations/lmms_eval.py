@@ -32,7 +32,7 @@ _UTILS = '''\
 
 from pathlib import Path
 
-from emocaliber.evaluation.lmms_eval import auroc_of, brier_of, doc_to_text, ece_of, mean_of, process_results, visual
+from emocaliber.integrations.lmms_eval import auroc_of, brier_of, doc_to_text, ece_of, mean_of, process_results, visual
 
 __all__ = ["auroc_of", "brier_of", "doc_to_text", "doc_to_visual", "ece_of", "mean_of", "process_results"]
 

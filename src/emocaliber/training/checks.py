@@ -25,23 +25,25 @@ from emocaliber.training.config import (
     FINISHED,
     STAGES,
     ModelConfig,
+    MonitoredConfig,
     Stage1Config,
     Stage2Config,
     Stage3Config,
     StageConfig,
-    WatchedConfig,
     check_settings,
     load_config,
 )
-from emocaliber.training.data import sample_rows
-from emocaliber.training.distributed import devices, processes
-from emocaliber.training.validation import behind, own_samples, validation_samples
+from emocaliber.training.data import numbered_sample_rows
+from emocaliber.training.distributed import partial_state, world_size
+from emocaliber.training.validation import own_sample_files, upstream_sample_files, validation_samples
 
 IMAGE_TOKEN_SIDE = 28  # in pixels, of Qwen2.5-VL: patches of 14 x 14, merged 2 x 2
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+|[\w-]+")
 
 
-def check(config: StageConfig, where: str = "", *, made: Mapping[str, Sequence[Path]] = MappingProxyType({}), images: bool = True) -> None:
+def check_stage(
+    config: StageConfig, where: str = "", *, made: Mapping[str, Sequence[Path]] = MappingProxyType({}), images: bool = True
+) -> None:
     """Raises UserError for the first thing that cannot work, naming `where` (the file) or the row.
 
     `made` are model folders to come, each with the files of samples from which it and the stages behind it will have learnt. The `images`
@@ -49,13 +51,13 @@ def check(config: StageConfig, where: str = "", *, made: Mapping[str, Sequence[P
     """
     where = where or f"the configuration of {config.out}"
     check_settings(config, where)
-    if isinstance(config, WatchedConfig):
+    if isinstance(config, MonitoredConfig):
         validation_samples(config, made.get(config.model, ()) if isinstance(config, ModelConfig) else ())
     if isinstance(config, Stage3Config):
         parse_reward(config.reward)
     if config.scenes:
         parse_mixture(config.scenes_tasks)
-    rows = None if config.scenes else [row for _, row in sample_rows(config.samples)]
+    rows = None if config.scenes else [row for _, row in numbered_sample_rows(config.samples)]
     _check_batches(config, config.scenes if rows is None else len(rows))
     if isinstance(config, Stage1Config | Stage2Config) and config.max_length and rows:
         _check_length(config, rows, where)
@@ -67,7 +69,7 @@ def check(config: StageConfig, where: str = "", *, made: Mapping[str, Sequence[P
 
 def _check_batches(config: StageConfig, rows: int) -> None:
     """A step must not need more rows than there are: transformers would make it smaller, TRL would leave everything out."""
-    needed, unit = config.batch_size * config.accumulation * devices(), "samples"
+    needed, unit = config.batch_size * config.accumulation * world_size(), "samples"
     if isinstance(config, Stage3Config):  # which counts roll-outs
         needed, unit = needed * config.updates_per_rollout // config.group_size, "questions"
     if rows < needed:
@@ -105,7 +107,7 @@ def _check_model(model: str) -> None:
 def check_disjoint(configs: Mapping[str, StageConfig]) -> None:
     """Raises UserError naming the first image that two of stages 1 to 3 have in common: each must answer what it has not learnt from."""
     images = {
-        stage: {row["image"]: f"{config.samples}, line {line}" for line, row in sample_rows(config.samples)}
+        stage: {row["image"]: f"{config.samples}, line {line}" for line, row in numbered_sample_rows(config.samples)}
         for stage, config in configs.items()
         if isinstance(config, ModelConfig) and Path(config.samples).is_file()
     }
@@ -123,29 +125,32 @@ def load_stages(folder: str | Path, overrides: Sequence[str] = ()) -> dict[str, 
     if not present:
         raise UserError(f"{folder} holds no configuration; give a folder with {', '.join(f'{stage}.toml' for stage in STAGES)}")
     configs = {stage: load_config(stage, folder, overrides) for stage in present}
-    check_all(configs)
+    check_stages(configs)
     return configs
 
 
-def check_all(configs: Mapping[str, StageConfig]) -> None:
+def check_stages(configs: Mapping[str, StageConfig]) -> None:
     """Checks stages that will be trained one after the other, each from what those before it leave behind."""
     made: dict[str, Sequence[Path]] = {}
     to_come = [config for config in configs.values() if not (Path(config.out) / FINISHED).is_dir()]
     for stage, config in configs.items():
         if config in to_come:
-            check(config, stage, made=made, images=False)
+            check_stage(config, stage, made=made, images=False)
             earlier = made.get(config.model) if isinstance(config, ModelConfig) else ()
-            made[str(Path(config.out) / FINISHED)] = [*own_samples(config), *(behind(config) if earlier is None else earlier)]
+            made[str(Path(config.out) / FINISHED)] = [
+                *own_sample_files(config),
+                *(upstream_sample_files(config) if earlier is None else earlier),
+            ]
     check_disjoint(configs)
     for config in to_come:
         check_images(config)
 
 
-def check_one(stage: str, config: StageConfig, path: str | Path) -> None:
+def check_single_stage(stage: str, config: StageConfig, path: str | Path) -> None:
     """Checks one stage, and that it shares no image with the other stages for which the folder of its file `path` has configurations."""
     to_come = not (Path(config.out) / FINISHED).is_dir()
     if to_come:
-        check(config, stage, images=False)
+        check_stage(config, stage, images=False)
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
     others = {name: load_config(name, folder) for name in CONFIGS if name != stage and (folder / f"{name}.toml").is_file()}
     check_disjoint({name: config if name == stage else others[name] for name in CONFIGS if name == stage or name in others})
@@ -168,7 +173,7 @@ def check_images(config: StageConfig) -> None:
     Of several processes the first one checks, and all come to its conclusion. Raises UserError with the number of images that cannot be
     opened and the first `SHOWN` of them: file, line, sample and reason.
     """
-    if devices() > 1:
+    if world_size() > 1:
         _check_together(config)
     else:
         _check(config)
@@ -178,7 +183,7 @@ def _check_together(config: StageConfig) -> None:
     from accelerate.utils import broadcast_object_list
 
     verdict: list[str | None] = [None]
-    if processes().is_main_process:
+    if partial_state().is_main_process:
         try:
             _check(config)
         except UserError as error:
@@ -206,9 +211,9 @@ def _check(config: StageConfig) -> None:
 def _places(config: StageConfig) -> Iterator[tuple[str, str]]:
     """Each image with the file, line and id of the sample that it belongs to."""
     files = [] if config.scenes else [config.samples]
-    files += [config.validation] if isinstance(config, WatchedConfig) and config.validation else []
+    files += [config.validation] if isinstance(config, MonitoredConfig) and config.validation else []
     for file in files:
-        for line, row in sample_rows(file):
+        for line, row in numbered_sample_rows(file):
             yield row["image"], f"{display_name(file)}, line {line}, sample {display_name(str(row['id']))}"
 
 

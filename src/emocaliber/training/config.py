@@ -75,7 +75,7 @@ ALL_LAYERS = rf"{LANGUAGE_LAYERS}|.*visual\.blocks.*\.(qkv|proj|gate_proj|up_pro
 
 
 @dataclass(frozen=True, kw_only=True)
-class WatchedConfig(StageConfig):
+class MonitoredConfig(StageConfig):
     """What stages 1 to 3 have to be watched by: the samples of the file `validation` (none without) are answered every `eval_steps`, at
     `eval_temperature` (0: greedily). An alarm warns of collapsing confidence, and with `stop_on_alarm` ends the run."""
 
@@ -87,7 +87,7 @@ class WatchedConfig(StageConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig(WatchedConfig):
+class ModelConfig(MonitoredConfig):
     """What the stages have that go on from a `model`: a checkpoint folder, such as that of the stage before, or a hub id.
 
     Images are scaled to between `min_pixels` and `max_pixels`, 0 for the model's own limits. With `lora_rank` > 0 only adapters of that
@@ -156,7 +156,7 @@ class Stage3Config(ModelConfig):
 
 
 CREDITS = ("response", "causal", "expected", "natural")
-CREDITS_OF_ALL_DECIMALS = ("expected", "natural")  # those that ask what else could have been stated
+EXPECTED_CREDITS = ("expected", "natural")  # those that ask what else could have been stated
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt")  # those that need no more settings
 CONFIGS: dict[str, type[StageConfig]] = {"stage0": Stage0Config, "stage1": Stage1Config, "stage2": Stage2Config, "stage3": Stage3Config}
 C = TypeVar("C", bound=StageConfig)
@@ -194,7 +194,7 @@ def check_settings(config: StageConfig, where: str) -> None:
     """Raises UserError for a value that is impossible whatever the data."""
     names = ["learning_rate", "batch_size", "accumulation", "save_steps", "epochs", "max_grad_norm"]
     names += ["updates_per_rollout", "temperature", "max_new_tokens"] if isinstance(config, Stage3Config) else []
-    names += ["eval_steps"] if isinstance(config, WatchedConfig) else []
+    names += ["eval_steps"] if isinstance(config, MonitoredConfig) else []
     for name in names:
         if getattr(config, name) <= 0:
             raise UserError(f"{where}: {name} must be positive, not {getattr(config, name)}")
@@ -220,7 +220,7 @@ def check_settings(config: StageConfig, where: str) -> None:
             raise UserError(f"{where}: there is no credit {config.credit!r}; there are {', '.join(CREDITS)}")
         if config.credit != "response" and config.normalise_advantages:
             raise UserError(f'{where}: normalise_advantages needs credit = "response": {config.credit} advantages are never divided')
-        if config.credit in CREDITS_OF_ALL_DECIMALS and not config.shared_prefix:
+        if config.credit in EXPECTED_CREDITS and not config.shared_prefix:
             raise UserError(f'{where}: credit = "{config.credit}" needs shared_prefix = true, which says what else could have been stated')
 
 

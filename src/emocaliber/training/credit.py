@@ -43,10 +43,10 @@ from typing import Any
 
 import torch
 
-from emocaliber.confidence.rewards import RewardSettings, confidence_reward, stated_and_right
+from emocaliber.confidence.rewards import RewardSettings, confidence_and_correctness, confidence_reward
 from emocaliber.core.tasks import labels_of
 from emocaliber.errors import UserError
-from emocaliber.training.config import CREDITS_OF_ALL_DECIMALS
+from emocaliber.training.config import EXPECTED_CREDITS
 from emocaliber.training.shared_prefix import Logps
 
 DIGITS = range(10)
@@ -67,7 +67,7 @@ def confidence_advantages(group: Sequence[Stated | None], settings: RewardSettin
 
 
 @cache
-def decimal_scores(right: bool, settings: RewardSettings) -> tuple[float, ...]:
+def expected_decimal_rewards(right: bool, settings: RewardSettings) -> tuple[float, ...]:
     """What a confidence with each first decimal, 0 to 9, earns in the mean over second decimals."""
     return tuple(
         settings.confidence_weight * fmean(confidence_reward(right, first / 10 + second / 100, settings) for second in DIGITS)
@@ -75,7 +75,7 @@ def decimal_scores(right: bool, settings: RewardSettings) -> tuple[float, ...]:
     )
 
 
-def decimal_gains(group: Sequence[Stated | None], settings: RewardSettings) -> list[list[float] | None]:
+def decimal_advantages(group: Sequence[Stated | None], settings: RewardSettings) -> list[list[float] | None]:
     """The advantage that each response of a group would have had with each first decimal; None where it is malformed."""
 
     def gains(own: int, right: bool) -> list[float]:
@@ -83,12 +83,12 @@ def decimal_gains(group: Sequence[Stated | None], settings: RewardSettings) -> l
         if not others:
             return [0.0] * len(DIGITS)
         usual = settings.confidence_weight * fmean(confidence_reward(right, other, settings) for other in others)
-        return [len(others) / (len(others) + 1) * (score - usual) for score in decimal_scores(right, settings)]
+        return [len(others) / (len(others) + 1) * (score - usual) for score in expected_decimal_rewards(right, settings)]
 
     return [None if each is None else gains(place, each[1]) for place, each in enumerate(group)]
 
 
-def first_step(logps: torch.Tensor, gains: torch.Tensor, *, natural: bool) -> torch.Tensor:
+def decimal_surrogate(logps: torch.Tensor, gains: torch.Tensor, *, natural: bool) -> torch.Tensor:
     """What has the step of first decimals as its gradient, (B,), from the digits' log-probabilities and gains, both (B, 10)."""
     return ((gains - gains.mean(1, keepdim=True)) * logps).mean(1) if natural else (logps.exp() * gains).sum(1)
 
@@ -109,7 +109,7 @@ def first_decimal(tokens: Sequence[int], start: int, tokenizer: Any) -> int:
     return -1
 
 
-def digit_tokens(tokenizer: Any) -> list[int]:
+def decimal_tokens(tokenizer: Any) -> list[int]:
     """The tokens of the digits 0 to 9. Raises UserError for a tokenizer in which they have none of their own."""
     tokens = [tokenizer(f"0.{digit}", add_special_tokens=False)["input_ids"][-1] for digit in DIGITS]
     if [tokenizer.decode([token]) for token in tokens] != [str(digit) for digit in DIGITS]:
@@ -117,7 +117,7 @@ def digit_tokens(tokenizer: Any) -> list[int]:
     return tokens
 
 
-class ConfidenceCredit:
+class ConfidenceCreditMixin:
     """What changes TRL's `GRPOTrainer` so; to be named before it, and before `SharedPrefix`, among the bases of a class."""
 
     def __init__(self, *args: Any, credit: str = "response", reward_settings: RewardSettings | None = None, **kwargs: Any) -> None:
@@ -125,7 +125,7 @@ class ConfidenceCredit:
         trainer: Any = self
         self._credit, self._reward_settings = credit, reward_settings or RewardSettings()
         self._tokenizer = getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
-        self._digits = digit_tokens(self._tokenizer) if credit in CREDITS_OF_ALL_DECIMALS else []
+        self._digits = decimal_tokens(self._tokenizer) if credit in EXPECTED_CREDITS else []
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         batch: dict[str, Any] = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
@@ -139,7 +139,7 @@ class ConfidenceCredit:
         settings = self._reward_settings
         answers = [ids[seen.bool()].tolist() for ids, seen in zip(batch["completion_ids"], batch["completion_mask"], strict=True)]
         stated = [
-            stated_and_right(text, labels_of(row["task"], row["candidates"]), row["ground_truth"], settings)
+            confidence_and_correctness(text, labels_of(row["task"], row["candidates"]), row["ground_truth"], settings)
             for text, row in zip(self._tokenizer.batch_decode(answers, skip_special_tokens=True), inputs, strict=True)
         ]
         size = trainer.num_generations  # what one process generates at once holds whole groups: the configuration is checked for it
@@ -155,8 +155,8 @@ class ConfidenceCredit:
         if self._credit == "causal":
             return {"advantages": advantages}
         nothing = [0.0] * len(DIGITS)
-        gains = [each or nothing for group in groups for each in decimal_gains(group, settings)]
-        scores = [nothing if each is None else decimal_scores(each[1], settings) for each in stated]
+        gains = [each or nothing for group in groups for each in decimal_advantages(group, settings)]
+        scores = [nothing if each is None else expected_decimal_rewards(each[1], settings) for each in stated]
         decimals = [first_decimal(answer, start, self._tokenizer) for answer, start in zip(answers, starts, strict=True)]
         device = advantages.device
         return {
@@ -169,7 +169,7 @@ class ConfidenceCredit:
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         trainer: Any = self
-        asking = trainer.asking(inputs["decimals"], self._digits) if self._credit in CREDITS_OF_ALL_DECIMALS else nullcontext()
+        asking = trainer.asking(inputs["decimals"], self._digits) if self._credit in EXPECTED_CREDITS else nullcontext()
         with asking as found:
             loss: torch.Tensor = super()._compute_loss(model, inputs)  # type: ignore[misc]
         return loss - self._expected_less_drawn(found[0], inputs) / trainer.current_gradient_accumulation_steps if found else loss
@@ -189,7 +189,7 @@ class ConfidenceCredit:
         odds = found.alternatives.detach().exp()  # (asked, 10), and so are `gains`, `scores` and
         drawn = (tokens[asked].gather(1, places) == torch.tensor(self._digits, device=tokens.device)).float()
         known, gained, unlucky = (ratios.new_zeros(len(tokens)) for _ in range(3))
-        known[asked] = first_step(found.alternatives, gains, natural=self._credit == "natural")
+        known[asked] = decimal_surrogate(found.alternatives, gains, natural=self._credit == "natural")
         gained[asked] = (drawn * gains).sum(1)
         unlucky[asked] = ((odds / odds.sum(1, keepdim=True) * drawn.sum(1, keepdim=True) - drawn) * scores).sum(1)
         unlucky -= unlucky.view(-1, trainer.num_generations).mean(1).repeat_interleave(trainer.num_generations)

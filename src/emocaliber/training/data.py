@@ -18,13 +18,13 @@ from emocaliber.io.images import ImageError, open_image
 from emocaliber.io.rows import display_name, numbered_rows
 from emocaliber.models.local import chat_prompt
 from emocaliber.training.config import StageConfig
-from emocaliber.training.distributed import in_first
+from emocaliber.training.distributed import on_main_process
 
 IGNORED = -100
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingExample:
     """The model is asked `question` about `image` and learns to say `tail` and end, after `head`, which it is taken to have said.
 
     `sample` is the id of the sample that it is made of, for complaints.
@@ -49,7 +49,7 @@ def training_image(path: str, sample: str) -> Image.Image:
 
 
 @contextmanager
-def plain_errors() -> Iterator[None]:
+def plain_worker_errors() -> Iterator[None]:
     """Within it, a UserError of a data loader's worker has its own message: torch puts the worker's traceback before it."""
     try:
         yield
@@ -60,7 +60,7 @@ def plain_errors() -> Iterator[None]:
         raise UserError(message.strip()) from error
 
 
-class LessonCollator:
+class ExampleCollator:
     """Makes a batch from lessons, with the usual model inputs (padded right) and, shaped as `input_ids` (B, L):
 
     `labels`: the tokens of head, tail and the end of the turn, -100 elsewhere; `in_tail`: True on those of the tail and the end;
@@ -72,7 +72,7 @@ class LessonCollator:
         self._tokenizer = processor.tokenizer
         self._digits = digit_tokens(self._tokenizer)
 
-    def __call__(self, lessons: Sequence[Lesson]) -> dict[str, torch.Tensor]:
+    def __call__(self, lessons: Sequence[TrainingExample]) -> dict[str, torch.Tensor]:
         prompts = self._processor(
             images=[training_image(lesson.image, lesson.sample) for lesson in lessons],
             text=[chat_prompt(lesson.question, self._tokenizer) for lesson in lessons],
@@ -123,13 +123,13 @@ def _stacked(values: Any) -> torch.Tensor:
 
 
 def training_rows(config: StageConfig) -> list[dict[str, Any]]:
-    """The sample rows of a stage, with absolute image paths. Raises UserError as `sample_rows` does, and for a file without rows.
+    """The sample rows of a stage, with absolute image paths. Raises UserError as `numbered_sample_rows` does, and for a file without rows.
 
     Scenes are drawn first. Those of another `scenes_seed`, of another number or of other subtasks may lie in the same file: ids choose.
     """
     path = Path(config.samples)
     if not config.scenes:
-        return [row for _, row in sample_rows(path)]
+        return [row for _, row in numbered_sample_rows(path)]
     from emocaliber.scenes.dataset import draw_mixture, mixture_ids, parse_mixture
 
     shares = parse_mixture(config.scenes_tasks)
@@ -148,12 +148,12 @@ def training_rows(config: StageConfig) -> list[dict[str, Any]]:
             for done in drawn:
                 progress.update(done - progress.n)
 
-    in_first(draw)
-    rows = {row["id"]: row for _, row in sample_rows(path)}
+    on_main_process(draw)
+    rows = {row["id"]: row for _, row in numbered_sample_rows(path)}
     return [rows[identity] for identity in mixture_ids(shares, config.scenes, config.scenes_seed)]
 
 
-def sample_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def numbered_sample_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line numbers and rows of a file of samples, with absolute image paths.
 
     Raises UserError for a file that is not there or has no rows, for a row that is not a sample, and for rows of a test split, which may be

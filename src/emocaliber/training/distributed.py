@@ -18,24 +18,24 @@ from emocaliber.training.config import ModelConfig
 T = TypeVar("T")
 
 
-def devices() -> int:
+def world_size() -> int:
     """The number of processes that train together, as accelerate and torchrun tell each of them."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def processes() -> Any:
+def partial_state() -> Any:
     """Accelerate's `PartialState`: how many processes there are, which of them this is, and where they wait for each other.
 
     They do so for an hour at most: shares of scaffold answers are equal in number, not in length.
     """
     from accelerate import PartialState
 
-    return PartialState(cpu=on_cpu(), timeout=timedelta(hours=1))
+    return PartialState(cpu=cpu_only(), timeout=timedelta(hours=1))
 
 
-def in_first(action: Callable[[], T]) -> T:
+def on_main_process(action: Callable[[], T]) -> T:
     """Runs `action` in the first process alone, while the others wait. What it returns, or the UserError that it raises, is that of all."""
-    team = processes()
+    team = partial_state()
     if team.num_processes == 1:
         return action()
     from accelerate.utils import broadcast_object_list
@@ -53,13 +53,13 @@ def in_first(action: Callable[[], T]) -> T:
     return value
 
 
-def say(text: str, *, warning: bool = False) -> None:
+def print_once(text: str, *, warning: bool = False) -> None:
     """Prints, in the first process alone; a warning goes to stderr."""
-    if processes().is_main_process:
+    if partial_state().is_main_process:
         print(text, file=sys.stderr if warning else sys.stdout)
 
 
-def on_cpu() -> bool:
+def cpu_only() -> bool:
     """Whether there is nothing but a CPU, which accelerate and transformers must be told, or processes there would train on their own."""
     import torch
 
@@ -67,7 +67,7 @@ def on_cpu() -> bool:
 
 
 @contextmanager
-def ready_to_generate(model: Any) -> Iterator[None]:
+def unsharded_for_generation(model: Any) -> Iterator[None]:
     """Within it, a model that FSDP2 has sharded can `generate`. FSDP2 gathers weights when a module is called, but `generate` encodes
     images before it calls the model as a whole, to which the weights outside layers belong.
     """
@@ -97,7 +97,7 @@ def lora_config(config: ModelConfig) -> Any | None:
     return LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=config.lora_targets, task_type="CAUSAL_LM")
 
 
-def adapted(model: Any, config: ModelConfig) -> Any:
+def with_adapters(model: Any, config: ModelConfig) -> Any:
     """`model` with new adapters, which alone learn; `model` itself without LoRA. Raises UserError if no layer has a name that matches."""
     if (settings := lora_config(config)) is None:
         return model
@@ -109,7 +109,7 @@ def adapted(model: Any, config: ModelConfig) -> Any:
         raise UserError(f"lora_targets = {config.lora_targets!r} matches no linear layer of {config.model}") from error
 
 
-def merged(base: Any, adapter: str | Path) -> Any:
+def merge_adapters(base: Any, adapter: str | Path) -> Any:
     """`base`, the model that training began with, with the adapters saved in a folder added to its weights, in float32."""
     from peft import PeftModel
 

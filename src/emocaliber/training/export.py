@@ -29,21 +29,22 @@ from emocaliber.models.local import RECALIBRATION, LocalModel, question_key, rea
 from emocaliber.models.processor import load_processor
 from emocaliber.render.table import Table, with_interval
 from emocaliber.training.config import FINISHED, SETTINGS
-from emocaliber.training.distributed import say
+from emocaliber.training.distributed import print_once
 from emocaliber.training.telemetry import TELEMETRY
-from emocaliber.training.validation import held_out_samples, trained_on
+from emocaliber.training.validation import held_out_samples, lineage_sample_files
 
 _OF_TRAINING = ("rollouts.json",)
 
 
-def export(
+def export_model(
     run: Path, out: Path, *, name: str | None = None, scored: Path | None = None, dtype: str | None = None, held_out: Path | None = None
 ) -> Path:
     """Writes the model of the finished stage in `run` to the new folder `out`, and returns that.
 
     Adapters are merged already when a stage finishes. `dtype` converts the weights; `scored` gives the card its numbers in place of the
     held-out samples. By the samples of the file `held_out`, which no stage behind the model may have learnt from, its confidence is
-    recalibrated. Raises UserError for a run that has not finished, for an `out` that is there, and as `held_out_samples`, `trained_on` and
+    recalibrated. Raises UserError for a run that has not finished, for an `out` that is there, and as
+    `held_out_samples`, `lineage_sample_files` and
     `recalibrate` do.
     """
     model = run / FINISHED
@@ -59,7 +60,7 @@ def export(
         raise UserError(f"{display_name(out)} is there already; give a new folder, or remove it")
     name = name or out.name
     card = model_card(name, settings, run, scored)
-    samples = held_out_samples(held_out, trained_on(run, settings)) if held_out else []
+    samples = held_out_samples(held_out, lineage_sample_files(run, settings)) if held_out else []
     half = out.with_name(f".{out.name}.half")
     shutil.rmtree(half, ignore_errors=True)
     if dtype:
@@ -71,14 +72,14 @@ def export(
     if samples:
         fits = recalibrate(half, samples)
         for labels, fit in fits.items():
-            say(f"recalibrated for {', '.join(labels)}: {fit}")
+            print_once(f"recalibrated for {', '.join(labels)}: {fit}")
         card = model_card(name, settings, run, scored, fits)
     (half / "README.md").write_text(card, encoding="utf-8")
     os.replace(half, out)
     return out
 
 
-def push(folder: Path, repository: str) -> str:
+def push_to_hub(folder: Path, repository: str) -> str:
     """Uploads an exported folder to the hub, into a private repository that is made if need be; returns its address."""
     from huggingface_hub import HfApi
 
@@ -120,7 +121,9 @@ _OF_THE_PLACE = ("out", "samples", "validation", "save_steps", "eval_steps", "th
 _METRICS = {"ece": "ECE", "brier": "Brier", "auroc": "AUROC"}
 
 
-def model_card(name: str, settings: Mapping[str, Any], run: Path, scored: Path | None, fits: Mapping[Labels, Fit] | None = None) -> str:
+def model_card(
+    name: str, settings: Mapping[str, Any], run: Path, scored: Path | None, fits: Mapping[Labels, RecalibrationFit] | None = None
+) -> str:
     """The card's Markdown. `settings` are the run's; calibration comes from the folder `scored`, or else from the run's telemetry."""
     stage = settings["stage"]
     head = [
@@ -187,7 +190,7 @@ def _table(scopes: Mapping[str, Mapping[str, Any]], note: str) -> str:
     return Table(["", "n", "Acc", *_METRICS.values()], rows, note=f"{note} Percentages, 95 % intervals in brackets.").as_markdown()
 
 
-def _decoding(settings: Mapping[str, Any], fits: Mapping[Labels, Fit]) -> str:
+def _decoding(settings: Mapping[str, Any], fits: Mapping[Labels, RecalibrationFit]) -> str:
     if fits:
         questions = "".join(f"- {', '.join(labels)}: {fit}\n" for labels, fit in fits.items())
         return (
@@ -224,7 +227,7 @@ FEWEST = 100  # answers to fit on
 
 
 @dataclass(frozen=True)
-class Fit:
+class RecalibrationFit:
     """A recalibration, and of the `n` answers it was fitted on the mean negative log-likelihood in nats: of their confidence as it is
     (the mean over the digits at temperature 1), and recalibrated."""
 
@@ -239,17 +242,17 @@ class Fit:
         return f"{how}; fitted on {self.n:,} held-out answers, {why}"
 
 
-def recalibrate(folder: Path, samples: Sequence[Sample]) -> Mapping[Labels, Fit]:
+def recalibrate(folder: Path, samples: Sequence[Sample]) -> Mapping[Labels, RecalibrationFit]:
     """Fits a recalibration for the checkpoint in `folder` by its greedy answers to `samples`, for each question among them, and writes them
-    into the card, which names that as the source of the confidence from then on. Raises UserError as `fit_on` does.
+    into the card, which names that as the source of the confidence from then on. Raises UserError as `fit_recalibrations` does.
     """
-    found = fit_on(samples, LocalModel(folder))
+    found = fit_recalibrations(samples, LocalModel(folder))
     entries = [{"labels": list(labels), **asdict(fit.recalibration), "n": fit.n} for labels, fit in found.items()]
     write_card(folder, read_card(folder) | {"confidence_source": recalibrated.__name__, RECALIBRATION: entries})
     return found
 
 
-def fit_on(samples: Sequence[Sample], model: Model) -> Mapping[Labels, Fit]:
+def fit_recalibrations(samples: Sequence[Sample], model: Model) -> Mapping[Labels, RecalibrationFit]:
     """A recalibration for `model` by its answers to `samples`, for each question (set of labels) among them.
 
     Raises UserError if fewer than `FEWEST` of the answers to one of them state a confidence.
@@ -272,10 +275,10 @@ def fit_on(samples: Sequence[Sample], model: Model) -> Mapping[Labels, Fit]:
                 f"{len(numbers)} of the answers to {asked[key]} held-out samples with the labels {', '.join(questions[key])} state a "
                 f"confidence that can be read, and to recalibrate wants {FEWEST} at least: give more samples of a task that it knows"
             )
-    return {questions[key]: fit(numbers, right) for key, (numbers, right) in answers.items()}
+    return {questions[key]: fit_recalibration(numbers, right) for key, (numbers, right) in answers.items()}
 
 
-def fit(numbers: Sequence[StatedNumber], right: Sequence[bool]) -> Fit:
+def fit_recalibration(numbers: Sequence[StatedNumber], right: Sequence[bool]) -> RecalibrationFit:
     """The recalibration with the least negative log-likelihood: of each of `TEMPERATURES` the best bias, and the best of those."""
     signs = np.where(right, 1.0, -1.0)
 
@@ -291,4 +294,4 @@ def fit(numbers: Sequence[StatedNumber], right: Sequence[bool]) -> Fit:
         found[temperature] = float(best.fun), round(float(best.x), 3)
     temperature = min(found, key=found.__getitem__)
     least, bias = found[temperature]
-    return Fit(Recalibration(temperature, bias), len(numbers), loss(0.0, odds_at(1.0)), least)
+    return RecalibrationFit(Recalibration(temperature, bias), len(numbers), loss(0.0, odds_at(1.0)), least)

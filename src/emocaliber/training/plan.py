@@ -33,7 +33,7 @@ GB = 10**9
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """Bytes on each device by what they are for, unsharded and sharded over `devices`, and the tokens that were assumed."""
 
     parts: dict[str, tuple[float, float]]
@@ -69,7 +69,7 @@ _RECOMPUTED = "one layer, computed again"
 _PASSES = ("activations", _RECOMPUTED, "logits", "KV cache of roll-outs", _WITHOUT)
 
 
-def plan(config: ModelConfig, devices: int, answer_tokens: int = 0, question_tokens: int = QUESTION_TOKENS) -> Plan:
+def plan_memory(config: ModelConfig, devices: int, answer_tokens: int = 0, question_tokens: int = QUESTION_TOKENS) -> MemoryPlan:
     """The plan of a stage on `devices` devices, if answers have `answer_tokens` (0: the most a stage allows). Loads no weights.
 
     Raises UserError if the model's configuration cannot be read, or is not Qwen2.5-VL's.
@@ -85,10 +85,10 @@ def plan(config: ModelConfig, devices: int, answer_tokens: int = 0, question_tok
     passing = _passing(config, model_config, prompt, image, answer)
     parts |= {name: (value, value) for name, value in passing.items()}
     tokens = f"{image} image tokens, {question_tokens} of the question, {answer} of an answer; {weights.all / 1e6:,.0f} million weights."
-    return Plan(parts, devices, tokens, tuple(_advice(config)))
+    return MemoryPlan(parts, devices, tokens, tuple(_advice(config)))
 
 
-def _standing(config: ModelConfig, weights: Weights, devices: int) -> dict[str, tuple[float, float]]:
+def _standing(config: ModelConfig, weights: WeightCounts, devices: int) -> dict[str, tuple[float, float]]:
     """What is there throughout."""
     learning = weights.learning + weights.adapters
     base = 2 if config.bf16 and config.lora_rank else 4
@@ -192,7 +192,7 @@ def device_memory() -> float:
 
 
 @dataclass(frozen=True)
-class Weights:
+class WeightCounts:
     """Numbers of weights: all, those that learn (adapters not counted), adapters, the largest block that FSDP gathers at once, and the
     root (embeddings, output layer), which it holds from the forward pass to the end of the backward pass.
     """
@@ -212,7 +212,7 @@ def build_on_meta(config: Any) -> Any:
         return Qwen2_5_VLForConditionalGeneration(config)
 
 
-def count_weights(model: Any, *, freeze_vision: bool, lora_rank: int, lora_targets: str) -> Weights:
+def count_weights(model: Any, *, freeze_vision: bool, lora_rank: int, lora_targets: str) -> WeightCounts:
     """Counts the weights of a model on the meta device, as a stage would train it. Adapters have rank x (in + out) weights a layer."""
     inner = model.model
 
@@ -222,7 +222,7 @@ def count_weights(model: Any, *, freeze_vision: bool, lora_rank: int, lora_targe
     linear = [layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear) and re.fullmatch(lora_targets, name)]
     adapters = sum(lora_rank * (layer.in_features + layer.out_features) for layer in linear)
     everything, blocks = size(model), [*inner.language_model.layers, *inner.visual.blocks]
-    return Weights(
+    return WeightCounts(
         all=everything,
         learning=0 if lora_rank else everything - (size(inner.visual) if freeze_vision else 0),
         adapters=adapters,

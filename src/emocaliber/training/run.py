@@ -10,9 +10,9 @@ from pathlib import Path
 
 from emocaliber.inference.plan import identity_of_model, sha256_of
 from emocaliber.io.workspace import Workspace
-from emocaliber.training.checks import check, load_stages
+from emocaliber.training.checks import check_stage, load_stages
 from emocaliber.training.config import FINISHED, SETTINGS, STAGES, ModelConfig, StageConfig
-from emocaliber.training.distributed import devices, in_first, say
+from emocaliber.training.distributed import on_main_process, print_once, world_size
 from emocaliber.training.trainer import finished, whole_checkpoints
 
 # Settings that change neither the data nor the mathematics of a step, and so may differ when a run goes on. `threads`,
@@ -41,7 +41,7 @@ def stage_workspace(stage: str, config: StageConfig) -> Workspace:
         model = identity_of_model(config.model)
         made_from |= {"model": model["sha256"], "commit": model["commit"]}
     # A finished stage was trained on as many devices as it was, whatever there are now.
-    effective = None if finished(config) else config.batch_size * config.accumulation * devices()
+    effective = None if finished(config) else config.batch_size * config.accumulation * world_size()
     usual = {field.name: field.default for field in fields(config) if field.default is not MISSING}
     return Workspace(
         Path(config.out) / SETTINGS,
@@ -62,27 +62,27 @@ def run_stage(stage: str, config: StageConfig) -> Path:
     Raises UserError if the folder holds a run with other settings, finished or not, and while another command trains there.
     """
     if finished(config) is None:
-        check(config)
+        check_stage(config)
     with ExitStack() as held:
 
         def begin() -> bool:
             workspace = held.enter_context(stage_workspace(stage, config))
-            if has_state(config):
+            if has_progress(config):
                 workspace.check(needed=True)
             if finished(config) is None:
                 workspace.write()
             return finished(config) is not None
 
-        if in_first(begin):
+        if on_main_process(begin):
             folder = Path(config.out) / FINISHED
-            say(f"{stage}: already finished, {folder}; remove {config.out} to train it again")
+            print_once(f"{stage}: already finished, {folder}; remove {config.out} to train it again")
             return folder
         trained: Path = import_module(_MODULES[stage]).train(config)
-    say(f"{stage}: finished, {trained}")
+    print_once(f"{stage}: finished, {trained}")
     return trained
 
 
-def what_next(stage: str, config: StageConfig) -> str:
+def next_commands(stage: str, config: StageConfig) -> str:
     """The commands that follow a finished stage."""
     model = Path(config.out) / FINISHED
     if stage != STAGES[-1]:
@@ -103,21 +103,21 @@ def run_all(folder: str | Path, overrides: Sequence[str] = ()) -> Path:
     """Trains every stage that `folder` has a TOML file for. All of them, and the folders that they go on in, are checked before the first
     begins."""
     configs = load_stages(folder, overrides)
-    in_first(lambda: check_workspaces(configs.items()))
+    on_main_process(lambda: check_workspaces(configs.items()))
     for stage, config in configs.items():
         model = run_stage(stage, config)
-    say(what_next(stage, config))
+    print_once(next_commands(stage, config))
     return model
 
 
 def check_workspaces(stages: Iterable[tuple[str, StageConfig]]) -> None:
     """Raises UserError for the first stage whose folder holds a run with other settings."""
     for stage, config in stages:
-        if has_state(config):
+        if has_progress(config):
             stage_workspace(stage, config).check(needed=True)
 
 
-def has_state(config: StageConfig) -> bool:
+def has_progress(config: StageConfig) -> bool:
     """Whether a folder holds anything that training would go on from: a run that ended before that may begin anew with other settings."""
     out = Path(config.out)
     eyes = out / "sight" / "eyes.pt"

@@ -23,7 +23,7 @@ _PADDING = -1
 
 
 @dataclass(frozen=True)
-class Group:
+class PromptGroup:
     """A prompt of P tokens with one image, and its answers, each of as many tokens as it has. `types` (P,) is 1 on image tokens;
     `pixels` (patches, F) and `grid` (1, 3) are the image as the model takes it. `asked` are places in the answers, one after another, of
     which it shall be known what else could stand there.
@@ -37,7 +37,7 @@ class Group:
     asked: tuple[int, ...] = ()
 
 
-def groups_of(
+def prompt_groups(
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor,
     answer_length: int,
@@ -47,7 +47,7 @@ def groups_of(
     image_grid_thw: torch.Tensor,
     mm_token_type_ids: torch.Tensor,
     asked: torch.Tensor | None = None,
-) -> list[Group]:
+) -> list[PromptGroup]:
     """The groups in a batch whose every `size` rows have one prompt: (B, P + C), with answers in the last C = `answer_length` places.
 
     Padding may be anywhere. The image inputs are those of B rows, each with one image. `asked` (B,) is a place in each answer, -1 for none.
@@ -63,7 +63,7 @@ def groups_of(
         starts = accumulate(map(len, own[:-1]), initial=0)
         places = [-1] * size if asked is None else asked[first : first + size].tolist()
         known = tuple(start + place for start, place in zip(starts, places, strict=True) if place >= 0)
-        groups.append(Group(prompt, types, pixels[first], grids[first], tuple(own), known))
+        groups.append(PromptGroup(prompt, types, pixels[first], grids[first], tuple(own), known))
     return groups
 
 
@@ -77,7 +77,7 @@ class Logps(NamedTuple):
     alternatives: torch.Tensor
 
 
-def group_logps(model: torch.nn.Module, groups: Sequence[Group], at_once: int = 0, alternatives: Sequence[int] = ()) -> Logps:
+def group_logps(model: torch.nn.Module, groups: Sequence[PromptGroup], at_once: int = 0, alternatives: Sequence[int] = ()) -> Logps:
     """What `model` makes of the answers of `groups`, and of the tokens `alternatives` at the places that are asked for.
 
     `model` is a Qwen2.5-VL with the output layer that TRL gives it (`add_fused_lm_head`), which knows the temperature, and says whether
@@ -89,7 +89,7 @@ def group_logps(model: torch.nn.Module, groups: Sequence[Group], at_once: int = 
     return Logps(torch.cat(chosen), None if entropies[0] is None else torch.cat(entropies), torch.cat(others))
 
 
-def _forward(model: torch.nn.Module, groups: Sequence[Group], alternatives: Sequence[int]) -> Logps:
+def _forward(model: torch.nn.Module, groups: Sequence[PromptGroup], alternatives: Sequence[int]) -> Logps:
     inner = backbone(model)
     rows = [_row(inner, group) for group in groups]
     ids, branches, positions = (
@@ -117,7 +117,7 @@ def _forward(model: torch.nn.Module, groups: Sequence[Group], alternatives: Sequ
     return Logps(chosen, entropies, others.view(len(asked), len(alternatives)))
 
 
-def _row(inner: Any, group: Group) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _row(inner: Any, group: PromptGroup) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The row of a group: tokens (L,), the branches they are on (L,), 0 for the prompt and 1 to G for the answers, and positions (L, 3)."""
     prompt, device = group.prompt, group.prompt.device
     positions = inner.get_rope_index(prompt[None], group.types[None], image_grid_thw=group.grid)[0][:, 0].T

@@ -11,8 +11,8 @@ from emocaliber.core.scoring import is_correct
 from emocaliber.core.tasks import labels_of
 from emocaliber.errors import UserError
 from emocaliber.training.config import Stage1Config
-from emocaliber.training.data import Lesson, training_rows
-from emocaliber.training.trainer import load_model, short_enough, train_lessons
+from emocaliber.training.data import TrainingExample, training_rows
+from emocaliber.training.trainer import load_for_training, train_supervised, within_max_length
 
 
 def train(config: Stage1Config) -> Path:
@@ -23,20 +23,22 @@ def train(config: Stage1Config) -> Path:
     rows = training_rows(config)
     for line, row in enumerate(rows, start=1):
         if config.reasoning:
-            row["response"] = taught(row, f"{config.samples}, line {line}")
+            row["response"] = teacher_response(row, f"{config.samples}, line {line}")
         else:
             row["response"] = f"<answer>{row['ground_truth']}</answer>"
     prompt = EMOCALIBER if config.reasoning else load_prompt("direct")
-    model, processor = load_model(config)
-    lessons = short_enough([_lesson(row, prompt) for row in rows], processor, config.max_length)
-    return train_lessons(config, model, processor, lessons)
+    model, processor = load_for_training(config)
+    lessons = within_max_length([_example(row, prompt) for row in rows], processor, config.max_length)
+    return train_supervised(config, model, processor, lessons)
 
 
-def _lesson(row: dict[str, Any], prompt: Prompt) -> Lesson:
-    return Lesson(row["image"], prompt.question(row["task"], row["candidates"], confidence=False), row["response"], sample=row["id"])
+def _example(row: dict[str, Any], prompt: Prompt) -> TrainingExample:
+    return TrainingExample(
+        row["image"], prompt.question(row["task"], row["candidates"], confidence=False), row["response"], sample=row["id"]
+    )
 
 
-def taught(row: dict[str, Any], where: str) -> str:
+def teacher_response(row: dict[str, Any], where: str) -> str:
     """The response that a row teaches, its label spelt as the candidate is.
 
     Raises UserError, naming `where`, for one that is malformed, states a confidence, or answers with another label than the row's.

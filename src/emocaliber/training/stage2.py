@@ -25,9 +25,9 @@ from emocaliber.io.rows import display_name, read_rows, write_rows
 from emocaliber.io.workspace import Workspace, record_of
 from emocaliber.models.local import LocalModel
 from emocaliber.training.config import Stage2Config
-from emocaliber.training.data import Lesson, training_rows
-from emocaliber.training.distributed import in_first, processes, say
-from emocaliber.training.trainer import load_model, short_enough, train_lessons
+from emocaliber.training.data import TrainingExample, training_rows
+from emocaliber.training.distributed import on_main_process, partial_state, print_once
+from emocaliber.training.trainer import load_for_training, train_supervised, within_max_length
 
 SCAFFOLD = "scaffold.jsonl"  # the file in OUT with the scaffold's answers
 
@@ -36,16 +36,16 @@ def train(config: Stage2Config) -> Path:
     """Trains the cold-start model and returns its folder. The scaffold's answers are kept in `OUT/scaffold.jsonl`."""
     rows = training_rows(config)
     answers = scaffold_answers(config, [Sample.from_row(row, config.samples) for row in rows])
-    lessons = [lesson for row in answers if (lesson := confidence_lesson(row)) is not None]
+    lessons = [lesson for row in answers if (lesson := confidence_example(row)) is not None]
     if not lessons:
         raise UserError(
             f"none of the {len(answers):,} answers in {config.out}/scaffold.jsonl is well-formed, so there is nothing to learn from: "
             f"{config.model} must answer in the format of stage 1 (train it longer, or raise max_new_tokens), then remove that file"
         )
-    say(f"stage 2: {len(lessons):,} of {len(answers):,} scaffold answers are well-formed and become lessons")
-    model, processor = load_model(config)
-    fitting = short_enough(lessons, processor, config.max_length)
-    return train_lessons(config, model, processor, fitting, anchor=config.anchor, smoothing=config.smoothing)
+    print_once(f"stage 2: {len(lessons):,} of {len(answers):,} scaffold answers are well-formed and become lessons")
+    model, processor = load_for_training(config)
+    fitting = within_max_length(lessons, processor, config.max_length)
+    return train_supervised(config, model, processor, fitting, anchor=config.anchor, smoothing=config.smoothing)
 
 
 def scaffold_answers(config: Stage2Config, samples: list[Sample]) -> list[dict[str, Any]]:
@@ -53,8 +53,8 @@ def scaffold_answers(config: Stage2Config, samples: list[Sample]) -> list[dict[s
 
     Of several processes each answers a share, in a file of its own that all must be able to read, until the first joins them.
     """
-    file, team = Path(config.out) / SCAFFOLD, processes()
-    in_first(lambda: _check_scaffold(config, samples, file))
+    file, team = Path(config.out) / SCAFFOLD, partial_state()
+    on_main_process(lambda: _check_scaffold(config, samples, file))
     if team.num_processes == 1:
         _answer(config, samples, file)
         return list(read_rows(file))
@@ -92,7 +92,7 @@ def _check_scaffold(config: Stage2Config, samples: list[Sample], file: Path) -> 
     )
     answered = any(each.stat().st_size for each in file.parent.glob(f"{file.stem}*.jsonl"))
     if answered and not workspace.check():
-        say(f"stage 2: {display_name(file)} has no record of how its answers were asked for; they are taken as they are")
+        print_once(f"stage 2: {display_name(file)} has no record of how its answers were asked for; they are taken as they are")
     else:
         workspace.write()
 
@@ -114,14 +114,14 @@ def _answer(config: Stage2Config, samples: list[Sample], file: Path) -> None:
     respond_into(file, samples, scaffold, label="scaffold answers", confidence=False)
 
 
-def confidence_lesson(row: dict[str, Any]) -> Lesson | None:
+def confidence_example(row: dict[str, Any]) -> TrainingExample | None:
     """The lesson in one scaffold answer; None if it is malformed. Equation 2's value is written with two decimals."""
     labels = labels_of(row["task"], row["candidates"])
     response = parse(row["response"] or "", labels, confidence="forbidden")
     if isinstance(response, Malformed):
         return None
     target = confidence_target(response.answer, row["ground_truth"], row["confidence"]["avg"], labels)
-    return Lesson(
+    return TrainingExample(
         row["image"],
         question_for(row["task"], row["candidates"], confidence=True),
         tail=f"<confidence>{target:.2f}</confidence>",

@@ -23,13 +23,13 @@ from emocaliber.core.tasks import labels_of
 from emocaliber.inference.engine import question_for
 from emocaliber.models.local import CARD, TRAINED_AT
 from emocaliber.training.config import Stage3Config
-from emocaliber.training.credit import ConfidenceCredit
+from emocaliber.training.credit import ConfidenceCreditMixin
 from emocaliber.training.data import training_image, training_rows
-from emocaliber.training.distributed import lora_config, ready_to_generate, say
-from emocaliber.training.shared_prefix import Logps, backbone, branched_generate, group_logps, groups_of
+from emocaliber.training.distributed import lora_config, print_once, unsharded_for_generation
+from emocaliber.training.shared_prefix import Logps, backbone, branched_generate, group_logps, prompt_groups
 from emocaliber.training.telemetry import text_of
-from emocaliber.training.trainer import Resuming, common_arguments, finish, last_checkpoint, load_model
-from emocaliber.training.watching import train_watched
+from emocaliber.training.trainer import ResumingTrainer, common_arguments, finish, last_checkpoint, load_for_training
+from emocaliber.training.watching import train_monitored
 
 RewardFunction = Callable[..., list[float]]
 
@@ -38,21 +38,21 @@ def train(config: Stage3Config) -> Path:
     """Trains the final model and returns its folder. What each step's roll-outs earned on average is kept there in `rollouts.json`."""
     settings = parse_reward(config.reward)
     for warning in Incentives(settings).warnings():
-        say(f"stage 3, reward {config.reward!r}: {warning}", warning=True)
+        print_once(f"stage 3, reward {config.reward!r}: {warning}", warning=True)
     rows = training_rows(config)
-    model, processor = load_model(config)
+    model, processor = load_for_training(config)
     trainer = grpo_trainer(
         model=model,
         args=grpo_arguments(config, model),
         processing_class=processor,
-        train_dataset=prompts_of(rows),
+        train_dataset=prompt_dataset(rows),
         reward_funcs=reward_functions(settings),
         shared_prefix=config.shared_prefix,
         credit=config.credit,
         reward_settings=settings,
         peft_config=lora_config(config),
     )
-    train_watched(trainer, config, last_checkpoint(config.out), rollouts_of=rows)
+    train_monitored(trainer, config, last_checkpoint(config.out), rollouts_of=rows)
     log = json.dumps(trainer.state.log_history, indent=0)
     card = json.dumps({TRAINED_AT: config.temperature, "max_new_tokens": config.max_new_tokens}, indent=1)
     return finish(config, trainer, processor, files=[("rollouts.json", log), (CARD, card)])
@@ -77,7 +77,7 @@ def grpo_arguments(config: Stage3Config, model: Any) -> Any:
     )
 
 
-def prompts_of(rows: list[dict[str, Any]]) -> Any:
+def prompt_dataset(rows: list[dict[str, Any]]) -> Any:
     """The data set TRL wants: a conversation, its image, and what the reward needs to know. Images are opened when they are read, and those
     of a group, which TRL reads together, once.
     """
@@ -135,7 +135,7 @@ EXACT_TOLERANCE = 1e-4  # of the largest difference between log-probabilities, i
 ROUGH_TOLERANCE = 0.05  # of the mean difference in 16 bits, where single tokens of low probability may differ by much more
 
 
-class SharedPrefix(Resuming):
+class SharedPrefixMixin(ResumingTrainer):
     """What changes TRL's `GRPOTrainer` so; to be named before it among the bases of a class. `shared_prefix` = False changes nothing."""
 
     def __init__(self, *args: Any, shared_prefix: bool = True, **kwargs: Any) -> None:
@@ -160,7 +160,7 @@ class SharedPrefix(Resuming):
 
     def _share_no_more(self, reason: str) -> None:
         self._sharing = False
-        say(f"stage 3 reads image and prompt once for each answer, not once for each group: {reason}", warning=True)
+        print_once(f"stage 3 reads image and prompt once for each answer, not once for each group: {reason}", warning=True)
 
     @property
     def _shares(self) -> bool:
@@ -219,7 +219,7 @@ class SharedPrefix(Resuming):
             return plain(compute_entropy=compute_entropy)
         images = {name: fields[name] for name in ("pixel_values", "image_grid_thw", "mm_token_type_ids")}
         places, alternatives, found = self._asking or (None, (), [])
-        groups = groups_of(input_ids, attention_mask, logits_to_keep, self.num_generations, **images, asked=places)
+        groups = prompt_groups(input_ids, attention_mask, logits_to_keep, self.num_generations, **images, asked=places)
         with self.accelerator.autocast():
             read = group_logps(model, groups, (batch_size or 0) // self.num_generations, alternatives)
         answered = attention_mask[:, -logits_to_keep:].bool()
@@ -250,7 +250,7 @@ class SharedPrefix(Resuming):
     ) -> Any:
         model = self.accelerator.unwrap_model(self.model_wrapped)
         if not self._branches:
-            with ready_to_generate(model):
+            with unsharded_for_generation(model):
                 return super()._generate_single_turn(prompt_ids, images, multimodal_fields, num_generations, *rest, **options)
 
         def generate(**inputs: Any) -> Any:
@@ -263,7 +263,7 @@ class SharedPrefix(Resuming):
         # TRL pads the prompts, gathers sharded weights around `generate`, and cuts its answers where they end.
         model.generate = generate
         try:
-            with ready_to_generate(model):
+            with unsharded_for_generation(model):
                 return super()._generate_single_turn(
                     prompt_ids[::num_generations], images, multimodal_fields, num_generations, *rest, **options
                 )
@@ -292,7 +292,7 @@ def grpo_trainer(**settings: Any) -> Any:
     """
     import trl
 
-    class Grpo(ConfidenceCredit, SharedPrefix, trl.GRPOTrainer):  # type: ignore[misc]
+    class Grpo(ConfidenceCreditMixin, SharedPrefixMixin, trl.GRPOTrainer):  # type: ignore[misc]
         """TRL's trainer, changed as above."""
 
     return Grpo(**settings)

@@ -15,18 +15,18 @@ from emocaliber.core.samples import Sample, read_samples
 from emocaliber.core.scoring import read_outcomes
 from emocaliber.errors import UserError
 from emocaliber.evaluation.summary import summarise
-from emocaliber.evaluation.tables import Ablated, ablation_table, check_metrics
+from emocaliber.evaluation.tables import AblationRow, ablation_table, check_metrics
 from emocaliber.inference.engine import respond_into
 from emocaliber.inference.plan import identity_of_model, questions
 from emocaliber.io.rows import display_name, write_atomically
 from emocaliber.io.settings import read_toml
 from emocaliber.io.workspace import Workspace, record_of
 from emocaliber.models.local import LocalModel
-from emocaliber.training.checks import check
+from emocaliber.training.checks import check_stage
 from emocaliber.training.config import FINISHED, STAGES, ModelConfig, Stage2Config, load_config
 from emocaliber.training.run import check_workspaces, run_stage
 from emocaliber.training.stage2 import SCAFFOLD
-from emocaliber.training.watching import question_of
+from emocaliber.training.watching import prompt_of_stage
 
 # What the scaffold's answers depend on.
 _ASKED = (
@@ -97,22 +97,22 @@ def run_sweep(path: str | Path) -> str:
     if sweep.before:
         answers = Path(sweep.out) / "before.jsonl"
         limit = configs[0].max_new_tokens
-        asked = summary_of(sweep.before["model"], samples, answers, sweep.batch_size, limit, EMOCALIBER, sweep.stage == "stage3")
-        rows.append(Ablated(sweep.before["name"], {}, asked))
+        asked = respond_and_score(sweep.before["model"], samples, answers, sweep.batch_size, limit, EMOCALIBER, sweep.stage == "stage3")
+        rows.append(AblationRow(sweep.before["name"], {}, asked))
     for run, config in zip(sweep.runs, configs, strict=True):
         print(f"{display_name(run['name'])}: {config.out}")
-        lend_answers(config, configs)
+        reuse_scaffold_answers(config, configs)
         model = run_stage(sweep.stage, config)
         answers = Path(config.out) / "responses.jsonl"
-        summary = summary_of(model, samples, answers, sweep.batch_size, config.max_new_tokens, *question_of(config))
-        rows.append(Ablated(run["name"], {key: value for key, value in run.items() if key != "name"}, summary))
+        summary = respond_and_score(model, samples, answers, sweep.batch_size, config.max_new_tokens, *prompt_of_stage(config))
+        rows.append(AblationRow(run["name"], {key: value for key, value in run.items() if key != "name"}, summary))
     table = ablation_table(rows, sweep.metrics, sweep.title).as_markdown() + "\n"
     write_atomically(Path(sweep.out) / "table.md", table)
     write_atomically(Path(sweep.out) / "results.json", json.dumps([dataclasses.asdict(row) for row in rows], indent=1) + "\n")
     return table
 
 
-def summary_of(
+def respond_and_score(
     model: str | Path, samples: Sequence[Sample], answers: Path, batch_size: int, max_new_tokens: int, prompt: Prompt, confidence: bool
 ) -> Mapping[str, Any]:
     """The summary of a model's greedy answers to `samples`, which are kept in the file `answers`: those it has are not asked for again.
@@ -150,11 +150,11 @@ def _config(sweep: Sweep, run: Mapping[str, Any]) -> ModelConfig:
     values = sweep.set | {key: value for key, value in run.items() if key != "name"} | {"out": str(out)}
     config = load_config(sweep.stage, sweep.config, [f"{key}={json.dumps(value)}" for key, value in values.items()])
     assert isinstance(config, ModelConfig), "a sweep's stage is never stage 0"
-    check(config, f"run {run['name']!r}")
+    check_stage(config, f"run {run['name']!r}")
     return config
 
 
-def lend_answers(config: ModelConfig, others: Sequence[ModelConfig]) -> None:
+def reuse_scaffold_answers(config: ModelConfig, others: Sequence[ModelConfig]) -> None:
     """Gives a stage 2 the scaffold's answers of a run that asked the same model the same, so that they are not asked for again."""
     answers = Path(config.out) / SCAFFOLD
     if not isinstance(config, Stage2Config) or answers.exists():

@@ -21,7 +21,7 @@ from emocaliber.core.scoring import is_correct
 from emocaliber.core.tasks import labels_of
 from emocaliber.errors import UserError
 from emocaliber.io.rows import Row, RowWriter, read_rows, write_rows
-from emocaliber.training.distributed import processes
+from emocaliber.training.distributed import partial_state
 
 TELEMETRY = "telemetry.jsonl"
 
@@ -68,7 +68,7 @@ class StepLog:
 class Telemetry(TrainerCallback):  # type: ignore[misc]
     """Writes what the trainer logs. It opens and closes the log, so it comes first among those who write to it."""
 
-    def __init__(self, log: StepLog, alarm: Alarm) -> None:
+    def __init__(self, log: StepLog, alarm: CollapseAlarm) -> None:
         self._log, self._alarm = log, alarm
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -111,12 +111,12 @@ _LACKING = 0.15  # by which the accuracy of those falls short of SURE
 _FLAT = 0.02  # standard deviation of confidence
 
 
-class Stopped(UserError):
+class StoppedByAlarm(UserError):
     """Training was stopped by an alarm; its last checkpoint is kept."""
 
 
 @dataclass(frozen=True)
-class Reading:
+class ConfidenceStats:
     """Of `n` answers with a confidence: how many are stated above `SURE` (a share), how many of those are right (None without any), the
     mean confidence and its standard deviation."""
 
@@ -127,7 +127,7 @@ class Reading:
     spread: float
 
     @classmethod
-    def of(cls, stated: Sequence[tuple[float, bool]]) -> Reading | None:
+    def of(cls, stated: Sequence[tuple[float, bool]]) -> ConfidenceStats | None:
         """The reading of (confidence, right?) pairs; None without any."""
         if not stated:
             return None
@@ -135,7 +135,7 @@ class Reading:
         sure = [right for confidence, right in stated if confidence > SURE]
         return cls(len(stated), len(sure) / len(stated), fmean(sure) if sure else None, fmean(confidences), pstdev(confidences))
 
-    def collapse_since(self, start: Reading) -> str | None:
+    def collapse_since(self, start: ConfidenceStats) -> str | None:
         """What has gone wrong between `start` and now, in words; None if nothing has."""
         if (
             self.accuracy_if_sure is not None
@@ -155,25 +155,25 @@ class Reading:
         return None
 
 
-class Alarm:
+class CollapseAlarm:
     """Compares each reading with the first of its kind, warns on stderr, and with `stop` ends the run after its step."""
 
     def __init__(self, stop: bool) -> None:
         self._stop = stop
-        self._first: dict[str, Reading] = {}
+        self._first: dict[str, ConfidenceStats] = {}
         self.stopped: str | None = None
 
     def recall(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Takes the first readings from the telemetry of the part of the run that is done."""
         for row in rows:
             if row["kind"] not in self._first and (values := row.get("reading")) and values["n"] >= FEWEST:
-                self._first[row["kind"]] = Reading(**values)
+                self._first[row["kind"]] = ConfidenceStats(**values)
 
-    def hear(self, kind: str, reading: Reading | None, step: int, control: Any) -> list[dict[str, Any]]:
+    def hear(self, kind: str, reading: ConfidenceStats | None, step: int, control: Any) -> list[dict[str, Any]]:
         """Judges a reading; returns the telemetry rows of an alarm. `control` is the trainer's: it is told to save, and to stop."""
         from accelerate.utils import broadcast_object_list
 
-        main = processes().is_main_process
+        main = partial_state().is_main_process
         (what,) = broadcast_object_list([self._judged(kind, reading)])  # or some processes would stop and others wait for them
         if what is None:
             return []
@@ -184,7 +184,7 @@ class Alarm:
             control.should_save = control.should_training_stop = True
         return [{"kind": "alarm", "step": step, "of": kind, "what": what}]
 
-    def _judged(self, kind: str, reading: Reading | None) -> str | None:
+    def _judged(self, kind: str, reading: ConfidenceStats | None) -> str | None:
         if reading is None or reading.n < FEWEST:
             return None
         return reading.collapse_since(self._first.setdefault(kind, reading))
@@ -233,17 +233,17 @@ def rollout_rows(
     return rows
 
 
-def stated(rows: Sequence[RolloutRow]) -> list[tuple[float, bool]]:
+def confidences_of(rows: Sequence[RolloutRow]) -> list[tuple[float, bool]]:
     """(confidence, right?) of those roll-outs that state one."""
     return [(row["confidence"], row["correct"]) for row in rows if row["confidence"] is not None]
 
 
-def rollout_numbers(rows: Sequence[RolloutRow], group_size: int) -> dict[str, float]:
+def rollout_metrics(rows: Sequence[RolloutRow], group_size: int) -> dict[str, float]:
     """The share of malformed roll-outs, and of those with a confidence: how many are above 0.9, the mean, and the spread within groups
     (the mean over groups of the standard deviation; without any, stage 3 has nothing to choose from)."""
     numbers = {"rollouts/malformed": fmean(row["malformed"] is not None for row in rows)}
-    if confidences := [confidence for confidence, _ in stated(rows)]:
-        groups = [stated(rows[start : start + group_size]) for start in range(0, len(rows), group_size)]
+    if confidences := [confidence for confidence, _ in confidences_of(rows)]:
+        groups = [confidences_of(rows[start : start + group_size]) for start in range(0, len(rows), group_size)]
         spreads = [pstdev(confidence for confidence, _ in group) for group in groups if len(group) > 1]
         numbers["rollouts/confidence"] = fmean(confidences)
         numbers[f"rollouts/above_{SURE}"] = fmean(confidence > SURE for confidence in confidences)
@@ -251,13 +251,13 @@ def rollout_numbers(rows: Sequence[RolloutRow], group_size: int) -> dict[str, fl
     return numbers
 
 
-class RolloutTable(TrainerCallback):  # type: ignore[misc]
+class RolloutLogger(TrainerCallback):  # type: ignore[misc]
     """Writes the roll-outs of each step, adds their numbers to what TRL logs, and lets the alarm hear of them.
 
     TRL keeps the last generation of all processes for its own table of completions; that is where they are read.
     """
 
-    def __init__(self, trainer: Any, out: Path, samples: Sequence[Mapping[str, Any]], telemetry: StepLog, alarm: Alarm) -> None:
+    def __init__(self, trainer: Any, out: Path, samples: Sequence[Mapping[str, Any]], telemetry: StepLog, alarm: CollapseAlarm) -> None:
         self._trainer, self._telemetry, self._alarm = trainer, telemetry, alarm
         self._samples = {sample["id"]: sample for sample in samples}
         self._log = StepLog(out / ROLLOUTS)
@@ -269,7 +269,7 @@ class RolloutTable(TrainerCallback):  # type: ignore[misc]
         by_step: dict[int, list[RolloutRow]] = {}
         for row in self._log.rows():
             by_step.setdefault(row["step"], []).append(row)
-        self._recent.extend(stated(rows) for rows in by_step.values())
+        self._recent.extend(confidences_of(rows) for rows in by_step.values())
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if (state.global_step - 1) % (args.steps_per_generation // args.gradient_accumulation_steps):
@@ -278,12 +278,12 @@ class RolloutTable(TrainerCallback):  # type: ignore[misc]
         samples = [self._samples[identity] for identity in kept["extra"]["id"]]
         parts = {name: list(kept["rewards"][name]) for name in PARTS}
         rows = rollout_rows(state.global_step, samples, [text_of(each) for each in kept["completion"]], parts, list(kept["advantages"]))
-        for name, value in rollout_numbers(rows, self._trainer.num_generations).items():
+        for name, value in rollout_metrics(rows, self._trainer.num_generations).items():
             self._trainer._metrics["train"][name].append(value)
         self._log.write(rows)
-        self._recent.append(stated(rows))
+        self._recent.append(confidences_of(rows))
         if state.global_step % _STEPS_PER_READING == 0:
-            reading = Reading.of([each for step in self._recent for each in step])
+            reading = ConfidenceStats.of([each for step in self._recent for each in step])
             row = {"kind": "rollouts", "step": state.global_step, "reading": reading and vars(reading)}
             self._telemetry.write([row, *self._alarm.hear("rollouts", reading, state.global_step, control)])
 

@@ -18,10 +18,10 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 from emocaliber.errors import UserError
 from emocaliber.models.local import chat_prompt
 from emocaliber.training.config import FINISHED, ModelConfig, StageConfig
-from emocaliber.training.data import IGNORED, Lesson, LessonCollator, digit_tokens
-from emocaliber.training.distributed import adapted, merged, on_cpu, processes, say
+from emocaliber.training.data import IGNORED, ExampleCollator, TrainingExample, digit_tokens
+from emocaliber.training.distributed import cpu_only, merge_adapters, partial_state, print_once, with_adapters
 from emocaliber.training.shared_prefix import logits_only_at
-from emocaliber.training.watching import trackers, train_watched
+from emocaliber.training.watching import trackers, train_monitored
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class LossSettings:
     digits: tuple[int, ...] = ()
 
 
-def learnt(labels: torch.Tensor, in_tail: torch.Tensor, settings: LossSettings) -> torch.Tensor:
+def loss_mask(labels: torch.Tensor, in_tail: torch.Tensor, settings: LossSettings) -> torch.Tensor:
     """Where the loss looks, (B, L): the tokens of the tail, and with an anchor those of the head. `labels` and `in_tail` are a batch's."""
     return labels != IGNORED if settings.anchor else in_tail
 
 
-def lesson_loss(
+def supervised_loss(
     logits: torch.Tensor, targets: torch.Tensor, in_tail: torch.Tensor, decimals: torch.Tensor, settings: LossSettings
 ) -> torch.Tensor:
     """Mean cross-entropy over tail tokens (eq. 1, eq. 3), plus `anchor` times that over head tokens.
@@ -54,7 +54,7 @@ def lesson_loss(
     return loss + settings.anchor * losses[~in_tail].mean() if settings.anchor and not in_tail.all() else loss
 
 
-class Resuming(Trainer):  # type: ignore[misc]
+class ResumingTrainer(Trainer):  # type: ignore[misc]
     """Trainer that finds its weights again. Transformers writes a Qwen2.5-VL checkpoint under the hub's names for the weights, but reads it
     back under the module's own, which are others, and so would go on from the weights that training began with.
     """
@@ -67,8 +67,8 @@ class Resuming(Trainer):  # type: ignore[misc]
         model.load_state_dict(type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype).state_dict())
 
 
-class LessonTrainer(Resuming):
-    """Trainer with `lesson_loss`; a batch's loss is a mean over its tokens, and accumulation averages batches."""
+class SupervisedTrainer(ResumingTrainer):
+    """Trainer with `supervised_loss`; a batch's loss is a mean over its tokens, and accumulation averages batches."""
 
     def __init__(self, *args: Any, settings: LossSettings, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -77,10 +77,10 @@ class LessonTrainer(Resuming):
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, **_: Any) -> Any:
         labels, in_tail, decimals = (inputs.pop(name)[:, 1:] for name in ("labels", "in_tail", "decimals"))
-        places = learnt(labels, in_tail, self._settings)
+        places = loss_mask(labels, in_tail, self._settings)
         with logits_only_at(model, pad(places, (0, 1))):  # a token is predicted at the one before it
             outputs = model(**inputs)
-        loss = lesson_loss(outputs.logits[0], labels[places], in_tail[places], decimals[places], self._settings)
+        loss = supervised_loss(outputs.logits[0], labels[places], in_tail[places], decimals[places], self._settings)
         return (loss, outputs) if return_outputs else loss
 
 
@@ -104,7 +104,7 @@ def common_arguments(config: StageConfig) -> dict[str, Any]:
         "save_total_limit": 2,
         "logging_steps": config.logging_steps,
         "seed": config.seed,
-        "use_cpu": on_cpu(),
+        "use_cpu": cpu_only(),
         "bf16": config.bf16,
         "gradient_checkpointing": config.gradient_checkpointing,
         "remove_unused_columns": False,
@@ -125,7 +125,7 @@ def load_checkpoint(folder: str | Path, *, min_pixels: int = 0, max_pixels: int 
         raise UserError(f"cannot load the model {folder}: {str(error).splitlines()[0]} Has the stage before this one finished?") from error
 
 
-def load_model(config: ModelConfig) -> tuple[Any, Any]:
+def load_for_training(config: ModelConfig) -> tuple[Any, Any]:
     """Model and processor that a stage goes on from, with its vision encoder frozen if it is to be.
 
     What learns is in float32, and computes in bfloat16 under autocast: steps of 1e-6 are lost in the 8 bits of a bfloat16. Weights under
@@ -144,40 +144,40 @@ def freeze_vision(model: Any) -> None:
     model.model.visual.requires_grad_(False)
 
 
-def train_lessons(
-    config: StageConfig, model: Any, processor: Any, lessons: Sequence[Lesson], *, anchor: float = 0.0, smoothing: float = 0.0
+def train_supervised(
+    config: StageConfig, model: Any, processor: Any, lessons: Sequence[TrainingExample], *, anchor: float = 0.0, smoothing: float = 0.0
 ) -> Path:
     """Trains, from the last whole checkpoint if there is one, and returns the folder of the finished model."""
     arguments = TrainingArguments(**common_arguments(config), dataloader_num_workers=1, dataloader_persistent_workers=True)
     settings = LossSettings(anchor, smoothing, tuple(digit_tokens(processor.tokenizer)))
     if isinstance(config, ModelConfig):
-        model = adapted(model, config)
-    trainer = LessonTrainer(
+        model = with_adapters(model, config)
+    trainer = SupervisedTrainer(
         model=model,
         args=arguments,
         train_dataset=lessons,
-        data_collator=LessonCollator(processor),
+        data_collator=ExampleCollator(processor),
         processing_class=processor,
         settings=settings,
     )
-    train_watched(trainer, config, last_checkpoint(config.out))
+    train_monitored(trainer, config, last_checkpoint(config.out))
     return finish(config, trainer, processor)
 
 
-def short_enough(lessons: Sequence[Lesson], processor: Any, max_length: int) -> Sequence[Lesson]:
+def within_max_length(lessons: Sequence[TrainingExample], processor: Any, max_length: int) -> Sequence[TrainingExample]:
     """The lessons that have at most `max_length` tokens (0: all) whatever the size of their image. Says how many are left out."""
     if not max_length:
         return lessons
     images = processor.image_processor
     image: int = images.size["longest_edge"] // (images.patch_size * images.merge_size) ** 2
 
-    def length(lesson: Lesson) -> int:
+    def length(lesson: TrainingExample) -> int:
         text = chat_prompt(lesson.question, processor.tokenizer) + lesson.head + lesson.tail
         return image + len(processor.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     kept = [lesson for lesson in lessons if length(lesson) <= max_length]
     if len(kept) < len(lessons):
-        say(f"{len(lessons) - len(kept):,} of {len(lessons):,} lessons may have more than {max_length} tokens, and are left out")
+        print_once(f"{len(lessons) - len(kept):,} of {len(lessons):,} lessons may have more than {max_length} tokens, and are left out")
     if not kept:
         raise UserError(
             f"no lesson fits into max_length = {max_length} tokens, of which an image may take {image}; raise it, or lower max_pixels"
@@ -194,7 +194,7 @@ def finished(config: StageConfig) -> Path | None:
 def last_checkpoint(out: str | Path) -> str | None:
     """The newest whole checkpoint of a run. Half-written ones are removed, by the first process alone, as others may be reading them."""
     whole = whole_checkpoints(out)
-    if processes().is_main_process:
+    if partial_state().is_main_process:
         for folder in set((Path(out) / "checkpoints").glob("checkpoint-*")) - set(whole):
             shutil.rmtree(folder)
     return str(whole[-1]) if whole else None
@@ -223,7 +223,7 @@ def finish(config: StageConfig, trainer: Trainer, processor: Any, *, files: Sequ
     trainer.save_model(str(Path(config.out) / "adapter" if adapters else half))
     if trainer.is_world_process_zero():
         if isinstance(config, ModelConfig) and adapters:
-            merged(load_checkpoint(config.model)[0], Path(config.out) / "adapter").save_pretrained(half)
+            merge_adapters(load_checkpoint(config.model)[0], Path(config.out) / "adapter").save_pretrained(half)
         processor.save_pretrained(half)
         (half / "training_args.bin").unlink(missing_ok=True)
         for name, content in files:

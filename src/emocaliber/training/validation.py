@@ -18,33 +18,35 @@ from emocaliber.core.samples import Sample, read_samples
 from emocaliber.errors import UserError
 from emocaliber.inference.plan import sha256_of
 from emocaliber.io.rows import display_name
-from emocaliber.training.config import FINISHED, SETTINGS, STAGES, ModelConfig, StageConfig, WatchedConfig
+from emocaliber.training.config import FINISHED, SETTINGS, STAGES, ModelConfig, MonitoredConfig, StageConfig
 
 
-def validation_samples(config: WatchedConfig, before: Sequence[Path] = ()) -> list[Sample]:
+def validation_samples(config: MonitoredConfig, before: Sequence[Path] = ()) -> list[Sample]:
     """The samples to watch by; none without `config.validation`.
 
     `before` are the sample files of the stages behind a model that is still to be made. Raises UserError as `held_out_samples` and
-    `trained_on` do.
+    `lineage_sample_files` do.
     """
     if not config.validation:
         return []
-    return held_out_samples(Path(config.validation), [*own_samples(config), *(before or behind(config))], "validation: ")
+    return held_out_samples(
+        Path(config.validation), [*own_sample_files(config), *(before or upstream_sample_files(config))], "validation: "
+    )
 
 
-def own_samples(config: StageConfig) -> list[Path]:
+def own_sample_files(config: StageConfig) -> list[Path]:
     """The file of samples that a stage learns from; none while its scenes are still to be drawn."""
     samples = Path(config.samples)
     return [] if config.scenes and not samples.is_file() else [samples]
 
 
-def behind(config: StageConfig) -> list[Path]:
-    """The files of samples from which the stages behind a stage's model have learnt. Raises UserError as `trained_on` does."""
+def upstream_sample_files(config: StageConfig) -> list[Path]:
+    """The files of samples from which the stages behind a stage's model have learnt. Raises UserError as `lineage_sample_files` does."""
     run = _run_of(Path(config.model)) if isinstance(config, ModelConfig) else None
-    return list(trained_on(*run)) if run else []
+    return list(lineage_sample_files(*run)) if run else []
 
 
-def trained_on(run: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
+def lineage_sample_files(run: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
     """The files of samples that the stage in the folder `run`, with these `settings` (its config.json), and all stages behind it learnt
     from, this one's first.
 

@@ -19,25 +19,25 @@ from emocaliber.evaluation.summary import summarise
 from emocaliber.evaluation.tables import main_source
 from emocaliber.inference.engine import respond
 from emocaliber.models.local import LocalModel
-from emocaliber.training.config import Stage1Config, StageConfig, WatchedConfig
-from emocaliber.training.data import plain_errors
-from emocaliber.training.distributed import ready_to_generate
-from emocaliber.training.telemetry import SURE, TELEMETRY, Alarm, Reading, RolloutTable, StepLog, Stopped, Telemetry
+from emocaliber.training.config import MonitoredConfig, Stage1Config, StageConfig
+from emocaliber.training.data import plain_worker_errors
+from emocaliber.training.distributed import unsharded_for_generation
+from emocaliber.training.telemetry import SURE, TELEMETRY, CollapseAlarm, ConfidenceStats, RolloutLogger, StepLog, StoppedByAlarm, Telemetry
 from emocaliber.training.validation import validation_samples
 
 
-def train_watched(trainer: Any, config: StageConfig, checkpoint: str | None, rollouts_of: Sequence[Mapping[str, Any]] = ()) -> None:
+def train_monitored(trainer: Any, config: StageConfig, checkpoint: str | None, rollouts_of: Sequence[Mapping[str, Any]] = ()) -> None:
     """Trains on from `checkpoint`, watched; `rollouts_of` are the samples of stage 3. Raises Stopped where an alarm ended the run."""
-    out, alarm = Path(config.out), Alarm(isinstance(config, WatchedConfig) and config.stop_on_alarm)
+    out, alarm = Path(config.out), CollapseAlarm(isinstance(config, MonitoredConfig) and config.stop_on_alarm)
     log = StepLog(out / TELEMETRY)
     trainer.add_callback(Telemetry(log, alarm))
     if rollouts_of:
-        trainer.add_callback(RolloutTable(trainer, out, rollouts_of, log, alarm))
-    if isinstance(config, WatchedConfig) and (samples := validation_samples(config)):
-        trainer.add_callback(HeldOut(trainer, config, samples, log, alarm))
+        trainer.add_callback(RolloutLogger(trainer, out, rollouts_of, log, alarm))
+    if isinstance(config, MonitoredConfig) and (samples := validation_samples(config)):
+        trainer.add_callback(HeldOutEvaluation(trainer, config, samples, log, alarm))
     resume(trainer, checkpoint)
     if alarm.stopped:
-        raise Stopped(
+        raise StoppedByAlarm(
             f"training was stopped by an alarm at {alarm.stopped}. The checkpoint is kept in {out / 'checkpoints'}; "
             "with stop_on_alarm=false the same command goes on from it"
         )
@@ -59,7 +59,7 @@ def resume(trainer: Any, checkpoint: str | None) -> None:
     """
     trainer.add_callback(_StopWhenComplete())
     try:
-        with plain_errors():
+        with plain_worker_errors():
             trainer.train(resume_from_checkpoint=checkpoint)
     except _Complete:
         trainer.is_in_train = False
@@ -83,13 +83,13 @@ _REPLICATES = 200  # of the bootstrap; enough for an interval to look at
 _SHOWN = ("ece", "brier", "auroc")
 
 
-class HeldOut(TrainerCallback):  # type: ignore[misc]
+class HeldOutEvaluation(TrainerCallback):  # type: ignore[misc]
     """Asks the model in training about held-out samples: before the first step, every `eval_steps` and after the last.
 
     Nothing that training draws by chance is touched, so a run that is watched ends with the same weights as one that is not.
     """
 
-    def __init__(self, trainer: Any, config: WatchedConfig, samples: Sequence[Sample], log: StepLog, alarm: Alarm) -> None:
+    def __init__(self, trainer: Any, config: MonitoredConfig, samples: Sequence[Sample], log: StepLog, alarm: CollapseAlarm) -> None:
         self._trainer, self._config, self._samples, self._log, self._alarm = trainer, config, samples, log, alarm
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -102,12 +102,12 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
 
     def _look(self, state: Any, control: Any) -> None:
         outcomes = self._outcomes()
-        row = {"kind": "held_out", "step": state.global_step, "temperature": self._config.eval_temperature, **held_out_numbers(outcomes)}
+        row = {"kind": "held_out", "step": state.global_step, "temperature": self._config.eval_temperature, **held_out_metrics(outcomes)}
         # The plain trainer's: TRL's own would count what the roll-outs have gathered so far as an evaluation.
         due = control.should_log  # which the logging of anything puts out
         Trainer.log(self._trainer, _for_trackers(row))
         control.should_log = due
-        reading = Reading(**row["reading"]) if row["reading"] else None
+        reading = ConfidenceStats(**row["reading"]) if row["reading"] else None
         self._log.write([row, *self._alarm.hear("held_out", reading, state.global_step, control)])
 
     def _outcomes(self) -> list[Outcome]:
@@ -126,13 +126,13 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
                 temperature=self._config.eval_temperature,
                 max_new_tokens=self._config.max_new_tokens,
             )
-            prompt, confidence = question_of(self._config)
+            prompt, confidence = prompt_of_stage(self._config)
             rows = list(respond(mine, asked, prompt=prompt, confidence=confidence, lenient=prompt.lenient))
         found = {row["id"]: outcome(row) for row in gather_object(rows)}
         return [found[sample.id] for sample in samples]
 
 
-def held_out_numbers(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def held_out_metrics(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """`{"n", "source", "malformed", "groups": {GROUP or "overall": M}, "histogram", "reading"}`.
 
     M has accuracy, ece, brier and auroc, each beside its interval as in `metrics.json` (None where it is not defined). `histogram` counts
@@ -146,7 +146,7 @@ def held_out_numbers(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         groups[name] = {key: metrics.get(key) for key in ("n", "accuracy", "accuracy_ci")}
         groups[name] |= {key: confidence.get(key) for metric in _SHOWN for key in (metric, f"{metric}_ci")}
     stated = [(value, each.correct) for each in outcomes if (value := each.confidence.get(source)) is not None]
-    reading = Reading.of(stated)
+    reading = ConfidenceStats.of(stated)
     return {
         "n": len(outcomes),
         "source": source,
@@ -169,7 +169,7 @@ def _for_trackers(row: dict[str, Any]) -> dict[str, float]:
     return numbers
 
 
-def question_of(config: WatchedConfig) -> tuple[Prompt, bool]:
+def prompt_of_stage(config: MonitoredConfig) -> tuple[Prompt, bool]:
     """How the stage is asked, and whether for a confidence."""
     if not isinstance(config, Stage1Config):
         return EMOCALIBER, True
@@ -187,7 +187,7 @@ def _whole(trainer: Any) -> Iterator[Any]:
         model.eval()
         model.config.use_cache = True
         try:
-            with ready_to_generate(model):
+            with unsharded_for_generation(model):
                 yield model
         finally:
             model.train(training)

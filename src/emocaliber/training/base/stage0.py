@@ -15,10 +15,10 @@ from emocaliber.core.response import render
 from emocaliber.emotions.taxonomy import BUILT_IN, taxonomy
 from emocaliber.scenes.concepts import Scene, random_scene
 from emocaliber.scenes.template_teacher import caption, narrate
-from emocaliber.training.base.vision import train_sight
+from emocaliber.training.base.vision import pretrain_vision
 from emocaliber.training.config import Stage0Config
-from emocaliber.training.data import Lesson, training_rows
-from emocaliber.training.trainer import freeze_vision, train_lessons
+from emocaliber.training.data import TrainingExample, training_rows
+from emocaliber.training.trainer import freeze_vision, train_supervised
 
 QUESTION = "Describe this image."
 
@@ -44,11 +44,11 @@ def train(config: Stage0Config) -> Path:
     model = build_model(
         processor.tokenizer, width=config.width, layers=config.layers, vision_width=config.vision_width, vision_layers=config.vision_layers
     )
-    train_sight(config, model, processor, rows)
+    pretrain_vision(config, model, processor, rows)
     if config.freeze_vision:
         freeze_vision(model)
-    return train_lessons(config, model, processor, [_lesson(row, config.seed + index) for index, row in enumerate(rows)])
+    return train_supervised(config, model, processor, [_example(row, config.seed + index) for index, row in enumerate(rows)])
 
 
-def _lesson(row: dict[str, Any], seed: int) -> Lesson:
-    return Lesson(row["image"], QUESTION, caption(*Scene(**row["scene"]), np.random.default_rng(seed)), sample=row["id"])
+def _example(row: dict[str, Any], seed: int) -> TrainingExample:
+    return TrainingExample(row["image"], QUESTION, caption(*Scene(**row["scene"]), np.random.default_rng(seed)), sample=row["id"])

@@ -27,7 +27,7 @@ Row = Mapping[str, Any]
 CONCEPTS = {"element": tuple(ELEMENTS), "human": tuple(HUMANS), "context": tuple(CONTEXTS), "interaction": INTERACTIONS}
 
 
-class Sight(nn.Module):
+class ConceptClassifier(nn.Module):
     """A vision encoder with one linear head for each kind of concept."""
 
     def __init__(self, visual: Any, width: int) -> None:
@@ -62,7 +62,7 @@ def _collate(processor: Any, batch: Sequence[Row]) -> dict[str, torch.Tensor]:
     return {**images, "labels": torch.tensor(labels)}
 
 
-def train_sight(config: Stage0Config, model: Any, processor: Any, rows: Sequence[Row]) -> None:
+def pretrain_vision(config: Stage0Config, model: Any, processor: Any, rows: Sequence[Row]) -> None:
     """Trains the vision encoder of `model` in place, or loads it from `OUT/sight/eyes.pt` where that is done."""
     done = Path(config.out) / "sight" / "eyes.pt"
     visual = model.model.visual
@@ -73,7 +73,7 @@ def train_sight(config: Stage0Config, model: Any, processor: Any, rows: Sequence
             "learning_rate": config.sight_learning_rate,
             "dataloader_num_workers": 1,
         }
-        sight = Sight(visual, config.width)
+        sight = ConceptClassifier(visual, config.width)
         collator = partial(_collate, processor)
         trainer = Trainer(model=sight, args=TrainingArguments(**arguments), train_dataset=_Pictures(rows), data_collator=collator)
         resume(trainer, last_checkpoint(done.parent))
