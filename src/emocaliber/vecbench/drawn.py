@@ -7,7 +7,7 @@ from pathlib import Path
 
 from emocaliber.core.tasks import TASKS
 from emocaliber.io.rows import Row
-from emocaliber.scenes.dataset import draw_samples, drawn_rows
+from emocaliber.scenes.dataset import draw_samples, read_scene_rows
 
 # Training samples per test sample; out-of-domain subtasks have none.
 TRAIN_RATIO = 4
@@ -36,5 +36,5 @@ def _drawn(
     place = folder / f"{task}-{split}-seed{seed}"
     for done in draw_samples(place, n, seed, task, size=size, split=split, workers=workers):
         progress(f"{task} {split}", done)
-    rows = drawn_rows(place, n, seed)
+    rows = read_scene_rows(place, n, seed)
     return [{**row, "id": f"{task}/{split}-{row['id']}", "image": str(place.absolute() / row["image"])} for row in rows]
