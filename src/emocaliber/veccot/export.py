@@ -19,7 +19,7 @@ from emocaliber.inference.plan import sha256_of
 from emocaliber.io.rows import Row, display_name, write_atomically, write_rows
 from emocaliber.io.workspace import package_version
 from emocaliber.render.table import NONE, Table
-from emocaliber.vecbench.splits import STAGE_RATIO, stages
+from emocaliber.vecbench.splits import STAGE_RATIO, assign_stages
 from emocaliber.veccot.ledger import Attempt, Ledger
 from emocaliber.veccot.stats import reason_table, recipe_table, sample_table, stats, used_table
 
@@ -225,7 +225,7 @@ def export(
         recipes = book.recipes()
     if not accepted:
         raise UserError(f"{display_name(ledger)} holds no accepted samples yet; `emocaliber cot build` goes on until it does")
-    stage_of = stages(list(_dealt_rows([sample for sample, _ in accepted], progress)), seed, ratio)
+    stage_of = assign_stages(list(_dealt_rows([sample for sample, _ in accepted], progress)), seed, ratio)
     examples = [Example(sample, k, text if k == 1 else None) for (sample, text), k in zip(accepted, stage_of, strict=True)]
     files = {}
     for name in formats:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from emocaliber.vecbench.sources import abstract, artphoto, custom, emoset, fi, unbiasedemo, webemo
-from emocaliber.vecbench.sources.reader import Item, Reader, Reading, Reason, Skipped
+from emocaliber.vecbench.sources.reader import Item, LoadedSource, Reader, Skipped, SkipReason
 
-__all__ = ["SOURCES", "Item", "Reader", "Reading", "Reason", "Skipped", "custom"]
+__all__ = ["SOURCES", "Item", "LoadedSource", "Reader", "SkipReason", "Skipped", "custom"]
 
 SOURCES: Mapping[str, Reader] = MappingProxyType(
     {

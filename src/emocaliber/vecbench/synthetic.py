@@ -1,4 +1,4 @@
-"""The subtasks of VECBench in the drawn world, for those whose data sets are not at hand: same names, same splits, exact posteriors."""
+"""VECBench's subtasks made of synthetic scenes, in place of data sets that are not available: same names and splits, exact posteriors."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from emocaliber.scenes.dataset import draw_samples, read_scene_rows
 TRAIN_RATIO = 4
 
 
-def draw_subtasks(
+def draw_synthetic_subtasks(
     folder: Path, tasks: Iterable[str], n: int, seed: int, *, size: int, workers: int | None, progress: Callable[[str, int], None]
 ) -> tuple[list[Row], list[Row]]:
     """(train, test): `n` test rows of each task and, in-domain, `TRAIN_RATIO` times as many to train on, drawn below `folder`.
 
-    Image paths are absolute. Rows keep `scene` and `response`. What is drawn already is not drawn again.
+    Image paths are absolute. Rows keep `scene` and `response`. Samples that exist are not drawn again.
     """
     train: list[Row] = []
     test: list[Row] = []
