@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emocaliber.vecbench.duplicates import DISTANCE, bits_apart, fingerprints, near_pairs
+from emocaliber.vecbench.duplicates import DISTANCE, fingerprints, hamming_distance, near_pairs
 
 
 def main() -> None:
@@ -87,7 +87,7 @@ def brute_force(hashes: NDArray[np.uint64], places: NDArray[np.int64], distance:
     """The near pairs among the hashes at these rising places."""
     some, pairs = hashes[places], set()
     for number in range(places.size - 1):
-        close = np.flatnonzero(bits_apart(some[number + 1 :], some[number : number + 1]) <= distance)
+        close = np.flatnonzero(hamming_distance(some[number + 1 :], some[number : number + 1]) <= distance)
         pairs.update((int(places[number]), int(places[number + 1 + other])) for other in close)
     return pairs
 

@@ -1,8 +1,8 @@
-"""What a model does beyond EmoSet-8: the nine drawn subtasks, of which three are out of domain, unfamiliar pictures, and photographs.
+"""Out-of-distribution check: a model on the nine synthetic subtasks (three of them out of domain), OOD pictures and photographs.
 
     python benchmarks/elsewhere.py [--model tiny] [--n 500] [--oasis FOLDER] [--source recalibrated] [--out docs/elsewhere.md]
 
-Draws N unseen scenes of each subtask (seed 8), and as many unfamiliar pictures; takes the photographs of OASIS (a folder with ratings.csv
+Draws N unseen scenes of each subtask (seed 8), and as many OOD pictures; takes the photographs of OASIS (a folder with ratings.csv
 and images/, by default below $EMOCALIBER_DATA; without it they are left out) as a polarity task, positive where the mean valence is above
 4, the middle of its scale. Answers are greedy and kept in a folder of the model's name in the work folder (--work); confidences are read at
 the source, by default at the one that `predict` gives for `tiny`:
@@ -28,7 +28,7 @@ from emocaliber.evaluation.summary import summarise
 from emocaliber.io.rows import read_rows, write_atomically
 from emocaliber.render.table import Table, percent, with_interval
 from emocaliber.scenes.dataset import draw_samples
-from emocaliber.scenes.out_of_domain import UNFAMILIAR
+from emocaliber.scenes.out_of_domain import OOD_ELEMENT
 from emocaliber.vecbench.sources import custom
 
 SEED = 8
@@ -60,8 +60,8 @@ def main() -> None:
 def pictures(folder: Path, n: int, oasis: Path | None) -> dict[str, list[Sample]]:
     """The samples of each row of the table."""
     rows = {name: drawn(folder / name, n, name) for name in TASKS}
-    rows["Unfamiliar, eight emotions"] = drawn(folder / "unfamiliar-8", n, "EmoSet-8", unfamiliar=1.0)
-    rows["Unfamiliar, polarity"] = drawn(folder / "unfamiliar-2", n, "FI-2", unfamiliar=1.0)
+    rows["OOD pictures, eight emotions"] = drawn(folder / "ood-8", n, "EmoSet-8", ood_share=1.0)
+    rows["OOD pictures, polarity"] = drawn(folder / "ood-2", n, "FI-2", ood_share=1.0)
     if oasis:
         items = custom.read(oasis / "ratings.csv", "OASIS", midpoint=MIDPOINT, images=oasis / "images").items
         candidates = ("positive", "negative")
@@ -72,14 +72,14 @@ def pictures(folder: Path, n: int, oasis: Path | None) -> dict[str, list[Sample]
     return rows
 
 
-def drawn(folder: Path, n: int, task: str, unfamiliar: float = 0.0) -> list[Sample]:
-    for _ in draw_samples(folder, n, SEED, task, unfamiliar=unfamiliar):
+def drawn(folder: Path, n: int, task: str, ood_share: float = 0.0) -> list[Sample]:
+    for _ in draw_samples(folder, n, SEED, task, ood_share=ood_share):
         pass
     return list(read_samples(folder / "samples.jsonl"))[:n]
 
 
 def numbers(answers: Path, source: str | None) -> dict[str, Any]:
-    """What a table's row needs, from the answers to one kind of picture."""
+    """The numbers of a table's row, from the answers about one kind of picture."""
     outcomes = list(read_outcomes(answers))
     if source is None:
         source = recalibrated.__name__ if any(recalibrated.__name__ in each.confidence for each in outcomes) else verb_mean.__name__
@@ -100,9 +100,9 @@ def numbers(answers: Path, source: str | None) -> dict[str, Any]:
 
 
 def nothing_familiar(row: dict[str, Any]) -> bool:
-    """Whether an answer says that nothing is known in the picture."""
+    """Whether a response says that nothing in the picture is familiar."""
     response = parse(row["response"] or "", labels_of(row["task"], row["candidates"]))
-    return not isinstance(response, Malformed) and UNFAMILIAR.phrase in response.reasoning.element.lower()
+    return not isinstance(response, Malformed) and OOD_ELEMENT.phrase in response.reasoning.element.lower()
 
 
 def report(found: dict[str, dict[str, Any]], n: int) -> str:
@@ -128,9 +128,9 @@ def report(found: dict[str, dict[str, Any]], n: int) -> str:
         "answers whose first step says so."
     )
     lines = [
-        "# Other questions, unfamiliar pictures, photographs",
+        "# Other questions, out-of-distribution pictures, photographs",
         "",
-        f"Written by `python benchmarks/elsewhere.py --n {n}`. Drawn pictures of seed {SEED}, greedy answers, confidence as",
+        f"Written by `python benchmarks/elsewhere.py --n {n}`. Synthetic pictures of seed {SEED}, greedy answers, confidence as",
         "`predict` reads it ([confidence-sources.md](confidence-sources.md)).",
         "",
         Table(header, rows, note=note).as_markdown(),

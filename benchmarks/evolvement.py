@@ -27,7 +27,7 @@ from emocaliber.evaluation.tables import evolvement_table
 from emocaliber.io.rows import read_rows, write_atomically
 from emocaliber.models.local import RECALIBRATION, read_card
 from emocaliber.scenes.dataset import draw_samples
-from emocaliber.scenes.template_teacher import read_right
+from emocaliber.scenes.template_teacher import concepts_named
 from emocaliber.training.export import recalibrate
 
 SEED = 7
@@ -96,7 +96,7 @@ def reading_accuracy(answers: Path, scenes: Mapping[str, Mapping[str, str]]) -> 
         response = parse(row["response"] or "", row["candidates"])
         total += 1
         if not isinstance(response, Malformed):
-            for step, seen in read_right(response.reasoning, scenes[row["id"]]).items():
+            for step, seen in concepts_named(response.reasoning, scenes[row["id"]]).items():
                 right[step] += seen
     return {step: count / total for step, count in right.items()}
 

@@ -81,14 +81,14 @@ def main() -> None:
 
 
 def scenes(n: int) -> list[Request]:
-    from emocaliber.scenes.subtasks import KINDS
+    from emocaliber.scenes.subtasks import SCENE_SUBTASKS
 
-    kind = KINDS["EmoSet-8"]
+    kind = SCENE_SUBTASKS["EmoSet-8"]
     asked = question(LABELS)
     made = []
     for index in range(n):
         rng = kind.generator(2024, index)
-        made.append(Request(kind.paint(kind.choose(index, rng), rng, 112), asked, LABELS, key=str(index), seed=index))
+        made.append(Request(kind.draw(kind.choose(index, rng), rng, 112), asked, LABELS, key=str(index), seed=index))
     return made
 
 

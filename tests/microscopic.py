@@ -38,7 +38,7 @@ _context.set_forkserver_preload(["trl.trainer.grpo_trainer", "emocaliber.trainin
 def write_configs(folder: Path, count: int = 32) -> Path:
     """Four configurations whose stages write into `folder`, each with scenes of its own, and the scaffold's answers as if it gave them.
 
-    A model this small says nothing well-formed, so stage 2 finds the narrator's answers where it would have left its own.
+    A model this small says nothing well-formed, so stage 2 finds the template teacher's answers where it would have left its own.
     """
     for seed, (before, stage) in enumerate(zip((None, *STAGES), STAGES, strict=False), start=5):
         samples = folder / "scenes" / stage / "samples.jsonl"

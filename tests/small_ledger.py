@@ -13,7 +13,7 @@ from emocaliber.core.model import ModelError
 from emocaliber.core.response import Reasoning, Response, render
 from emocaliber.core.samples import Sample
 from emocaliber.core.tasks import taxonomy_of
-from emocaliber.veccot.ledger import Attempt, Ledger, Objection, Verdict
+from emocaliber.veccot.ledger import Attempt, Ledger, RejectionReason, Verdict
 
 SETTINGS = {"teacher": {"model": "seed", "prompt": "Describe"}, "judge": {"model": "checks"}}
 
@@ -53,7 +53,7 @@ def record(
             judge="checks",
             judgement=None,
             verdict=verdict,
-            reasons=tuple(Objection(check, f"{check} is wrong") for check in checks) if verdict == "rejected" else (),
+            reasons=tuple(RejectionReason(check, f"{check} is wrong") for check in checks) if verdict == "rejected" else (),
             prompt_tokens=900,
             completion_tokens=100,
             cost=0.25,

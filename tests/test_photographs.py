@@ -13,7 +13,7 @@ from emocaliber.core.samples import Sample
 from emocaliber.core.scoring import outcome
 from emocaliber.evaluation.summary import summarise
 from emocaliber.inference.engine import respond
-from emocaliber.scenes.out_of_domain import UNFAMILIAR
+from emocaliber.scenes.out_of_domain import OOD_ELEMENT
 from emocaliber.vecbench.sources import custom
 
 MIDDLE = 4  # of OASIS's scale of valence
@@ -31,5 +31,5 @@ def test_tiny_guesses_at_photographs_and_says_so(tiny_model: Model) -> None:
     outcomes = [outcome(row) for row in rows]
     assert len(outcomes) == len(samples) > 300
     assert fmean(each.malformed is not None for each in outcomes) < 0.01
-    assert fmean(UNFAMILIAR.phrase in row["response"].lower() for row in rows) > 0.8
+    assert fmean(OOD_ELEMENT.phrase in row["response"].lower() for row in rows) > 0.8
     assert summarise(outcomes)["overall"]["confidence"]["recalibrated"]["ece"] < 0.1

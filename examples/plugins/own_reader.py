@@ -8,10 +8,10 @@ emocaliber bench build bench.toml --plugin examples/plugins/own_reader.py --out 
 """
 
 from emocaliber.vecbench.sources import READERS
-from emocaliber.vecbench.sources.reader import Item, Reading
+from emocaliber.vecbench.sources.reader import Item, LoadedSource
 
 
 @READERS.register("by-name")
 def by_name(path, name, labels=None, **settings):
     files = sorted(path.glob("*-*.*"))
-    return Reading(name, path, tuple(Item(str(file.absolute()), file.name.partition("-")[0], name) for file in files), ())
+    return LoadedSource(name, path, tuple(Item(str(file.absolute()), file.name.partition("-")[0], name) for file in files), ())

@@ -27,7 +27,7 @@ from emocaliber.inference.engine import question_for
 from emocaliber.models import TINY
 from emocaliber.models.local import LocalModel
 from emocaliber.models.openai.model import RemoteModel
-from emocaliber.scenes.subtasks import KINDS
+from emocaliber.scenes.subtasks import SCENE_SUBTASKS
 
 VLLM = Path(os.environ.get("EMOCALIBER_VLLM", ""))
 PATIENCE = float(os.environ.get("EMOCALIBER_VLLM_PATIENCE", 1800))  # seconds until a server must be up: on an idle CPU it takes 100
@@ -83,11 +83,11 @@ main()
 @pytest.fixture(scope="module")
 def requests() -> list[Request]:
     """Scenes of three shapes, all as the model takes them, so that nobody needs to resize."""
-    kind, question = KINDS["EmoSet-8"], question_for("EmoSet-8", LABELS)
+    kind, question = SCENE_SUBTASKS["EmoSet-8"], question_for("EmoSet-8", LABELS)
     asked = []
     for n, size in enumerate([(112, 112), (112, 84), (84, 112)] * 2):
         random = kind.generator(5, n)
-        scene = kind.paint(kind.choose(n, random), random, 112).crop((0, 0, *size))
+        scene = kind.draw(kind.choose(n, random), random, 112).crop((0, 0, *size))
         asked.append(Request(scene, question, LABELS, key=str(n), seed=n))
     return asked
 

@@ -1,4 +1,4 @@
-"""Abstract pictures hold colour and texture only, and feel as the psychology of colour says."""
+"""Abstract pictures hold colour and texture only, and their VAD follows the psychology of colour."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emocaliber.scenes.annotators import GAIN
 from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS, NOBODY
 from emocaliber.scenes.drawing import abstract, compose
 from emocaliber.scenes.drawing import abstract as marks
@@ -17,19 +18,18 @@ from emocaliber.scenes.drawing.abstract import MARK_DRAWERS, draw_abstract
 from emocaliber.scenes.drawing.styles import perceived
 from emocaliber.scenes.out_of_domain import (
     ABSTRACT_WEIGHTS,
+    COLOUR_TONES,
     MARKS,
     SURFACES,
-    TONES,
     AbstractScene,
-    abstract_feeling,
-    colour_feeling,
+    abstract_vad,
+    colour_vad,
     random_abstract,
 )
-from emocaliber.scenes.subtasks import KINDS
-from emocaliber.scenes.viewers import GAIN
+from emocaliber.scenes.subtasks import SCENE_SUBTASKS
 
 SIZE = 64
-KIND = KINDS["Abstract-8"]
+SUBTASK = SCENE_SUBTASKS["Abstract-8"]
 
 
 def pixels(marks: str, colour: str, ground: str, surface: str, seed: int = 0) -> np.ndarray:
@@ -40,8 +40,8 @@ def test_no_drawer_of_things_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     for table in ("ELEMENT_DRAWERS", "FIGURE_DRAWERS", "CONTEXT_DRAWERS"):
         monkeypatch.setattr(compose, table, {})
     for index in range(30):
-        rng = KIND.generator(0, index)
-        KIND.paint(KIND.choose(index, rng), rng, SIZE)
+        rng = SUBTASK.generator(0, index)
+        SUBTASK.draw(SUBTASK.choose(index, rng), rng, SIZE)
 
 
 def test_the_drawing_of_abstract_pictures_knows_no_element_figure_or_context() -> None:
@@ -51,11 +51,11 @@ def test_the_drawing_of_abstract_pictures_knows_no_element_figure_or_context() -
         assert not {name for name in imported if name and re.search(r"elements|figures|contexts|interiors|compose", name)}
 
 
-def test_the_narrator_invents_no_thing() -> None:
+def test_the_template_teacher_invents_no_thing() -> None:
     things = [concept.bare for kind in (ELEMENTS, HUMANS, CONTEXTS) for concept in kind.values() if concept.key != NOBODY]
     rng = np.random.default_rng(0)
     for index in range(200):
-        said = str(KIND.tell(KIND.choose(index, rng), "awe", rng))
+        said = str(SUBTASK.write(SUBTASK.choose(index, rng), "awe", rng))
         assert not [thing for thing in things if thing in said]
 
 
@@ -68,7 +68,7 @@ def test_every_mark_and_surface_can_be_drawn_and_seen() -> None:
 
 @pytest.mark.parametrize("name", MARKS)
 def test_marks_are_seen_on_a_ground_of_their_own_tone(name: str) -> None:
-    for tone in TONES:
+    for tone in COLOUR_TONES:
         light = pixels(name, tone, tone, "smooth") @ (0.3, 0.59, 0.11)
         assert np.ptp(light) > 8, tone
 
@@ -85,14 +85,14 @@ def test_brightness_and_saturation_are_drawn_as_they_are_named() -> None:
 
 
 def test_colours_feel_as_valdez_and_mehrabian_measured() -> None:
-    assert colour_feeling(2, 0) == pytest.approx((0.69, -0.31, -0.76))
-    assert colour_feeling(0, 2) == pytest.approx((0.22, 0.60, 0.32))
-    assert colour_feeling(1, -1) == pytest.approx(((0.69 - 0.22) / 2, (-0.31 - 0.60) / 2, (-0.76 - 0.32) / 2))
+    assert colour_vad(2, 0) == pytest.approx((0.69, -0.31, -0.76))
+    assert colour_vad(0, 2) == pytest.approx((0.22, 0.60, 0.32))
+    assert colour_vad(1, -1) == pytest.approx(((0.69 - 0.22) / 2, (-0.31 - 0.60) / 2, (-0.76 - 0.32) / 2))
 
 
-def test_the_feeling_is_the_weighted_mean_of_the_four_parts() -> None:
+def test_the_vad_is_the_weighted_mean_of_the_four_parts() -> None:
     assert sum(ABSTRACT_WEIGHTS) == pytest.approx(1)
-    felt = abstract_feeling(AbstractScene("shards", "dark vivid", "bright greyish", "cracked"))
+    felt = abstract_vad(AbstractScene("shards", "dark vivid", "bright greyish", "cracked"))
     valences = (-0.75, (-0.69 + 0.22) * 1.4 / 2, (0.69 - 0.22) * 1.4 / 2, -0.85)
     assert felt.valence == pytest.approx(GAIN * sum(w * v for w, v in zip(ABSTRACT_WEIGHTS, valences, strict=True)))
 

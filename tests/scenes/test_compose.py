@@ -6,7 +6,7 @@ from PIL import Image
 
 from emocaliber.scenes.concepts import APART, CLOSE, CONTEXTS, HUMANS, INTERACTIONS, NOBODY
 from emocaliber.scenes.drawing import compose
-from emocaliber.scenes.drawing.compose import draw
+from emocaliber.scenes.drawing.compose import draw_scene
 from emocaliber.scenes.drawing.contexts import CONTEXT_DRAWERS
 from emocaliber.scenes.drawing.elements import ELEMENT_DRAWERS
 from emocaliber.scenes.drawing.figures import FIGURE_DRAWERS
@@ -18,7 +18,7 @@ GREEN, RED = (0, 255, 0), (255, 0, 0)
 
 
 def scene(seed: int, element: str = "teddy", human: str = "child", context: str = "meadow", interaction: str = CLOSE) -> Image.Image:
-    return draw(element, human, context, interaction, np.random.default_rng(seed), SIZE, finish=even_light)
+    return draw_scene(element, human, context, interaction, np.random.default_rng(seed), SIZE, finish=even_light)
 
 
 def even_light(picture: Image.Image, rng: np.random.Generator) -> Image.Image:

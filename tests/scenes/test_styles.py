@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from emocaliber.scenes.drawing.compose import draw
+from emocaliber.scenes.drawing.compose import draw_scene
 from emocaliber.scenes.drawing.styles import Finish, artistic, everyday, lit, posted, snapshot
 
 SIZE = 96
@@ -14,7 +14,7 @@ every_finish = pytest.mark.parametrize("finish", [everyday, snapshot, posted, ar
 
 
 def plain(seed: int = 0) -> Image.Image:
-    return draw("teddy", "child", "meadow", "close", np.random.default_rng(seed), SIZE, finish=lambda picture, rng: picture)
+    return draw_scene("teddy", "child", "meadow", "close", np.random.default_rng(seed), SIZE, finish=lambda picture, rng: picture)
 
 
 def outlines(picture: Image.Image) -> np.ndarray:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from emocaliber.core.samples import read_samples
 from emocaliber.errors import UserError
-from emocaliber.vecbench.audit import Audit, Kind, audit, drop
+from emocaliber.vecbench.audit import Audit, FindingKind, audit, drop
 
 LABELS = ["awe", "fear"]
 
@@ -104,7 +104,7 @@ def test_two_labels_of_one_picture_in_one_task_are_a_conflict(bench: Bench) -> N
     assert ("CONFLICT", True, ["a", "b"]) in found(audit([bench.write("train.jsonl", *rows)]))
 
 
-def test_an_exact_conflict_is_not_told_again_as_one_of_look_alikes(bench: Bench) -> None:
+def test_an_exact_conflict_is_not_reported_again_as_a_near_one(bench: Bench) -> None:
     first = bench.image(1)
     rows = [bench.row("a", first, "awe"), bench.row("b", first, "fear"), bench.row("c", bench.image(1, 60), "awe", "EmoSet-8")]
     kinds = [(kind, exact) for kind, exact, _ in found(audit([bench.write("train.jsonl", *rows)]))]
@@ -150,7 +150,7 @@ def test_the_rows_and_the_table_say_what_was_found(bench: Bench) -> None:
     test = bench.write("test.jsonl", bench.row("b", bench.image(1), split="test"))
     result = audit([train, test])
     (row,) = json.loads(json.dumps(result.to_rows(bench.folder)))
-    assert (row["kind"], row["distance"], [sample["image"] for sample in row["samples"]]) == (Kind.LEAK, 0, ["images/1-90.jpg"] * 2)
+    assert (row["kind"], row["distance"], [sample["image"] for sample in row["samples"]]) == (FindingKind.LEAK, 0, ["images/1-90.jpg"] * 2)
     assert [sample["files"] for sample in row["samples"]] == [["test.jsonl"], ["train.jsonl"]]
     assert "train-test leak" in result.as_table().as_text()
 
@@ -184,12 +184,12 @@ def test_what_is_dropped_leaves_the_test_whole_and_one_of_each_picture(bench: Be
     assert ids(clean / "test.jsonl") == ["t"]
     reasons = {row["id"]: (row["reason"], row["beside"]) for row in map(json.loads, (clean / "dropped.jsonl").read_text().splitlines())}
     assert reasons == {
-        "theirs": (Kind.MISPLACED, None),
-        "leaks": (Kind.LEAK, "t"),
-        "leaks-too": (Kind.LEAK, "t"),
-        "one": (Kind.CONFLICT, "other"),
-        "other": (Kind.CONFLICT, "one"),
-        "kept": (Kind.EXACT, "again"),
+        "theirs": (FindingKind.MISPLACED, None),
+        "leaks": (FindingKind.LEAK, "t"),
+        "leaks-too": (FindingKind.LEAK, "t"),
+        "one": (FindingKind.CONFLICT, "other"),
+        "other": (FindingKind.CONFLICT, "one"),
+        "kept": (FindingKind.EXACT, "again"),
     }
     assert list(result.kept.values()) == [2, 2, 1]
     assert "rows kept" in result.as_table().as_text()

@@ -15,8 +15,8 @@ from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
 from emocaliber.io.rows import Row, read_rows
 from emocaliber.vecbench import build as building
-from emocaliber.vecbench import drawn
-from emocaliber.vecbench.build import BuildConfig, CustomSource, build, read_config
+from emocaliber.vecbench import synthetic
+from emocaliber.vecbench.build import BuildConfig, CustomSource, build_benchmark, read_config
 from emocaliber.vecbench.manifest import SAMPLE_FILES, Manifest, read_manifest
 
 MIKELS = taxonomy("mikels-8").labels
@@ -48,7 +48,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_every_file_is_there_and_is_what_the_manifest_says(config: BuildConfig, tmp_path: Path) -> None:
-    manifest = build(config, tmp_path / "out")
+    manifest = build_benchmark(config, tmp_path / "out")
     assert set(contents(tmp_path / "out")) == {*SAMPLE_FILES, "skipped.jsonl", "manifest.json", "README.md"}
     assert read_manifest(tmp_path / "out") == Manifest(**json.loads(manifest.to_json()))
     for name, said in manifest.files.items():
@@ -57,7 +57,7 @@ def test_every_file_is_there_and_is_what_the_manifest_says(config: BuildConfig, 
 
 
 def test_rows_are_samples_whose_images_are_where_they_were(config: BuildConfig, tmp_path: Path) -> None:
-    build(config, tmp_path / "out")
+    build_benchmark(config, tmp_path / "out")
     tests, trains = (list(read_samples(tmp_path / "out" / name)) for name in ("test.jsonl", "train.jsonl"))
     assert [sample.task for sample in tests] == ["FI-8"] * 8 + ["FI-2"] * 8 + ["Artphoto-8"] * 8
     assert {sample.task for sample in trains} == {"FI-8", "FI-2"}
@@ -66,58 +66,58 @@ def test_rows_are_samples_whose_images_are_where_they_were(config: BuildConfig, 
 
 
 def test_building_twice_gives_the_same_bytes(config: BuildConfig, tmp_path: Path) -> None:
-    build(config, tmp_path / "one")
-    build(config, tmp_path / "two")
+    build_benchmark(config, tmp_path / "one")
+    build_benchmark(config, tmp_path / "two")
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
 def test_what_is_left_out_has_its_row_and_is_counted(config: BuildConfig, tmp_path: Path) -> None:
-    manifest = build(config, tmp_path / "out")
+    manifest = build_benchmark(config, tmp_path / "out")
     (row,) = read_rows(tmp_path / "out/skipped.jsonl")
     assert (row["source"], row["path"], row["reason"]) == ("fi", "awe/awe_9.jpg", "broken image")
     assert manifest.sources["fi"] == {"items": 64, "unused": 0, "skipped": {"broken image": 1}}
 
 
 def test_stages_share_the_training_rows(config: BuildConfig, tmp_path: Path) -> None:
-    build(config, tmp_path / "out")
+    build_benchmark(config, tmp_path / "out")
     lines = [(tmp_path / "out" / f"{name}.jsonl").read_text().splitlines() for name in ("stage1", "stage2", "stage3", "train")]
     assert sorted(line for part in lines[:3] for line in part) == sorted(lines[3])
     assert [len(part) for part in lines] == [29, 14, 5, 48]
 
 
 def test_a_broken_build_goes_on_and_ends_alike(config: BuildConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    build(config, tmp_path / "whole")
+    build_benchmark(config, tmp_path / "whole")
 
     def killed(name: str, done: int) -> None:
         if name == "artphoto":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build(config, tmp_path / "broken", progress=killed)
+        build_benchmark(config, tmp_path / "broken", progress=killed)
     assert not (tmp_path / "broken/manifest.json").exists()
-    heard: list[str] = []
-    build(config, tmp_path / "broken", progress=lambda name, done: heard.append(name))
-    assert set(heard) == {"artphoto"}, "FI was read before the interruption"
+    names: list[str] = []
+    build_benchmark(config, tmp_path / "broken", progress=lambda name, done: names.append(name))
+    assert set(names) == {"artphoto"}, "FI was read before the interruption"
     assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
 
 
 def test_a_changed_data_set_is_read_anew(config: BuildConfig, tmp_path: Path, data: Path) -> None:
-    build(config, tmp_path / "out")
+    build_benchmark(config, tmp_path / "out")
     picture(data / "testImages_artphoto/awe_1.jpg", 9)
-    assert build(config, tmp_path / "out").sources["artphoto"]["items"] == 9
+    assert build_benchmark(config, tmp_path / "out").sources["artphoto"]["items"] == 9
 
 
 def test_a_damaged_memory_is_not_believed(config: BuildConfig, tmp_path: Path) -> None:
-    build(config, tmp_path / "out")
+    build_benchmark(config, tmp_path / "out")
     before = contents(tmp_path / "out")
     for file in (tmp_path / "out/.readings").iterdir():
         file.write_text(file.read_text()[:-9])
-    build(config, tmp_path / "out")
+    build_benchmark(config, tmp_path / "out")
     assert contents(tmp_path / "out") == before
 
 
 def test_what_is_missing_is_said(config: BuildConfig, tmp_path: Path) -> None:
-    manifest = build(config, tmp_path / "out")
+    manifest = build_benchmark(config, tmp_path / "out")
     assert manifest.missing == ["EmoSet-8", "WebEmo-7", "WebEmo-25", "WebEmo-2", "Abstract-8", "UnbiasedEmo-6"]
     assert manifest.notes[-1].endswith("give the folders of webemo, emoset, abstract, unbiasedemo to have them.")
     assert manifest.notes[-1] in (tmp_path / "out/README.md").read_text()
@@ -125,16 +125,16 @@ def test_what_is_missing_is_said(config: BuildConfig, tmp_path: Path) -> None:
 
 def test_a_folder_that_is_another_data_set_is_an_error(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not EmoSet-118K"):
-        build(BuildConfig(sources={"emoset": data / "emotion_dataset"}), tmp_path / "out")
+        build_benchmark(BuildConfig(sources={"emoset": data / "emotion_dataset"}), tmp_path / "out")
 
 
 def test_nothing_to_build_from_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="at least one of fi, webemo"):
-        build(BuildConfig(), tmp_path / "out")
+        build_benchmark(BuildConfig(), tmp_path / "out")
 
 
 def test_the_card_says_nothing_of_this_machine(config: BuildConfig, tmp_path: Path) -> None:
-    build(config, tmp_path / "out")
+    build_benchmark(config, tmp_path / "out")
     for name in ("README.md", "manifest.json"):
         assert str(tmp_path) not in (tmp_path / "out" / name).read_text()
 
@@ -144,9 +144,9 @@ def test_a_linked_folder_that_changed_is_read_anew(tmp_path: Path, data: Path) -
     for label in MIKELS:
         (tmp_path / "linked/emotion_dataset" / label).symlink_to(data / "emotion_dataset" / label)
     config = BuildConfig(sources={"fi": tmp_path / "linked"})
-    assert build(config, tmp_path / "out").sources["fi"]["items"] == 64
+    assert build_benchmark(config, tmp_path / "out").sources["fi"]["items"] == 64
     picture(data / "emotion_dataset/fear/fear_99.jpg", 9)
-    assert build(config, tmp_path / "out").sources["fi"]["items"] == 65
+    assert build_benchmark(config, tmp_path / "out").sources["fi"]["items"] == 65
 
 
 def test_a_task_of_ones_own_joins(data: Path, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_task_of_ones_own_joins(data: Path, tmp_path: Path) -> None:
         for number in range(5):
             picture(data / "mine" / label / f"{number}.png", number + 7 * len(label))
     own = {"Mine": CustomSource(data / "mine", labels=("calm", "tense"), test_size=4)}
-    manifest = build(BuildConfig(custom=own), tmp_path / "out")
+    manifest = build_benchmark(BuildConfig(custom=own), tmp_path / "out")
     assert {split: count["n"] for split, count in manifest.tasks["Mine"].items()} == {"test": 4, "train": 6}
 
 
@@ -174,12 +174,12 @@ def fake_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
             yield number + 1
         (out / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
-    monkeypatch.setattr(drawn, "draw_samples", draw)
+    monkeypatch.setattr(synthetic, "draw_samples", draw)
 
 
 @pytest.mark.usefixtures("fake_scenes")
 def test_scenes_give_all_nine_subtasks(tmp_path: Path) -> None:
-    manifest = build(BuildConfig(seed=3), tmp_path / "out", scenes=2)
+    manifest = build_benchmark(BuildConfig(seed=3), tmp_path / "out", scenes=2)
     assert {task: {split: each["n"] for split, each in splits.items()} for task, splits in manifest.tasks.items()} == {
         **{task: {"test": 2, "train": 8} for task in ("EmoSet-8", "FI-8", "WebEmo-7", "WebEmo-25", "FI-2", "WebEmo-2")},
         **{task: {"test": 2} for task in ("Abstract-8", "Artphoto-8", "UnbiasedEmo-6")},
@@ -192,7 +192,7 @@ def test_scenes_give_all_nine_subtasks(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("fake_scenes")
 def test_scenes_stand_in_only_for_data_sets_that_are_not_given(config: BuildConfig, tmp_path: Path) -> None:
-    manifest = build(config, tmp_path / "out", scenes=2)
+    manifest = build_benchmark(config, tmp_path / "out", scenes=2)
     assert {sample.task for sample in read_samples(tmp_path / "out/test.jsonl") if sample.source == "scenes"} == set(manifest.drawn)
     assert {"FI-8", "FI-2", "Artphoto-8"}.isdisjoint(manifest.drawn)
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
-from emocaliber.vecbench.build import BuildConfig, build
+from emocaliber.vecbench.build import BuildConfig, build_benchmark
 from emocaliber.vecbench.export import export_hf
 
 datasets = pytest.importorskip("datasets")
@@ -33,7 +33,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     header = ["'Image'", "'Amusement'", "'Anger'", "'Awe'", "'Content'", "'Disgust'", "'Excitement'", "'Fear'", "'Sad'"]
     row = ["'abstract_0001.jpg'", "'1'", "'0'", "'9'", "'0'", "'0'", "'0'", "'2'", "'0'"]
     (abstract / "ABSTRACT_groundTruth.csv").write_text(",".join(header) + "\n" + ",".join(row) + "\n")
-    build(BuildConfig(sources={"fi": tmp_path / "data/emotion_dataset", "abstract": abstract}, test_size=4), tmp_path / "bench")
+    build_benchmark(BuildConfig(sources={"fi": tmp_path / "data/emotion_dataset", "abstract": abstract}, test_size=4), tmp_path / "bench")
     return tmp_path / "bench"
 
 

@@ -28,13 +28,13 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def test_a_fingerprint_is_of_the_file_s_bytes_and_of_the_picture_s_looks(tmp_path: Path) -> None:
+def test_a_fingerprint_is_a_hash_of_the_file_s_bytes_and_a_perceptual_hash_of_the_picture(tmp_path: Path) -> None:
     png, bmp = save(tmp_path / "a.png", 1), save(tmp_path / "a.bmp", 1)
     found = fingerprints([png, bmp])
     first, second = found[png], found[bmp]
     assert isinstance(first, Fingerprint) and isinstance(second, Fingerprint)
     assert first.sha256 == hashlib.sha256(Path(png).read_bytes()).hexdigest() != second.sha256
-    assert first.look == second.look is not None
+    assert first.phash == second.phash is not None
 
 
 def test_strange_files_have_an_error_instead(oddities: dict[str, str | None]) -> None:

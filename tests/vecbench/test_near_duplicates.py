@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from emocaliber.vecbench.duplicates import FARTHEST, bits_apart, hash_image, look_alikes, near_pairs
+from emocaliber.vecbench.duplicates import FARTHEST, hamming_distance, near_duplicate_groups, near_pairs, perceptual_hash
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (320, 240)) -> Image.Image:
@@ -17,7 +17,7 @@ def picture(seed: int = 0, size: tuple[int, int] = (320, 240)) -> Image.Image:
 
 
 def apart(a: Image.Image, b: Image.Image) -> int:
-    left, right = hash_image(a), hash_image(b)
+    left, right = perceptual_hash(a), perceptual_hash(b)
     assert left is not None and right is not None
     return (left ^ right).bit_count()
 
@@ -35,7 +35,7 @@ def test_different_pictures_are_far_apart() -> None:
 @pytest.mark.parametrize("noise", [0, 2])
 def test_a_plain_picture_has_no_hash(noise: int) -> None:
     pixels = 120 + np.random.default_rng(0).integers(-noise, noise + 1, (256, 256, 3))
-    assert hash_image(Image.fromarray(pixels.astype(np.uint8))) is None
+    assert perceptual_hash(Image.fromarray(pixels.astype(np.uint8))) is None
 
 
 @settings(max_examples=25)  # a large distance takes a thousand sorts
@@ -53,21 +53,21 @@ def test_every_near_pair_is_found_once_and_no_other(hashes: list[int], copies: l
 
 def test_bits_are_counted_elementwise_and_against_one() -> None:
     hashes = np.array([0, 1, 2**64 - 1], np.uint64)
-    assert bits_apart(hashes, hashes[::-1]).tolist() == [64, 0, 64]
-    assert bits_apart(hashes, hashes[:1]).tolist() == [0, 1, 64]
+    assert hamming_distance(hashes, hashes[::-1]).tolist() == [64, 0, 64]
+    assert hamming_distance(hashes, hashes[:1]).tolist() == [0, 1, 64]
 
 
 def test_a_chain_of_near_hashes_is_one_group() -> None:
-    groups = look_alikes(np.array([0, 0b1111, 2**64 - 1, 0b11111111, 0], np.uint64), 4)
+    groups = near_duplicate_groups(np.array([0, 0b1111, 2**64 - 1, 0b11111111, 0], np.uint64), 4)
     assert groups[0] == groups[1] == groups[3] == groups[4] != groups[2]
 
 
 def test_no_hashes_make_no_groups() -> None:
-    assert look_alikes(np.array([], np.uint64)).size == 0
+    assert near_duplicate_groups(np.array([], np.uint64)).size == 0
 
 
 def test_many_equal_hashes_are_grouped_without_comparing_each_with_each() -> None:
-    assert set(look_alikes(np.zeros(300_000, np.uint64)).tolist()) == {0}
+    assert set(near_duplicate_groups(np.zeros(300_000, np.uint64)).tolist()) == {0}
 
 
 @pytest.mark.parametrize("distance", [-1, FARTHEST + 1])

@@ -17,8 +17,8 @@ from emocaliber.core.tasks import TASKS
 from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
 from emocaliber.io.rows import Row
-from emocaliber.vecbench.sources.reader import Item, Reading
-from emocaliber.vecbench.splits import Benchmark, CustomTask, assign, stages
+from emocaliber.vecbench.sources.reader import Item, LoadedSource
+from emocaliber.vecbench.splits import Benchmark, CustomTask, assign, assign_stages
 
 MIKELS, WEBEMO, SIX = (taxonomy(name).labels for name in ("mikels-8", "webemo-25", "unbiasedemo-6"))
 
@@ -31,14 +31,16 @@ SIZES = {"fi": 23185, "webemo": 268000, "abstract": 229, "artphoto": 806, "unbia
 EMOSET = {"train": 94481, "val": 5905, "test": 17716}
 
 
-def reading(source: str, count: int, labels: Sequence[str], split: str | None = None, folder: str = "/data", start: int = 0) -> Reading:
+def reading(
+    source: str, count: int, labels: Sequence[str], split: str | None = None, folder: str = "/data", start: int = 0
+) -> LoadedSource:
     where = Path(folder) / source
     named = enumerate(islice(cycle(labels), count), start)
-    return Reading(source, where, tuple(Item(str(where / label / f"{n:06}.jpg"), label, source, split) for n, label in named), ())
+    return LoadedSource(source, where, tuple(Item(str(where / label / f"{n:06}.jpg"), label, source, split) for n, label in named), ())
 
 
-def joined(first: Reading, *others: Reading) -> Reading:
-    return Reading(first.source, first.folder, tuple(item for each in (first, *others) for item in each.items), ())
+def joined(first: LoadedSource, *others: LoadedSource) -> LoadedSource:
+    return LoadedSource(first.source, first.folder, tuple(item for each in (first, *others) for item in each.items), ())
 
 
 @cache
@@ -53,7 +55,7 @@ def small(folder: str = "/data", seed: int = 0, shuffle: bool = False) -> Benchm
     readings = {"fi": reading("fi", 90, MIKELS, folder=folder), "webemo": reading("webemo", 160, WEBEMO, folder=folder)}
     if shuffle:
         readings = {
-            name: Reading(name, each.folder, tuple(random.Random(1).sample(each.items, len(each.items))), ())
+            name: LoadedSource(name, each.folder, tuple(random.Random(1).sample(each.items, len(each.items))), ())
             for name, each in reversed(readings.items())
         }
     return assign(readings, seed, test_size=10)
@@ -143,7 +145,7 @@ def test_ids_are_readable() -> None:
         Item("/e/image/fear/fear_00002.jpg", "fear", "emoset"),
         Item("/e/image/fear/fear_00002.png", "fear", "emoset"),
     )
-    benchmark = assign({"emoset": Reading("emoset", Path("/e"), items, ())}, 0, test_size=0)
+    benchmark = assign({"emoset": LoadedSource("emoset", Path("/e"), items, ())}, 0, test_size=0)
     assert [row["id"] for row in benchmark.train] == [
         "EmoSet-8/awe_00001",
         "EmoSet-8/image/fear/fear_00002.jpg",
@@ -159,7 +161,7 @@ def test_a_small_source_keeps_half_to_train_on_and_says_so() -> None:
 
 def test_votes_are_kept_where_they_are_for_the_candidates() -> None:
     item = Item("/a/1.jpg", "awe", "abstract", votes={"awe": 3, "fear": 1})
-    assert assign({"abstract": Reading("abstract", Path("/a"), (item,), ())}, 0).test[0]["votes"] == {"awe": 3, "fear": 1}
+    assert assign({"abstract": LoadedSource("abstract", Path("/a"), (item,), ())}, 0).test[0]["votes"] == {"awe": 3, "fear": 1}
 
 
 def test_a_task_of_ones_own_tests_whole_or_in_part() -> None:
@@ -179,7 +181,7 @@ def test_a_task_that_says_what_trains_is_obeyed() -> None:
 
 def test_stages_share_the_training_rows_as_vec_cot_does() -> None:
     rows = whole().train
-    stage = stages(rows, seed=0)
+    stage = assign_stages(rows, seed=0)
     assert [stage.count(k) / len(rows) for k in (1, 2, 3)] == pytest.approx([0.6, 0.3, 0.1], abs=1e-4)
     for task in TRAIN:
         own = [k for k, row in zip(stage, rows, strict=True) if row["task"] == task]
@@ -188,7 +190,7 @@ def test_stages_share_the_training_rows_as_vec_cot_does() -> None:
 
 def test_rows_of_one_image_are_in_one_stage() -> None:
     rows = [{"id": f"{task}/{n}", "image": f"/{n}.jpg", "task": task, "ground_truth": "awe"} for task in "ab" for n in range(30)]
-    stage = stages(rows, seed=0)
+    stage = assign_stages(rows, seed=0)
     assert stage[:30] == stage[30:]
 
 

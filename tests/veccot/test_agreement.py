@@ -17,7 +17,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from emocaliber.core.samples import Sample
 from emocaliber.errors import UserError
-from emocaliber.veccot.audit import agreement, attempt_key, audit_page, cohens_kappa
+from emocaliber.veccot.audit import attempt_key, audit_agreement, audit_page, cohens_kappa
 from emocaliber.veccot.ledger import Attempt, Ledger
 from small_ledger import ledger_of, record, sample
 
@@ -128,7 +128,7 @@ def test_the_confusion_the_shares_and_kappas_are_those_of_the_judgements(ledger:
         agree = seen[attempt.verdict] > (4 if attempt.verdict == "accepted" else 2)
         return "accept" if agree == (attempt.verdict == "accepted") else "reject"
 
-    found = agreement(ledger, judge(ledger, keys, verdict, tmp_path / "judgements.json"))
+    found = audit_agreement(ledger, judge(ledger, keys, verdict, tmp_path / "judgements.json"))
     assert found.confusion == {"accepted": {"accepted": 16, "rejected": 4}, "rejected": {"accepted": 2, "rejected": 18}}
     assert (found.kept_rightly.value, found.rejected_rightly.value, found.agreed.value) == (0.8, 0.9, 0.85)
     assert found.kappa == pytest.approx(0.7)
@@ -152,14 +152,14 @@ def test_the_interval_of_kappa_covers_the_truth_about_as_often_as_it_says(ledger
         return "accept" if agrees == (attempt.verdict == "accepted") else "reject"
 
     for _ in range(50):
-        low, high = agreement(ledger, judge(ledger, keys, verdict, tmp_path / "judgements.json")).kappa_ci or (1.0, 0.0)
+        low, high = audit_agreement(ledger, judge(ledger, keys, verdict, tmp_path / "judgements.json")).kappa_ci or (1.0, 0.0)
         hits += low <= 0.7 <= high
     assert 42 <= hits <= 50
 
 
 def test_all_verdicts_alike_have_no_kappa(tmp_path: Path) -> None:
     path = ledger_of(tmp_path / "ledger.sqlite", [(sample(tmp_path, n), ("accepted",)) for n in range(3)])
-    found = agreement(path, judge(path, list(attempts_of(path)), lambda *_: "accept", tmp_path / "judgements.json"))
+    found = audit_agreement(path, judge(path, list(attempts_of(path)), lambda *_: "accept", tmp_path / "judgements.json"))
     assert found.kappa is None and found.kappa_ci is None and found.kappa_population is None
     assert found.agreed.value == 1 and found.rejected_rightly.value is None
     assert "–" in found.as_text()  # noqa: RUF001
@@ -182,18 +182,18 @@ BAD: list[tuple[Any, str]] = [
 def test_a_bad_judgements_file_gets_a_sentence(ledger: Path, tmp_path: Path, content: Any, sentence: str) -> None:
     (tmp_path / "judgements.json").write_text(json.dumps(content), "utf-8")
     with pytest.raises(UserError, match=rf"judgements\.json.*{sentence}"):
-        agreement(ledger, tmp_path / "judgements.json")
+        audit_agreement(ledger, tmp_path / "judgements.json")
 
 
 def test_no_json_no_file_and_a_repeated_judgement_get_sentences(ledger: Path, tmp_path: Path) -> None:
     (tmp_path / "page.html").write_bytes(b"<html>\xff")
     with pytest.raises(UserError, match=r"page\.html: not JSON"):
-        agreement(ledger, tmp_path / "page.html")
+        audit_agreement(ledger, tmp_path / "page.html")
     with pytest.raises(UserError, match=r"none\.json: cannot be read"):
-        agreement(ledger, tmp_path / "none.json")
+        audit_agreement(ledger, tmp_path / "none.json")
     key = next(iter(attempts_of(ledger)))
     with pytest.raises(UserError, match="'EmoSet-8/0' is judged twice"):
-        agreement(ledger, judge(ledger, [key, key], lambda *_: "accept", tmp_path / "twice.json"))
+        audit_agreement(ledger, judge(ledger, [key, key], lambda *_: "accept", tmp_path / "twice.json"))
 
 
 def test_judgements_of_another_recipe_are_of_other_attempts(ledger: Path, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from batch_server import Answer, BatchServer, told
 from emocaliber.io.rows import write_rows
-from emocaliber.veccot.export import export
-from emocaliber.veccot.factory import build
+from emocaliber.veccot.export import export_stages
+from emocaliber.veccot.factory import build_ledger
 from emocaliber.veccot.ledger import Ledger
 from emocaliber.veccot.recipe import read_recipe
 from small_ledger import sample
@@ -59,7 +59,7 @@ def test_a_ledger_is_built_through_batches(tmp_path: Path, monkeypatch: pytest.M
             (tmp_path / role).write_text(prompt, "utf-8")
             settings = {"model": "openai:gpt", "base_url": server.url, "prices": list(PRICES), "poll": 0.0, "max_new_tokens": 200}
             flags[role] = {**settings, "prompt": str(tmp_path / role)}
-        build([tmp_path / "train.jsonl"], tmp_path / "ledger", read_recipe(None, flags), budget=budget, batches=True)
+        build_ledger([tmp_path / "train.jsonl"], tmp_path / "ledger", read_recipe(None, flags), budget=budget, batches=True)
         with Ledger(tmp_path / "ledger") as book:
             totals = book.totals()
         assert totals.cost == pytest.approx(server.cost(*PRICES))
@@ -67,6 +67,6 @@ def test_a_ledger_is_built_through_batches(tmp_path: Path, monkeypatch: pytest.M
     if budget is None:
         assert (totals.accepted, totals.rejected, totals.failed) == (11, 1, 0)
         assert totals.by_reason == {"label_before_analysis": 6, **dict.fromkeys(CRITERIA, 2)}
-        assert server.full.total() == 2 and sum(export(tmp_path / "ledger", tmp_path / "out").counts["stage1"].values()) in (6, 7)
+        assert server.full.total() == 2 and sum(export_stages(tmp_path / "ledger", tmp_path / "out").counts["stage1"].values()) in (6, 7)
     else:
         assert 0 < totals.cost <= budget and totals.accepted < 11

@@ -14,7 +14,7 @@ from drawn_rows import drawn_rows
 from emocaliber.core.response import Reasoning, Response, parse, render
 from emocaliber.core.samples import Sample
 from emocaliber.core.tasks import taxonomy_of
-from emocaliber.veccot.checks import CHECKS, Limits, Originals, check, draft, objections, reasoning_of
+from emocaliber.veccot.checks import CHECKS, CheckSettings, NearDuplicateIndex, draft, reasoning_of, register_check, rejection_reasons
 
 GOOD = Reasoning(
     element="A red kite stands out against the blue.",
@@ -31,10 +31,10 @@ def sample(label: str = "amusement", task: str = "EmoSet-8", name: str = "one") 
     return Sample(name, "/one.png", task, known.labels, label, "test", "train")
 
 
-def found(text: str, *, of: Sample | None = None, accepted: Originals | None = None, **limits: Any) -> dict[str, str]:
+def found(text: str, *, of: Sample | None = None, accepted: NearDuplicateIndex | None = None, **limits: Any) -> dict[str, str]:
     """What is wrong with a text, by check."""
-    made = draft(of or sample(), text, accepted or Originals(), Limits(**limits))
-    return {each.check: each.detail for each in objections(made, CHECKS)}
+    made = draft(of or sample(), text, accepted or NearDuplicateIndex(), CheckSettings(**limits))
+    return {each.check: each.detail for each in rejection_reasons(made, CHECKS)}
 
 
 def told(answer: str = "amusement", **steps: str) -> str:
@@ -113,8 +113,8 @@ def test_what_only_looks_like_a_contradiction_passes(steps: dict[str, str]) -> N
 
 
 def test_the_reasoning_of_another_sample_is_not_taken_again() -> None:
-    accepted = Originals()
-    accepted.add("first", reasoning_of(draft(sample(), told(), accepted, Limits())))
+    accepted = NearDuplicateIndex()
+    accepted.add("first", reasoning_of(draft(sample(), told(), accepted, CheckSettings())))
     assert found(told(), accepted=accepted) == {"near_duplicate": "about 100% of its phrases are those of first"}
     assert found(told(), of=sample(name="first"), accepted=accepted) == {}, "a sample's own earlier text is no other's"
     assert found(told(), accepted=accepted, similarity=1.01) == {}
@@ -124,7 +124,7 @@ def test_the_reasoning_of_another_sample_is_not_taken_again() -> None:
 def test_adding_a_check_is_one_function() -> None:
     try:
 
-        @check
+        @register_check
         def no_kites(draft: Any) -> str | None:
             return "it speaks of a kite" if "kite" in draft.text else None
 
@@ -176,19 +176,21 @@ def test_planted_faults_are_rejected_for_the_right_reason_and_good_texts_are_not
     planted: Counter[str] = Counter()
     caught: Counter[str] = Counter()
     good = good_rejected = 0
-    accepted = Originals()
+    accepted = NearDuplicateIndex()
     for number, (of, text) in enumerate(scenes(2000)):
         chance = random.Random(number)
-        made = draft(of, text, accepted, Limits())
-        good, good_rejected = good + 1, good_rejected + bool(objections(made, CHECKS))
-        if not objections(made, CHECKS):
+        made = draft(of, text, accepted, CheckSettings())
+        good, good_rejected = good + 1, good_rejected + bool(rejection_reasons(made, CHECKS))
+        if not rejection_reasons(made, CHECKS):
             accepted.add(of.id, reasoning_of(made))
         said = parse(text, of.candidates)
         assert isinstance(said, Response)
         plant = list(RIGHT)[number % len(RIGHT)]
         if (faulty := plant(of, said, chance)) is not None:
             planted[plant.__name__] += 1
-            caught[plant.__name__] += RIGHT[plant] in {each.check for each in objections(draft(of, faulty, Originals(), Limits()), CHECKS)}
+            caught[plant.__name__] += RIGHT[plant] in {
+                each.check for each in rejection_reasons(draft(of, faulty, NearDuplicateIndex(), CheckSettings()), CHECKS)
+            }
     assert min(planted.values()) > 200
     assert all(caught[name] >= 0.99 * count for name, count in planted.items()), (planted, caught)
     assert good_rejected <= 0.01 * good, (good_rejected, good)

@@ -9,7 +9,7 @@ import pytest
 
 from emocaliber.core.samples import Sample
 from emocaliber.veccot.ledger import Ledger
-from emocaliber.veccot.stats import Share, stats, stats_figure, stats_tables, stats_text
+from emocaliber.veccot.stats import Share, ledger_stats, stats_figure, stats_tables, stats_text
 from small_ledger import ledger_of, record, sample
 
 
@@ -23,7 +23,7 @@ def ledger(tmp_path: Path) -> Path:
 
 
 def test_a_sample_counts_as_the_best_of_its_attempts(ledger: Path) -> None:
-    found = stats(ledger)
+    found = ledger_stats(ledger)
     assert {state: found["samples"][state] for state in ("n", "accepted", "rejected", "failed", "untried")} == {
         "n": 6,
         "accepted": 2,
@@ -37,14 +37,14 @@ def test_a_sample_counts_as_the_best_of_its_attempts(ledger: Path) -> None:
 
 
 def test_shares_are_of_the_samples_tried_and_have_intervals(ledger: Path) -> None:
-    found = stats(ledger)["samples"]
+    found = ledger_stats(ledger)["samples"]
     assert found["accepted_share"] == 2 / 5
     low, high = found["accepted_share_ci"]
     assert 0 < low < 0.4 < high < 1
 
 
 def test_attempts_reasons_tokens_and_cost_are_sums_over_all_attempts(ledger: Path) -> None:
-    found = stats(ledger)
+    found = ledger_stats(ledger)
     assert found["attempts"] == {"n": 8, "accepted": 2, "rejected": 3, "failed": 3}
     assert found["attempts_needed"] == {"1": 1, "3": 1}
     assert found["reasons"]["length"]["count"] == found["reasons"]["length"]["total"] == 3
@@ -55,32 +55,32 @@ def test_attempts_reasons_tokens_and_cost_are_sums_over_all_attempts(ledger: Pat
 def test_words_are_those_of_the_response_that_will_be_exported(tmp_path: Path) -> None:
     each = sample(tmp_path, 0)
     path = ledger_of(tmp_path / "ledger.sqlite", [(each, ("accepted",))])
-    assert stats(path)["words"]["element"]["mean"] == 5  # A red kite number 1.
+    assert ledger_stats(path)["words"]["element"]["mean"] == 5  # A red kite number 1.
     with Ledger(path) as book:
         text = next(book.attempts()).response
         assert text
         record(book, each, ["accepted"], recipe=book.add_recipe({}), response=text.replace("A red kite", "A kite"))
-    assert stats(path)["words"]["element"] == {"mean": 4, "low": 4, "median": 4, "high": 4}
+    assert ledger_stats(path)["words"]["element"] == {"mean": 4, "low": 4, "median": 4, "high": 4}
 
 
 def test_recipes_stand_beside_each_other(ledger: Path, tmp_path: Path) -> None:
     with Ledger(ledger) as book:
         fresh = book.add_recipe({"prompt": "better"})
         record(book, Sample.from_row(next(book.samples()), "here"), ["accepted"], recipe=fresh, teacher="other")
-    found = stats(ledger)["recipes"]
+    found = ledger_stats(ledger)["recipes"]
     assert [each["accepted"] for each in found.values()] == [2, 1]
     assert found[fresh]["teacher"] == "other"
 
 
 def test_the_numbers_are_json_and_the_figure_has_the_same_bytes_again(ledger: Path) -> None:
-    found = stats(ledger)
+    found = ledger_stats(ledger)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert stats_figure(found) == stats_figure(found)
     assert stats_figure(found).startswith(b"\x89PNG")
 
 
 def test_a_ledger_of_untried_samples_has_no_shares_and_still_a_table_and_a_figure(tmp_path: Path) -> None:
-    found = stats(ledger_of(tmp_path / "ledger.sqlite", [(sample(tmp_path, 0), ())]))
+    found = ledger_stats(ledger_of(tmp_path / "ledger.sqlite", [(sample(tmp_path, 0), ())]))
     assert found["samples"]["accepted_share"] is None and found["per_accepted"] is None and found["words"] == {}
     assert "untried" in stats_text(found)
     assert stats_figure(found).startswith(b"\x89PNG")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emocaliber.veccot.teacher import CRITERIA, Least, Unreadable, objections_of, read_judgement
+from emocaliber.veccot.teacher import CRITERIA, MinRatings, UnreadableJudgement, low_ratings, read_judgement
 
 FINE = {criterion: {"rating": 5, "reason": "It is fine."} for criterion in CRITERIA}
 
@@ -42,7 +42,7 @@ def changed(criterion: str, **what: Any) -> str:
     ],
 )
 def test_anything_else_is_no_judgement(text: str, problem: str) -> None:
-    with pytest.raises(Unreadable, match=problem):
+    with pytest.raises(UnreadableJudgement, match=problem):
         read_judgement(text)
 
 
@@ -51,12 +51,12 @@ def test_anything_else_is_no_judgement(text: str, problem: str) -> None:
     | st.recursive(st.none() | st.integers() | st.text(), lambda part: st.lists(part) | st.dictionaries(st.text(), part)).map(json.dumps)
 )
 def test_no_text_breaks_the_reader(text: str) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableJudgement):
         read_judgement(text)
 
 
 def test_a_text_is_turned_down_for_each_criterion_below_its_threshold() -> None:
     judgement = read_judgement(json.dumps(FINE | {"hallucination": {"rating": 3, "reason": "There is no kite."}}))
-    [found] = objections_of(judgement, Least())
+    [found] = low_ratings(judgement, MinRatings())
     assert (found.check, found.detail) == ("hallucination", "rated 3 of 5: There is no kite.")
-    assert not objections_of(judgement, Least(hallucination=3))
+    assert not low_ratings(judgement, MinRatings(hallucination=3))

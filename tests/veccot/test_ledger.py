@@ -13,7 +13,7 @@ import pytest
 
 from emocaliber.core.model import ModelError
 from emocaliber.errors import UserError
-from emocaliber.veccot.ledger import UNREADABLE, Attempt, Bill, Ledger, Objection, Totals, Tried
+from emocaliber.veccot.ledger import UNREADABLE, Attempt, AttemptCounts, Ledger, RejectionReason, ReplyCost, Totals
 
 ROWS = [{"id": f"s{number}", "image": f"/images/{number}.png", "task": "EmoSet-8", "ground_truth": "awe"} for number in range(4)]
 
@@ -31,7 +31,7 @@ def attempt(
     name = ledger.add_recipe({"name": recipe})
     made = Attempt(
         sample=sample,
-        number=ledger.tried(sample, name).attempts + 1,
+        number=ledger.attempt_counts(sample, name).attempts + 1,
         recipe=name,
         teacher="seed",
         prompt_hash="p",
@@ -40,7 +40,7 @@ def attempt(
         judge="gpt",
         judgement=None if code else {"hallucination": {"rating": 5, "reason": "fine"}},
         verdict="failed" if code else verdict,  # type: ignore[arg-type]
-        reasons=(Objection("form", "no tags"), Objection("length", "short")) if verdict == "rejected" and not code else (),
+        reasons=(RejectionReason("form", "no tags"), RejectionReason("length", "short")) if verdict == "rejected" and not code else (),
         cost=cost,
         at="2026-01-01T00:00:00+00:00",
     )
@@ -75,7 +75,7 @@ def test_todo_has_what_failed_in_passing_however_often(ledger: Ledger) -> None:
         attempt(ledger, "s1", code=UNREADABLE)
     assert todo(ledger) == ["s0", "s1", "s2", "s3"]
     name = ledger.add_recipe({"name": "first"})
-    assert ledger.tried("s1", name) == Tried(attempts=5, rejected=0, unreadable=5)
+    assert ledger.attempt_counts("s1", name) == AttemptCounts(attempts=5, rejected=0, unreadable=5)
 
 
 def test_todo_puts_those_turned_down_least_first(ledger: Ledger) -> None:
@@ -106,8 +106,8 @@ def test_what_is_accepted_is_each_samples_newest_in_the_order_of_the_samples(led
 
 def test_a_reply_is_paid_for_once_however_many_attempts_use_it(ledger: Ledger) -> None:
     first = attempt(ledger, "s0", code="timeout")
-    bill = Bill("reply", 10, 5, 0.25)
-    paid = ledger.record(replace(first, number=2), [bill, Bill("other", 1, 1, 0.5)])
+    bill = ReplyCost("reply", 10, 5, 0.25)
+    paid = ledger.record(replace(first, number=2), [bill, ReplyCost("other", 1, 1, 0.5)])
     again = ledger.record(replace(first, number=3), [bill])
     assert (paid.cost, paid.prompt_tokens, paid.completion_tokens) == (0.75, 11, 6)
     assert (again.cost, again.prompt_tokens) == (0.0, 0)
@@ -126,7 +126,7 @@ def test_the_totals_count_each_sample_once_and_each_objection(ledger: Ledger) ->
 def test_an_attempt_cannot_be_recorded_twice(ledger: Ledger) -> None:
     made = attempt(ledger, "s0")
     with pytest.raises(sqlite3.IntegrityError):
-        ledger.record(made, [Bill("reply", 1, 1, 1.0)])
+        ledger.record(made, [ReplyCost("reply", 1, 1, 1.0)])
     assert ledger.totals().cost == 0, "nothing of the second is there, its bill neither"
 
 

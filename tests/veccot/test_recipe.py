@@ -12,10 +12,10 @@ from emocaliber.core.samples import Sample
 from emocaliber.errors import UserError
 from emocaliber.models.openai.model import RemoteModel
 from emocaliber.veccot.batch_model import BatchModel
-from emocaliber.veccot.checks import Limits
+from emocaliber.veccot.checks import CheckSettings
 from emocaliber.veccot.ledger import Ledger
-from emocaliber.veccot.recipe import Recipe, Template, read_recipe
-from emocaliber.veccot.teacher import Least
+from emocaliber.veccot.recipe import PromptTemplate, Recipe, read_recipe
+from emocaliber.veccot.teacher import MinRatings
 
 FILE = """
 [teacher]
@@ -47,7 +47,12 @@ def test_a_recipe_comes_from_its_file(file: Path) -> None:
     assert recipe.judge is not None
     assert (recipe.teacher.model, recipe.teacher.settings["concurrency"], recipe.teacher.temperature) == ("openai:seed", 32, 0.7)
     assert (recipe.judge.model, recipe.judge.prompt.text, recipe.judge.temperature) == ("openai:gpt-5", "Rate {response} for {label}.", 0.0)
-    assert (recipe.limits.longest, recipe.limits.shortest, recipe.least.hallucination, recipe.least.conformity) == (900, 12, 5, 4)
+    assert (recipe.limits.longest, recipe.limits.shortest, recipe.min_ratings.hallucination, recipe.min_ratings.conformity) == (
+        900,
+        12,
+        5,
+        4,
+    )
 
 
 def test_a_second_judge_is_one_line_and_flags_replace_the_file(file: Path) -> None:
@@ -146,7 +151,7 @@ SAMPLE = Sample("a", "/a.png", "FI-2", ("positive", "negative"), "positive", "te
 
 @pytest.mark.parametrize("role", ["teacher", "judge"])
 def test_the_prompts_that_come_with_the_package_are_filled_in_whole(role: Any) -> None:
-    text = Template.load(role).fill(SAMPLE, "I say {label} and {candidates}.")
+    text = PromptTemplate.load(role).fill(SAMPLE, "I say {label} and {candidates}.")
     assert "the sentiment: positive" in text or "The sentiment it evokes in people is: positive" in text
     assert "'positive', 'negative'" in text
     for place in ("{noun}", "{response}"):
@@ -158,7 +163,7 @@ def test_the_prompts_that_come_with_the_package_are_filled_in_whole(role: Any) -
 def test_a_prompt_without_a_place_is_refused(tmp_path: Path, role: Any, text: str, place: str) -> None:
     (tmp_path / "p.txt").write_text(text)
     with pytest.raises(UserError, match=f"must have {{{place}}} in it"):
-        Template.load(role, tmp_path / "p.txt")
+        PromptTemplate.load(role, tmp_path / "p.txt")
 
 
 def test_a_recipe_is_a_value(file: Path) -> None:
@@ -171,4 +176,4 @@ def test_the_example_that_comes_with_the_project_can_be_read() -> None:
     recipe = read_recipe(Path(__file__).parents[2] / "configs" / "vec-cot.toml")
     recipe.check_budget()
     assert recipe.judge is not None
-    assert (recipe.limits, recipe.least) == (Limits(), Least()), "it shows the defaults"
+    assert (recipe.limits, recipe.min_ratings) == (CheckSettings(), MinRatings()), "it shows the defaults"

@@ -88,7 +88,7 @@ def _add_others(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _build(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from emocaliber.vecbench.build import build
+    from emocaliber.vecbench.build import build_benchmark
     from emocaliber.vecbench.manifest import task_table
 
     with tqdm(desc="building", unit="image", mininterval=0.5) as bar:
@@ -99,7 +99,7 @@ def _build(args: argparse.Namespace) -> int:
                 bar.set_description_str(name, refresh=False)
             bar.update(done - bar.n)
 
-        manifest = build(_config(args), args.out, scenes=args.scenes, size=args.size, progress=progress)
+        manifest = build_benchmark(_config(args), args.out, scenes=args.scenes, size=args.size, progress=progress)
     print(task_table(manifest))
     left_out = sum(count for source in manifest.sources.values() for count in source["skipped"].values())
     print("".join(f"\n{note}" for note in manifest.notes))
@@ -124,9 +124,9 @@ def _config(args: argparse.Namespace) -> BuildConfig:
 
 def _stats(args: argparse.Namespace) -> int:
     from emocaliber.io.rows import write_atomically
-    from emocaliber.vecbench.stats import stats
+    from emocaliber.vecbench.stats import benchmark_stats
 
-    counted = stats(args.folder)
+    counted = benchmark_stats(args.folder)
     print(json.dumps(counted.as_dict(), indent=2) if args.json else counted.as_text())
     if args.picture:
         from emocaliber.vecbench.stats import label_figure

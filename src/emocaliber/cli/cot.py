@@ -100,14 +100,14 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
 
 
 def _build(args: argparse.Namespace) -> int:
-    from emocaliber.veccot.factory import build
+    from emocaliber.veccot.factory import build_ledger
     from emocaliber.veccot.recipe import read_recipe
 
     def given(model: str | None, prompt: str | None) -> dict[str, Any]:
         return {name: value for name, value in (("model", model), ("prompt", prompt)) if value is not None}
 
     flags = {"teacher": given(args.teacher, args.teacher_prompt), "judge": given(args.judge, args.judge_prompt)}
-    built = build(
+    built = build_ledger(
         args.samples,
         args.ledger,
         read_recipe(args.config, flags, args.set),
@@ -123,10 +123,10 @@ def _build(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from emocaliber.veccot.export import export
+    from emocaliber.veccot.export import export_stages
 
     with tqdm(desc="reading images", unit="image", mininterval=0.5) as bar:
-        exported = export(
+        exported = export_stages(
             args.ledger,
             args.out,
             ratio=args.ratio,
@@ -140,9 +140,9 @@ def _export(args: argparse.Namespace) -> int:
 
 def _stats(args: argparse.Namespace) -> int:
     from emocaliber.io.rows import write_atomically
-    from emocaliber.veccot.stats import stats, stats_text
+    from emocaliber.veccot.stats import ledger_stats, stats_text
 
-    found = stats(args.ledger)
+    found = ledger_stats(args.ledger)
     if args.picture:
         from emocaliber.veccot.stats import stats_figure
 
@@ -153,9 +153,9 @@ def _stats(args: argparse.Namespace) -> int:
 
 def _audit(args: argparse.Namespace) -> int:
     if args.judgements:
-        from emocaliber.veccot.audit import agreement
+        from emocaliber.veccot.audit import audit_agreement
 
-        found = agreement(args.ledger, args.judgements)
+        found = audit_agreement(args.ledger, args.judgements)
         print(json.dumps(found.as_dict(), indent=1, allow_nan=False) if args.json else found.as_text())
     else:
         from emocaliber.veccot.audit import audit_page

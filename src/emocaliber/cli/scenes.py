@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
     name = task(args.task).name
     with tqdm(total=args.n, desc="drawing", unit="scene", mininterval=0.5) as bar:
-        for done in draw_samples(args.out, args.n, args.seed, name, size=args.size, split=args.split, unfamiliar=args.unfamiliar):
+        for done in draw_samples(args.out, args.n, args.seed, name, size=args.size, split=args.split, ood_share=args.unfamiliar):
             bar.update(done - bar.n)
     rows = args.out / "samples.jsonl"
     print(f"{rows}\n\n{_overview(list(read_samples(rows)))}")

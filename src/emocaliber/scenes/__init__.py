@@ -1,24 +1,24 @@
-"""Scenes: a drawn world in which the right confidence is known."""
+"""Synthetic scenes: a drawn world in which the right confidence is known."""
 
 from __future__ import annotations
 
+from emocaliber.scenes.annotators import fit_temperature, posterior, scene_vad, vote_entropy_nats
 from emocaliber.scenes.concepts import Scene, random_scene
-from emocaliber.scenes.dataset import draw_samples, drawn_rows
-from emocaliber.scenes.subtasks import KINDS, Kind
-from emocaliber.scenes.template_teacher import caption, narrate
-from emocaliber.scenes.viewers import feeling, fit_temperature, posterior, vote_entropy
+from emocaliber.scenes.dataset import draw_samples, read_scene_rows
+from emocaliber.scenes.subtasks import SCENE_SUBTASKS, SceneSubtask
+from emocaliber.scenes.template_teacher import caption, write_response
 
 __all__ = [
-    "KINDS",
-    "Kind",
+    "SCENE_SUBTASKS",
     "Scene",
+    "SceneSubtask",
     "caption",
     "draw_samples",
-    "drawn_rows",
-    "feeling",
     "fit_temperature",
-    "narrate",
     "posterior",
     "random_scene",
-    "vote_entropy",
+    "read_scene_rows",
+    "scene_vad",
+    "vote_entropy_nats",
+    "write_response",
 ]

@@ -1,6 +1,6 @@
-"""What a scene is made of: salient elements, human figures, contexts, and how figure and element relate.
+"""Synthetic scenes and their concepts: salient elements, human figures, contexts, and how near the figure is to the element.
 
-The valence, arousal and dominance of each concept, in [-1, 1], are this project's own choices for its drawn world. They
+The valence, arousal and dominance of each concept, in [-1, 1], are this project's own choices for its synthetic world. They
 are not taken from a lexicon and say nothing about people.
 """
 
@@ -17,7 +17,7 @@ from emocaliber.emotions.loop import VAD
 
 @dataclass(frozen=True)
 class Concept:
-    """A thing a scene can contain: its key, the words that name it, and how it feels (VAD in [-1, 1])."""
+    """A thing that a scene can contain: its key, the phrase that names it, and its VAD in [-1, 1]."""
 
     key: str
     phrase: str
@@ -34,9 +34,9 @@ def concepts(*rows: tuple[str, str, float, float, float]) -> dict[str, Concept]:
     return {key: Concept(key, phrase, VAD(v, a, d)) for key, phrase, v, a, d in rows}
 
 
-def pick(kind: Collection[str], rng: np.random.Generator) -> str:
-    """The key of one of a kind, all equally likely."""
-    return list(kind)[rng.integers(len(kind))]
+def random_key(keys: Collection[str], rng: np.random.Generator) -> str:
+    """One of the keys, all equally likely."""
+    return list(keys)[rng.integers(len(keys))]
 
 
 ELEMENTS = concepts(
@@ -97,16 +97,13 @@ CONTEXTS = concepts(
     ("desert", "an empty desert", -0.35, -0.40, -0.45),
 )
 
-# How the figure stands to the element; without a figure, how the element stands in the picture.
+# Whether the figure is near the element; without a figure, whether the element fills the picture.
 CLOSE, APART = "close", "apart"
 INTERACTIONS = (CLOSE, APART)
 
 
-# The record of a drawn scene: which element, figure and context it shows, and how near the figure is to the element.
-
-
 class Scene(NamedTuple):
-    """The keys of a scene's four parts."""
+    """The keys of a scene's four parts: its element, human figure and context, and the nearness of figure and element."""
 
     element: str
     human: str
@@ -115,5 +112,5 @@ class Scene(NamedTuple):
 
 
 def random_scene(rng: np.random.Generator) -> Scene:
-    """Every concept of a kind equally likely, independently of the others, so that no part gives another away."""
-    return Scene(*(pick(kind, rng) for kind in (ELEMENTS, HUMANS, CONTEXTS, INTERACTIONS)))
+    """A scene whose parts are drawn independently, every concept equally likely, so that no part predicts another."""
+    return Scene(*(random_key(keys, rng) for keys in (ELEMENTS, HUMANS, CONTEXTS, INTERACTIONS)))

@@ -1,4 +1,4 @@
-"""Scenes on disk: any number of known-answer samples, drawn from a seed, with their exact posteriors."""
+"""Synthetic samples on disk: images and sample rows with exact posteriors, of one subtask or a mixture of several, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from emocaliber.emotions.taxonomy import Taxonomy, taxonomy
 from emocaliber.errors import UserError
 from emocaliber.io.rows import Row, RowWriter, read_rows
 from emocaliber.io.workspace import Workspace, record_of
-from emocaliber.scenes.out_of_domain import UNFAMILIAR, is_unfamiliar
-from emocaliber.scenes.subtasks import KINDS, unfamiliar_kind
+from emocaliber.scenes.out_of_domain import OOD_ELEMENT, is_ood
+from emocaliber.scenes.subtasks import SCENE_SUBTASKS, ood_subtask
 
 
 def draw_samples(
@@ -34,47 +34,49 @@ def draw_samples(
     *,
     size: int = 224,
     split: str = "test",
-    unfamiliar: float = 0.0,
+    ood_share: float = 0.0,
     workers: int | None = None,
     other_seeds: bool = False,
 ) -> Iterator[int]:
-    """Draws samples 0..n-1 of `seed` into `out/images` and `out/samples.jsonl`, and yields how many are done after each.
+    """Draws samples 0..n-1 of `seed` into `out/images` and `out/samples.jsonl`, and yields after each how many exist.
 
-    A row is a sample row plus `scene` (its concepts) and `response` (the narrator's five steps for its label). The same seed gives the same
-    bytes for one task, and other scenes for another (`kinds`); a broken run goes on where it stopped, and a larger `n` later adds to what
-    is there. A share `unfamiliar` of the pictures shows nothing that this world knows.
+    A row is a sample row plus `scene` (the keys of its concepts) and `response` (the template teacher's five steps for its label). The same
+    task and seed give the same bytes; every task has scenes of its own. An interrupted run resumes, and a larger `n` later adds to the
+    samples that exist. A share `ood_share` of the pictures is out-of-distribution. Images have `size` x `size` pixels.
 
-    The settings are kept in `out/samples.run.json`. Raises UserError where `out` holds samples of another task, split, size or share, and
-    where another process draws there. Samples of other seeds are refused too, as whoever reads the file would take them for one set; with
-    `other_seeds` they are kept, and these are added: for callers that read their own with `drawn_rows`.
+    The settings are kept in `out/samples.run.json`. Samples of other seeds are refused, because a reader of the file would take them for
+    one set; with `other_seeds` they are kept and these are added, for callers that read their own with `read_scene_rows`.
+
+    Raises:
+        UserError: `out` holds samples of another task, split, size, share or seed, or another process is drawing there.
     """
     out, known = Path(out), task(task_name)
     task_name, labels = known.name, taxonomy(known.taxonomy)
-    file, settings = out / "samples.jsonl", {"task": task_name, "split": split, "size": size, "unfamiliar": unfamiliar}
-    if record_of(file).is_file() and _agreed(file, settings, seed, other_seeds) and _is_whole(out, n, seed):
-        yield n  # without the lock, so that any number of processes may start with what is drawn
+    file, settings = out / "samples.jsonl", {"task": task_name, "split": split, "size": size, "unfamiliar": ood_share}
+    if record_of(file).is_file() and _settings_agree(file, settings, seed, other_seeds) and _is_whole(out, n, seed):
+        yield n  # without the lock, so that any number of processes may use samples that exist
         return
     (out / "images").mkdir(parents=True, exist_ok=True)
     with _workspace(file, settings), RowWriter(file, resume=True) as rows:
-        _agreed(file, settings, seed, other_seeds, write=True)
+        _settings_agree(file, settings, seed, other_seeds, write=True)
         missing = [index for index in range(n) if scene_id(seed, index) not in rows.done]
         yield n - len(missing)
-        make = partial(_make, out, seed, task_name, labels, size, split, unfamiliar)
+        make = partial(_make, out, seed, task_name, labels, size, split, ood_share)
         with ProcessPoolExecutor(workers or os.cpu_count(), initializer=_end_with_parent) as pool:
             for done, row in enumerate(pool.map(make, missing, chunksize=32), start=n - len(missing) + 1):
                 rows.write(row)
                 yield done
 
 
-def drawn_rows(out: str | Path, n: int, seed: int) -> list[Row]:
-    """The rows of samples 0..n-1 of `seed` in `out/samples.jsonl`, by their numbers, whatever else is there and in whatever order."""
+def read_scene_rows(out: str | Path, n: int, seed: int) -> list[Row]:
+    """The rows of samples 0..n-1 of `seed` in `out/samples.jsonl`, ordered by number; the file may hold others, in any order."""
     found = {place[1]: row for row in read_rows(Path(out) / "samples.jsonl") if (place := _place(row)) and place[0] == seed}
     return [found[index] for index in sorted(found) if index < n]
 
 
 def _is_whole(out: Path, n: int, seed: int) -> bool:
     try:
-        return len(drawn_rows(out, n, seed)) == n
+        return len(read_scene_rows(out, n, seed)) == n
     except UserError:  # a row that is half-written, or just being written
         return False
 
@@ -84,14 +86,15 @@ def _workspace(file: Path, settings: Mapping[str, Any], seeds: Iterable[int] = (
     return Workspace(record_of(file), {**settings, "seeds": sorted(seeds)}, path=file, remedy=remedy, free=free)
 
 
-def _agreed(file: Path, settings: Mapping[str, Any], seed: int, other_seeds: bool, *, write: bool = False) -> bool:
-    """Whether there are samples in `file`, drawn with these settings: as its record says, or without one as the rows show.
+def _settings_agree(file: Path, settings: Mapping[str, Any], seed: int, other_seeds: bool, *, write: bool = False) -> bool:
+    """Whether `file` holds samples. Raises UserError if they were drawn with other settings than these.
 
-    Raises UserError if they were drawn otherwise. With `write` the record is written.
+    The settings of samples are those of their record, or, without a record, those inferred from the rows. With `write` the record is
+    written.
     """
     before = None
     if file.is_file() and file.stat().st_size:
-        before = _workspace(file, settings).read() or _shown(file, settings)
+        before = _workspace(file, settings).read() or _inferred_settings(file, settings)
     seeds = {seed, *(before.get("seeds", ()) if before and other_seeds else ())}
     workspace = _workspace(file, settings, seeds, ["seeds"] if other_seeds else ())
     if before is not None:
@@ -101,16 +104,16 @@ def _agreed(file: Path, settings: Mapping[str, Any], seed: int, other_seeds: boo
     return before is not None
 
 
-def _shown(file: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The settings of samples without a record, as older versions left them, by their rows and the first image; None without samples.
+def _inferred_settings(file: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The settings of samples without a record (older versions wrote none), from their rows and first image; None without samples.
 
-    A share is not seen in the rows, but whether it is the one in `settings`.
+    The rows do not determine the OOD share, but show whether it is the one in `settings`.
     """
     rows = [(place, row) for row in read_rows(file) if (place := _place(row))]
     if not rows:
         return None
-    shown = [row["scene"].get("element") == UNFAMILIAR.key for _, row in rows]  # abstract scenes have none
-    as_set = shown == [is_unfamiliar(index, settings["unfamiliar"]) for (_, index), _ in rows]
+    shown = [row["scene"].get("element") == OOD_ELEMENT.key for _, row in rows]  # abstract scenes have none
+    as_set = shown == [is_ood(index, settings["unfamiliar"]) for (_, index), _ in rows]
     first = rows[0][1]
     size, image = settings["size"], file.parent / first["image"]
     if image.is_file():
@@ -131,13 +134,13 @@ def scene_id(seed: int, index: int) -> str:
 
 
 def _place(row: Row) -> tuple[int, int] | None:
-    """Seed and number in a row's id; None for one that is no scene's."""
+    """Seed and number in a row's id; None if the id is not that of a scene."""
     found = re.fullmatch(r"scene-(\d+)-(\d+)", str(row.get("id")))
     return (int(found[1]), int(found[2])) if found else None
 
 
 def _end_with_parent() -> None:
-    """Lets a worker end when its parent is killed, which would otherwise leave it waiting for work for ever."""
+    """Ends a worker when its parent is killed; otherwise it would wait for work for ever."""
 
     def wait() -> None:
         if parent := parent_process():
@@ -147,15 +150,15 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _make(out: Path, seed: int, task_name: str, labels: Taxonomy, size: int, split: str, unfamiliar: float, index: int) -> dict[str, Any]:
+def _make(out: Path, seed: int, task_name: str, labels: Taxonomy, size: int, split: str, ood_share: float, index: int) -> dict[str, Any]:
     """Draws one image to its file and returns its row."""
-    kind = unfamiliar_kind(task_name) if is_unfamiliar(index, unfamiliar) else KINDS[task_name]
-    rng = kind.generator(seed, index)
-    scene = kind.choose(index, rng)
-    shares = kind.shares(scene, labels)
+    subtask = ood_subtask(task_name) if is_ood(index, ood_share) else SCENE_SUBTASKS[task_name]
+    rng = subtask.generator(seed, index)
+    scene = subtask.choose(index, rng)
+    shares = subtask.posterior(scene, labels)
     label = labels.labels[rng.choice(len(shares), p=shares)]
     image = Path("images") / f"{scene_id(seed, index)}.png"
-    kind.paint(scene, rng, size).save(out / image, compress_level=1)
+    subtask.draw(scene, rng, size).save(out / image, compress_level=1)
     sample = Sample(
         id=scene_id(seed, index),
         image=image.as_posix(),
@@ -166,16 +169,16 @@ def _make(out: Path, seed: int, task_name: str, labels: Taxonomy, size: int, spl
         split=split,
         posterior=dict(zip(labels.labels, np.round(shares, 6).tolist(), strict=True)),
     )
-    return sample.to_row() | {"scene": scene._asdict(), "response": render(kind.tell(scene, label, rng))}
+    return sample.to_row() | {"scene": scene._asdict(), "response": render(subtask.write(scene, label, rng))}
 
 
-# Synthetic samples of several subtasks in one file, as the training examples of VEC-CoT are.
+# Mixtures: samples of several subtasks in one file, as in VEC-CoT.
 
 
 def parse_mixture(text: str) -> dict[str, int]:
-    """The subtasks and their shares in, for example, "EmoSet-8 3, FI-8" (of four samples three are EmoSet-8's).
+    """The share of each subtask in a text such as "EmoSet-8 3, FI-8": of four samples three are EmoSet-8's.
 
-    Raises UserError for a subtask that does not exist or comes twice, or a share that is not a positive whole number.
+    Raises UserError for a subtask that does not exist or comes twice, and for a share that is not a positive whole number.
     """
     shares: dict[str, int] = {}
     for part in text.split(","):
@@ -190,7 +193,7 @@ def parse_mixture(text: str) -> dict[str, int]:
 
 
 def mixture_counts(shares: Mapping[str, int], n: int) -> dict[str, int]:
-    """`n` dealt out by shares; the last samples of a division that does not come out even go to the first subtasks."""
+    """`n` divided by the shares; the remainder goes to the first subtasks."""
     counts = {name: n * share // sum(shares.values()) for name, share in shares.items()}
     for name in list(shares)[: n - sum(counts.values())]:
         counts[name] += 1
@@ -198,21 +201,21 @@ def mixture_counts(shares: Mapping[str, int], n: int) -> dict[str, int]:
 
 
 def mixture_ids(shares: Mapping[str, int], n: int, seed: int) -> list[str]:
-    """The ids of the `n` samples that `draw_mixture` draws, in their order: which rows of the file are meant, whatever else it holds."""
+    """The ids of the `n` samples that `draw_mixture` draws, in their order; the file may hold other rows too."""
     alone = len(shares) == 1
     counts = mixture_counts(shares, n).items()
     return [f"{'' if alone else f'{name}/'}{scene_id(seed, index)}" for name, count in counts for index in range(count)]
 
 
 def draw_mixture(
-    out: Path, shares: Mapping[str, int], n: int, seed: int, *, size: int, split: str, unfamiliar: float = 0.0, workers: int | None = None
+    out: Path, shares: Mapping[str, int], n: int, seed: int, *, size: int, split: str, ood_share: float = 0.0, workers: int | None = None
 ) -> Iterator[int]:
-    """Draws `n` samples into `out/samples.jsonl`, and yields how many are done after each, as `draw_samples` does.
+    """Draws `n` samples into `out/samples.jsonl`, and yields after each how many exist, as `draw_samples` does.
 
-    One subtask is drawn into `out` itself, each of several into a folder of its name there, which the joint file refers to. Samples of
-    other seeds, counts and shares that are there stay: drawing takes long, and ids say whose they are. So read those of `mixture_ids` only.
+    One subtask is drawn into `out` itself, several into folders named after them, to which the joint file refers. Samples of other seeds,
+    counts and shares are kept, because drawing takes long; so readers must select the rows of `mixture_ids`.
     """
-    draw = partial(draw_samples, size=size, split=split, unfamiliar=unfamiliar, workers=workers, other_seeds=True)
+    draw = partial(draw_samples, size=size, split=split, ood_share=ood_share, workers=workers, other_seeds=True)
     if len(shares) == 1:
         yield from draw(out, n, seed, next(iter(shares)))
         return
@@ -226,7 +229,7 @@ def draw_mixture(
         return
     with RowWriter(joint, resume=True) as rows:
         for name, count in counts.items():
-            for row in drawn_rows(out / name, count, seed):
+            for row in read_scene_rows(out / name, count, seed):
                 if (identity := f"{name}/{row['id']}") not in rows.done:
                     rows.write({**row, "id": identity, "image": f"{name}/{row['image']}"})
 

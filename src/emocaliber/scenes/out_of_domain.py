@@ -1,12 +1,6 @@
-"""Abstract pictures: nothing but marks, colour and surface, each with a feeling of its own.
+"""Scenes outside the in-domain world: abstract pictures, the same object under different emotions, and out-of-distribution (OOD) pictures.
 
-A colour's feeling follows from its brightness B and saturation S alone, as measured by Valdez & Mehrabian (1994, "Effects of color on
-emotions", J. Exp. Psychol. Gen. 123:394), in standard units:
-
-    pleasure = .69 B + .22 S,   arousal = -.31 B + .60 S,   dominance = -.76 B + .32 S.
-
-Hue explained little beside them, so here it carries no meaning. The values of marks and surfaces are this project's own choices; that round
-forms please and pointed ones alarm follows Bar & Neta (2006, Psychol. Sci. 17:645).
+For each kind: the record of a scene (a named tuple of keys), how it is drawn at random, and its valence, arousal and dominance (VAD).
 """
 
 from __future__ import annotations
@@ -18,26 +12,32 @@ from typing import NamedTuple
 import numpy as np
 
 from emocaliber.emotions.loop import VAD
-from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS, NOBODY, Concept, concepts, pick, random_scene
-from emocaliber.scenes.viewers import GAIN, WEIGHTS, blend
+from emocaliber.scenes.annotators import GAIN, WEIGHTS, weighted_vad
+from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS, NOBODY, Concept, concepts, random_key, random_scene
 
-# Standard units of each degree. Two of them span the VAD scale to its end.
+# Abstract pictures: marks, colour and surface. The VADs of marks and surfaces are this project's own choices; that round forms please and
+# pointed ones alarm follows Bar & Neta (2006, Psychol. Sci. 17:645). Hue explained little in Valdez & Mehrabian's data, so it has no VAD.
+
+# In standard units; `SPAN` of them are the end of the VAD scale.
 BRIGHTNESS = {"dark": -1.4, "mid-toned": 0.0, "bright": 1.4}
 SATURATION = {"greyish": -1.4, "muted": 0.0, "vivid": 1.4}
 SPAN = 2.0
 
 
-def colour_feeling(brightness: float, saturation: float) -> VAD:
-    """The feeling of a colour whose brightness and saturation are given in standard units (Valdez & Mehrabian 1994)."""
+def colour_vad(brightness: float, saturation: float) -> VAD:
+    """The VAD of a colour, from its brightness and saturation in standard units.
+
+    The coefficients were measured by Valdez & Mehrabian (1994, "Effects of color on emotions", J. Exp. Psychol. Gen. 123:394).
+    """
     pleasure = 0.69 * brightness + 0.22 * saturation
     arousal = -0.31 * brightness + 0.60 * saturation
     dominance = -0.76 * brightness + 0.32 * saturation
     return VAD(pleasure / SPAN, arousal / SPAN, dominance / SPAN)
 
 
-TONES = concepts(
+COLOUR_TONES = concepts(
     *(
-        (f"{light} {strength}", f"{light} and {strength}", *colour_feeling(brightness, saturation))
+        (f"{light} {strength}", f"{light} and {strength}", *colour_vad(brightness, saturation))
         for (light, brightness), (strength, saturation) in product(BRIGHTNESS.items(), SATURATION.items())
     )
 )
@@ -63,7 +63,7 @@ SURFACES = concepts(
     ("cracked", "a cracked surface", -0.85, 0.10, -0.65),
 )
 
-# Shares in the feeling of marks, their colour, the colour of the ground, and the surface.
+# Weights of the marks, their colour, the colour of the ground, and the surface in an abstract picture's VAD.
 ABSTRACT_WEIGHTS = (0.46, 0.16, 0.22, 0.16)
 
 
@@ -77,26 +77,25 @@ class AbstractScene(NamedTuple):
 
 
 def random_abstract(rng: np.random.Generator) -> AbstractScene:
-    """Every key of a part equally likely, independently of the other parts."""
-    return AbstractScene(*(pick(kind, rng) for kind in (MARKS, TONES, TONES, SURFACES)))
+    """A scene whose parts are drawn independently, every key equally likely."""
+    return AbstractScene(*(random_key(keys, rng) for keys in (MARKS, COLOUR_TONES, COLOUR_TONES, SURFACES)))
 
 
-def parts(scene: AbstractScene) -> tuple[VAD, VAD, VAD, VAD]:
-    """The feelings of marks, their colour, the ground's colour and the surface."""
-    return MARKS[scene.marks].vad, TONES[scene.colour].vad, TONES[scene.ground].vad, SURFACES[scene.surface].vad
+def part_vads(scene: AbstractScene) -> tuple[VAD, VAD, VAD, VAD]:
+    """The VADs of the marks, their colour, the ground's colour and the surface."""
+    return MARKS[scene.marks].vad, COLOUR_TONES[scene.colour].vad, COLOUR_TONES[scene.ground].vad, SURFACES[scene.surface].vad
 
 
-def abstract_feeling(scene: AbstractScene) -> VAD:
+def abstract_vad(scene: AbstractScene) -> VAD:
     """The valence, arousal and dominance of the whole picture."""
-    return VAD(*(GAIN * value for value in blend(parts(scene), ABSTRACT_WEIGHTS)))
+    return VAD(*(GAIN * value for value in weighted_vad(part_vads(scene), ABSTRACT_WEIGHTS)))
 
 
-# The same object under different emotions: within a series the element stays, while figure, context and light change the mood.
-#
-# As in UnbiasedEmo (Panda et al. 2018), the object says nothing about the label. Viewers give it no weight, and the sample's number alone
-# chooses it, so a model that judges by the object is fooled.
+# The same object under different emotions, as in UnbiasedEmo (Panda et al. 2018): within a series the element stays, while figure, context
+# and light change the mood. The element has no weight in the VAD and depends on the sample's number alone, so it says nothing about the
+# label.
 
-SERIES = 6  # pictures in a row that show the same element
+SERIES = 6  # consecutive samples that show the same element
 
 LIGHTS = concepts(
     ("clear", "in clear daylight", 0.40, 0.10, 0.30),
@@ -106,11 +105,11 @@ LIGHTS = concepts(
     ("dim", "in dim light", -0.75, -0.60, -0.75),
     ("glaring", "in glaring red light", -0.65, 0.90, 0.50),
 )
-LIGHT_SHARE = 0.25
+LIGHT_WEIGHT = 0.25
 
 
 class MoodScene(NamedTuple):
-    """The keys of a scene in a certain light."""
+    """The keys of a scene and of the light it is shown in."""
 
     element: str
     human: str
@@ -120,59 +119,57 @@ class MoodScene(NamedTuple):
 
 
 def mood_scene(index: int, rng: np.random.Generator) -> MoodScene:
-    """Sample number `index`: its series' element, and figure, context, nearness and light at random."""
+    """The scene of sample number `index`: the element of its series, and figure, context, nearness and light at random."""
     element = list(ELEMENTS)[index // SERIES % len(ELEMENTS)]
-    return MoodScene(*random_scene(rng)._replace(element=element), pick(LIGHTS, rng))
+    return MoodScene(*random_scene(rng)._replace(element=element), random_key(LIGHTS, rng))
 
 
-def mood_shares(scene: MoodScene) -> tuple[float, float, float]:
-    """Shares of figure, context and light in the scene's feeling; figure and context have the element's between them."""
+def mood_weights(scene: MoodScene) -> tuple[float, float, float]:
+    """The weights of figure, context and light in the scene's VAD; the element's weight goes to figure and context in proportion."""
     _, human, context = WEIGHTS[scene.human != NOBODY, scene.interaction]
-    seen = (1 - LIGHT_SHARE) / (human + context)
-    return seen * human, seen * context, LIGHT_SHARE
+    scale = (1 - LIGHT_WEIGHT) / (human + context)
+    return scale * human, scale * context, LIGHT_WEIGHT
 
 
-def mood_feeling(scene: MoodScene) -> VAD:
+def mood_vad(scene: MoodScene) -> VAD:
     """The valence, arousal and dominance of the whole scene."""
-    felt = blend((HUMANS[scene.human].vad, CONTEXTS[scene.context].vad, LIGHTS[scene.light].vad), mood_shares(scene))
+    felt = weighted_vad((HUMANS[scene.human].vad, CONTEXTS[scene.context].vad, LIGHTS[scene.light].vad), mood_weights(scene))
     return VAD(*(GAIN * value for value in felt))
 
 
-# Pictures with nothing in them that this world knows, so that a model can learn what a guess is.
-#
-# A model that has only met drawn scenes sees one in everything. Beside these pictures it is asked the same question, and next to nothing in
-# them says which answer is right: the right confidence is about one over the number of candidates (outlier exposure, Hendrycks et al. 2019,
-# with an answer in place of a refusal). What is left is how bright a picture is, and how vivid, which pleases a little (Valdez & Mehrabian
-# 1994, see `abstract`); and that people are a little pleased by what tells them nothing (positivity offset, Ito & Cacioppo 2005). Between
-# two answers that is at most three times in four. So a guess follows the picture, and is not the same one each time.
+# Out-of-distribution pictures, in which nothing can be recognised: outlier exposure (Hendrycks et al. 2019) with an answer in place of a
+# refusal. A model trained on in-domain scenes alone recognises one in every picture. On these pictures next to nothing says which answer is
+# right, so the right confidence is about one over the number of candidates. Two weak effects remain: the picture's colour tone (brightness
+# and saturation), and a positivity offset (Ito & Cacioppo 2005): people rate neutral pictures a little above neutral. They raise the
+# likelier of two answers to at most 0.75, and make the likeliest answer depend on the picture.
 
-UNFAMILIAR = Concept("unfamiliar", "nothing familiar", VAD(0.0, 0.0, 0.0))
-OFFSET = 0.052  # of pleasure, whatever the tone: 61 in 100 viewers find it positive, as 140 of the 229 paintings of Abstract are
-TONE_SHARE = 0.125  # of a picture's tone in its feeling; in abstract pictures colours have 0.38
+OOD_ELEMENT = Concept("unfamiliar", "nothing familiar", VAD(0.0, 0.0, 0.0))
+POSITIVITY_OFFSET = 0.052  # of valence, whatever the tone: 61 % of annotators say positive, as for the paintings of Abstract (140 of 229)
+TONE_WEIGHT = 0.125  # of the colour tone in the picture's VAD; in abstract pictures colours have 0.38
 
 
-class UnfamiliarScene(NamedTuple):
-    """Its record: the element is `unfamiliar`, no other part is known, and `tone` is how bright and vivid it is as a whole."""
+class OODScene(NamedTuple):
+    """The record of an OOD picture: the element is `OOD_ELEMENT`, and `tone` is the brightness and saturation of the picture as a whole."""
 
     element: str
     tone: str
 
 
-def unfamiliar_scene(rng: np.random.Generator) -> UnfamiliarScene:
-    """Every tone is equally likely."""
-    return UnfamiliarScene(UNFAMILIAR.key, pick(TONES, rng))
+def random_ood_scene(rng: np.random.Generator) -> OODScene:
+    """An OOD picture's record, every colour tone equally likely."""
+    return OODScene(OOD_ELEMENT.key, random_key(COLOUR_TONES, rng))
 
 
-def tone_feeling(tone: str) -> VAD:
-    """The little that viewers feel, and that is pleasure alone.
+def tone_vad(tone: str) -> VAD:
+    """The VAD of an OOD picture with this colour tone: a small valence, and neither arousal nor dominance.
 
-    Bright colours please and yield, dark ones displease and dominate; among words it is the pleasant emotions that dominate. With all three
-    values a bright picture would so be called unpleasant.
+    Bright colours have high valence and low dominance, while among emotion words the pleasant ones have high dominance. With all three
+    values, bright pictures would therefore be labelled as unpleasant.
     """
-    return VAD(OFFSET + TONE_SHARE * TONES[tone].vad.valence, 0.0, 0.0)
+    return VAD(POSITIVITY_OFFSET + TONE_WEIGHT * COLOUR_TONES[tone].vad.valence, 0.0, 0.0)
 
 
-def is_unfamiliar(index: int, share: float) -> bool:
-    """Whether sample number `index` is one of those, evenly spread: of the first n samples, n times the share are, rounded up."""
+def is_ood(index: int, share: float) -> bool:
+    """Whether sample number `index` shows an OOD picture; of the first n samples, n times the share do, rounded up, evenly spread."""
     before, after = (math.ceil(round(count * share, 9)) for count in (index, index + 1))
     return after > before

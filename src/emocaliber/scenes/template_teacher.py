@@ -1,8 +1,8 @@
-"""The narrator: puts a scene into words, as a caption or as the five reasoning steps. It is the offline teacher of stage 1.
+"""The template teacher: writes a caption or the five reasoning steps for a scene. It is the offline teacher of stage 1.
 
-It sees what a careful onlooker would (which concepts, how close, how each and the whole feel) and, like the paper's teacher, the label; it
-never sees how many viewers agree, so nothing it writes gives a confidence away. Several wordings of each step keep its texts from being one
-fixed string.
+It knows a scene's concepts, how near they are, and the VADs of the parts and the whole, and, like the paper's teacher, the label. It does
+not know the posterior, so nothing that it writes gives a confidence away. Each step has several wordings. `concepts_named` is the reverse:
+it checks which of a scene's concepts a model's reasoning names.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ import numpy as np
 
 from emocaliber.core.response import Reasoning, Response
 from emocaliber.emotions.loop import VAD
+from emocaliber.scenes.annotators import scene_vad, weighted_vad
 from emocaliber.scenes.concepts import CLOSE, CONTEXTS, ELEMENTS, HUMANS, INTERACTIONS, NOBODY, Concept
 from emocaliber.scenes.out_of_domain import (
     ABSTRACT_WEIGHTS,
     BRIGHTNESS,
+    COLOUR_TONES,
     LIGHTS,
     MARKS,
+    OOD_ELEMENT,
     SURFACES,
-    TONES,
-    UNFAMILIAR,
     AbstractScene,
     MoodScene,
-    UnfamiliarScene,
-    abstract_feeling,
-    mood_feeling,
-    mood_shares,
-    parts,
+    OODScene,
+    abstract_vad,
+    mood_vad,
+    mood_weights,
+    part_vads,
 )
-from emocaliber.scenes.viewers import blend, feeling
 
 _EDGES = (-0.8, -0.45, -0.15, 0.15, 0.45, 0.8)
 _VALENCE = ("awful", "unpleasant", "uneasy", "mixed", "agreeable", "pleasant", "delightful")
@@ -39,20 +39,20 @@ _AROUSAL = ("lifeless", "still", "quiet", "steady", "lively", "intense", "franti
 _DOMINANCE = ("helpless", "weak", "small", "even", "firm", "strong", "commanding")
 
 
-def tone(vad: VAD) -> tuple[str, str, str]:
-    """One word each for valence, arousal and dominance, from seven degrees."""
+def vad_words(vad: VAD) -> tuple[str, str, str]:
+    """One word each for valence, arousal and dominance, out of seven degrees."""
     return tuple(words[bisect(_EDGES, value)] for words, value in zip((_VALENCE, _AROUSAL, _DOMINANCE), vad, strict=True))  # type: ignore[return-value]
 
 
-def say(templates: Sequence[str], rng: np.random.Generator, **words: str) -> str:
-    """One of the wordings at random, filled in, as a sentence."""
+def fill_template(templates: Sequence[str], rng: np.random.Generator, **words: str) -> str:
+    """One of the templates at random, with `words` filled in and its first letter capitalised."""
     sentence = templates[int(rng.integers(len(templates)))].format(**words)
     return sentence[0].upper() + sentence[1:]
 
 
-def tones(vad: VAD) -> dict[str, str]:
-    """The three words of `tone`, for the places {v}, {a} and {d} of a wording."""
-    return dict(zip("vad", tone(vad), strict=True))
+def vad_slots(vad: VAD) -> dict[str, str]:
+    """The three words of `vad_words`, for the slots {v}, {a} and {d} of a template."""
+    return dict(zip("vad", vad_words(vad), strict=True))
 
 
 _ELEMENT = (
@@ -96,17 +96,17 @@ ANALYSIS = (
 )
 
 
-def narrate(element: str, human: str, context: str, interaction: str, label: str, rng: np.random.Generator) -> Response:
-    """The five steps and the answer for one scene and one viewer's label, without a confidence."""
+def write_response(element: str, human: str, context: str, interaction: str, label: str, rng: np.random.Generator) -> Response:
+    """The five steps and the answer for one scene and its label, without a confidence."""
     thing, figure, place = ELEMENTS[element], HUMANS[human], CONTEXTS[context]
     there = human != NOBODY
     return Response(
         Reasoning(
-            element=say(_ELEMENT, rng, thing=thing.phrase, **tones(thing.vad)),
-            human=say(HUMAN, rng, thing=figure.phrase, **tones(figure.vad)) if there else say(ALONE, rng),
-            context=say(_CONTEXT, rng, thing=place.phrase, **tones(place.vad)),
-            interaction=say(_INTERACTION[there, interaction == CLOSE], rng, thing=f"the {thing.bare}"),
-            analysis=say(ANALYSIS, rng, label=label, **tones(feeling(element, human, context, interaction))),
+            element=fill_template(_ELEMENT, rng, thing=thing.phrase, **vad_slots(thing.vad)),
+            human=fill_template(HUMAN, rng, thing=figure.phrase, **vad_slots(figure.vad)) if there else fill_template(ALONE, rng),
+            context=fill_template(_CONTEXT, rng, thing=place.phrase, **vad_slots(place.vad)),
+            interaction=fill_template(_INTERACTION[there, interaction == CLOSE], rng, thing=f"the {thing.bare}"),
+            analysis=fill_template(ANALYSIS, rng, label=label, **vad_slots(scene_vad(element, human, context, interaction))),
         ),
         label,
     )
@@ -120,16 +120,16 @@ _CAPTION = (
 
 
 def caption(element: str, human: str, context: str, interaction: str, rng: np.random.Generator) -> str:
-    """A short description of what is seen and how a part or the whole of it feels, without any emotion label, for the base checkpoint."""
+    """A short description of a scene and of the VAD of one part or the whole, without an emotion label: trains the base checkpoint."""
     seen = {"element": ELEMENTS[element], "human": HUMANS[human], "context": CONTEXTS[context]}
     known = [(concept.phrase, concept.vad) for concept in seen.values() if concept.key != NOBODY]
-    known.append(("the whole", feeling(element, human, context, interaction)))
+    known.append(("the whole", scene_vad(element, human, context, interaction)))
     subject, vad = known[rng.integers(len(known))]
-    felt = f"{subject[0].upper()}{subject[1:]} feels {', '.join(tone(vad))}."
-    return say(_CAPTION, rng, distance=interaction, felt=felt, **{key: concept.phrase for key, concept in seen.items()})
+    felt = f"{subject[0].upper()}{subject[1:]} feels {', '.join(vad_words(vad))}."
+    return fill_template(_CAPTION, rng, distance=interaction, felt=felt, **{key: concept.phrase for key, concept in seen.items()})
 
 
-# The narrator for pictures that are not like the others: colour and texture alone, one object under different emotions, nothing known.
+# Abstract pictures: colour and texture alone.
 
 _MARKS = (
     "the eye goes first to {thing}, {colour}. They feel {v}, {a} and {d}.",
@@ -142,33 +142,36 @@ _GROUND = (
 )
 _CONTRAST = {
     1: ("{thing} are brighter than the ground and come forward.", "{thing} shine out from a darker ground."),
-    0: ("{thing} and ground are equally bright and blend.", "{thing} hardly differ from the ground in brightness."),
+    0: ("{thing} and ground are equally bright and weighted_vad.", "{thing} hardly differ from the ground in brightness."),
     -1: ("{thing} are darker than the ground and weigh on it.", "{thing} lie dark on a brighter ground."),
 }
 
 
-def narrate_abstract(scene: AbstractScene, label: str, rng: np.random.Generator) -> Response:
-    """The five steps and the answer for an abstract picture: marks for the element, the ground for the context, their contrast between."""
-    marks, colour, ground, surface = parts(scene)
+def write_abstract_response(scene: AbstractScene, label: str, rng: np.random.Generator) -> Response:
+    """The response for an abstract picture: its marks are the element, its ground the context, their contrast the interaction."""
+    marks, colour, ground, surface = part_vads(scene)
+    front, back = weighted_vad((marks, colour), ABSTRACT_WEIGHTS[:2]), weighted_vad((ground, surface), ABSTRACT_WEIGHTS[2:])
     light, behind = (BRIGHTNESS[tone.split()[0]] for tone in (scene.colour, scene.ground))
     thing = MARKS[scene.marks].phrase
     return Response(
         Reasoning(
-            element=say(_MARKS, rng, thing=thing, colour=TONES[scene.colour].phrase, **tones(blend((marks, colour), ABSTRACT_WEIGHTS[:2]))),
-            human=say(ALONE, rng),
-            context=say(
+            element=fill_template(_MARKS, rng, thing=thing, colour=COLOUR_TONES[scene.colour].phrase, **vad_slots(front)),
+            human=fill_template(ALONE, rng),
+            context=fill_template(
                 _GROUND,
                 rng,
-                colour=TONES[scene.ground].phrase,
+                colour=COLOUR_TONES[scene.ground].phrase,
                 surface=SURFACES[scene.surface].phrase,
-                **tones(blend((ground, surface), ABSTRACT_WEIGHTS[2:])),
+                **vad_slots(back),
             ),
-            interaction=say(_CONTRAST[int(np.sign(light - behind))], rng, thing=thing),
-            analysis=say(ANALYSIS, rng, label=label, **tones(abstract_feeling(scene))),
+            interaction=fill_template(_CONTRAST[int(np.sign(light - behind))], rng, thing=thing),
+            analysis=fill_template(ANALYSIS, rng, label=label, **vad_slots(abstract_vad(scene))),
         ),
         label,
     )
 
+
+# The same object under different emotions.
 
 _OBJECT = (
     "the picture shows {thing}. By itself it settles nothing.",
@@ -198,22 +201,24 @@ _BESIDE = {
 }
 
 
-def narrate_mood(scene: MoodScene, label: str, rng: np.random.Generator) -> Response:
-    """The five steps and the answer for a scene whose element says nothing and whose light does."""
+def write_mood_response(scene: MoodScene, label: str, rng: np.random.Generator) -> Response:
+    """The response for a scene in which the element has no weight and the light has some."""
     thing, figure, place, light = ELEMENTS[scene.element], HUMANS[scene.human], CONTEXTS[scene.context], LIGHTS[scene.light]
     there = scene.human != NOBODY
-    surroundings = blend((place.vad, light.vad), mood_shares(scene)[1:])
+    surroundings = weighted_vad((place.vad, light.vad), mood_weights(scene)[1:])
     return Response(
         Reasoning(
-            element=say(_OBJECT, rng, thing=thing.phrase),
-            human=say(HUMAN, rng, thing=figure.phrase, **tones(figure.vad)) if there else say(ALONE, rng),
-            context=say(_LIT_CONTEXT, rng, thing=place.phrase, light=light.phrase, **tones(surroundings)),
-            interaction=say(_BESIDE[there, scene.interaction == CLOSE], rng, thing=f"the {thing.bare}"),
-            analysis=say(ANALYSIS, rng, label=label, **tones(mood_feeling(scene))),
+            element=fill_template(_OBJECT, rng, thing=thing.phrase),
+            human=fill_template(HUMAN, rng, thing=figure.phrase, **vad_slots(figure.vad)) if there else fill_template(ALONE, rng),
+            context=fill_template(_LIT_CONTEXT, rng, thing=place.phrase, light=light.phrase, **vad_slots(surroundings)),
+            interaction=fill_template(_BESIDE[there, scene.interaction == CLOSE], rng, thing=f"the {thing.bare}"),
+            analysis=fill_template(ANALYSIS, rng, label=label, **vad_slots(mood_vad(scene))),
         ),
         label,
     )
 
+
+# Out-of-distribution pictures.
 
 _NOTHING = (
     "the picture shows {thing}.",
@@ -221,54 +226,54 @@ _NOTHING = (
 )
 _NO_FIGURE = ("no figure can be made out.",)
 _NO_PLACE = ("the setting cannot be made out. All is {tone}.",)
-_NO_RELATION = ("without known parts, nothing weighs more.",)
+_NO_RELATION = ("without known part_vads, nothing weighs more.",)
 _GUESS = (
     "but for its tone nothing tells how it feels. It evokes {label}, at a guess.",
     "its tone settles next to nothing. At a guess it evokes {label}.",
 )
 
 
-def narrate_unfamiliar(scene: UnfamiliarScene, label: str, rng: np.random.Generator) -> Response:
-    """The five steps and the answer for a picture of nothing known: it says so, and guesses."""
+def write_ood_response(scene: OODScene, label: str, rng: np.random.Generator) -> Response:
+    """The response for an out-of-distribution picture: it says that nothing is familiar, and guesses."""
     return Response(
         Reasoning(
-            element=say(_NOTHING, rng, thing=UNFAMILIAR.phrase),
-            human=say(_NO_FIGURE, rng),
-            context=say(_NO_PLACE, rng, tone=TONES[scene.tone].phrase),
-            interaction=say(_NO_RELATION, rng),
-            analysis=say(_GUESS, rng, label=label),
+            element=fill_template(_NOTHING, rng, thing=OOD_ELEMENT.phrase),
+            human=fill_template(_NO_FIGURE, rng),
+            context=fill_template(_NO_PLACE, rng, tone=COLOUR_TONES[scene.tone].phrase),
+            interaction=fill_template(_NO_RELATION, rng),
+            analysis=fill_template(_GUESS, rng, label=label),
         ),
         label,
     )
 
 
-# Did a model see what is there? Its reasoning against the concepts of the scene it was shown.
+# Reasoning compared with the scene: which concepts does it name?
 
 
-def _phrases(kind: Mapping[str, Concept]) -> dict[str, str]:
-    return {key: concept.phrase for key, concept in kind.items()}
+def _phrases(concepts: Mapping[str, Concept]) -> dict[str, str]:
+    return {key: concept.phrase for key, concept in concepts.items()}
 
 
-# For each part of a scene: the step that must name it, and the words for each of its keys.
-_SAID = {
-    "element": ("element", _phrases(ELEMENTS) | {UNFAMILIAR.key: UNFAMILIAR.phrase}),
+# For each part of a scene: the step that must name it, and the phrase for each of its keys.
+_NAMED_IN = {
+    "element": ("element", _phrases(ELEMENTS) | {OOD_ELEMENT.key: OOD_ELEMENT.phrase}),
     "human": ("human", _phrases(HUMANS)),
     "context": ("context", _phrases(CONTEXTS)),
     "interaction": ("interaction", {key: f" {key}" for key in INTERACTIONS}),
-    "tone": ("context", _phrases(TONES)),
+    "tone": ("context", _phrases(COLOUR_TONES)),
     "light": ("context", _phrases(LIGHTS)),
     "marks": ("element", _phrases(MARKS)),
-    "colour": ("element", _phrases(TONES)),
-    "ground": ("context", _phrases(TONES)),
+    "colour": ("element", _phrases(COLOUR_TONES)),
+    "ground": ("context", _phrases(COLOUR_TONES)),
     "surface": ("context", _phrases(SURFACES)),
 }
 
 
-def read_right(reasoning: Reasoning, scene: Mapping[str, str]) -> dict[str, bool]:
-    """For each part of the scene's record: whether its step names the scene's own concept and no other one of its kind."""
-    right = {}
+def concepts_named(reasoning: Reasoning, scene: Mapping[str, str]) -> dict[str, bool]:
+    """For each part of a scene's record: whether its step names the scene's own concept, and no other concept of that part."""
+    named = {}
     for part, key in scene.items():
-        step, phrases = _SAID[part]
-        said = getattr(reasoning, step).lower()
-        right[part] = [other for other, phrase in phrases.items() if phrase in said] == [key]
-    return right
+        step, phrases = _NAMED_IN[part]
+        text = getattr(reasoning, step).lower()
+        named[part] = [other for other, phrase in phrases.items() if phrase in text] == [key]
+    return named

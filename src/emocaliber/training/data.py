@@ -142,7 +142,7 @@ def training_rows(config: StageConfig) -> list[dict[str, Any]]:
             config.scenes_seed,
             size=config.scenes_size,
             split="train",
-            unfamiliar=config.scenes_unfamiliar,
+            ood_share=config.scenes_unfamiliar,
         )
         with tqdm(total=config.scenes, desc=f"drawing {path.parent}", unit="scene", mininterval=1) as progress:
             for done in drawn:

@@ -171,11 +171,11 @@ def reuse_scaffold_answers(config: ModelConfig, others: Sequence[ModelConfig]) -
 def _test_samples(sweep: Sweep) -> list[Sample]:
     file = Path(sweep.test)
     if sweep.test_scenes:
-        from emocaliber.scenes.dataset import draw_samples, drawn_rows
+        from emocaliber.scenes.dataset import draw_samples, read_scene_rows
 
         for _ in draw_samples(file.parent, sweep.test_scenes, sweep.test_seed, other_seeds=True):
             pass
-        drawn = {row["id"] for row in drawn_rows(file.parent, sweep.test_scenes, sweep.test_seed)}
+        drawn = {row["id"] for row in read_scene_rows(file.parent, sweep.test_scenes, sweep.test_seed)}
         return [sample for sample in read_samples(file) if sample.id in drawn]
     samples = list(read_samples(file))
     if not samples:

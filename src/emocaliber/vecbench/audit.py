@@ -1,4 +1,4 @@
-"""The audit of sample files: pictures that occur twice, that test as well as train, or that are labelled in two ways."""
+"""The audit of sample files for leaks, duplicates and contradicting labels, and `drop`, which writes the files again without them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from emocaliber.errors import UserError
 from emocaliber.io.images import ImageError
 from emocaliber.io.rows import display_name, read_rows, write_rows
 from emocaliber.render.table import Table
-from emocaliber.vecbench.duplicates import DISTANCE, Fingerprint, bits_apart, fingerprints, look_alikes
+from emocaliber.vecbench.duplicates import DISTANCE, Fingerprint, fingerprints, hamming_distance, near_duplicate_groups
 
-__all__ = ["CACHE", "Audit", "Finding", "Kind", "Member", "audit", "side_of"]
+__all__ = ["CACHE", "Audit", "Finding", "FindingKind", "Member", "audit", "side_of"]
 
 CACHE = ".hashes.jsonl"
 
@@ -37,10 +37,10 @@ def audit(
 ) -> Audit:
     """Compares every image of the sample files with every other one, within and across files, tasks and data sets.
 
-    A file is for training or for the test by its name (train.., stage.., test..), any other by each row's split. Two images are equal if
-    the bytes of their files are, and alike if their looks differ in at most `distance` of 64 bits (None: looks are not compared); chains
-    of alike images are one finding. `cache` keeps the fingerprints (default: .hashes.jsonl beside the first file); `progress` hears how
-    many images are done.
+    A file's name says whether it is for training or for the test (train.., stage.., test..); otherwise each row's split does. Two images
+    are exact duplicates if their files have the same bytes, and near duplicates if their perceptual hashes differ in at most `distance` of
+    64 bits (None: not compared); chains of near duplicates are one finding. `cache` is the file of the fingerprints (default:
+    .hashes.jsonl beside the first file); `progress` is called with the number of images done.
 
     Raises:
         UserError: a file cannot be read or has a row that is no sample.
@@ -56,14 +56,14 @@ def audit(
     for members_of_content in contents.values():
         findings.extend(_Group([members_of_content], exact=True, distance=0).findings())
     if distance is not None:
-        findings.extend(finding for group in _look_alikes(contents, prints, distance) for finding in group.findings())
-    kinds = list(Kind)
+        findings.extend(finding for group in _near_duplicates(contents, prints, distance) for finding in group.findings())
+    kinds = list(FindingKind)
     findings.sort(key=lambda finding: (kinds.index(finding.kind), not finding.exact, [member.rank for member in finding.members]))
     return Audit(len(members), len(paths), distance, tuple(findings))
 
 
 def side_of(file: str | Path, split: str) -> Side:
-    """Which side a sample with this split is on in this file. What is not the test's is there to be trained on."""
+    """The side of a sample with this split in this file: 'test', or 'train' for everything that is not for the test."""
     name = Path(file).name
     if name.startswith(("train", "stage")):
         return "train"
@@ -72,7 +72,7 @@ def side_of(file: str | Path, split: str) -> Side:
 
 @dataclass(frozen=True)
 class _Group:
-    """Members whose images are the same picture, by the content of their files: one content, or several that look alike."""
+    """Members whose images are the same picture, grouped by the content of their files: one content, or several near-duplicate ones."""
 
     contents: Sequence[Sequence[Member]]
     exact: bool
@@ -85,22 +85,22 @@ class _Group:
             for key, same in _grouped(content, lambda member: (member.side, member.task)).items():
                 cells[key].append(same)
         if len({side for side, _ in cells}) > 1:
-            yield self._finding(Kind.LEAK, members)
+            yield self._finding(FindingKind.LEAK, members)
         for cell in cells.values():
             here = [member for same in cell for member in same]
-            # Several contents with several labels always hold two that differ in both, so nothing exact is told again as merely alike.
+            # Near duplicates with several labels always include two of different content, so no exact conflict is reported twice.
             if len({member.label for member in here}) > 1 and (self.exact or len(cell) > 1):
-                yield self._finding(Kind.CONFLICT, here)
-        # One file may be asked about in several tasks, which makes no duplicate of it.
+                yield self._finding(FindingKind.CONFLICT, here)
+        # One file in several tasks is not a duplicate.
         if len({member.image for member in members}) > 1 or any(len(same) > 1 for cell in cells.values() for same in cell):
-            yield self._finding(Kind.EXACT if self.exact else Kind.NEAR, members)
+            yield self._finding(FindingKind.EXACT if self.exact else FindingKind.NEAR, members)
 
-    def _finding(self, kind: Kind, members: Iterable[Member]) -> Finding:
+    def _finding(self, kind: FindingKind, members: Iterable[Member]) -> Finding:
         return Finding(kind, tuple(sorted(members, key=lambda member: member.rank)), self.exact, self.distance)
 
 
 def _members(files: Sequence[str | Path]) -> list[Member]:
-    """The samples of all files, each once per side however many of its files hold it."""
+    """The samples of all files, each once per side even if several files hold it."""
     places: dict[tuple[Side, str, str, str, str, str], list[str]] = defaultdict(list)
     of_test: set[tuple[str, str, str]] = set()
     says_test: set[tuple[str, str, str]] = set()
@@ -120,18 +120,18 @@ def _members(files: Sequence[str | Path]) -> list[Member]:
 
 
 def _misplaced(members: Iterable[Member]) -> Iterator[Finding]:
-    return (Finding(Kind.MISPLACED, (member,)) for member in members if member.misplaced)
+    return (Finding(FindingKind.MISPLACED, (member,)) for member in members if member.misplaced)
 
 
 def _not_compared(members: Sequence[Member], prints: Mapping[str, Fingerprint | ImageError]) -> Iterator[Finding]:
-    """The images that have no fingerprint, or none of their looks."""
+    """Findings for images without a fingerprint or without a perceptual hash."""
     for image, users in _grouped(members, lambda member: member.image).items():
         found = prints[image]
         sharing = tuple(sorted(users, key=lambda member: member.rank))
         if isinstance(found, ImageError):
-            yield Finding(Kind.UNREADABLE, sharing, detail=found.message)
-        elif found.look is None:
-            yield Finding(Kind.PLAIN, sharing, detail="compared by its bytes alone")
+            yield Finding(FindingKind.UNREADABLE, sharing, detail=found.message)
+        elif found.phash is None:
+            yield Finding(FindingKind.PLAIN, sharing, detail="compared by its bytes alone")
 
 
 def _by_content(members: Iterable[Member], prints: Mapping[str, Fingerprint | ImageError]) -> dict[str, list[Member]]:
@@ -142,25 +142,25 @@ def _by_content(members: Iterable[Member], prints: Mapping[str, Fingerprint | Im
     return contents
 
 
-def _look_alikes(
+def _near_duplicates(
     contents: Mapping[str, Sequence[Member]], prints: Mapping[str, Fingerprint | ImageError], distance: int
 ) -> Iterator[_Group]:
-    """The groups of two or more contents that look alike."""
-    looks: dict[str, int] = {}
+    """The groups of two or more contents that are near duplicates."""
+    phashes: dict[str, int] = {}
     for found in prints.values():
-        if isinstance(found, Fingerprint) and found.look is not None and found.sha256 in contents:
-            looks[found.sha256] = found.look
-    hashes = np.fromiter(looks.values(), np.uint64, len(looks))
-    groups = look_alikes(hashes, distance)
+        if isinstance(found, Fingerprint) and found.phash is not None and found.sha256 in contents:
+            phashes[found.sha256] = found.phash
+    hashes = np.fromiter(phashes.values(), np.uint64, len(phashes))
+    groups = near_duplicate_groups(hashes, distance)
     order = np.argsort(groups, kind="stable")
-    shas = list(looks)
+    shas = list(phashes)
     for places in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
         if places.size > 1:
             yield _Group([contents[shas[place]] for place in places], exact=False, distance=_farthest(np.unique(hashes[places])))
 
 
 def _farthest(hashes: NDArray[np.uint64]) -> int:
-    return max(int(bits_apart(hashes, one).max()) for one in hashes[:, None])
+    return max(int(hamming_distance(hashes, one).max()) for one in hashes[:, None])
 
 
 def _grouped(members: Iterable[Member], key: Callable[[Member], _Key]) -> dict[_Key, list[Member]]:
@@ -170,13 +170,13 @@ def _grouped(members: Iterable[Member], key: Callable[[Member], _Key]) -> dict[_
     return groups
 
 
-# What an audit finds, as data, rows and a table.
+# The findings, as data, rows and a table.
 
 Side = Literal["train", "test"]
 
 
-class Kind(StrEnum):
-    """What an audit finds, the worst first."""
+class FindingKind(StrEnum):
+    """The kinds of findings, the worst first."""
 
     MISPLACED = "test sample in a training file"
     LEAK = "train-test leak"
@@ -189,9 +189,9 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A sample, the side of the files it stands in, and these files: train.jsonl and a stage's file may both hold it.
+    """A sample, its side, and the files of that side that hold it (train.jsonl and a stage's file may both do so).
 
-    `misplaced`: it stands on the train side, but its own split or a test file says that it is the test's.
+    `misplaced`: it is on the train side, but its own split or a test file says that it belongs to the test.
     """
 
     id: str
@@ -205,18 +205,18 @@ class Member:
 
     @property
     def rank(self) -> tuple[str, str, str, str]:
-        """What members are ordered by: the test comes first."""
+        """The sort key of members; the test comes first."""
         return self.side, self.task, self.id, self.image
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Samples that belong together, in the order side, task, id, the test's first.
+    """Samples that share a problem, ordered by side (the test first), task and id.
 
-    `distance` is that of the two hashes farthest apart, in bits: 0 where the files are equal (`exact`) or look equal. None: not compared.
+    `exact`: their files have the same bytes. `distance` is the largest Hamming distance between their hashes, in bits; None: not compared.
     """
 
-    kind: Kind
+    kind: FindingKind
     members: tuple[Member, ...]
     exact: bool = True
     distance: int | None = None
@@ -241,7 +241,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audit:
-    """What was looked at, and the findings in the order of `Kind`. `distance` is None where only equal files were sought."""
+    """The numbers of samples and images, and the findings in the order of `FindingKind`. `distance` is None if hashes were not compared."""
 
     samples: int
     images: int
@@ -250,46 +250,46 @@ class Audit:
 
     @property
     def leaks(self) -> bool:
-        """Whether anything of the test is trained on."""
-        return any(finding.kind in (Kind.MISPLACED, Kind.LEAK) for finding in self.findings)
+        """Whether a test image is also trained on."""
+        return any(finding.kind in (FindingKind.MISPLACED, FindingKind.LEAK) for finding in self.findings)
 
-    def counts(self) -> dict[Kind, int]:
+    def counts(self) -> dict[FindingKind, int]:
         """How many findings there are of each kind."""
         found = Counter(finding.kind for finding in self.findings)
-        return {kind: found[kind] for kind in Kind}
+        return {kind: found[kind] for kind in FindingKind}
 
     def to_rows(self, folder: str | Path) -> list[dict[str, object]]:
         """The findings as JSON rows for a file in `folder`."""
         return [finding.to_row(folder) for finding in self.findings]
 
     def as_table(self) -> Table:
-        """Findings and samples by kind; those of equal files and those of files that look alike."""
+        """Findings and samples by kind, exact and near ones apart."""
         rows = []
-        for kind in Kind:
+        for kind in FindingKind:
             findings = [finding for finding in self.findings if finding.kind == kind]
             exact = sum(finding.exact for finding in findings)
             samples = sum(len(finding.members) for finding in findings)
             rows.append((kind.value, f"{len(findings):,}", f"{exact:,}", f"{len(findings) - exact:,}", f"{samples:,}"))
-        looks = "" if self.distance is None else f", and looks that differ in at most {self.distance} of 64 bits"
+        near = "" if self.distance is None else f", and perceptual hashes that differ in at most {self.distance} of 64 bits"
         return Table(
-            header=("finding", "findings", "equal files", "look alike", "samples"),
+            header=("finding", "findings", "equal files", "near", "samples"),
             rows=rows,
             title="Audit",
-            note=f"{self.samples:,} samples, {self.images:,} images; compared: equal files{looks}.",
+            note=f"{self.samples:,} samples, {self.images:,} images; compared: equal files{near}.",
         )
 
 
-# Mending what an audit found: the same files without the samples that leak, contradict or repeat others.
+# `drop`: the same files without the samples that leak, contradict or repeat others.
 
 DROPPED = "dropped.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A sample left out, why, and the sample that stays in its place or that it contradicts (None: none does)."""
+    """A sample left out, the reason, and the id of the sample that is kept in its place or contradicts it (None: there is none)."""
 
     member: Member
-    kind: Kind
+    kind: FindingKind
     beside: str | None
 
     def to_row(self) -> dict[str, object]:
@@ -300,14 +300,14 @@ class Dropped:
 
 @dataclass(frozen=True)
 class Drop:
-    """What was left out, in the order in which it was decided, and how many rows each new file keeps."""
+    """The samples left out, in the order of the decisions, and the number of rows in each new file."""
 
     dropped: tuple[Dropped, ...]
     kept: dict[Path, int]
 
     def as_table(self) -> Table:
         """Rows left out of each file, by reason."""
-        kinds = [kind for kind in Kind if any(each.kind == kind for each in self.dropped)]
+        kinds = [kind for kind in FindingKind if any(each.kind == kind for each in self.dropped)]
         reasons = Counter((os.path.basename(file), each.kind) for each in self.dropped for file in each.member.files)
         rows = [
             (display_name(path.name), *(f"{reasons[path.name, kind]:,}" for kind in kinds), f"{kept:,}") for path, kept in self.kept.items()
@@ -316,10 +316,11 @@ class Drop:
 
 
 def drop(audit: Audit, files: Sequence[str | Path], out: str | Path) -> Drop:
-    """Writes the audited files again into the folder `out`, under their names, without what the audit found; why is in dropped.jsonl.
+    """Writes the audited files into the folder `out`, under their names, without the samples that were found; dropped.jsonl has the
+    reasons.
 
-    The test is never mended at the cost of comparability: what leaks leaves the training files. Then, on each side and in each task, images
-    with contradicting labels all go, and of duplicates the first id stays. Images that cannot be read or compared stay.
+    Leaks are removed from the training files, so that test results stay comparable. Then, on each side and in each task, images with
+    contradicting labels are all removed, and of duplicates the first id is kept. Images that cannot be read or compared are kept.
     The same audit gives the same files.
 
     Raises:
@@ -352,7 +353,7 @@ def _targets(files: Sequence[Path], out: Path) -> list[tuple[Path, Path]]:
 
 
 def _decided(findings: Sequence[Finding]) -> Iterator[Dropped]:
-    """Every sample that goes, once. Findings are taken by kind, the worst first: what leaks cannot stay as the first of its duplicates."""
+    """Every sample to leave out, once. The worst findings come first, so no leaking sample is kept as the first of its duplicates."""
     gone: set[Member] = set()
     for finding in findings:
         for member, beside in _unwanted(finding, gone):
@@ -363,14 +364,14 @@ def _decided(findings: Sequence[Finding]) -> Iterator[Dropped]:
 
 def _unwanted(finding: Finding, gone: set[Member]) -> Iterator[tuple[Member, str | None]]:
     members = finding.members
-    if finding.kind == Kind.MISPLACED:
+    if finding.kind == FindingKind.MISPLACED:
         yield from ((member, None) for member in members)
-    elif finding.kind == Kind.LEAK:
+    elif finding.kind == FindingKind.LEAK:
         yield from ((member, members[0].id) for member in members if member.side == "train")
-    elif finding.kind == Kind.CONFLICT:
+    elif finding.kind == FindingKind.CONFLICT:
         for member in members:
             yield member, next(other.id for other in members if other.label != member.label)
-    elif finding.kind in (Kind.EXACT, Kind.NEAR):
+    elif finding.kind in (FindingKind.EXACT, FindingKind.NEAR):
         first: dict[tuple[str, str], str] = {}
         for member in members:
             if member not in gone and (kept := first.setdefault((member.side, member.task), member.id)) != member.id:

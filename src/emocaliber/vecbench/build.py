@@ -1,6 +1,7 @@
-"""Makes VECBench from the data sets' own folders: rows, splits, stages, manifest and data card, the same bytes whenever it is run.
+"""Builds VECBench from the data sets' own folders: rows, splits, stages, manifest and data card; the same inputs give the same bytes.
 
-Every file is written whole or not at all, and readings are kept in `OUT/.readings`, so a build that was broken off goes on where it was.
+Every file is written atomically. Loaded sources are cached in `OUT/.readings`, so an interrupted build resumes without decoding images
+again. The configuration is a TOML file (`configs/vecbench.toml` is one).
 """
 
 from __future__ import annotations
@@ -21,49 +22,50 @@ from emocaliber.emotions.taxonomy import Taxonomy, taxonomy
 from emocaliber.errors import UserError
 from emocaliber.io.rows import Row, display_name, write_atomically
 from emocaliber.io.workspace import package_version
-from emocaliber.vecbench.drawn import draw_subtasks
 from emocaliber.vecbench.manifest import Manifest, by_task, counts, data_card
 from emocaliber.vecbench.sources import READERS, SOURCES
-from emocaliber.vecbench.sources.reader import Item, Reading, Reason, Skipped, files_below
-from emocaliber.vecbench.splits import OWN_SPLIT, SUBTASKS, Benchmark, CustomTask, assign, stages, with_polarity
+from emocaliber.vecbench.sources.reader import Item, LoadedSource, Skipped, SkipReason, files_below
+from emocaliber.vecbench.splits import OWN_SPLIT, SUBTASKS, Benchmark, CustomTask, assign, assign_stages, with_polarity
+from emocaliber.vecbench.synthetic import draw_synthetic_subtasks
 
-# Told the name of what is being read or drawn, and how many images are done.
+# Called with the name of the source or subtask, and how many of its images are done.
 Progress = Callable[[str, int], None]
 
 
-def build(
+def build_benchmark(
     config: BuildConfig, out: Path, *, scenes: int = 0, size: int = 224, workers: int | None = None, progress: Progress = lambda *_: None
 ) -> Manifest:
     """Builds the benchmark in `out` and returns its manifest.
 
-    With `scenes`, every subtask without a data set is drawn instead: so many test samples of `size` pixels, and four times as many for
-    training in-domain. Raises UserError where there is nothing to build, or a folder is not the data set it should be.
+    With `scenes`, every subtask without a data set is made of synthetic scenes instead: that many test samples of `size` pixels, and four
+    times as many training samples in-domain. Raises UserError if there is nothing to build from, or a folder is not the data set that it
+    should be.
     """
     if not (config.sources or config.custom or scenes):
         raise UserError(f"nothing to build from; give the folder of at least one of {', '.join(SOURCES)}, or draw scenes instead")
-    readings = _readings(config, out / ".readings", progress)
-    # Only now, as the folders are what they claim to be, are hours of drawing worth beginning.
+    loaded_sources = _load_sources(config, out / ".readings", progress)
+    # Scenes, which may take hours, are drawn only after all folders have been checked.
     benchmark = assign(
-        readings,
+        loaded_sources,
         config.seed,
         config.test_size,
         own_split=config.own_split,
         polarity=config.polarity,
         custom={name: CustomTask(_candidates(source), source.test_size) for name, source in config.custom.items()},
     )
-    without = [name for source, names in SUBTASKS.items() if source not in readings for name in names]
+    without = [name for source, names in SUBTASKS.items() if source not in loaded_sources for name in names]
     missing = [name for name in TASKS if name in without]
     drawn = missing if scenes else []
-    train, test = draw_subtasks(out / "scenes", drawn, scenes, config.seed, size=size, workers=workers, progress=progress)
+    train, test = draw_synthetic_subtasks(out / "scenes", drawn, scenes, config.seed, size=size, workers=workers, progress=progress)
     order = {name: place for place, name in enumerate((*TASKS, *config.custom))}
     train, test = (sorted(rows, key=lambda row: order[row["task"]]) for rows in (benchmark.train + train, benchmark.test + test))
-    files = _files(out, train, test, readings, config.seed)
+    files = _files(out, train, test, loaded_sources, config.seed)
     written = {name: _write(out / name, lines) for name, lines in files.items()}
     manifest = Manifest(
         version=package_version(),
         seed=config.seed,
         settings=_settings(config, scenes if drawn else 0, size),
-        sources={name: _described(reading, benchmark.unused.get(name, 0)) for name, reading in readings.items()},
+        sources={name: _described(loaded, benchmark.unused.get(name, 0)) for name, loaded in loaded_sources.items()},
         tasks=counts({"test": test, "train": train}),
         stages={name: by_task(map(json.loads, lines)) for name, lines in files.items() if name.startswith("stage")},
         files=written,
@@ -76,26 +78,27 @@ def build(
     return manifest
 
 
-def _readings(config: BuildConfig, kept: Path, progress: Progress) -> dict[str, Reading]:
-    readings = {}
+def _load_sources(config: BuildConfig, cache: Path, progress: Progress) -> dict[str, LoadedSource]:
+    loaded_sources = {}
     for name, read in SOURCES.items():
         if name in config.sources:
             folder = config.sources[name]
-            key = fingerprint([folder], package_version(), name, config.check_images)
+            key = source_fingerprint([folder], package_version(), name, config.check_images)
             reader = partial(read, folder, check_images=config.check_images, progress=partial(progress, name))
-            readings[name] = remembered(kept / f"{name}.json", key, reader)
+            loaded_sources[name] = cached_source(cache / f"{name}.json", key, reader)
     for name, source in config.custom.items():
         labels = taxonomy(source.taxonomy) if source.taxonomy else source.labels
         places = [source.path, source.images or (source.path if source.path.is_dir() else source.path.parent)]
-        key = fingerprint(places, package_version(), name, config.check_images, source.midpoint, _labels_key(labels), source.reader)
+        settings = (name, config.check_images, source.midpoint, _labels_key(labels), source.reader)
+        key = source_fingerprint(places, package_version(), *settings)
         reader = partial(_read_custom, name, source, labels, config.check_images, partial(progress, name))
-        readings[name] = remembered(kept / f"custom-{name}.json", key, reader)
-    return readings
+        loaded_sources[name] = cached_source(cache / f"custom-{name}.json", key, reader)
+    return loaded_sources
 
 
 def _read_custom(
     name: str, source: CustomSource, labels: Taxonomy | tuple[str, ...] | None, check_images: bool, progress: Callable[[int], None]
-) -> Reading:
+) -> LoadedSource:
     return READERS.named(source.reader)(
         source.path, name, labels, midpoint=source.midpoint, images=source.images, check_images=check_images, progress=progress
     )
@@ -111,14 +114,14 @@ def _candidates(source: CustomSource) -> tuple[str, ...] | None:
     return source.labels
 
 
-def _files(out: Path, train: list[Row], test: list[Row], readings: Mapping[str, Reading], seed: int) -> dict[str, list[str]]:
+def _files(out: Path, train: list[Row], test: list[Row], loaded_sources: Mapping[str, LoadedSource], seed: int) -> dict[str, list[str]]:
     """The lines of each file; image paths relative to it."""
-    stage = stages(train, seed)
+    stage = assign_stages(train, seed)
     trains, tests = ([_line(out, row) for row in rows] for rows in (train, test))
     skipped = [
         json.dumps({"source": name, "path": each.path, "reason": str(each.reason), "detail": each.detail})
-        for name, reading in readings.items()
-        for each in reading.skipped
+        for name, loaded in loaded_sources.items()
+        for each in loaded.skipped
     ]
     staged = {f"stage{k}.jsonl": [line for line, own in zip(trains, stage, strict=True) if own == k] for k in (1, 2, 3)}
     return {"train.jsonl": trains, "test.jsonl": tests, **staged, "skipped.jsonl": skipped}
@@ -134,13 +137,13 @@ def _write(path: Path, lines: Iterable[str]) -> dict[str, Any]:
     return {"rows": data.count(b"\n"), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def _described(reading: Reading, unused: int) -> dict[str, Any]:
-    skipped = Counter(str(each.reason) for each in reading.skipped)
-    return {"items": len(reading.items), "unused": unused, "skipped": dict(sorted(skipped.items()))}
+def _described(loaded: LoadedSource, unused: int) -> dict[str, Any]:
+    skipped = Counter(str(each.reason) for each in loaded.skipped)
+    return {"items": len(loaded.items), "unused": unused, "skipped": dict(sorted(skipped.items()))}
 
 
 def _settings(config: BuildConfig, scenes: int, size: int) -> dict[str, Any]:
-    """What decided the rows, without the places on this machine."""
+    """The settings that the rows depend on, without paths of this machine."""
     return {
         "test_size": config.test_size,
         "check_images": config.check_images,
@@ -158,8 +161,8 @@ def _notes(benchmark: Benchmark, drawn: list[str], missing: list[str]) -> list[s
     notes = list(benchmark.notes)
     if drawn:
         notes.append(
-            f"Drawn scenes, not VECBench: {', '.join(drawn)}. They test method and software; what a model scores on them says nothing "
-            "about photographs, and a group's mean over drawn and real subtasks means nothing."
+            f"Synthetic scenes, not VECBench: {', '.join(drawn)}. They test method and software; what a model scores on them says nothing "
+            "about photographs, and a group's mean over synthetic and real subtasks means nothing."
         )
     if missing:
         sources = [source for source, names in SUBTASKS.items() if set(names) & set(missing)]
@@ -167,15 +170,14 @@ def _notes(benchmark: Benchmark, drawn: list[str], missing: list[str]) -> list[s
     return notes
 
 
-# What a benchmark is built from: data sets' folders, seed and settings, read from a TOML file (`configs/vecbench.toml` is one).
+# The configuration: data sets' folders, seed and settings.
 
 
 @dataclass(frozen=True)
 class CustomSource:
-    """A data set of one's own, as its `reader` reads it (one of `READERS`). `labels` are the candidates,
-    by default those that occur.
+    """A user's own data set, as its `reader` reads it (one of `READERS`). `labels` are the candidates, by default those that occur.
 
-    All of it tests, unless `test_size` says how much; then the rest trains.
+    All samples are for the test, unless `test_size` says how many; then the rest are for training.
     """
 
     path: Path
@@ -190,7 +192,8 @@ class CustomSource:
 @dataclass(frozen=True)
 class BuildConfig:
     """`sources`: the folder of each data set, by the names of `SOURCES`. `check_images`: decode every image and leave out the broken.
-    `own_split`: the sources whose own split is kept. `polarity`: that of WebEmo's seven emotions where it should be another."""
+    `own_split`: the sources whose own split is kept. `polarity`: for emotions of WebEmo-7 whose polarity should differ from the
+    taxonomy's."""
 
     sources: Mapping[str, Path] = field(default_factory=dict)
     custom: Mapping[str, CustomSource] = field(default_factory=dict)
@@ -279,20 +282,20 @@ def _as(kind: type | tuple[type, ...], value: Any, key: str) -> Any:
 _WORDS = {dict: "a table", list: "a list", str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
-# Readings of data sets kept on disk, so that a build that was broken off, or is made again, need not decode every image anew.
+# The cache of loaded sources.
 
 
-def remembered(file: Path, key: str, read: Callable[[], Reading]) -> Reading:
-    """The reading kept in `file` if it was kept under this key; else what `read` gives, which is then kept."""
-    if (kept := _kept(file, key)) is not None:
-        return kept
-    reading = read()
-    write_atomically(file, json.dumps({"key": key, **_to_json(reading)}))
-    return reading
+def cached_source(file: Path, key: str, read: Callable[[], LoadedSource]) -> LoadedSource:
+    """The loaded source in `file` if it was cached under this key; otherwise the result of `read`, which is then cached."""
+    if (cached := _cached(file, key)) is not None:
+        return cached
+    loaded = read()
+    write_atomically(file, json.dumps({"key": key, **_to_json(loaded)}))
+    return loaded
 
 
-def fingerprint(places: Iterable[Path], *settings: object) -> str:
-    """A hash of the settings and of every file in these places: its name, size and time of change. Nothing is opened."""
+def source_fingerprint(places: Iterable[Path], *settings: object) -> str:
+    """A hash of the settings and of the name, size and modification time of every file in these places. No file is opened."""
     digest = hashlib.sha256(repr(settings).encode())
     for place in places:
         digest.update(b"\0" + os.fsencode(place.absolute()) + b"\0")
@@ -306,8 +309,8 @@ def _image_files(place: Path) -> Iterator[tuple[str, os.stat_result]]:
     return ((str(file), file.stat()) for file in files if file.exists())
 
 
-def _kept(file: Path, key: str) -> Reading | None:
-    """None, too, where the file is of an earlier version or damaged: reading again is always right."""
+def _cached(file: Path, key: str) -> LoadedSource | None:
+    """The loaded source in `file`; None if there is none under this key, or the file is damaged or of an earlier version."""
     try:
         found = json.loads(file.read_text("ascii"))
         return _from_json(found) if found["key"] == key else None
@@ -315,19 +318,19 @@ def _kept(file: Path, key: str) -> Reading | None:
         return None
 
 
-def _to_json(reading: Reading) -> dict[str, Any]:
+def _to_json(loaded: LoadedSource) -> dict[str, Any]:
     return {
-        "source": reading.source,
-        "folder": str(reading.folder),
-        "items": [[item.image, item.label, item.source, item.split, item.votes] for item in reading.items],
-        "skipped": [[each.path, each.reason, each.detail] for each in reading.skipped],
+        "source": loaded.source,
+        "folder": str(loaded.folder),
+        "items": [[item.image, item.label, item.source, item.split, item.votes] for item in loaded.items],
+        "skipped": [[each.path, each.reason, each.detail] for each in loaded.skipped],
     }
 
 
-def _from_json(found: dict[str, Any]) -> Reading:
-    return Reading(
+def _from_json(found: dict[str, Any]) -> LoadedSource:
+    return LoadedSource(
         found["source"],
         Path(found["folder"]),
         tuple(Item(*item) for item in found["items"]),
-        tuple(Skipped(path, Reason(reason), detail) for path, reason, detail in found["skipped"]),
+        tuple(Skipped(path, SkipReason(reason), detail) for path, reason, detail in found["skipped"]),
     )

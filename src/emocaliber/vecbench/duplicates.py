@@ -1,4 +1,4 @@
-"""What identifies the images of a data set: their bytes and their looks, found once and kept in a file."""
+"""Exact and near duplicates among images: fingerprints (SHA-256 and perceptual hash, cached in a file) and the search for near pairs."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from emocaliber.io.rows import Row, RowWriter, display_name, read_rows
 
 _LIMITS = ImageLimits(max_side=64)  # the hash looks at 32 x 32 pixels, so a JPEG need not be decoded in full
 _CHUNK = 64
-_FEW = 512  # images that are sooner done here than another process is started
+_FEW = 512  # images that are hashed faster here than a process starts
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """The SHA-256 of an image file's bytes, and the hash of its looks (None where it is too plain to have one)."""
+    """The SHA-256 of an image file's bytes, and its 64-bit perceptual hash (None for an image too plain to have one)."""
 
     sha256: str
-    look: int | None
+    phash: int | None
 
 
 def fingerprints(
@@ -42,10 +42,10 @@ def fingerprints(
     workers: int = 2,
     progress: Callable[[int], object] = lambda count: None,
 ) -> dict[str, Fingerprint | ImageError]:
-    """The fingerprint of each path, or why it has none, in the order of the paths.
+    """The fingerprint of each path, or why it has none, in the order of the paths, which must be distinct.
 
-    Each path must stand there once. What is found goes to the `cache` file at once and is taken from there as long as the file's size and
-    time stay as they are, so that a second run, or one after an interruption, opens only what is new. `progress` hears how many are done.
+    Every fingerprint is written to the `cache` file at once and read from there as long as the image's size and modification time are the
+    same, so a second run, or one after an interruption, opens new images only. `progress` is called with the number of images done.
     Raises UserError if the cache cannot be read or written.
     """
     known = _read(Path(cache)) if cache is not None else {}
@@ -62,9 +62,9 @@ def fingerprints(
             found[path] = fingerprint
             state = states[path]
             if writer is not None and state is not None and isinstance(fingerprint, Fingerprint):
-                look = None if fingerprint.look is None else f"{fingerprint.look:016x}"
+                phash = None if fingerprint.phash is None else f"{fingerprint.phash:016x}"
                 size, time = state
-                writer.write({"path": path, "size": size, "mtime_ns": time, "sha256": fingerprint.sha256, "look": look})
+                writer.write({"path": path, "size": size, "mtime_ns": time, "sha256": fingerprint.sha256, "look": phash})
             progress(len(found))
     return {path: found[path] for path in paths}
 
@@ -112,12 +112,10 @@ def _fingerprint(path: str, opened: OpenedImage) -> Fingerprint | ImageError:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         return ImageError("not_found", f"{display_name(path)}: gone while it was read ({error.strerror}); run this again.")
-    return Fingerprint(sha256, hash_image(opened.image))
+    return Fingerprint(sha256, perceptual_hash(opened.image))
 
 
-# Pictures that look the same: a 64-bit hash of how a picture looks, and all pairs of hashes that differ in few bits.
-#
-# docs/vecbench-audit.md says how the hash and the distance were chosen.
+# The perceptual hash, and all pairs of hashes within a Hamming distance. docs/vecbench-audit.md says how both were chosen.
 
 DISTANCE = 8  # bits in which two hashes of one picture may differ
 FARTHEST = 16  # beyond it different pictures match by chance
@@ -131,11 +129,11 @@ _WAVES = tuple(np.array(sorted(((y, x) for y in range(_SIDE) for x in range(_SID
 _SET_BITS = np.array([value.bit_count() for value in range(1 << 16)], np.uint8)
 
 
-def hash_image(image: Image.Image) -> int | None:
-    """How a picture looks, in 64 bits that survive scaling, recompression and changes of brightness: a perceptual hash (pHash).
+def perceptual_hash(image: Image.Image) -> int | None:
+    """The 64-bit perceptual hash (pHash) of a picture, stable under scaling, recompression and changes of brightness.
 
-    Each bit says whether one of the longest waves of the picture's cosine transform is stronger than their median. None for a picture
-    so plain that these would be bits of noise.
+    Each bit says whether one of the lowest frequencies of the picture's cosine transform is above their median. None for a picture so
+    plain that the bits would be noise.
     """
     grey = np.asarray(image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float64)
     waves = dctn(grey, norm="ortho")[_WAVES]
@@ -144,8 +142,8 @@ def hash_image(image: Image.Image) -> int | None:
     return int.from_bytes(np.packbits(waves > np.median(waves)).tobytes(), "big")
 
 
-def bits_apart(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """In how many bits the hashes differ, elementwise: a (n,), b (n,) or (1,) -> (n,)."""
+def hamming_distance(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The number of bits in which hashes differ, elementwise: a (n,), b (n,) or (1,) -> (n,)."""
     quarters = _SET_BITS[np.ascontiguousarray(a ^ b).view(np.uint16)].reshape(-1, 4)
     counts: NDArray[np.int64] = quarters.sum(axis=1, dtype=np.int64)
     return counts
@@ -154,8 +152,8 @@ def bits_apart(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.int64
 def near_pairs(hashes: NDArray[np.uint64], distance: int = DISTANCE) -> NDArray[np.int64]:
     """All pairs (i, j), i < j, of the (n,) hashes that differ in at most `distance` bits, as (m, 2) in rising order.
 
-    Multi-index hashing (Norouzi, Punjani and Fleet 2012) with pigeons to spare: of `distance` + 3 bands of bits at least three are equal
-    in any such pair, so for each choice of three it is enough to sort by these and to compare neighbours. Exact, whatever the hashes;
+    Multi-index hashing (Norouzi, Punjani and Fleet 2012) by the pigeonhole principle: of `distance` + 3 bands of bits at least three are
+    equal in any such pair, so for each choice of three it is enough to sort by these and to compare neighbours. Exact, whatever the hashes;
     fast unless many of them are equal. Raises ValueError if `distance` is not within 0..16.
     """
     if not 0 <= distance <= FARTHEST:
@@ -169,8 +167,8 @@ def near_pairs(hashes: NDArray[np.uint64], distance: int = DISTANCE) -> NDArray[
     return found
 
 
-def look_alikes(hashes: NDArray[np.uint64], distance: int = DISTANCE) -> NDArray[np.int64]:
-    """The number of the group that each of the (n,) hashes belongs to. Within a group every hash is near another one of it."""
+def near_duplicate_groups(hashes: NDArray[np.uint64], distance: int = DISTANCE) -> NDArray[np.int64]:
+    """The group number of each of the (n,) hashes; groups are the connected components of `near_pairs`."""
     unique, place = np.unique(hashes, return_inverse=True)
     left, right = near_pairs(unique, distance).T
     graph = coo_array((np.ones(left.size, bool), (left, right)), shape=(unique.size, unique.size))
@@ -190,6 +188,6 @@ def _pairs_in_buckets(hashes: NDArray[np.uint64], mask: np.uint64, distance: int
         left = left[keys[left] == keys[left + step]]
         if not left.size:
             break
-        close = left[bits_apart(ordered[left], ordered[left + step]) <= distance]
+        close = left[hamming_distance(ordered[left], ordered[left + step]) <= distance]
         near.append(np.stack((order[close], order[close + step]), axis=1))
     return np.sort(np.concatenate(near), axis=1) if near else np.empty((0, 2), np.int64)

@@ -1,4 +1,4 @@
-"""A built benchmark in the layout of Hugging Face's `datasets`: row files, or folders of images (`imagefolder`), with a card."""
+"""Exports a built benchmark for Hugging Face's `datasets`: row files, or folders of images (`imagefolder`), with a card."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from emocaliber.vecbench.manifest import data_card, read_manifest
 
 SPLITS = ("train", "test")
 
-_LIMITS = ImageLimits(max_side=64)  # those under which images are opened later; the hint makes large photographs decode fast
+_LIMITS = ImageLimits(max_side=64)  # `max_side` lets large JPEGs decode fast; the other limits are those of every reader
 
 Images = Literal["leave", "link", "copy"]
 
@@ -59,7 +59,7 @@ def export_hf(folder: Path, out: Path, *, images: Images = "leave", progress: Ca
 
 
 def flat_row(sample: Sample) -> Row:
-    """The sample with the same columns, of the same types, as any other: votes and posterior as JSON text."""
+    """The sample's row with columns of the same types for every sample: votes and posterior are JSON text."""
     row: dict[str, Any] = sample.to_row()
     return {**row, "votes": json.dumps(row.get("votes")), "posterior": json.dumps(row.get("posterior"))}
 
@@ -76,8 +76,8 @@ def _checked(samples: Sequence[Sample]) -> Iterator[Sample]:
 
 
 def _inside(sample: Sample, split: str, taken: set[str]) -> str:
-    """A path for the image below the export's folder, after the sample's id and different from those taken, whose number it joins."""
-    # An id may hold anything a path does, ".." included: what is no letter, digit or sign within a name gives way.
+    """A path for the image below the export's folder, made of the sample's id; it differs from those in `taken`, to which it is added."""
+    # An id may hold anything that a path may, ".." included, so other characters than letters, digits and -_. are replaced.
     parts = ["".join(each if each.isalnum() or each in "-_." else "_" for each in part).lstrip(".") or "_" for part in sample.id.split("/")]
     path, suffix = "/".join([split, *parts]), Path(sample.image).suffix.lower()
     if path + suffix in taken:

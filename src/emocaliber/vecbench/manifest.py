@@ -1,4 +1,4 @@
-"""What a built benchmark consists of: counts, hashes, settings, and what is missing. `manifest.json` in its folder."""
+"""The manifest of a built benchmark (`manifest.json`: counts, hashes, settings, missing subtasks), its sample files and its data card."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ SAMPLE_FILES = ("train.jsonl", "test.jsonl", "stage1.jsonl", "stage2.jsonl", "st
 @dataclass(frozen=True)
 class Manifest:
     """`tasks[name][split]` holds `n` and `labels`, counts by label; `stages[file][task]` counts; `sources[name]` holds `items`, `unused`
-    (in neither split) and `skipped`, counts by reason; `files[name]` holds `rows` and `sha256`. `drawn` are the subtasks made of scenes,
-    `missing` those without any data."""
+    (in neither split) and `skipped`, counts by reason; `files[name]` holds `rows` and `sha256`. `drawn` are the subtasks made of synthetic
+    scenes, `missing` those without any data."""
 
     version: str
     seed: int
@@ -54,7 +54,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def counts(splits: Mapping[str, Iterable[Row]]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Of the rows of each split: `counts[task][split]` with `n` and, by label, `labels`; every candidate is named."""
+    """`counts[task][split]` of the rows of each split: `n`, and `labels`, the count of each candidate."""
     tasks: dict[str, dict[str, dict[str, Any]]] = {}
     for split, rows in splits.items():
         for row in rows:
@@ -69,7 +69,7 @@ def by_task(rows: Iterable[Row]) -> dict[str, int]:
     return dict(Counter(row["task"] for row in rows))
 
 
-# The sample files of a built benchmark, and its description once they have changed.
+# The sample files of a built benchmark.
 
 
 def sample_files(places: Sequence[Path]) -> list[Path]:
@@ -87,7 +87,7 @@ def sample_files_in(folder: Path) -> list[Path]:
 
 
 def describe_anew(folder: Path, out: Path, note: str) -> None:
-    """Gives `out`, with sample files made from those in `folder`, a manifest and a card that say so; nothing where `folder` has none."""
+    """Writes manifest and card, with this note, for the sample files in `out` made from those in `folder`, if `folder` has a manifest."""
     if not (folder / "manifest.json").is_file():
         return
     before = read_manifest(folder)
@@ -103,7 +103,7 @@ def describe_anew(folder: Path, out: Path, note: str) -> None:
     write_atomically(out / "manifest.json", manifest.to_json())
 
 
-# The data card of a built benchmark: what is in it, where it comes from, how it was split, and what may be done with it.
+# The data card: contents, sources, splits and rights.
 
 CITATIONS: Mapping[str, str] = MappingProxyType(
     {
@@ -125,14 +125,14 @@ _SPLITS = """\
 - Order is that of a hash of seed and path: the same data sets and seed ({seed}) give the same rows on any machine."""
 
 _DRAWN = """\
-- Of each drawn subtask {scenes:,} scenes test and, in-domain, four times as many train, from seeds of their own."""
+- Of each synthetic subtask {scenes:,} scenes test and, in-domain, four times as many train, from seeds of their own."""
 
 _STAGES = """\
 - Stages 1, 2 and 3 share the training rows 6:3:1, stratified by task and label; no image is in two stages."""
 
 _FILES = """\
 `train.jsonl` and `test.jsonl` hold a JSON object per line: `id, image, task, candidates, ground_truth, source, split`, where known
-`votes` (people, by label) or `posterior` (drawn scenes). Image paths are relative to the file; the images stay where they are.
+`votes` (people, by label) or `posterior` (synthetic scenes). Image paths are relative to the file; the images stay where they are.
 `skipped.jsonl` says what was left out and why, `manifest.json` holds counts, settings and hashes."""
 
 _RIGHTS = """\
@@ -160,14 +160,14 @@ def task_table(manifest: Manifest) -> str:
     """Samples of each subtask by split, and where they come from, as a Markdown table."""
     rows = []
     for task, splits in manifest.tasks.items():
-        kind = "drawn" if task in manifest.drawn else "data set"
+        kind = "synthetic scenes" if task in manifest.drawn else "data set"
         sizes = [f"{splits[split]['n']:,}" if split in splits else "0" for split in ("test", "train")]
         rows.append((task, group_of(task) or "custom", kind, *sizes))
     return Table(("subtask", "group", "made of", "test", "train"), rows, words=3).as_markdown()
 
 
 def _lead(manifest: Manifest) -> str:
-    images = "data sets" if not manifest.drawn else "drawn scenes" if not manifest.sources else "data sets and drawn scenes"
+    images = "data sets" if not manifest.drawn else "synthetic scenes" if not manifest.sources else "data sets and synthetic scenes"
     tests, trains = (manifest.files[name]["rows"] for name in ("test.jsonl", "train.jsonl"))
     return (
         f"Which emotion does an image evoke? {tests:,} test and {trains:,} training samples from {images}, built by EmoCaliber "

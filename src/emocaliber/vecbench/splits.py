@@ -1,10 +1,10 @@
-"""Which image goes to which subtask and split: pure, and decided by the seed and the images' own paths alone.
+"""Assigns images to subtasks, splits and stages: pure functions of the seed and the images' own paths.
 
 The paper says: FI is halved into FI-8 and FI-2; WebEmo goes 1:1:1 to WebEmo-25, WebEmo-7 and WebEmo-2; 1,000 images are sampled
 for testing from each of these, from EmoSet and from UnbiasedEmo; Abstract and ArtPhoto are for testing alone; unselected images train.
 
-What it leaves open is settled here. Halves, thirds and samples are stratified by label, as finely as the source labels it. Random order
-is that of a hash of seed and path, so neither the machine, the folder nor the order of reading plays a part. Nothing of the
+The rest is decided here. Halves, thirds and samples are stratified by label, as finely as the source labels it. Random order
+is that of a hash of seed and path, so neither the machine, the folder nor the order of the sources plays a part. Nothing of the
 out-of-domain sources trains. EmoSet keeps its own split: its training part has 94,481 images, the paper trains on 94,448, and all that
 is unselected would be 117,102.
 """
@@ -23,7 +23,7 @@ from emocaliber.core.tasks import TASKS
 from emocaliber.emotions.taxonomy import Taxonomy, taxonomy
 from emocaliber.errors import UserError
 from emocaliber.io.rows import Row
-from emocaliber.vecbench.sources.reader import Item, Reading
+from emocaliber.vecbench.sources.reader import Item, LoadedSource
 
 SUBTASKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -49,9 +49,10 @@ STAGE_RATIO = (6, 3, 1)  # of VEC-CoT's three stages
 
 @dataclass(frozen=True)
 class CustomTask:
-    """A subtask of one's own: its candidates (None: the labels that occur), and how many images test (None: all; else the rest train).
+    """A user's own subtask: its candidates (None: the labels that occur) and its number of test images (None: all; otherwise the rest
+    train).
 
-    Images that say themselves whether they train or test do so.
+    Images that have a split of their own keep it.
     """
 
     candidates: tuple[str, ...] | None = None
@@ -60,7 +61,7 @@ class CustomTask:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Sample rows with absolute image paths, by task and then by id; how many images of each source are in neither; what to know."""
+    """Sample rows with absolute image paths, by task and then by id; by source the number of images in neither split; notes for people."""
 
     train: list[Row]
     test: list[Row]
@@ -69,7 +70,7 @@ class Benchmark:
 
 
 def assign(
-    readings: Mapping[str, Reading],
+    loaded_sources: Mapping[str, LoadedSource],
     seed: int,
     test_size: int = 1000,
     *,
@@ -77,25 +78,25 @@ def assign(
     polarity: Mapping[str, str] = MappingProxyType({}),
     custom: Mapping[str, CustomTask] = MappingProxyType({}),
 ) -> Benchmark:
-    """The benchmark that these readings give, each under its source's name, or its task's for a custom one.
+    """The benchmark made of these loaded sources, each under its source's name, or its task's for a custom one.
 
     Sources in `own_split` test on part of their own test split and train on their own training split, if they have both.
     `polarity` changes the polarity of WebEmo's seven emotions, by default that of the taxonomy.
     """
     benchmark = Benchmark([], [])
     for source, names in SUBTASKS.items():
-        if source in readings:
-            images = _images(readings[source])
+        if source in loaded_sources:
+            images = _images(loaded_sources[source])
             size = len(images) if source in _WHOLE else test_size
             keep = source in own_split and {"train", "test"} <= {image.item.split for image in images}
-            for name, share in zip(names, _dealt(images, seed, len(names)), strict=True):
+            for name, share in zip(names, _split_evenly(images, seed, len(names)), strict=True):
                 labels = _coarser(name, source, polarity)
                 maker = _Maker(name, source, list(taxonomy(TASKS[name].taxonomy).labels), labels)
                 _divide(benchmark, maker, share, seed, size, trains=source not in OUT_OF_DOMAIN, keep=keep)
             if keep:
                 benchmark.notes.append(f"{source} keeps its own split: test is sampled from its test part, train is its training part.")
     for name, task in custom.items():
-        images = _images(readings[name])
+        images = _images(loaded_sources[name])
         candidates = list(task.candidates or sorted({image.item.label for image in images}))
         maker = _Maker(name, name, candidates, {label: label for label in candidates})
         size = len(images) if task.test_size is None else task.test_size
@@ -106,7 +107,7 @@ def assign(
     return benchmark
 
 
-def stages(rows: Sequence[Row], seed: int, ratio: Sequence[int] = STAGE_RATIO) -> list[int]:
+def assign_stages(rows: Sequence[Row], seed: int, ratio: Sequence[int] = STAGE_RATIO) -> list[int]:
     """The stage, from 1, that each training row belongs to: in the ratio of VEC-CoT, stratified by task and label, disjoint by image.
 
     Raises UserError for a ratio of negative numbers or of nothing but 0.
@@ -121,7 +122,7 @@ def stages(rows: Sequence[Row], seed: int, ratio: Sequence[int] = STAGE_RATIO) -
 
 
 def _spread(ratio: Sequence[int]) -> list[int]:
-    """Stages in this ratio, spread so that any run of images comes near it: each place goes to the stage that lacks most by then."""
+    """A sequence of stages in this ratio, spread evenly: each place goes to the stage that is furthest behind its share."""
     pattern: list[int] = []
     lacks = [0] * len(ratio)
     for _ in range(sum(ratio)):
@@ -138,7 +139,7 @@ class _Image(NamedTuple):
 
 
 class _Maker(NamedTuple):
-    """What turns the images of a source into rows of a subtask."""
+    """Makes the rows of a subtask from the images of a source."""
 
     task: str
     source: str
@@ -158,12 +159,12 @@ class _Maker(NamedTuple):
             "source": item.source,
             "split": split,
         }
-        # Votes for finer labels than the task's are no votes for its candidates.
+        # Votes on labels finer than the task's are left out: they are not votes on its candidates.
         return row | {"votes": dict(item.votes)} if item.votes and set(item.votes) <= set(self.candidates) else row
 
 
 def _divide(benchmark: Benchmark, maker: _Maker, images: Sequence[_Image], seed: int, test_size: int, *, trains: bool, keep: bool) -> None:
-    """Adds the images of one subtask to the benchmark. Where it also trains, at most half of them test."""
+    """Adds the images of one subtask to the benchmark. If it has a training split, at most half of them are for the test."""
     pool = [image for image in images if image.item.split == "test"] if keep else images
     most = len(pool) // 2 if trains and not keep else len(pool)
     chosen = _sampled(pool, seed, min(test_size, most))
@@ -179,7 +180,7 @@ def _divide(benchmark: Benchmark, maker: _Maker, images: Sequence[_Image], seed:
 
 
 def _coarser(task: str, source: str, polarity: Mapping[str, str]) -> Mapping[str, str]:
-    """For each label of the source, as fine as its first subtask's, that of the task."""
+    """The task's label for each label of the source, whose labels are those of its first subtask."""
     fine = taxonomy(TASKS[SUBTASKS[source][0]].taxonomy)
     if task == "WebEmo-2":
         poles = with_polarity(polarity).parents
@@ -196,16 +197,16 @@ def with_polarity(polarity: Mapping[str, str]) -> Taxonomy:
     return replace(seven, parents={**seven.parents, **polarity})
 
 
-def _images(reading: Reading) -> list[_Image]:
-    root = os.path.join(reading.folder, "")
-    paths = (item.image.removeprefix(root) if item.image.startswith(root) else item.image for item in reading.items)
-    return [_Image(path.replace(os.sep, "/"), item) for path, item in zip(paths, reading.items, strict=True)]
+def _images(loaded: LoadedSource) -> list[_Image]:
+    root = os.path.join(loaded.folder, "")
+    paths = (item.image.removeprefix(root) if item.image.startswith(root) else item.image for item in loaded.items)
+    return [_Image(path.replace(os.sep, "/"), item) for path, item in zip(paths, loaded.items, strict=True)]
 
 
-def _dealt(images: Sequence[_Image], seed: int, hands: int) -> list[list[_Image]]:
-    """The images dealt out so that the hands' sizes, and their images of any label, differ by at most one."""
+def _split_evenly(images: Sequence[_Image], seed: int, parts: int) -> list[list[_Image]]:
+    """The images in `parts` parts, whose sizes, and numbers of any label, differ by at most one."""
     order = _shuffled(images, seed, "subtask")
-    return [order[hand::hands] for hand in range(hands)]
+    return [order[part::parts] for part in range(parts)]
 
 
 def _sampled(images: Sequence[_Image], seed: int, count: int) -> list[_Image]:
@@ -224,7 +225,7 @@ def _rank(seed: int, purpose: str, name: str) -> bytes:
 
 
 def _ids(source: str, paths: Sequence[str]) -> dict[str, str]:
-    """A name for each path: its end without the suffix, or all of it where that would name two."""
+    """A unique name for each path: its end without the suffix, or the whole path where the end is not unique."""
     short = {path: "/".join(os.path.splitext(path)[0].split("/")[-_ID_PARTS.get(source, 0) :]) for path in paths}
     count = Counter(short.values())
     return {path: name if count[name] == 1 else path for path, name in short.items()}

@@ -1,4 +1,4 @@
-"""How many samples a benchmark holds, by file, task and label, beside what the paper reports."""
+"""Counts of a benchmark's samples by file, task and label, beside the paper's, as tables, JSON and a figure."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from emocaliber.core.samples import read_samples
 from emocaliber.core.tasks import paper_counts, task_order
 from emocaliber.render.figure import BLUE, GREY, VERMILION, PanelFigure, png, style
 from emocaliber.render.table import NONE, Table, decimal
+from emocaliber.scenes.annotators import vote_entropy_nats
 from emocaliber.vecbench.manifest import sample_files_in
 
 
 @dataclass(frozen=True)
 class TaskStats:
-    """The samples of one task in one file: how many have each label, of all candidates in their order.
+    """The samples of one task in one file: `labels` counts each candidate, in their order.
 
-    `entropy` is the mean over the samples with votes of the votes' entropy, in bits: 0 where people agree. None where nobody voted.
+    `voted` samples have votes; `entropy_bits` is the mean of their vote entropies, in bits (0 where people agree), and None without votes.
     """
 
     labels: Mapping[str, int]
     voted: int
-    entropy: float | None
+    entropy_bits: float | None
 
     @property
     def samples(self) -> int:
@@ -51,7 +52,7 @@ class Stats:
                     "paper": paper_counts().get(file, {}).get(task),
                     "labels": dict(stats.labels),
                     "voted": stats.voted,
-                    "vote_entropy_bits": stats.entropy,
+                    "vote_entropy_bits": stats.entropy_bits,
                 }
                 for task, stats in tasks.items()
             }
@@ -70,8 +71,8 @@ class Stats:
         """Samples by file and task beside the paper's, then the labels of each task, then how far people agree where they voted."""
         names = list(dict.fromkeys(task for tasks in self.tasks.values() for task in tasks))
         names.sort(key=task_order)
-        agreement = self._agreement(names)
-        return [self._samples(names), *map(self._labels, names), *([agreement] if agreement else [])]
+        votes = self._votes(names)
+        return [self._samples(names), *map(self._labels, names), *([votes] if votes else [])]
 
     def _samples(self, names: list[str]) -> Table:
         paper = paper_counts()
@@ -94,9 +95,9 @@ class Stats:
         rows = [[label, *(cell for stats in held.values() for cell in _share(stats, label))] for label in labels]
         return Table(["label", *(column for file in held for column in (file, "%"))], rows, title=f"Labels of {name}")
 
-    def _agreement(self, names: list[str]) -> Table | None:
+    def _votes(self, names: list[str]) -> Table | None:
         rows = [
-            [name, file, f"{stats.voted:,}", decimal(stats.entropy)]
+            [name, file, f"{stats.voted:,}", decimal(stats.entropy_bits)]
             for name in names
             for file, tasks in self.tasks.items()
             if (stats := tasks.get(name)) is not None and stats.voted
@@ -105,7 +106,7 @@ class Stats:
         return Table(["task", "file", "voted on", "entropy (bits)"], rows, title="Votes", note=note, words=2) if rows else None
 
 
-def stats(folder: str | Path) -> Stats:
+def benchmark_stats(folder: str | Path) -> Stats:
     """Counts the samples of the benchmark's files that are in a folder.
 
     Raises UserError if there is none of train.jsonl, test.jsonl and stage1..3.jsonl, or one has a row that is no sample.
@@ -114,20 +115,14 @@ def stats(folder: str | Path) -> Stats:
     return Stats(folder, MappingProxyType({path.stem: _by_task(path) for path in sample_files_in(folder)}))
 
 
-def vote_entropy(votes: Mapping[str, int]) -> float:
-    """The entropy of people's votes, in bits. At least one vote must have been cast."""
-    total = sum(votes.values())
-    return math.fsum(-count / total * math.log2(count / total) for count in votes.values() if count)
-
-
 def _by_task(path: Path) -> Mapping[str, TaskStats]:
     labels: dict[str, Counter[str]] = defaultdict(Counter)
-    entropies: dict[str, list[float]] = defaultdict(list)
+    entropies: dict[str, list[float]] = defaultdict(list)  # in bits
     for sample in read_samples(path):
         labels[sample.task].update(dict.fromkeys(sample.candidates, 0))
         labels[sample.task][sample.ground_truth] += 1
         if sample.votes is not None:
-            entropies[sample.task].append(vote_entropy(sample.votes))
+            entropies[sample.task].append(float(vote_entropy_nats(list(sample.votes.values()))) / math.log(2))
     found = {}
     for task in sorted(labels, key=task_order):
         entropy = entropies[task]
@@ -144,7 +139,7 @@ def _share(stats: TaskStats, label: str) -> tuple[str, str]:
     return f"{count:,}", f"{100 * count / stats.samples:.1f}"
 
 
-# The picture of a benchmark: how often each label occurs, task by task, in training and in the test.
+# The figure: how often each label occurs, a panel per task, in training and in the test.
 
 _COLOURS = {"train": BLUE, "test": VERMILION}
 _OTHER = GREY

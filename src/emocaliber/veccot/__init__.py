@@ -1,3 +1,3 @@
-"""VEC-CoT, the data factory: a teacher writes five-step reasoning for labelled images, checks and a judge sift it, a ledger keeps count."""
+"""VEC-CoT, the data factory: a teacher writes five-step reasoning for labelled images, checks and a judge filter it into a ledger."""
 
 from __future__ import annotations

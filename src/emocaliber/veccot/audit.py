@@ -1,4 +1,4 @@
-"""The audit: a page on which people judge reasonings that the factory has judged, without being told how."""
+"""The audit by people: a page on which they judge the factory's texts blindly, and the agreement of their verdicts with the factory's."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _SIDE = 640  # pixels of the pictures, in which a face can be read; 100 of them 
 def audit_page(ledger: Path, out: Path, n: int = 100, seed: int = 0) -> int:
     """Writes a page with `n` of the ledger's reasonings to the file `out`; returns how many they are, as there may be fewer.
 
-    Half are drawn at random from the attempts that were accepted and half from those rejected, or more of one where the other has too few,
-    and shown in random order. The page holds everything itself, and gives people's judgements as a file for `agreement`.
-    Raises UserError where the ledger has no reasonings, or the page cannot be written.
+    Half are drawn at random from the accepted attempts and half from the rejected ones, more of one if there are too few of the other, and
+    shown in random order. The page is self-contained, and saves people's judgements as a file for `audit_agreement`.
+    Raises UserError if the ledger has no reasonings, or the page cannot be written.
     """
     with Ledger(ledger) as book:
-        chosen = _drawn(book, n, seed)
+        chosen = _stratified_sample(book, n, seed)
         wanted = {attempt.sample for attempt in chosen}
         rows = {row["id"]: row for row in book.samples() if row["id"] in wanted}
     if not chosen:
@@ -46,24 +46,24 @@ def audit_page(ledger: Path, out: Path, n: int = 100, seed: int = 0) -> int:
 
 
 def attempt_key(attempt: Attempt) -> str:
-    """What an attempt is called on the page and in its judgements."""
+    """The key of an attempt on the page and in the file of judgements."""
     name = repr((attempt.sample, attempt.recipe, attempt.number))
     return blake2b(name.encode("utf-8", "backslashreplace"), digest_size=12).hexdigest()
 
 
-def judged(attempts: Iterable[Attempt]) -> Iterator[Attempt]:
-    """Those that can be audited: attempts with a text that the factory accepted or rejected."""
+def auditable(attempts: Iterable[Attempt]) -> Iterator[Attempt]:
+    """The attempts with a text that the factory accepted or rejected."""
     return (attempt for attempt in attempts if attempt.response is not None and attempt.verdict != "failed")
 
 
-def _drawn(book: Ledger, n: int, seed: int) -> list[Attempt]:
+def _stratified_sample(book: Ledger, n: int, seed: int) -> list[Attempt]:
     """A sample stratified by verdict, in random order."""
     accepted, rejected = (
-        nsmallest(n, (each for each in judged(book.attempts()) if each.verdict == verdict), key=lambda each: _rank(seed, "draw", each))
+        nsmallest(n, (each for each in auditable(book.attempts()) if each.verdict == verdict), key=lambda each: _rank(seed, "draw", each))
         for verdict in ("accepted", "rejected")
     )
     few = max(min(len(rejected), n // 2), n - len(accepted))
-    # Another hash for the order: the smallest of many ranks are smaller than those of few, so the first would tell which is which.
+    # The order has a hash of its own: the smallest of many ranks are smaller than those of few, and would reveal the verdicts.
     return sorted([*accepted[: n - few], *rejected[:few]], key=lambda each: _rank(seed, "order", each))
 
 
@@ -72,7 +72,7 @@ def _rank(seed: int, purpose: str, attempt: Attempt) -> bytes:
 
 
 def _items(attempts: Iterable[Attempt], samples: Iterable[Sample]) -> Iterator[dict[str, Any]]:
-    """What the page shows of each attempt."""
+    """The template's fields of each attempt."""
     samples = list(samples)
     pictures = thumbnails((sample.image for sample in samples), _SIDE)
     for attempt, sample, thumbnail in zip(attempts, samples, pictures, strict=True):
@@ -93,7 +93,7 @@ def _items(attempts: Iterable[Attempt], samples: Iterable[Sample]) -> Iterator[d
         }
 
 
-# How far the factory's verdicts agree with people's, from the judgements of an audit.
+# The agreement of the factory's verdicts with people's.
 
 _REPLICATES = 10_000
 _VERDICTS = ("accepted", "rejected")
@@ -102,11 +102,11 @@ _WORDS = {"accept": "accepted", "reject": "rejected"}
 
 @dataclass(frozen=True)
 class Agreement:
-    """`confusion[factory's verdict][people's verdict]` and what follows from it; `population` is how many attempts had either verdict.
+    """`confusion[factory's verdict][people's verdict]` and statistics of it; `population` is the ledger's number of attempts by verdict.
 
-    `kappa` is Cohen's (1960) on the attempts judged. They are drawn by verdict, so it is that of a population with as many of either;
-    `kappa_population` weighs them by the ledger's own numbers. Both are None where all verdicts on both sides are the same, and have
-    bootstrap intervals of 95 %. `by_reason` has for each reason of rejection how many of those attempts people rejected too.
+    `kappa` is Cohen's (1960) on the judged attempts, which are stratified by verdict; `kappa_population` weights them by `population`. Both
+    have 95 % bootstrap intervals, and are None if both sides gave one and the same verdict only. `by_reason` is, for each reason of
+    rejection, the share of judged attempts that people rejected too.
     """
 
     confusion: Mapping[str, Mapping[str, int]]
@@ -119,17 +119,17 @@ class Agreement:
 
     @property
     def kept_rightly(self) -> Share:
-        """Of what the factory accepted, what people accept."""
+        """The share of the factory's accepted texts that people accept."""
         return Share(self.confusion["accepted"]["accepted"], sum(self.confusion["accepted"].values()))
 
     @property
     def rejected_rightly(self) -> Share:
-        """Of what the factory rejected, what people reject."""
+        """The share of the factory's rejected texts that people reject."""
         return Share(self.confusion["rejected"]["rejected"], sum(self.confusion["rejected"].values()))
 
     @property
     def agreed(self) -> Share:
-        """Of what was judged, that on which factory and people agree."""
+        """The share of judged texts on which factory and people agree."""
         kept, rejected = self.kept_rightly, self.rejected_rightly
         return Share(kept.count + rejected.count, kept.total + rejected.total)
 
@@ -172,13 +172,13 @@ class Agreement:
         ]
 
 
-def agreement(ledger: Path, judgements: Path) -> Agreement:
-    """The agreement of the ledger's verdicts with those in a file that the audit page gave.
+def audit_agreement(ledger: Path, judgements: Path) -> Agreement:
+    """The agreement of the ledger's verdicts with those in a file that the audit page saved.
 
     Raises UserError, naming file, place and field, if it is no such file, is of another ledger, or judges an attempt twice.
     """
     with Ledger(ledger) as book:
-        attempts = {attempt_key(attempt): attempt for attempt in judged(book.attempts())}
+        attempts = {attempt_key(attempt): attempt for attempt in auditable(book.attempts())}
     verdicts = _read(judgements, attempts, display_name(ledger))
     population = Counter[str](attempt.verdict for attempt in attempts.values())
     counts = np.zeros((2, 2), dtype=np.int64)
@@ -214,7 +214,7 @@ def cohens_kappa(table: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _replicates(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(B, 2, 2): tables as drawn again. The rows keep their sums, as so many were drawn from each verdict, so each is a binomial."""
+    """Bootstrap replicates (B, 2, 2) of the table. Row sums are fixed by the stratified sample, so each row is binomial."""
     drawn = counts.sum(axis=1)
     kept = np.random.default_rng(0).binomial(drawn, counts[:, 0] / np.maximum(drawn, 1), size=(_REPLICATES, 2))
     return np.stack([kept, drawn - kept], axis=-1)

@@ -1,4 +1,8 @@
-"""Batches under way: noted before they are sent, taken up by the next run, waited for."""
+"""A service's batches (OpenAI's `/files` and `/batches`): the HTTP client, and the queue of open batches.
+
+Requests go up in a file, and answers come down in one, within a day: https://platform.openai.com/docs/guides/batch. The queue records every
+batch before it is sent, so the next run resumes it.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +20,9 @@ from emocaliber.models.openai.client import RetryPolicy, Server
 from emocaliber.models.openai.failures import FailedAttempt, ServerMessage, failure_of, retry_after
 from emocaliber.models.openai.journal import Redactor, usable_key
 
-# A service's endpoint for batches, OpenAI's `/files` and `/batches`: requests go up in a file, and answers come down in one, within a day.
-#
-# https://platform.openai.com/docs/guides/batch
-
 _ENDED = ("completed", "failed", "expired", "cancelled")
 _AGAIN = (408, 409, 425, 429)
-_MARK = "emocaliber"  # under which a batch's own name stands in the service's metadata
+_MARK = "emocaliber"  # the key of a batch's own name in the service's metadata
 _PAGE = 100
 
 Json = Mapping[str, Any]
@@ -30,7 +30,7 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch as the service sees it: `done` of `total` requests have an answer, which lie in the files `outputs` once it has ended."""
+    """The service's state of a batch: `done` of `total` requests have answers, which are in the files `outputs` once it has ended."""
 
     id: str
     status: str
@@ -54,15 +54,15 @@ class Batch:
 
 
 class BatchApi:
-    """Talks to one service. What may pass is asked again, as `patience` has it; anything else raises UserError.
+    """The client of one service. Transient failures are retried, as `patience` says; other failures raise UserError.
 
-    The key stands in no message. Use as a context manager.
+    The key appears in no message. Use as a context manager.
     """
 
     def __init__(self, model: str, base_url: str, key: str, patience: RetryPolicy) -> None:
         key = usable_key(key)
         self._model, self._patience = model, patience
-        self.name = Server.at(base_url).name  # the address as it may be shown
+        self.name = Server.at(base_url).name  # the address without secrets
         self._redactor = Redactor(key)
         self._client = httpx2.Client(
             base_url=base_url.rstrip("/") + "/",
@@ -77,7 +77,7 @@ class BatchApi:
         self._client.close()
 
     def ask(self, body: bytes, key: str) -> tuple[int, Mapping[str, str], bytes]:
-        """Asks one request at once: status, headers and body, without secrets."""
+        """Sends one request outside a batch: status, headers and body, without secrets."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}
         response = self._send("POST", "chat/completions", content=body, headers=headers)
         return response.status_code, response.headers, self._redactor.body(response.content)
@@ -89,12 +89,12 @@ class BatchApi:
     def upload(self, requests: IO[bytes]) -> str:
         """Uploads a file of requests and returns its id."""
         requests.seek(0)
-        content = requests.read()  # once more each time it is sent
+        content = requests.read()  # in memory, for retries
         return str(self._json("POST", "files", data={"purpose": "batch"}, files={"file": ("requests.jsonl", content)})["id"])
 
     def create(self, file: str, name: str, *, perhaps_made: bool = False) -> Batch:
-        """Starts a batch of the requests in an uploaded file. Sent twice it would be paid twice, so when it is unknown whether the service
-        got it (or with `perhaps_made`), the batch of that `name` is looked for first."""
+        """Starts a batch of the requests in an uploaded file. Sent twice it would be paid for twice, so before a retry (and with
+        `perhaps_made`) the batch of that `name` is looked up first."""
         fields = {"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h", "metadata": {_MARK: name}}
         for attempt in range(1, self._patience.retries + 2):
             if (attempt > 1 or perhaps_made) and (found := self.find(name)):
@@ -118,7 +118,7 @@ class BatchApi:
             after = {"after": page["data"][-1]["id"]}
 
     def status(self, batch: str) -> Batch:
-        """How a batch stands."""
+        """The state of a batch."""
         return Batch.read(self._json("GET", f"batches/{batch}"))
 
     def rows(self, file: str) -> Iterator[Json]:
@@ -131,7 +131,7 @@ class BatchApi:
                 yield json.loads(line)
 
     def remove(self, file: str) -> None:
-        """Deletes an uploaded file, if it is still there: a data set's images fill an account's storage."""
+        """Deletes an uploaded file, if it still exists, as a data set's images fill an account's storage."""
         self._send("DELETE", f"files/{file}")
 
     def _json(self, method: str, path: str, **content: Any) -> Json:
@@ -146,7 +146,7 @@ class BatchApi:
         raise AssertionError("the last attempt answers or raises")
 
     def _once(self, method: str, path: str, **content: Any) -> httpx2.Response:
-        """The answer, unless there is none or it may be better next time: then FailedAttempt."""
+        """The answer to one request. Raises FailedAttempt if there is none, or a retry may help."""
         try:
             response = self._client.request(method, path, **content)
         except (httpx2.TransportError, httpx2.DecodingError) as error:
@@ -177,14 +177,16 @@ class BatchApi:
         return UserError(f"{self.name} answered {response.status_code} to {what}: {complaint}{hint}")
 
 
-_NO_ROOM = "token_limit_exceeded"  # among the requests that wait at the service
+# The open batches.
+
+_NO_ROOM = "token_limit_exceeded"  # too many tokens are waiting at the service
 
 
 class Notes(Protocol):
-    """Where it is kept which batches are under way: a factory's ledger."""
+    """Stores which batches are open: a factory's ledger does."""
 
     def note(self, key: str, value: str) -> None:
-        """Keeps a text under a key."""
+        """Stores a text under a key."""
         ...
 
     def noted(self, key: str) -> str | None:
@@ -194,7 +196,7 @@ class Notes(Protocol):
 
 @dataclass
 class OpenBatch:
-    """A batch that is under way: its name, its requests by key, what they may cost at worst, and the service's ids once they are known."""
+    """An open batch: its name, the keys of its requests, the most that they may cost (dollars), and the service's ids once known."""
 
     name: str
     keys: list[str]
@@ -203,19 +205,19 @@ class OpenBatch:
     id: str | None = None
 
 
-# Takes the rows of a batch's answers, when it ended in some status, and returns what keeps all requests from being answered, if anything.
-Take = Callable[[OpenBatch, str, list[Json]], UserError | None]
+# Called with a batch that has ended, its status and the rows of its answers; returns an error that every request would meet, or None.
+OnBatchEnd = Callable[[OpenBatch, str, list[Json]], UserError | None]
 
 
-class Spool:
-    """Requests on their way into a batch: lines of a file, by key, and what they may cost at worst."""
+class BatchBuffer:
+    """Requests gathered for the next batch: lines of a file, their keys, and the most that they may cost (dollars)."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
         self.clear()
 
     def clear(self) -> None:
-        """Begins anew."""
+        """Empties the buffer."""
         self.file.seek(0)
         self.file.truncate()
         self.keys: list[str] = []
@@ -223,38 +225,38 @@ class Spool:
         self.worst = 0.0
 
     def add(self, key: str, line: bytes, worst: float) -> None:
-        """One more request."""
+        """Adds a request."""
         self.file.write(line)
         self.keys.append(key)
         self.size += len(line)
         self.worst += worst
 
 
-class Queue:
-    """The batches of one model at one service, those of an earlier run among them. `place` is what they are called in the notes."""
+class BatchQueue:
+    """The open batches of one model at one service, including an earlier run's. `place` is their key in the notes."""
 
     def __init__(self, api: BatchApi, notes: Notes, place: str) -> None:
         self._api, self._notes, self._place = api, notes, place
-        self.batches = self._taken_up()
-        self._alone: OpenBatch | None = None  # one that had the service's queue to itself when it was made
+        self.batches = self._resumed()
+        self._alone: OpenBatch | None = None  # a batch that was the only one at the service when it was made
 
-    def start(self, spool: Spool) -> None:
-        """Sends what was gathered on its way. Every step is noted, so that after a kill at any moment no batch is unknown or made twice."""
-        if not spool.keys:
+    def start(self, buffer: BatchBuffer) -> None:
+        """Sends the buffer as a batch and empties it. Every step is recorded, so after a kill no batch is lost or made twice."""
+        if not buffer.keys:
             return
-        batch = OpenBatch(secrets.token_hex(16), spool.keys, spool.worst)
+        batch = OpenBatch(secrets.token_hex(16), buffer.keys, buffer.worst)
         self._note(batch)
         self.batches.append(batch)
         self._note_all()
-        batch.file = self._api.upload(spool.file)
+        batch.file = self._api.upload(buffer.file)
         self._make(batch, alone=len(self.batches) == 1)
-        spool.clear()
+        buffer.clear()
 
-    def collect(self, take: Take, poll: float, report: Callable[[int, int], object]) -> None:
-        """Looks every `poll` seconds until no batch is under way, and hands each that has ended to `take`. `report` hears how many answers
-        there are, and how many there will be.
+    def collect(self, on_end: OnBatchEnd, poll: float, report: Callable[[int, int], object]) -> None:
+        """Polls every `poll` seconds until no batch is open, and calls `on_end` with each batch that has ended. `report` is called with the
+        number of answers and of requests.
 
-        Raises UserError where the service refuses a whole batch, and what `take` returns.
+        Raises UserError if the service refuses a whole batch, and the error that `on_end` returns.
         """
         total, ended, shown = sum(len(batch.keys) for batch in self.batches), 0, -1
         while self.batches:
@@ -262,8 +264,8 @@ class Queue:
             done = ended + sum(state.done for _, state in states)
             for batch, state in states:
                 if state.ended and state.status != "failed":
-                    problem = take(batch, state.status, [row for file in state.outputs for row in self._api.rows(file)])
-                    self._close(batch)  # not if it broke off, as answers may be left to take
+                    problem = on_end(batch, state.status, [row for file in state.outputs for row in self._api.rows(file)])
+                    self._close(batch)  # not after an exception, as answers may be left to read
                     if problem:
                         raise problem
                     ended += len(batch.keys)
@@ -275,8 +277,8 @@ class Queue:
             if self.batches:
                 time.sleep(poll)
 
-    def _taken_up(self) -> list[OpenBatch]:
-        """The batches that an earlier run left under way. What it did not even upload is forgotten."""
+    def _resumed(self) -> list[OpenBatch]:
+        """The batches that an earlier run left open; those that it did not upload are dropped."""
         found = []
         for name in json.loads(self._notes.noted(self._place) or "[]"):
             batch = OpenBatch(**json.loads(self._notes.noted(f"{self._place}: {name}") or "{}"))
@@ -287,7 +289,7 @@ class Queue:
         return found
 
     def _restart(self, batch: OpenBatch, state: Batch, *, alone: bool) -> None:
-        """Makes a batch again for which the service's queue had no room, unless it had it to itself. Other failures stay."""
+        """Makes a batch again if the service had no room for it beside others; otherwise raises UserError."""
         why = state.problem or ServerMessage("no reason given")
         if why.code == _NO_ROOM and batch is not self._alone:
             self._make(batch, alone=alone)

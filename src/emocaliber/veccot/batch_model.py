@@ -1,4 +1,4 @@
-"""A model asked through its service's batches: answers within a day, usually at half the price, otherwise a model like any other."""
+"""A model asked through its service's batches: answers come within a day, usually at half the price."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from emocaliber.models.openai.wire import (
     read_counts,
     read_json,
 )
-from emocaliber.veccot.batch import BatchApi, Json, Notes, OpenBatch, Queue, Spool
+from emocaliber.veccot.batch import BatchApi, BatchBuffer, BatchQueue, Json, Notes, OpenBatch
 
 __all__ = ["BatchModel", "Notes"]
 
@@ -37,14 +37,13 @@ __all__ = ["BatchModel", "Notes"]
 class BatchModel:
     """A model of a service that takes batches, such as OpenAI's.
 
-    `answer` takes all requests, uploads them in files of at most `most_requests` and `most_bytes`, waits until their batches have ended,
-    looking every `poll` seconds, and yields the replies. Which batches are under way is kept in `notes`, and every answer in the
-    `journal`, so a run that was killed, or stopped because a day is long, goes on with them and pays nothing twice. The journal may be that
-    of a `RemoteModel`, which then finds the answers. The first new request is asked at once, at full price, to learn which fields the
-    service refuses: a batch that is refused is a day lost.
+    `answer` uploads all requests in files of at most `most_requests` and `most_bytes`, waits until their batches have ended, polling every
+    `poll` seconds, and yields the replies. The open batches are stored in `notes`, and every answer in the `journal`, so a run that was
+    interrupted resumes and pays nothing twice. The journal may be shared with a `RemoteModel`. The first new request is sent outside a
+    batch, at full price, to learn which fields the service refuses: a refused batch would cost a day.
 
-    `prices` are dollars per million tokens read and written when asked at once; batches cost `discount` times that, and `budget` is never
-    exceeded. Other settings are those of `RemoteModel`; `report` hears how far the batches are.
+    `prices` are dollars per million tokens read and written outside batches; batches cost `discount` times that, and `budget` (dollars) is
+    never exceeded. Other settings are those of `RemoteModel`; `report` is called with lines about progress.
     """
 
     notice: str | None = None
@@ -88,27 +87,27 @@ class BatchModel:
             raise UserError(f"{OPENAI} wants a key: set OPENAI_API_KEY, or give the address of another service as base_url")
         self._patience = RetryPolicy(retries, backoff, timeout)
         self._spent = Usage(0, 0, None if prices is None else 0.0)
-        # Learnt from the request that is asked at once: which fields to leave out, and how many times the estimated tokens an image takes.
+        # Learnt from the first request: which fields to leave out, and the ratio of an image's tokens to their estimate.
         self.dialect: Compatibility | None = None
         self.ratio = 1.0
 
     @property
     def spent(self) -> Usage:
-        """What was paid for so far, by this object: tokens, and dollars where prices are known."""
+        """The usage paid for by this object so far: tokens, and dollars where prices are known."""
         return self._spent
 
     def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
         """Replies in order, once all are there."""
         with BatchApi(self.name, self.base_url, self._key, self._patience) as api, closing(Journal(self.journal)) as journal:
-            yield from _Round(self, api, journal).replies(requests)
+            yield from _AnswerCall(self, api, journal).replies(requests)
 
     def pay(self, usage: Usage) -> None:
-        """Books what an answer cost."""
+        """Adds the usage of an answer to `spent`."""
         read, written = self._spent.prompt_tokens + usage.prompt_tokens, self._spent.completion_tokens + usage.completion_tokens
         self._spent = Usage(read, written, None if usage.cost is None else (self._spent.cost or 0.0) + usage.cost)
 
 
-class _Round:
+class _AnswerCall:
     """One call of `answer`."""
 
     def __init__(self, model: BatchModel, api: BatchApi, journal: Journal) -> None:
@@ -116,7 +115,7 @@ class _Round:
         self._books = Budget(model.prices, None)
         self._failed: dict[str, ModelError] = {}
         place = f"batches of {model.name} at {api.name}"
-        self._queue = Queue(api, model.notes, place)
+        self._queue = BatchQueue(api, model.notes, place)
         self._under_way = {key for batch in self._queue.batches for key in batch.keys}
         self._at_once_place = f"{place}: asked at once"
         self._at_once: dict[str, Counts] = json.loads(model.notes.noted(self._at_once_place) or "{}")
@@ -128,16 +127,16 @@ class _Round:
         keys: list[str] = []
         reached: BudgetReached | None = None
         with tempfile.TemporaryFile() as file:
-            spool = Spool(file)
+            buffer = BatchBuffer(file)
             for request in requests:
                 payload = self._model.wording.payload(request)
                 try:
-                    self._put_under_way(payload, spool)
+                    self._send(payload, buffer)
                 except BudgetReached as error:
                     reached = error
                     break
                 keys.append(payload.key)
-            self._queue.start(spool)
+            self._queue.start(buffer)
         if not self._under_way.isdisjoint(keys):
             self._queue.collect(self._take, self._model.poll, self._report)
         yield from map(self._reply, keys)
@@ -147,8 +146,8 @@ class _Round:
     def _report(self, done: int, total: int) -> None:
         self._model.report(f"{self._model.name}: {done:,} of {total:,} answers")
 
-    def _put_under_way(self, payload: Payload, spool: Spool) -> None:
-        """Adds a payload to the next batch, unless it is under way or answered. Raises BudgetReached if it may cost too much."""
+    def _send(self, payload: Payload, buffer: BatchBuffer) -> None:
+        """Adds a payload to the next batch, unless it is in flight or answered. Raises BudgetReached if it may exceed the budget."""
         key = payload.key
         if key in self._under_way or self._journal.find(key):
             return
@@ -167,9 +166,9 @@ class _Round:
         self._under_way.add(key)
         head = json.dumps({"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": None}).removesuffix("null}")
         data = head.encode() + payload.body(self._model.dialect.adapt(payload.fields)) + b"}\n"
-        if len(spool.keys) >= self._model.most_requests or (spool.keys and spool.size + len(data) > self._model.most_bytes):
-            self._queue.start(spool)
-        spool.add(key, data, worst)
+        if len(buffer.keys) >= self._model.most_requests or (buffer.keys and buffer.size + len(data) > self._model.most_bytes):
+            self._queue.start(buffer)
+        buffer.add(key, data, worst)
 
     def _ask_at_once(self, payload: Payload, dialect: Compatibility) -> None:
         while True:
@@ -179,15 +178,15 @@ class _Round:
                     self._model.ratio = max(self._model.ratio, counts[0] / payload.prompt_tokens)
                 return
             complaint = ServerMessage.read(body)
-            lessons = dialect.learn(f"{complaint.parameter} {complaint.message}", payload.fields) if status in (400, 422) else []
-            if not lessons:
+            notices = dialect.learn(f"{complaint.parameter} {complaint.message}", payload.fields) if status in (400, 422) else []
+            if not notices:
                 self._fail(payload.key, self._api.failure(status, headers, body))
                 return
-            for lesson in lessons:
-                self._model.report(f"{self._model.name}: {lesson}")
+            for notice in notices:
+                self._model.report(f"{self._model.name}: {notice}")
 
     def _take(self, batch: OpenBatch, status: str, rows: list[Json]) -> UserError | None:
-        """Keeps what a batch came to; returns what every request would meet, if any did."""
+        """Stores a batch's answers; returns an error that every request would meet, or None."""
         missing = dict.fromkeys(batch.keys)
         hopeless: UserError | None = None
         for row in rows:
@@ -211,7 +210,7 @@ class _Round:
             self._fail(key, self._api.failure(int(response.get("status_code") or 500), {}, json.dumps(response.get("body")).encode()))
 
     def _keep(self, key: str, body: bytes, *, at_once: bool = False) -> Counts | None:
-        """Writes an answer into the journal and pays it, if it can be read; returns the tokens it took, if it says."""
+        """Writes a readable answer into the journal and counts its cost; returns its token counts, if it has any."""
         try:
             answer = read_json(body)
             read_completion(answer)
@@ -244,5 +243,5 @@ class _Round:
         return Usage(*counts, None if self._model.prices is None else share * self._price(counts))
 
     def _price(self, counts: Counts) -> float:
-        """In dollars, when asked at once; 0 where prices are not known."""
+        """Dollars outside batches; 0 if prices are not known."""
         return self._books.cost(counts) or 0.0

@@ -1,4 +1,7 @@
-"""A hard budget over teacher and judge together: an attempt begins only if the worst it may cost still fits."""
+"""The budget of a factory run and the cost estimate of a dry run.
+
+An attempt begins only if the most that it may cost, reserved beforehand, still fits the budget of teacher and judge together.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,15 @@ from emocaliber.core.model import Usage
 from emocaliber.veccot.ledger import Ledger
 from emocaliber.veccot.stats import Share
 
-_LONGEST = 1024  # tokens of an answer, unless settings say otherwise: the models' own default
-_DISCOUNT = 0.5  # likewise
-_MARGIN = 2.0  # an image may take that many times the most that any has taken so far
+_LONGEST = 1024  # tokens of an answer: the models' default
+_DISCOUNT = 0.5  # of batches: the models' default
+_MARGIN = 2.0  # a prompt may have that many times the most tokens that any had so far
 
 
 @dataclass
-class Tariff:
-    """What one model costs: dollars per token read and written, the longest answer, the longest question seen so far, and the share of the
-    full price that is paid, but for the first answer."""
+class ModelPrice:
+    """The prices of one model: dollars per token `read` and `written`, the `longest` answer in tokens, the longest prompt `seen` so far,
+    and the `share` of the full price that is paid for all answers but the first."""
 
     read: float
     written: float
@@ -31,66 +34,68 @@ class Tariff:
     share: float = 1.0
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any], *, batches: bool) -> Tariff:
-        """By a model's settings; `batches` are cheaper."""
+    def of(cls, settings: Mapping[str, Any], *, batches: bool) -> ModelPrice:
+        """From a model's settings; `batches` are cheaper."""
         read, written = settings.get("prices") or (0.0, 0.0)
         share = settings.get("discount", _DISCOUNT) if batches else 1.0
         return cls(read / 1e6, written / 1e6, settings.get("max_new_tokens") or _LONGEST, share=share)
 
     @property
     def free(self) -> bool:
-        """Whether nobody has to pay."""
+        """Whether the model costs nothing."""
         return not (self.read or self.written)
 
     @property
-    def worst(self) -> float:
-        """The most that a reply may cost, going by what was read so far."""
+    def reservation(self) -> float:
+        """The most that a reply may cost, in dollars, by the prompts seen so far."""
         full = self.read * self.seen * _MARGIN + self.written * self.longest
         return full * self.share if self.seen else full
 
 
 @dataclass
-class Purse:
-    """`spent` dollars of `budget` (None: no bounds) are gone; `under_way` attempts may each still cost the worst.
+class FactoryBudget:
+    """`spent` dollars of `budget` (None: unlimited) are spent; the reservation of each of the `in_flight` attempts counts too.
 
-    Until each model that has a price has shown how many tokens an image takes, attempts are made one by one.
+    Attempts are made one by one until every model with a price has replied once, and so shown how many tokens an image takes.
     """
 
     budget: float | None
     spent: float
-    tariffs: tuple[Tariff, ...]
-    under_way: int = field(default=0, init=False)
+    prices: tuple[ModelPrice, ...]
+    in_flight: int = field(default=0, init=False)
 
     @property
     def allows(self) -> bool:
         """Whether one more attempt may begin."""
         if self.budget is None:
             return True
-        if self.under_way and any(not tariff.seen for tariff in self.tariffs if not tariff.free):
+        if self.in_flight and any(not price.seen for price in self.prices if not price.free):
             return False
-        worst = sum(tariff.worst for tariff in self.tariffs)
-        return self.spent + (self.under_way + 1) * worst <= self.budget
+        return self.spent + (self.in_flight + 1) * self._reservation <= self.budget
 
-    def read(self, place: int, usage: Usage | None) -> None:
-        """Learns from a reply of the model in that place how long questions are."""
+    @property
+    def _reservation(self) -> float:
+        return sum(price.reservation for price in self.prices)
+
+    def observe(self, place: int, usage: Usage | None) -> None:
+        """Updates the longest prompt of the model number `place` from the usage of a reply."""
         if usage:
-            self.tariffs[place].seen = max(self.tariffs[place].seen, usage.prompt_tokens)
+            self.prices[place].seen = max(self.prices[place].seen, usage.prompt_tokens)
 
     def sentence(self) -> str:
-        """What to tell the user when no attempt may begin any more."""
-        worst = sum(tariff.worst for tariff in self.tariffs)
+        """The message for the user when no attempt may begin any more."""
         return (
-            f"the budget of ${self.budget:g} is reached (${self.spent:.4f} spent, and the next attempt may cost ${worst:.4f}); "
+            f"the budget of ${self.budget:g} is reached (${self.spent:.4f} spent, and the next attempt may cost ${self._reservation:.4f}); "
             "the same command with a larger --budget goes on"
         )
 
 
-# What the rest will cost, from a dry run: a few samples, chosen by chance, stand for all.
+# The estimate of a dry run: a random subset of the samples stands for all.
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """Means per sample over `samples` of them, all attempts counted. `cost` in dollars with its 95 % interval, `rest` the samples to go."""
+class CostEstimate:
+    """Means per sample over `samples` samples and all their attempts; `cost` in dollars with its 95 % interval; `rest` samples are left."""
 
     samples: int
     accepted: Share
@@ -103,7 +108,7 @@ class Estimate:
 
     @classmethod
     def of(cls, ledger: Ledger, recipe: str, samples: Collection[str], attempts: int) -> Self:
-        """From the attempts at these samples under a recipe. The interval is Student's; a single sample has none."""
+        """From the attempts at these samples under a recipe. The interval is Student's t; a single sample has none."""
         used = {sample: np.zeros(4) for sample in samples}
         accepted = 0
         for attempt in ledger.attempts(recipe):
@@ -121,17 +126,17 @@ class Estimate:
         return cls(n, Share(accepted, n), prompt_tokens, completion_tokens, seconds, cost, interval, rest)
 
     @property
-    def price(self) -> float:
-        """Dollars for the samples to go."""
+    def remaining_cost(self) -> float:
+        """Dollars for the samples that are left."""
         return self.cost * self.rest
 
     @property
-    def price_ci(self) -> tuple[float, float] | None:
-        """Its 95 % interval."""
+    def remaining_cost_ci(self) -> tuple[float, float] | None:
+        """The 95 % interval of `remaining_cost`."""
         return None if self.cost_ci is None else (self.cost_ci[0] * self.rest, self.cost_ci[1] * self.rest)
 
     def sentences(self) -> Iterator[str]:
-        """The estimate for people."""
+        """The estimate as sentences for the user."""
         low, high = self.accepted.interval
         share = f"{self.accepted.count:,} accepted ({low:.0%} to {high:.0%} of all samples will be, with 95 % confidence)"
         yield f"dry run: {self.samples:,} samples tried, {share}"
@@ -140,5 +145,7 @@ class Estimate:
         if not self.cost:
             yield f"the other {self.rest:,} samples cost nothing, or no prices are known: give prices = [READ, WRITTEN] of each model"
             return
-        between = f" (95 % interval ${self.price_ci[0]:,.2f} to ${self.price_ci[1]:,.2f})" if self.price_ci else ""
-        yield f"the other {self.rest:,} samples: ${self.price:,.2f}{between}"
+        between = (
+            f" (95 % interval ${self.remaining_cost_ci[0]:,.2f} to ${self.remaining_cost_ci[1]:,.2f})" if self.remaining_cost_ci else ""
+        )
+        yield f"the other {self.rest:,} samples: ${self.remaining_cost:,.2f}{between}"

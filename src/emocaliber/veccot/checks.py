@@ -1,6 +1,7 @@
-"""Checks that need no model. A check is one function with `@check` above it: it says in a sentence what is wrong with a draft, or None.
+"""Checks that need no model: form, answer, length, leaks of the label, contradictions and near duplicates.
 
-Its name is what the ledger and the statistics call it. The settings it needs are fields of `Limits`.
+A check is one function decorated with `@register_check`: it returns a sentence about what is wrong with a draft, or None. Its name is used
+in the ledger and the statistics. Its settings are fields of `CheckSettings`.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from numpy.typing import NDArray
 from emocaliber.core.response import STEPS, Malformed, Response, parse
 from emocaliber.core.samples import Sample
 from emocaliber.emotions.labels import mention_pattern
-from emocaliber.veccot.ledger import Objection
+from emocaliber.veccot.ledger import RejectionReason
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
-    """The settings of the checks: characters in a step, the similarity from which a text is a copy, phrases that give the label away."""
+class CheckSettings:
+    """The settings of the checks: characters in a step, the similarity of near duplicates, phrases that leak the label."""
 
     shortest: int = 12
     longest: int = 2000
@@ -37,17 +38,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class Draft:
-    """What a check looks at: the sample, the teacher's text, that text as the one parser reads it, and what was accepted before."""
+    """The input of a check: the sample, the teacher's text, the parsed text, and the index of the texts accepted before."""
 
     sample: Sample
     text: str
     parsed: Response | Malformed
-    accepted: Originals
-    limits: Limits = Limits()
+    accepted: NearDuplicateIndex
+    limits: CheckSettings = CheckSettings()
 
     @cached_property
     def steps(self) -> Mapping[str, str]:
-        """The five steps by name; none of a malformed text."""
+        """The five steps by name; empty for a malformed text."""
         return {step: getattr(self.parsed.reasoning, step) for step in STEPS} if isinstance(self.parsed, Response) else {}
 
 
@@ -55,36 +56,36 @@ Check = Callable[[Draft], str | None]
 CHECKS: list[Check] = []
 
 
-def check(function: Check) -> Check:
-    """Adds a check to those that are made, after the ones before it."""
+def register_check(function: Check) -> Check:
+    """Adds a check to `CHECKS`, at the end."""
     CHECKS.append(function)
     return function
 
 
-def draft(sample: Sample, text: str, accepted: Originals, limits: Limits) -> Draft:
-    """Reads a text strictly, as training will: five steps, an answer, and no confidence, which only stage 2 teaches."""
+def draft(sample: Sample, text: str, accepted: NearDuplicateIndex, limits: CheckSettings) -> Draft:
+    """Parses a text strictly, as training does: five steps, an answer, and no confidence, which only stage 2 teaches."""
     parsed = parse(text, sample.candidates, confidence="forbidden")
     return Draft(sample, text, parsed, accepted, limits)
 
 
-def objections(draft: Draft, checks: Iterable[Check]) -> tuple[Objection, ...]:
-    """What every check that finds something wrong says."""
+def rejection_reasons(draft: Draft, checks: Iterable[Check]) -> tuple[RejectionReason, ...]:
+    """The reasons of all checks that a draft fails."""
     found = ((name_of(each), each(draft)) for each in checks)
-    return tuple(Objection(name, detail) for name, detail in found if detail is not None)
+    return tuple(RejectionReason(name, detail) for name, detail in found if detail is not None)
 
 
 def name_of(check: Check) -> str:
-    """The name of a check, in the ledger and everywhere."""
+    """The name of a check, as in the ledger and the statistics."""
     return str(check.__name__)
 
 
-@check
+@register_check
 def form(draft: Draft) -> str | None:
     """The tags of the five steps and the answer, in order and complete."""
     return f"{draft.parsed.reason}: {draft.parsed.detail}" if isinstance(draft.parsed, Malformed) else None
 
 
-@check
+@register_check
 def answer(draft: Draft) -> str | None:
     """The answer is the label."""
     if isinstance(draft.parsed, Malformed) or draft.parsed.answer == draft.sample.ground_truth:
@@ -92,7 +93,7 @@ def answer(draft: Draft) -> str | None:
     return f"the answer is {draft.parsed.answer}, and the label {draft.sample.ground_truth}"
 
 
-@check
+@register_check
 def length(draft: Draft) -> str | None:
     """Every step is of a plausible length."""
     limits = draft.limits
@@ -102,9 +103,9 @@ def length(draft: Draft) -> str | None:
     return None
 
 
-@check
+@register_check
 def label_before_analysis(draft: Draft) -> str | None:
-    """Evidence comes before the conclusion: what is seen does not name the label, nor an alias of it."""
+    """The steps before the analysis name neither the label nor an alias of it: evidence comes before the conclusion."""
     names = draft.sample.candidates.pattern(draft.sample.ground_truth)
     for step in STEPS[:-1]:
         if found := names.search(draft.steps.get(step, "")):
@@ -112,16 +113,16 @@ def label_before_analysis(draft: Draft) -> str | None:
     return None
 
 
-@check
+@register_check
 def forbidden_phrase(draft: Draft) -> str | None:
-    """Nothing tells that a label was given, or that a machine is speaking."""
+    """No phrase reveals that a label was given, or that a model is speaking."""
     found = mention_pattern(draft.limits.forbidden).search(draft.text)
     return f"it says {_around(draft.text, found)}" if found else None
 
 
-@check
+@register_check
 def contradiction(draft: Draft) -> str | None:
-    """Where <human> says that there is nobody, no other step speaks of a person; where it shows one, none says that nobody is there."""
+    """If <human> says that nobody is there, no other step mentions a person; if it mentions one, no step says that nobody is there."""
     steps = draft.steps
     if not steps:
         return None
@@ -137,9 +138,9 @@ def contradiction(draft: Draft) -> str | None:
     return None
 
 
-@check
+@register_check
 def near_duplicate(draft: Draft) -> str | None:
-    """The reasoning is not that of another sample over again."""
+    """The reasoning is not a near duplicate of another sample's."""
     nearest = draft.accepted.nearest(draft.sample.id, reasoning_of(draft)) if draft.steps else None
     if nearest is None or nearest[1] < draft.limits.similarity:
         return None
@@ -152,12 +153,12 @@ def reasoning_of(draft: Draft) -> str:
 
 
 def _around(text: str, found: re.Match[str]) -> str:
-    """A few words of the text, what was found among them."""
+    """The match with some characters of the text around it."""
     start, end = max(0, found.start() - 25), min(len(text), found.end() + 25)
     return f"{'...' if start else ''}{' '.join(text[start:end].split())!r}{'...' if end < len(text) else ''}"
 
 
-# Does a sentence speak of a person, or say that there is none? A small lexicon, for contradictions that need no model to be seen.
+# Mentions of persons, and of nobody, by a small lexicon.
 
 _PERSON = (
     r"(?:person|people|human figure|human being|humans|man|men|woman|women|boys?|girls?|child|children|kids?|toddler|baby|babies|infant|"
@@ -175,44 +176,44 @@ _REPRESENTED = re.compile(
 
 
 def speaks_of_nobody(text: str) -> re.Match[str] | None:
-    """Where the text says that there is no person ("nobody", "no visible people"), and speaks of none besides."""
+    """The match where a text says that there is no person ("nobody", "no visible people"), if it mentions no person elsewhere."""
     found = _SAYS_NOBODY.search(text)
     return found if found and not speaks_of_someone(text) else None
 
 
 def speaks_of_someone(text: str) -> re.Match[str] | None:
-    """Where the text speaks of a person who is there: not "no people", nor in a text about a statue or a portrait."""
+    """The match where a text mentions a person who is there: not "no people", and not in a text about a statue or a portrait."""
     if _REPRESENTED.search(text):
         return None
-    # Blanked with as many letters, so that what is found keeps its place.
+    # Replaced by as many characters, so that the match keeps its position.
     return _SAYS_SOMEONE.search(_SAYS_NOBODY.sub(lambda found: "_" * len(found.group()), text))
 
 
-# Which texts say nearly the same: MinHash sketches of everything accepted so far.
+# Near duplicates: MinHash sketches of the accepted texts.
 
 _SHINGLE = 3  # words
 _HASHES = 128  # bytes per text, so 18 MB for 143,000; the estimate's standard error is 0.03 at a similarity of 0.9
-_CHANCE = 1 / 256  # that two bytes agree without a reason
+_CHANCE = 1 / 256  # that two bytes agree by chance
 
 
-class Originals:
-    """Sketches of texts by the sample they belong to.
+class NearDuplicateIndex:
+    """MinHash sketches of texts, one per sample.
 
-    The similarity of two texts is the Jaccard index of their runs of three words, estimated by b-bit MinHash (Li and Koenig 2010): the
-    share of agreeing bytes of two sketches, less what chance gives. A text is compared with every other, in 5 ms among 143,000. So none is
-    missed for lying in another bucket, and the outcome depends on nothing but the texts.
+    The similarity of two texts is the Jaccard index of their word trigrams, estimated by b-bit MinHash (Li and Koenig 2010): the share of
+    agreeing bytes of two sketches, corrected for chance. A text is compared with every other (5 ms for 143,000), so none is missed as with
+    locality-sensitive buckets, and the result depends on the texts alone.
     """
 
     def __init__(self) -> None:
         random = np.random.default_rng(0)
         self._factors = random.integers(0, 2**63, (_HASHES, 1), dtype=np.uint64) * 2 + 1
         self._offsets = random.integers(0, 2**63, (_HASHES, 1), dtype=np.uint64)
-        self._sketches: NDArray[np.uint8] = np.zeros((_HASHES, 1024), np.uint8)  # one row per hash: what is compared lies together
+        self._sketches: NDArray[np.uint8] = np.zeros((_HASHES, 1024), np.uint8)  # one row per hash, so that compared bytes are contiguous
         self._places: dict[str, int] = {}
         self._samples: list[str] = []
 
     def add(self, sample: str, text: str) -> None:
-        """Takes a text in, in place of an earlier one of the same sample."""
+        """Adds a text, replacing an earlier one of the same sample."""
         place = self._places.setdefault(sample, len(self._samples))
         if place == len(self._samples):
             self._samples.append(sample)
@@ -237,4 +238,4 @@ class Originals:
         runs = {" ".join(words[start : start + _SHINGLE]) for start in range(max(1, len(words) - _SHINGLE + 1))}
         hashes = np.array([crc32(run.encode("utf-8", "surrogatepass")) for run in runs], np.uint64)
         least: NDArray[np.uint64] = (self._factors * hashes + self._offsets).min(1)
-        return (least >> np.uint64(24)).astype(np.uint8)  # not the high bits, which are those of a minimum and so alike
+        return (least >> np.uint64(24)).astype(np.uint8)  # not the high bits, which are small in a minimum and so agree

@@ -1,4 +1,4 @@
-"""VEC-CoT-1, 2 and 3: what the factory accepted, dealt to the three stages and written for trainers."""
+"""Exports the accepted samples of a ledger as VEC-CoT-1, 2 and 3: the three stages' files for several trainers, and the data card."""
 
 from __future__ import annotations
 
@@ -19,19 +19,17 @@ from emocaliber.inference.plan import sha256_of
 from emocaliber.io.rows import Row, display_name, write_atomically, write_rows
 from emocaliber.io.workspace import package_version
 from emocaliber.render.table import NONE, Table
-from emocaliber.vecbench.splits import STAGE_RATIO, stages
+from emocaliber.vecbench.splits import STAGE_RATIO, assign_stages
 from emocaliber.veccot.ledger import Attempt, Ledger
-from emocaliber.veccot.stats import reason_table, recipe_table, sample_table, stats, used_table
+from emocaliber.veccot.stats import ledger_stats, reason_table, recipe_table, sample_table, used_table
 
-# A row of VEC-CoT in the forms that trainers read: our own, ms-swift's, and TRL's conversational one.
-#
-# Stage 1 learns the response. Stages 2 and 3 learn from the model's own answers, so their rows hold the question, and beside it what a
-# confidence target or a reward is computed from.
+# Rows in the formats of trainers: our own, ms-swift's, and TRL's conversational one. Stage 1 learns the response. Stages 2 and 3 learn from
+# the model's own answers, so their rows hold the question and the fields from which confidence targets and rewards are computed.
 
 
 @dataclass(frozen=True)
-class Example:
-    """A sample in its stage, 1 to 3, with the response to learn in stage 1, and None in the others."""
+class StageExample:
+    """A sample, its stage (1 to 3), and the response to learn (stage 1; None in the others)."""
 
     sample: Sample
     stage: int
@@ -39,25 +37,25 @@ class Example:
 
     @property
     def question(self) -> str:
-        """What the model is asked in this stage. Stage 2 first asks the scaffold, which states no confidence (section 3.2)."""
+        """The question of this stage. Stage 2 first asks the scaffold model, which states no confidence (section 3.2)."""
         return question_for(self.sample.task, self.sample.candidates, confidence=self.stage == 3)
 
 
 @dataclass(frozen=True)
 class Format:
-    """Where the files of a format lie below the export's folder, and how a row is made for a file in a folder."""
+    """A format's subfolder of the export, and the function that makes a row for a file in a given folder."""
 
     folder: str
-    row: Callable[[Example, Path], Row]
+    row: Callable[[StageExample, Path], Row]
 
 
-def own_row(example: Example, folder: Path) -> Row:
-    """Our sample row with `response` in stage 1; the image's path is relative to the folder."""
+def own_row(example: StageExample, folder: Path) -> Row:
+    """EmoCaliber's sample row, with `response` in stage 1; the image's path is relative to the folder."""
     row: dict[str, Any] = example.sample.to_row(folder)
     return row if example.response is None else row | {"response": example.response}
 
 
-def swift_row(example: Example, folder: Path) -> Row:
+def swift_row(example: StageExample, folder: Path) -> Row:
     """ms-swift: `messages` with `<image>` where the image goes, and `images` (absolute, as it looks for relative ones where it runs)."""
     messages = [{"role": "user", "content": f"<image>{example.question}"}]
     if example.response is not None:
@@ -65,7 +63,7 @@ def swift_row(example: Example, folder: Path) -> Row:
     return {"messages": messages, "images": [example.sample.image], **_truth(example)}
 
 
-def trl_row(example: Example, folder: Path) -> Row:
+def trl_row(example: StageExample, folder: Path) -> Row:
     """TRL: `prompt` and, in stage 1, `completion` as messages of parts, and `images` (absolute).
 
     As prompt and completion rather than `messages`, since then TRL's loss is on the response alone (eq. 1). It wants opened images:
@@ -82,8 +80,8 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
 )
 
 
-def _truth(example: Example) -> Row:
-    """What rewards and confidence targets need; both trainers hand further columns on to reward functions."""
+def _truth(example: StageExample) -> Row:
+    """The columns that rewards and confidence targets need; both trainers pass further columns to reward functions."""
     sample = example.sample
     return {"id": sample.id, "task": sample.task, "candidates": list(sample.candidates), "ground_truth": sample.ground_truth}
 
@@ -92,7 +90,7 @@ def _text(text: str) -> Row:
     return {"type": "text", "text": text}
 
 
-# The data card of an export: what is in it beside the paper's Table 1, how it was made, what was turned down, and what it cost.
+# The data card of an export: its counts beside the paper's Table 1, how it was made, reasons of rejection, and cost.
 
 Counts = Mapping[str, Mapping[str, int]]
 
@@ -108,9 +106,9 @@ _USE = """\
 paths, so they are for the machine they were made on."""
 
 _LIMITS = """\
-The reasoning is written by a model that was shown the label, and sifted by checks and a model: fluent, and not always true. The images and
-labels belong to their data sets and keep their terms. Evoked emotions are judgements of some viewers, not facts about an image, and none
-about the people in it. The method is that of Wu, Yang, Ma and Zhou: EmoCaliber: Advancing Reliable Visual Emotion Comprehension via
+The reasoning is written by a model that was shown the label, and filtered by checks and a model: fluent, and not always true. The images
+and labels belong to their data sets and keep their terms. Evoked emotions are judgements of some viewers, not facts about an image, and
+none about the people in it. The method is that of Wu, Yang, Ma and Zhou: EmoCaliber: Advancing Reliable Visual Emotion Comprehension via
 Confidence Verbalization and Calibration, section 3.1; their data are not in here."""
 
 
@@ -135,8 +133,8 @@ def card(
         ("", f"# VEC-CoT\n\n{lead}"),
         ("Table 1", stage_table(counts).as_markdown()),
         ("Use", _USE),
-        ("How it was dealt", how),
-        ("How it was sifted", _untitled(sample_table(stats)) + "\n\n" + _untitled(reason_table(stats))),
+        ("How it was split", how),
+        ("How it was filtered", _untitled(sample_table(stats)) + "\n\n" + _untitled(reason_table(stats))),
         ("What it cost", _untitled(used_table(stats))),
         ("Recipes", _untitled(recipe_table(stats)) + "\n\n" + _settings(recipes)),
         ("Files", Table(("file", "SHA-256"), [(name, f"`{digest}`") for name, digest in files.items()], words=2).as_markdown()),
@@ -168,7 +166,7 @@ def _total(counts: Counts) -> dict[str, int]:
 
 
 def _untitled(table: Table) -> str:
-    """The table below a heading of the card's own; nothing where it has no rows."""
+    """The table without its title, for use below a heading; empty if it has no rows."""
     return Table(table.header, table.rows, note=table.note, words=table.words).as_markdown() if table.rows else ""
 
 
@@ -178,12 +176,14 @@ def _settings(recipes: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _header(counts: Counts, files: Mapping[str, str]) -> str:
-    """What `load_dataset(folder)` reads before the card."""
+    """The YAML header, which `load_dataset(folder)` reads."""
     named = [stage for stage, held in counts.items() if held and f"{stage}.jsonl" in files]
     configs = "configs:\n" * bool(named) + "".join(f"- config_name: {stage}\n  data_files: {stage}.jsonl\n" for stage in named)
     tags = "tags:\n- emotion\n- chain-of-thought\n"
     return f"---\npretty_name: VEC-CoT\nlicense: other\nlicense_name: those-of-the-data-sets\n{tags}{configs}---\n\n"
 
+
+# The export.
 
 STAGES = (1, 2, 3)
 
@@ -201,7 +201,7 @@ class Exported:
         return stage_table(self.counts)
 
 
-def export(
+def export_stages(
     ledger: Path,
     out: Path,
     *,
@@ -212,9 +212,9 @@ def export(
 ) -> Exported:
     """Writes `stage1.jsonl` to `stage3.jsonl`, the same for other trainers in `swift/` and `trl/`, and the card `README.md`, to a folder.
 
-    A sample has the response of its newest accepted attempt, in the one form that `render` gives. Stages have the shares of `ratio` in
-    every subtask and label, and no image in common, by path or by content. The same ledger, seed and places give the same bytes. Every
-    file is written whole or not at all, the card with their hashes last. `progress` hears how many images have been read.
+    A sample has the response of its newest accepted attempt, in the form of `render`. Every subtask and label is divided over the stages by
+    `ratio`, and stages have no image in common, by path or by content. The same ledger, seed and paths give the same bytes. Every file is
+    written atomically, the card with their hashes last. `progress` is called with the number of images read.
 
     Raises UserError for an unknown format, a ledger without accepted samples, a sample of a test split, or an image that cannot be read.
     """
@@ -225,8 +225,8 @@ def export(
         recipes = book.recipes()
     if not accepted:
         raise UserError(f"{display_name(ledger)} holds no accepted samples yet; `emocaliber cot build` goes on until it does")
-    stage_of = stages(list(_dealt_rows([sample for sample, _ in accepted], progress)), seed, ratio)
-    examples = [Example(sample, k, text if k == 1 else None) for (sample, text), k in zip(accepted, stage_of, strict=True)]
+    stage_of = assign_stages(list(_stage_rows([sample for sample, _ in accepted], progress)), seed, ratio)
+    examples = [StageExample(sample, k, text if k == 1 else None) for (sample, text), k in zip(accepted, stage_of, strict=True)]
     files = {}
     for name in formats:
         place = out / FORMATS[name].folder
@@ -236,12 +236,12 @@ def export(
             files[path.relative_to(out).as_posix()] = sha256_of(path)
     counts = {f"stage{k}": Counter(example.sample.task for example in examples if example.stage == k) for k in STAGES}
     exported = Exported(out, counts, files)
-    write_atomically(out / "README.md", card(counts, files, stats(ledger), recipes, seed=seed, ratio=ratio))
+    write_atomically(out / "README.md", card(counts, files, ledger_stats(ledger), recipes, seed=seed, ratio=ratio))
     return exported
 
 
 def _accepted(row: Row, attempt: Attempt, ledger: str) -> tuple[Sample, str]:
-    """The sample, and its response as `emocaliber train` wants it: without aliases, and without blanks between the tags."""
+    """The sample, and its response in the form of `render`: without aliases, and without blanks between the tags."""
     where = f"{ledger}, sample {attempt.sample!r}"
     sample = Sample.from_row(row, where)
     if sample.split == "test":
@@ -254,8 +254,8 @@ def _accepted(row: Row, attempt: Attempt, ledger: str) -> tuple[Sample, str]:
     return sample, render(response)
 
 
-def _dealt_rows(samples: Sequence[Sample], progress: Callable[[int], object]) -> Iterator[Row]:
-    """What decides a sample's stage, with the hash of the image's bytes in place of its path."""
+def _stage_rows(samples: Sequence[Sample], progress: Callable[[int], object]) -> Iterator[Row]:
+    """The rows that `assign_stages` takes, with the hash of the image's bytes in place of its path."""
     known: dict[str, str] = {}
     for done, sample in enumerate(samples, 1):
         image = known.get(sample.image) or known.setdefault(sample.image, sha256_of(Path(sample.image)))

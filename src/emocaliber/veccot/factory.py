@@ -1,4 +1,4 @@
-"""A run of the factory: samples into the ledger, models loaded, the line started, and what came of it in sentences."""
+"""A run of the data factory: adds the samples to the ledger, loads the models, runs the pipeline, and reports the result."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from emocaliber.errors import UserError
 from emocaliber.inference.plan import commit_of_model, sampling_key, sha256_of_model
 from emocaliber.io.lock import Lock
 from emocaliber.io.rows import Row, display_name
-from emocaliber.veccot.build import Line
 from emocaliber.veccot.ledger import Attempt, Ledger, Totals
-from emocaliber.veccot.recipe import Part, Recipe
-from emocaliber.veccot.teacher import NARRATOR, Narrator
+from emocaliber.veccot.pipeline import Pipeline
+from emocaliber.veccot.recipe import Recipe, RecipeModel
+from emocaliber.veccot.teacher import TEMPLATE_TEACHER, TemplateTeacher
 
 if TYPE_CHECKING:
-    from emocaliber.veccot.budget import Estimate
+    from emocaliber.veccot.budget import CostEstimate
 
 
 _FILES = ("train.jsonl", "samples.jsonl")
 
 
 @dataclass(frozen=True)
-class Built:
-    """What a run came to: the ledger's totals after it, why it ended early (if it did), and after a dry run its estimate."""
+class BuildResult:
+    """The result of a run: the ledger's totals after it, why it ended early (None: it did not), and a dry run's cost estimate."""
 
     ledger: Path
     totals: Totals
     recipe: str
     stopped: str | None = None
     interrupted: bool = False
-    estimate: Estimate | None = None
+    estimate: CostEstimate | None = None
 
     @property
     def complete(self) -> bool:
@@ -49,13 +49,13 @@ class Built:
         return self.stopped is None and not self.totals.failed
 
     def sentences(self) -> Iterator[str]:
-        """What to tell the user; the last one says what to do next."""
+        """The summary for the user; the last sentence says what to do next."""
         now, name = self.totals, display_name(self.ledger)
         tried = f"{now.accepted:,} accepted, {now.rejected:,} rejected, {now.failed:,} failed"
         used = f"{now.prompt_tokens:,} tokens read and {now.completion_tokens:,} written for ${now.cost:.4f}"
         yield f"{name}: {now.samples:,} samples: {tried}; {used}"
         if now.by_reason:
-            yield "objections: " + ", ".join(f"{check} {count:,}" for check, count in now.by_reason.items())
+            yield "rejections by reason: " + ", ".join(f"{check} {count:,}" for check, count in now.by_reason.items())
         if self.estimate:
             yield from self.estimate.sentences()
         elif self.stopped:
@@ -66,7 +66,7 @@ class Built:
             yield f"next: emocaliber cot export --ledger {name} --out DIR"
 
 
-def build(
+def build_ledger(
     samples: Sequence[Path],
     ledger: Path,
     recipe: Recipe,
@@ -75,32 +75,35 @@ def build(
     budget: float | None = None,
     dry_run: int | None = None,
     batches: bool = False,
-) -> Built:
-    """Adds the samples of files (or of folders, their train.jsonl or samples.jsonl) to a ledger, and tries all in it that are not settled.
+) -> BuildResult:
+    """Adds samples to a ledger and tries all of its samples that are not settled.
 
-    `dry_run` tries that many only, chosen without regard to order. `batches` asks models behind an API through their service's batches.
-    A first interrupt lets what is under way end. Raises UserError for samples, models and settings that cannot be, for a model
-    whose weights have changed since, and while another run builds the ledger.
+    `samples` are files, or folders with train.jsonl or samples.jsonl. `attempts` is the number of rejections after which a sample is given
+    up, `budget` in dollars. `dry_run` tries that many samples only, chosen at random. `batches` asks models behind an API through their
+    service's batches. After a first interrupt, requests in flight are finished.
+
+    Raises:
+        UserError: samples, models or settings are not valid, the weights of a model have changed, or another run builds the ledger.
     """
     if budget is not None:
         recipe.check_budget()
-    with _alone(ledger), Ledger(ledger, create=True) as book, _first_interrupt() as told:
+    with _locked(ledger), Ledger(ledger, create=True) as book, _first_interrupt() as interrupted:
         for place in samples:
-            book.add_samples(sample_rows(place))
+            book.add_samples(ledger_rows(place))
         notes = book if batches else None
         teacher = _teacher(book, recipe.teacher, budget, notes)
         judge = recipe.judge.load(_journal(ledger, "judge"), budget=budget, batches=notes) if recipe.judge else None
-        _check_weights(book, recipe)  # now that loading has fetched what it wants
+        _check_weights(book, recipe)  # after loading, which may download them
         for notice in {model.notice for model in (teacher, judge) if model and model.notice}:
             print(notice, file=sys.stderr)
-        if isinstance(teacher, Narrator):
-            attempts = 1  # it would say the same again
+        if isinstance(teacher, TemplateTeacher):
+            attempts = 1  # its text would be the same again
         name = book.add_recipe(recipe.settings)
         chosen = [row["id"] for row in book.todo(name, attempts)]
         if dry_run is not None:
             chosen = sorted(chosen, key=sampling_key)[:dry_run]
-        with Progress(len(chosen), book.totals()) as progress:
-            line = Line(
+        with FactoryProgress(len(chosen), book.totals()) as progress:
+            pipeline = Pipeline(
                 book,
                 recipe,
                 teacher,
@@ -109,27 +112,27 @@ def build(
                 budget=budget,
                 batches=batches,
                 only=set(chosen),
-                stop=told,
-                progress=progress.hear,
+                stop=interrupted,
+                on_attempt=progress.on_attempt,
             )
-            stopped = _run(line, progress)
+            stopped = _run(pipeline, progress)
         estimate = _estimate(book, name, chosen, attempts) if dry_run is not None else None
-        return Built(ledger, book.totals(), name, stopped, told(), estimate)
+        return BuildResult(ledger, book.totals(), name, stopped, interrupted(), estimate)
 
 
-def _run(line: Line, progress: Progress) -> str | None:
-    """Runs the line, and returns why it ended early, if it did. A model that refuses everything from the start raises UserError."""
+def _run(pipeline: Pipeline, progress: FactoryProgress) -> str | None:
+    """Runs the pipeline; returns why it ended early, or None. Raises UserError if a model fails before the first attempt."""
     try:
-        line.run()
+        pipeline.run()
     except UserError as error:
         if not progress.attempts:
             raise
         return str(error)
-    return line.stopped
+    return pipeline.stopped
 
 
-def sample_rows(place: Path) -> Iterator[Row]:
-    """The rows of a file of samples, whole, with absolute image paths. Raises UserError naming what is not a sample."""
+def ledger_rows(place: Path) -> Iterator[Row]:
+    """The rows of a file of samples, all fields kept, with absolute image paths. Raises UserError naming a row that is no sample."""
     file = place
     if place.is_dir():
         found = [place / name for name in _FILES if (place / name).is_file()]
@@ -141,23 +144,27 @@ def sample_rows(place: Path) -> Iterator[Row]:
         yield row | sample.to_row() | {"image": str(file.absolute().parent / sample.image)}
 
 
-def _teacher(book: Ledger, part: Part, budget: float | None, notes: Ledger | None) -> Model:
-    return Narrator(book.row) if part.model == NARRATOR else part.load(_journal(book.path, "teacher"), budget=budget, batches=notes)
+def _teacher(book: Ledger, part: RecipeModel, budget: float | None, notes: Ledger | None) -> Model:
+    return (
+        TemplateTeacher(book.row)
+        if part.model == TEMPLATE_TEACHER
+        else part.load(_journal(book.path, "teacher"), budget=budget, batches=notes)
+    )
 
 
-def _estimate(book: Ledger, recipe: str, chosen: Sequence[str], attempts: int) -> Estimate:
-    from emocaliber.veccot.budget import Estimate
+def _estimate(book: Ledger, recipe: str, chosen: Sequence[str], attempts: int) -> CostEstimate:
+    from emocaliber.veccot.budget import CostEstimate
 
-    return Estimate.of(book, recipe, chosen, attempts)
+    return CostEstimate.of(book, recipe, chosen, attempts)
 
 
 def _journal(ledger: Path, role: str) -> Path:
-    """Where the answers that a model was paid for are kept, beside the ledger."""
+    """The file beside the ledger in which a paid model's answers are kept."""
     return ledger.with_name(f"{ledger.name}.{role}.journal.jsonl")
 
 
-def _alone(ledger: Path) -> Lock:
-    """Keeps a second run away, which would ask and pay for the same samples."""
+def _locked(ledger: Path) -> Lock:
+    """The lock that keeps out a second run, which would pay for the same samples."""
     try:
         ledger.parent.mkdir(parents=True, exist_ok=True)
         return Lock(ledger, display_name(ledger))
@@ -166,9 +173,9 @@ def _alone(ledger: Path) -> Lock:
 
 
 def _check_weights(book: Ledger, recipe: Recipe) -> None:
-    """Raises UserError if a model of the recipe has other weights than when this ledger was begun with it: a recipe knows it by name alone.
+    """Raises UserError if the weights of a model have changed since the ledger was started with it; recipes hold only its name.
 
-    A recording is left out, as it may grow.
+    Recordings are not checked, as they may grow.
     """
     for name in dict.fromkeys(part.model for part in (recipe.teacher, recipe.judge) if part and not part.model.startswith("recorded:")):
         weights = sha256_of_model(name) or commit_of_model(name)
@@ -184,33 +191,30 @@ def _check_weights(book: Ledger, recipe: Recipe) -> None:
 
 @contextlib.contextmanager
 def _first_interrupt() -> Iterator[Callable[[], bool]]:
-    """Whether there was an interrupt. A second one ends the program as usual."""
-    told: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # where Python lets nobody hear of signals
+    """Yields a function that says whether there was an interrupt. A second interrupt ends the program as usual."""
+    signals: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # where Python delivers no signals
         yield lambda: False
         return
 
-    def hear(number: int, frame: FrameType | None) -> None:
-        if told:
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if signals:
             raise KeyboardInterrupt
-        told.append(number)
+        signals.append(number)
         print("\nemocaliber: stopping; what is under way ends first (interrupt again to leave at once: nothing is lost)", file=sys.stderr)
 
-    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(told)
+        yield lambda: bool(signals)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-# What a person sees while the factory runs: how many samples are settled, how fast, and what it costs.
+class FactoryProgress:
+    """The progress bar on stderr over the samples to settle: rate, time left, share of accepted attempts, tokens and dollars so far.
 
-
-class Progress:
-    """A bar on stderr over the samples to settle: rate and time left, the share of attempts accepted, tokens and dollars so far.
-
-    `attempts` counts those of this run.
+    `attempts` counts the attempts of this run.
     """
 
     def __init__(self, samples: int, before: Totals) -> None:
@@ -219,8 +223,8 @@ class Progress:
         self._tokens, self._cost = before.prompt_tokens + before.completion_tokens, before.cost
         self.attempts = self._accepted = self._failed = 0
 
-    def hear(self, attempt: Attempt, settled: bool) -> None:
-        """Takes in an attempt, and whether its sample is settled by it."""
+    def on_attempt(self, attempt: Attempt, settled: bool) -> None:
+        """Counts an attempt; `settled` says whether its sample is settled by it."""
         self.attempts += 1
         self._accepted += attempt.verdict == "accepted"
         self._failed += attempt.verdict == "failed"

@@ -1,7 +1,7 @@
-"""The ledger: one SQLite file that says what was asked about every sample, what came back, what it cost and what became of it.
+"""The ledger: one SQLite file with every sample, every attempt at it, its cost and its verdict.
 
-Nothing in it is ever deleted. An attempt is written in one transaction, so that a killed run leaves whole attempts only. Another prompt,
-model or threshold is another recipe, whose attempts stand beside the old ones.
+Nothing is ever deleted. An attempt is written in one transaction, so a killed run leaves complete attempts only. A change of prompt, model
+or threshold makes another recipe, whose attempts are kept beside the old ones.
 """
 
 from __future__ import annotations
@@ -20,27 +20,25 @@ from emocaliber.core.model import ModelError
 from emocaliber.errors import UserError
 from emocaliber.io.rows import Row, display_name
 
-# What the ledger keeps: an attempt at a sample, the objections to it, what it cost, and what all of it comes to.
-
 Verdict = Literal["accepted", "rejected", "failed"]
 
 UNREADABLE = "unreadable_judgement"
 
-# What failed with one of these may succeed when it is asked again (a missing image may be put back); any other failure is final.
+# Codes of transient failures, which are tried again (a missing image may be put back); any other failure is final.
 TRANSIENT = ("bad_reply", "rate_limited", "server_error", "unreachable", "timeout", "not_found", "internal", UNREADABLE)
 
 
 @dataclass(frozen=True)
-class Objection:
-    """Why a text was turned down: the name of the check, or of what the judge rates, and a sentence."""
+class RejectionReason:
+    """Why a text was rejected: the name of the check or of the judge's criterion, and a sentence."""
 
     check: str
     detail: str
 
 
 @dataclass(frozen=True)
-class Bill:
-    """What one reply cost, in tokens and dollars. `reply` names it: however many attempts use a reply, it is paid for once."""
+class ReplyCost:
+    """The tokens and dollars of one reply. `reply` identifies it: several attempts may use a reply, and it is paid for once."""
 
     reply: str
     prompt_tokens: int
@@ -52,8 +50,8 @@ class Bill:
 class Attempt:
     """One try at a sample. `number` counts from 1 per sample and recipe; `at` is UTC in ISO 8601.
 
-    `error` says why the verdict is 'failed', which is neither for nor against the text. Tokens, cost (dollars) and seconds are those of
-    teacher and judge together.
+    `error` says why the verdict is 'failed', which is no judgement of the text. Tokens, cost (dollars) and seconds are those of teacher and
+    judge together.
     """
 
     sample: str
@@ -66,7 +64,7 @@ class Attempt:
     judge: str
     judgement: Mapping[str, Any] | None
     verdict: Verdict
-    reasons: tuple[Objection, ...] = ()
+    reasons: tuple[RejectionReason, ...] = ()
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float = 0.0
@@ -74,8 +72,8 @@ class Attempt:
     at: str = ""
 
 
-class Tried(NamedTuple):
-    """What a recipe has tried with a sample: its attempts, how many were rejected, and how often the judge could not be understood."""
+class AttemptCounts(NamedTuple):
+    """Counts of a recipe's attempts at a sample: all, the rejected ones, and those with an unreadable judgement."""
 
     attempts: int
     rejected: int
@@ -84,9 +82,9 @@ class Tried(NamedTuple):
 
 @dataclass(frozen=True)
 class Totals:
-    """Samples by what became of them, over all recipes: accepted once, else rejected once, else failed; the rest were not tried.
+    """Samples by the best verdict of their attempts under any recipe (accepted, rejected, failed; the rest were not tried), and usage.
 
-    `by_reason` counts attempts, each under every check that objected to it.
+    `by_reason` counts attempts, each under every check that rejected it.
     """
 
     samples: int
@@ -100,7 +98,7 @@ class Totals:
     by_reason: Mapping[str, int]
 
 
-__all__ = ["Attempt", "Bill", "Ledger", "Objection", "Totals", "Tried", "Verdict"]
+__all__ = ["Attempt", "AttemptCounts", "Ledger", "RejectionReason", "ReplyCost", "Totals", "Verdict"]
 
 _MARK = 0x45434C31  # SQLite's application_id: says that the file is a ledger, and of this form
 _SCHEMA = """
@@ -122,7 +120,7 @@ SELECT id, rejected FROM (
     FROM samples LEFT JOIN attempts ON attempts.sample = samples.id AND attempts.recipe = ? GROUP BY samples.id)
 WHERE NOT settled AND rejected < ? ORDER BY rejected, place
 """
-_TRIED = """
+_ATTEMPT_COUNTS = """
 SELECT count(*), coalesce(sum(verdict = 'rejected'), 0), coalesce(sum(json_extract(error, '$.code') = ?), 0)
 FROM attempts WHERE sample = ? AND recipe = ?
 """
@@ -154,7 +152,7 @@ class Ledger:
             raise UserError(f"{display_name(path)}: there is no such ledger; `emocaliber cot build` makes one")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Requests may be drawn in a thread of the model's own. Transactions are begun and ended here alone.
+            # Requests may be pulled in a thread of the model's own. Transactions begin and end in this class only.
             self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=60.0)
             self._open()
         except (OSError, sqlite3.Error) as error:
@@ -183,9 +181,9 @@ class Ledger:
             self._db.close()
 
     def add_samples(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Adds sample rows, with absolute image paths: all, or none. One that is there already may have another image path, as files move.
+        """Adds sample rows with absolute image paths: all, or none. A known sample may have another image path, as files move.
 
-        Raises UserError if a sample of the same id is there that differs in anything else.
+        Raises UserError if a known sample of the same id differs in anything else.
         """
         with self._transaction():
             for row in rows:
@@ -199,7 +197,7 @@ class Ledger:
                     self._db.execute("UPDATE samples SET row = ? WHERE id = ?", (_json(row), row["id"]))
 
     def row(self, sample: str) -> Row:
-        """The row of the sample of that id, which is there."""
+        """The row of the sample with that id, which must exist."""
         [(text,)] = self._all("SELECT row FROM samples WHERE id = ?", sample)
         row: Row = json.loads(text)
         return row
@@ -209,7 +207,7 @@ class Ledger:
         return self._rows(self._all("SELECT id FROM samples ORDER BY rowid"))
 
     def add_recipe(self, settings: Mapping[str, Any]) -> str:
-        """Keeps the settings, and returns the hash that stands for them in attempts."""
+        """Stores a recipe's settings; returns the hash that identifies them in attempts."""
         text = json.dumps(settings, sort_keys=True, allow_nan=False)
         name = sha256(text.encode()).hexdigest()[:16]
         with self._transaction():
@@ -220,17 +218,17 @@ class Ledger:
         """The settings of every recipe by its hash, in the order in which they were first used."""
         return {name: json.loads(text) for name, text in self._all("SELECT hash, settings FROM recipes ORDER BY rowid")}
 
-    def record(self, attempt: Attempt, bills: Iterable[Bill] = ()) -> Attempt:
-        """Writes an attempt down and returns it as written: those of `bills` that no earlier attempt has paid are added to its cost."""
+    def record(self, attempt: Attempt, costs: Iterable[ReplyCost] = ()) -> Attempt:
+        """Stores an attempt and returns it as stored: with those of `costs` added that no earlier attempt has paid."""
         values = asdict(attempt) | {"reasons": _json([asdict(each) for each in attempt.reasons])}
         for name in ("error", "judgement"):
             values[name] = None if values[name] is None else _json(values[name])
         with self._transaction():
             names, places = ", ".join(_COLUMNS), ", ".join(f":{name}" for name in _COLUMNS)
             own = self._db.execute(f"INSERT INTO attempts ({names}) VALUES ({places})", values).lastrowid
-            for bill in bills:
-                if self._db.execute("INSERT OR IGNORE INTO bills VALUES (?, ?)", (bill.reply, own)).rowcount:
-                    self._db.execute(_PAY, (bill.prompt_tokens, bill.completion_tokens, bill.cost, own))
+            for cost in costs:
+                if self._db.execute("INSERT OR IGNORE INTO bills VALUES (?, ?)", (cost.reply, own)).rowcount:
+                    self._db.execute(_PAY, (cost.prompt_tokens, cost.completion_tokens, cost.cost, own))
         return next(self._attempts("WHERE id = ?", own))
 
     def attempts(self, recipe: str | None = None) -> Iterator[Attempt]:
@@ -243,20 +241,20 @@ class Ledger:
             yield self.row(attempt.sample), attempt
 
     def todo(self, recipe: str, max_attempts: int) -> Iterator[Row]:
-        """Rows of samples that this recipe has neither accepted nor given up, and has turned down fewer than `max_attempts` times.
+        """Rows of samples that this recipe has not settled: not accepted, no final failure, and fewer than `max_attempts` rejections.
 
-        Those turned down least come first, then the order of the samples, so that a broken run goes on in the order of an unbroken one.
-        What is recorded meanwhile does not change them.
+        They are ordered by their number of rejections, then as they were added, so an interrupted run resumes in the order of an
+        uninterrupted one. Attempts recorded meanwhile do not change them.
         """
         return self._rows(self._all(_TODO, _json(TRANSIENT), recipe, max_attempts))
 
-    def tried(self, sample: str, recipe: str) -> Tried:
-        """What a recipe has tried with a sample so far."""
-        [found] = self._all(_TRIED, UNREADABLE, sample, recipe)
-        return Tried(*found)
+    def attempt_counts(self, sample: str, recipe: str) -> AttemptCounts:
+        """The counts of a recipe's attempts at a sample so far."""
+        [found] = self._all(_ATTEMPT_COUNTS, UNREADABLE, sample, recipe)
+        return AttemptCounts(*found)
 
     def totals(self) -> Totals:
-        """What the whole ledger comes to."""
+        """The totals over the whole ledger."""
         with self._lock:
             standing, by_reason = dict(self._all(_STANDING)), dict(self._all(_REASONS))
             [(samples,)] = self._all("SELECT count(*) FROM samples")
@@ -265,7 +263,7 @@ class Ledger:
         return Totals(samples, accepted, rejected, failed, attempts, prompt_tokens, completion_tokens, cost, by_reason)
 
     def note(self, key: str, value: str) -> None:
-        """Keeps a text under a key, in place of what was there."""
+        """Stores a text under a key, replacing an earlier one."""
         with self._transaction():
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
@@ -282,7 +280,7 @@ class Ledger:
                 yield
                 self._db.execute("COMMIT")
             except BaseException as error:
-                if self._db.in_transaction:  # SQLite may have given it up already, as on a full disk
+                if self._db.in_transaction:  # SQLite may have rolled back already, as on a full disk
                     self._db.execute("ROLLBACK")
                 if isinstance(error, sqlite3.OperationalError):
                     raise UserError(f"{display_name(self.path)}: cannot be written ({error})") from error
@@ -297,7 +295,7 @@ class Ledger:
         return found[0] if found else None
 
     def _rows(self, found: list[tuple[Any, ...]]) -> Iterator[Row]:
-        """The rows of samples by their ids, one by one: a cursor must not be open while others write."""
+        """The rows of samples by their ids, fetched one by one, as no cursor may be open while others write."""
         return (self.row(sample) for sample, *_ in found)
 
     def _attempts(self, which: str, *values: Any) -> Iterator[Attempt]:
@@ -307,7 +305,7 @@ class Ledger:
             read = dict(zip(_COLUMNS, found, strict=True))
             read["error"] = None if read["error"] is None else ModelError(**json.loads(read["error"]))
             read["judgement"] = None if read["judgement"] is None else json.loads(read["judgement"])
-            read["reasons"] = tuple(Objection(**each) for each in json.loads(read["reasons"]))
+            read["reasons"] = tuple(RejectionReason(**each) for each in json.loads(read["reasons"]))
             yield Attempt(**read)
 
 

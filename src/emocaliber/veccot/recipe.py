@@ -1,4 +1,4 @@
-"""A recipe: who teaches, who judges, with which prompts and settings. Read from a TOML file and the flags of the command."""
+"""A recipe: teacher, judge, their prompts and settings, and the thresholds. Read from a TOML file and the command's flags."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from emocaliber.errors import UserError
 from emocaliber.io.rows import display_name
 from emocaliber.io.settings import read_toml, toml_value
 from emocaliber.models import load_model
-from emocaliber.veccot.checks import CHECKS, Check, Limits, name_of
-from emocaliber.veccot.teacher import CHECKS_ALONE, Least
+from emocaliber.veccot.checks import CHECKS, Check, CheckSettings, name_of
+from emocaliber.veccot.teacher import CHECKS_ALONE, MinRatings
 
 if TYPE_CHECKING:
     from emocaliber.veccot.batch import Notes
 
 
-# What says how fast, where and at what price a model is asked, but not what it is: changing it makes no other recipe.
-_PACE = (
+# Settings of how fast, where and at what price a model is asked. They are no part of the recipe's identity.
+_REQUEST_SETTINGS = (
     *("base_url", "concurrency", "retries", "backoff", "timeout", "requests_per_minute", "tokens_per_minute"),
     *("prices", "discount", "poll", "most_requests", "most_bytes", "batch_size", "device"),
 )
@@ -34,24 +34,24 @@ _TABLES = ("teacher", "judge", "checks", "least")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """One of the two models: its name, its prompt, the settings that `load_model` takes, and the name of the variable with its key."""
+class RecipeModel:
+    """Teacher or judge: the model's name, its prompt, the settings that `load_model` takes, and the environment variable with its key."""
 
     model: str
-    prompt: Template
+    prompt: PromptTemplate
     temperature: float
     settings: Mapping[str, Any] = field(default_factory=dict)
     api_key_env: str | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What its texts depend on."""
-        settings = {name: value for name, value in self.settings.items() if name not in _PACE}
+        """Everything that the model's texts depend on."""
+        settings = {name: value for name, value in self.settings.items() if name not in _REQUEST_SETTINGS}
         return {"model": self.model, "prompt": self.prompt.text, "temperature": self.temperature, "settings": settings}
 
     @property
     def remote(self) -> bool:
-        """Whether it is behind an API, and may have to be paid."""
+        """Whether the model is behind an API, and may cost money."""
         return self.model.startswith("openai:")
 
     def load(self, journal: Path, *, budget: float | None = None, batches: Notes | None = None) -> Model:
@@ -77,16 +77,16 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Who teaches and who judges (None: the checks alone), and when a text is good enough."""
+    """Teacher and judge (None: the checks alone), the checks and their settings, and the judge's minimum ratings."""
 
-    teacher: Part
-    judge: Part | None
-    limits: Limits = field(default_factory=Limits)
-    least: Least = field(default_factory=Least)
+    teacher: RecipeModel
+    judge: RecipeModel | None
+    limits: CheckSettings = field(default_factory=CheckSettings)
+    min_ratings: MinRatings = field(default_factory=MinRatings)
     checks: Sequence[Check] = field(default_factory=lambda: tuple(CHECKS))
 
     def check_budget(self) -> None:
-        """Raises UserError unless every model that may have to be paid has a price: without, nobody knows what is spent."""
+        """Raises UserError unless every model that may cost money has prices."""
         for role, part in (("teacher", self.teacher), ("judge", self.judge)):
             if part and part.remote and "prices" not in part.settings:
                 raise UserError(
@@ -96,8 +96,8 @@ class Recipe:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that a verdict depends on: the ledger knows the recipe by it."""
-        judge = self.judge.identity | {"least": asdict(self.least)} if self.judge else {"model": CHECKS_ALONE}
+        """Everything that a verdict depends on; the ledger identifies the recipe by it."""
+        judge = self.judge.identity | {"least": asdict(self.min_ratings)} if self.judge else {"model": CHECKS_ALONE}
         checks = {"made": [name_of(check) for check in self.checks], "limits": asdict(self.limits)}
         return {"teacher": self.teacher.identity, "judge": judge, "checks": checks}
 
@@ -123,8 +123,8 @@ def read_recipe(file: Path | None = None, flags: Mapping[str, Mapping[str, Any]]
     return Recipe(
         teacher=_part("teacher", tables["teacher"], where),
         judge=None if tables["judge"]["model"] == CHECKS_ALONE else _part("judge", tables["judge"], where),
-        limits=_typed(Limits, tables["checks"], f"{where}, [checks]"),
-        least=_typed(Least, tables["least"], f"{where}, [least]"),
+        limits=_typed(CheckSettings, tables["checks"], f"{where}, [checks]"),
+        min_ratings=_typed(MinRatings, tables["least"], f"{where}, [least]"),
     )
 
 
@@ -134,11 +134,11 @@ def _read(file: Path, where: str) -> dict[str, dict[str, Any]]:
         if name not in _TABLES or not isinstance(table, dict):
             raise UserError(f"{where}: there is no table [{name}] in a recipe; its tables are {', '.join(f'[{each}]' for each in _TABLES)}")
         if isinstance(table.get("prompt"), str):
-            table["prompt"] = str(file.parent / table["prompt"])  # the file's prompts lie beside it; a flag's are where the user is
+            table["prompt"] = str(file.parent / table["prompt"])  # relative to the file; a flag's is relative to the working directory
     return tables
 
 
-def _part(role: Role, table: Mapping[str, Any], where: str) -> Part:
+def _part(role: Role, table: Mapping[str, Any], where: str) -> RecipeModel:
     settings = dict(table)
     where = f"{where}, [{role}]"
     if "api_key" in settings:
@@ -147,17 +147,17 @@ def _part(role: Role, table: Mapping[str, Any], where: str) -> Part:
         if key in settings and (not isinstance(settings[key], kind) or isinstance(settings[key], bool)):
             raise UserError(f"{where}: {key} must be a {'text' if kind is str else 'number'}, not {settings[key]!r}")
     prompt = settings.pop("prompt", None)
-    return Part(
+    return RecipeModel(
         model=settings.pop("model"),
-        prompt=Template.load(role, None if prompt is None else Path(prompt)),
-        # Another try at a text that was turned down must be able to say something else, so the teacher samples.
+        prompt=PromptTemplate.load(role, None if prompt is None else Path(prompt)),
+        # A retry after a rejection must be able to give another text, so the teacher samples by default.
         temperature=float(settings.pop("temperature", 0.7 if role == "teacher" else 0.0)),
         api_key_env=settings.pop("api_key_env", None),
         settings=settings,
     )
 
 
-T = TypeVar("T", Limits, Least)
+T = TypeVar("T", CheckSettings, MinRatings)
 
 
 def _typed(kind: type[T], table: Mapping[str, Any], where: str) -> T:
@@ -177,7 +177,7 @@ def _typed(kind: type[T], table: Mapping[str, Any], where: str) -> T:
     return kind(**values)
 
 
-# The prompts of teacher and judge: text files with places to fill in, which users may replace by their own.
+# Prompt templates: text files with slots, which users may replace.
 
 Role = Literal["teacher", "judge"]
 
@@ -186,14 +186,14 @@ _NEEDED: dict[Role, Sequence[str]] = {"teacher": ("label", "candidates"), "judge
 
 
 @dataclass(frozen=True)
-class Template:
-    """A prompt with the places {label}, {candidates}, {noun} ("emotion" or "sentiment") and, for a judge, {response}."""
+class PromptTemplate:
+    """A prompt with the slots {label}, {candidates}, {noun} ("emotion" or "sentiment") and, for a judge, {response}."""
 
     text: str
 
     @classmethod
     def load(cls, role: Role, file: Path | None = None) -> Self:
-        """The prompt in a file, or the one that comes with the package. Raises UserError if it cannot be read or lacks a place."""
+        """The prompt in a file, or the default of the package. Raises UserError if it cannot be read or lacks a slot."""
         path = file or _FOLDER / f"{role}.txt"
         try:
             text = path.read_text(encoding="utf-8").strip()
@@ -205,7 +205,7 @@ class Template:
         return cls(text)
 
     def fill(self, sample: Sample, response: str = "") -> str:
-        """The prompt for one sample; what is filled in is not searched for places again."""
+        """The prompt for one sample. Slots inside the filled-in texts are left as they are."""
         known = TASKS.get(sample.task)
         values = {
             "label": sample.ground_truth,

@@ -1,4 +1,4 @@
-"""What a ledger holds: how many samples were accepted, why others were not, how long the steps are, and what it cost."""
+"""Statistics of a ledger: samples by verdict, reasons of rejection, lengths of the steps, tokens and cost, as JSON, tables and a figure."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from scipy.special import betaincinv
 
 from emocaliber.core.response import STEPS, Response, parse
 from emocaliber.core.samples import Sample
 from emocaliber.core.tasks import task_order
+from emocaliber.evaluation.intervals import clopper_pearson
 from emocaliber.io.rows import display_name
 from emocaliber.render.figure import BLUE, GREY, VERMILION, PanelFigure, png, style
 from emocaliber.render.table import NONE, Table, with_interval
 from emocaliber.veccot.ledger import Attempt, Ledger
 
-STATES = ("accepted", "rejected", "failed", "untried")  # of a sample: what the best of its attempts came to
+STATES = ("accepted", "rejected", "failed", "untried")  # of a sample: the best verdict of its attempts
 VERDICTS = STATES[:3]
 USED = ("prompt_tokens", "completion_tokens", "cost", "seconds")
 
 
-def stats(ledger: Path) -> dict[str, Any]:
-    """The numbers of a ledger, over all its recipes, as they go into a JSON file.
+def ledger_stats(ledger: Path) -> dict[str, Any]:
+    """The statistics of a ledger, over all its recipes, for a JSON file.
 
-    - `samples`, and in `tasks` those of each task and of each of its `labels`: how many are in each of `STATES`, and the share of accepted
-      ones in those tried, with a 95 % interval.
-    - `attempts`: how many came to each verdict. `reasons`: how many of those rejected each check objected to.
-    - `attempts_needed`: accepted samples by how many attempts it took to get there.
+    - `samples`, and in `tasks` those of each task and each of its `labels`: the number in each of `STATES`, and the share of accepted
+      samples among those tried, with a 95 % interval.
+    - `attempts`: the number with each verdict. `reasons`: the number of rejected attempts by check.
+    - `attempts_needed`: the number of accepted samples by the attempts that they took.
     - `words`: mean, median and 5 % and 95 % quantiles of the words in each step of accepted responses.
-    - `used`: tokens, dollars and seconds, in all and `per_accepted` sample (None where there is none).
-    - `recipes`: who taught and judged under each, and its attempts by verdict.
+    - `used`: tokens, dollars and seconds, in total and `per_accepted` sample (None if there is none).
+    - `recipes`: teacher, judge and attempts by verdict of each recipe.
 
-    Raises UserError if the file is no ledger, or a sample in it is none.
+    Raises UserError if the file is no ledger, or a sample in it is not valid.
     """
     with Ledger(ledger) as book:
         where = display_name(ledger)
@@ -50,14 +50,14 @@ def stats(ledger: Path) -> dict[str, Any]:
 
 
 class _Tally:
-    """What is kept of the attempts while they are read one by one."""
+    """Counts the attempts while they are read one by one."""
 
     def __init__(self, samples: dict[str, Sample]) -> None:
         self.samples = samples
         self.state = dict.fromkeys(samples, "untried")
         self.tries: Counter[str] = Counter()
         self.needed: dict[str, int] = {}
-        self.words: dict[str, list[int]] = {}  # those of the newest accepted attempt, which is the one exported
+        self.words: dict[str, list[int]] = {}  # in the newest accepted attempt, which is the one exported
         self.verdicts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.used = dict.fromkeys(USED, 0.0)
@@ -123,12 +123,12 @@ def _whole(value: float) -> float | int:
     return int(value) if value.is_integer() else value
 
 
-# Shares, and how sure they are.
+# Shares with their intervals.
 
 
 @dataclass(frozen=True)
 class Share:
-    """`count` out of `total`. `value` is None where the total is 0, and `interval` then says nothing: [0, 1]."""
+    """`count` out of `total`. If the total is 0, `value` is None and `interval` is (0, 1)."""
 
     count: int
     total: int
@@ -139,11 +139,8 @@ class Share:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 %, of Clopper and Pearson (1934): exact for a binomial proportion."""
-        rest = self.total - self.count
-        low = float(betaincinv(self.count, rest + 1, 0.025)) if self.count else 0.0
-        high = float(betaincinv(self.count + 1, rest, 0.975)) if rest else 1.0
-        return low, high
+        """The exact 95 % interval of Clopper and Pearson (1934)."""
+        return clopper_pearson(self.count, self.total) if self.total else (0.0, 1.0)
 
     def as_dict(self) -> dict[str, object]:
         """For a JSON file."""
@@ -155,7 +152,7 @@ def most_frequent(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-# A ledger's numbers as tables.
+# The statistics as tables.
 
 _TITLES = {"prompt_tokens": "tokens read", "completion_tokens": "tokens written", "cost": "dollars", "seconds": "seconds of waiting"}
 
@@ -166,7 +163,7 @@ def stats_text(stats: Mapping[str, Any]) -> str:
 
 
 def stats_tables(stats: Mapping[str, Any]) -> list[Table]:
-    """Samples by task and then by label, reasons of rejection, lengths of the steps, what was used, and recipes; those that have rows."""
+    """Samples by task and by label, reasons of rejection, lengths of the steps, cost, and recipes; tables without rows are left out."""
     tables = [sample_table(stats), *map(_label_table, stats["tasks"], stats["tasks"].values()), reason_table(stats)]
     return [table for table in (*tables, _word_table(stats), used_table(stats), recipe_table(stats)) if table.rows]
 
@@ -225,7 +222,7 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 or value == int(value) else f"{value:,.4g}"
 
 
-# The picture of a ledger: what became of the samples, why attempts were rejected, how many it took, and how long the steps are.
+# The statistics as a figure: samples by verdict, reasons of rejection, attempts needed, and lengths of the steps.
 
 _COLOURS = dict(zip(STATES, (BLUE, VERMILION, "#E69F00", "#DDDDDD"), strict=True))
 _LONGEST = 26  # letters of a name
@@ -233,7 +230,7 @@ _MOST = 12  # bars of a panel
 
 
 def stats_figure(stats: Mapping[str, Any]) -> bytes:
-    """A PNG file of a ledger's numbers (see `stats`). Equal numbers give equal bytes."""
+    """A PNG file of a ledger's statistics (see `ledger_stats`). Equal statistics give equal bytes."""
     with style():
         return png(_draw(stats))
 
@@ -249,7 +246,7 @@ def _draw(stats: Mapping[str, Any]) -> Figure:
 
 
 def _samples(axes: Axes, tasks: Mapping[str, Any]) -> None:
-    """Shares of the states, stacked; on the seam of the accepted ones their interval, where it is of all samples."""
+    """Shares of the states, stacked; if all samples were tried, with the interval of the accepted share."""
     shown = list(tasks.items())[:_MOST]
     for place, (_, states) in enumerate(shown):
         left = 0.0

@@ -1,4 +1,7 @@
-"""The teacher: any model, asked to reason towards a label it is given; or the narrator, who knows what is in a drawn scene."""
+"""The roles of the factory's models: the template teacher for synthetic scenes, and the judge's ratings.
+
+A teacher is any model, asked to reason towards a given label; the template teacher needs no model.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,19 @@ from typing import Any
 from PIL import Image
 
 from emocaliber.core.model import ModelError, Reply, Request
-from emocaliber.veccot.ledger import Objection
+from emocaliber.veccot.ledger import RejectionReason
 
-NARRATOR = "narrator"
-BLANK = Image.new("RGB", (1, 1))  # for a model that does not look
+TEMPLATE_TEACHER = "narrator"  # its name in recipes, flags and ledgers
+BLANK = Image.new("RGB", (1, 1))  # for requests to a teacher that uses no image
 
 
-class Narrator:
-    """The offline teacher: gives the text that `emocaliber scenes` wrote for a sample it drew. It does not look at images.
+class TemplateTeacher:
+    """The offline teacher: returns the response that `emocaliber scenes` wrote with a sample. It does not use the image.
 
-    `row_of` finds the row of the sample whose id is a request's key. For a sample that was not drawn the reply is an error.
+    `row_of` returns the row of the sample whose id is a request's key. For a sample that is no synthetic scene the reply is an error.
     """
 
-    name = NARRATOR
+    name = TEMPLATE_TEACHER
     notice: str | None = None
     window: int | None = None
 
@@ -32,7 +35,7 @@ class Narrator:
         self._row_of = row_of
 
     def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
-        """The narrator's text for each request."""
+        """The stored response for each request."""
         for request in requests:
             began = time.perf_counter()
             row = self._row_of(request.key)
@@ -46,7 +49,7 @@ class Narrator:
                 yield Reply("", time.perf_counter() - began, error=ModelError("not_recorded", problem))
 
 
-# The judge: a model that rates a text on four criteria, as JSON. What cannot be read is no verdict.
+# The judge rates a text on four criteria, as JSON. An unreadable judgement is a failure, not a verdict.
 
 CHECKS_ALONE = "checks"
 _BEST = 5
@@ -54,8 +57,8 @@ _FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Least:
-    """The rating, from 1 to 5, that a text needs on each criterion."""
+class MinRatings:
+    """The minimum rating, from 1 to 5, that a text needs on each criterion."""
 
     hallucination: int = 4
     label_leakage: int = 4
@@ -63,40 +66,42 @@ class Least:
     conformity: int = 4
 
 
-CRITERIA = tuple(field.name for field in fields(Least))
+CRITERIA = tuple(field.name for field in fields(MinRatings))
 
 Judgement = Mapping[str, Mapping[str, Any]]  # criterion to {"rating": 1..5, "reason": sentence}
 
 
-class Unreadable(ValueError):
-    """A text that is no judgement; the message says why."""
+class UnreadableJudgement(ValueError):
+    """The judge's answer is no judgement; the message says why."""
 
 
 def read_judgement(text: str) -> Judgement:
-    """The judgement in a model's text, which may stand in a fenced block. Raises Unreadable unless it is exactly of the form asked for."""
+    """The judgement in a model's text, which may be in a fenced block. Raises UnreadableJudgement unless it has the required form."""
     fenced = _FENCE.search(text)
     try:
         found = json.loads((fenced.group(1) if fenced else text).strip())
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"the judge's answer is not JSON: {_start_of(text)}") from error
+        raise UnreadableJudgement(f"the judge's answer is not JSON: {_start_of(text)}") from error
     if not isinstance(found, dict) or set(found) != set(CRITERIA):
-        raise Unreadable(f"the judge's answer must rate exactly {', '.join(CRITERIA)}: {_start_of(text)}")
+        raise UnreadableJudgement(f"the judge's answer must rate exactly {', '.join(CRITERIA)}: {_start_of(text)}")
     for criterion, said in found.items():
         if not isinstance(said, dict) or set(said) != {"rating", "reason"}:
-            raise Unreadable(f"the judge's {criterion} must have a rating and a reason and nothing else: {_start_of(json.dumps(said))}")
+            raise UnreadableJudgement(
+                f"the judge's {criterion} must have a rating and a reason and nothing else: {_start_of(json.dumps(said))}"
+            )
         if type(said["rating"]) is not int or not 1 <= said["rating"] <= _BEST:
-            raise Unreadable(f"the judge's rating of {criterion} must be a whole number from 1 to {_BEST}, not {said['rating']!r}")
+            raise UnreadableJudgement(f"the judge's rating of {criterion} must be a whole number from 1 to {_BEST}, not {said['rating']!r}")
         if not isinstance(said["reason"], str) or not said["reason"].strip():
-            raise Unreadable(f"the judge gives no reason for its rating of {criterion}")
+            raise UnreadableJudgement(f"the judge gives no reason for its rating of {criterion}")
     return {criterion: found[criterion] for criterion in CRITERIA}
 
 
-def objections_of(judgement: Judgement, least: Least) -> tuple[Objection, ...]:
-    """The criteria on which a text falls short, with the judge's reasons."""
+def low_ratings(judgement: Judgement, minimum: MinRatings) -> tuple[RejectionReason, ...]:
+    """The criteria on which a text is rated below the minimum, with the judge's reasons."""
     return tuple(
-        Objection(criterion, f"rated {said['rating']} of {_BEST}: {said['reason']}")
+        RejectionReason(criterion, f"rated {said['rating']} of {_BEST}: {said['reason']}")
         for criterion, said in judgement.items()
-        if said["rating"] < getattr(least, criterion)
+        if said["rating"] < getattr(minimum, criterion)
     )
 
 

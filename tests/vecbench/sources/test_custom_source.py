@@ -10,7 +10,7 @@ from PIL import Image
 from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
 from emocaliber.vecbench.sources import custom
-from emocaliber.vecbench.sources.reader import Reading, Reason
+from emocaliber.vecbench.sources.reader import LoadedSource, SkipReason
 
 
 def draw(path: Path) -> None:
@@ -27,11 +27,11 @@ def table(folder: Path, text: str) -> Path:
     return path
 
 
-def labels(reading: Reading) -> dict[str, str]:
+def labels(reading: LoadedSource) -> dict[str, str]:
     return {Path(item.image).name: item.label for item in reading.items}
 
 
-def reasons(reading: Reading) -> dict[str, Reason]:
+def reasons(reading: LoadedSource) -> dict[str, SkipReason]:
     return {each.path: each.reason for each in reading.skipped}
 
 
@@ -48,7 +48,7 @@ def test_given_labels_leave_out_other_folders(tmp_path: Path) -> None:
         draw(tmp_path / path)
     reading = custom.read(tmp_path, "moods", taxonomy("mikels-8"))
     assert labels(reading) == {"a.jpg": "sadness", "b.jpg": "awe"}
-    assert reasons(reading) == {"bored/c.jpg": Reason.UNKNOWN_LABEL}
+    assert reasons(reading) == {"bored/c.jpg": SkipReason.UNKNOWN_LABEL}
 
 
 def test_a_folder_without_folders_says_what_it_holds(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_csv_gives_labels_and_splits(tmp_path: Path) -> None:
         (str(tmp_path / "b.jpg"), "tense", "test"),
         (str(tmp_path / "x/a.jpg"), "calm", "train"),
     ]
-    assert reasons(reading) == {"c.jpg": Reason.UNKNOWN_LABEL}
+    assert reasons(reading) == {"c.jpg": SkipReason.UNKNOWN_LABEL}
 
 
 @pytest.mark.parametrize("header", ["image,votes.calm,votes.tense,votes.dull", "image,calm,tense,dull"])
@@ -73,7 +73,7 @@ def test_the_most_voted_label_wins_as_a_number_and_ties_are_skipped(header: str,
     reading = custom.read(path, "moods", ["calm", "tense", "dull"])
     assert labels(reading) == {"a.jpg": "tense"}
     assert reading.items[0].votes == {"calm": 9, "tense": 10, "dull": 0}
-    assert reasons(reading) == {"b.jpg": Reason.TIE, "c.jpg": Reason.TIE}
+    assert reasons(reading) == {"b.jpg": SkipReason.TIE, "c.jpg": SkipReason.TIE}
 
 
 def test_a_label_stands_against_the_votes_beside_it(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_ratings_become_polarity_with_the_normal_share_as_votes(tmp_path: Path) 
         ("b.jpg", "negative", {"positive": 0, "negative": 10}),
         ("d.jpg", "positive", None),
     ]
-    assert reasons(reading) == {"c.jpg": Reason.TIE}
+    assert reasons(reading) == {"c.jpg": SkipReason.TIE}
 
 
 def test_images_may_lie_elsewhere(tmp_path: Path) -> None:
@@ -99,13 +99,13 @@ def test_images_may_lie_elsewhere(tmp_path: Path) -> None:
     path.write_text("image,label\na.jpg,calm\nb.jpg,tense\n")
     reading = custom.read(path, "moods", images=tmp_path / "far/away")
     assert labels(reading) == {"a.jpg": "calm"}
-    assert reasons(reading) == {"b.jpg": Reason.MISSING_IMAGE}
+    assert reasons(reading) == {"b.jpg": SkipReason.MISSING_IMAGE}
 
 
 def test_an_image_listed_twice_counts_as_first_listed(tmp_path: Path) -> None:
     reading = custom.read(table(tmp_path, "image,label\na.jpg,calm\n./a.jpg,tense\n"), "moods")
     assert labels(reading) == {"a.jpg": "calm"}
-    assert reasons(reading) == {"a.jpg": Reason.LISTED_TWICE}
+    assert reasons(reading) == {"a.jpg": SkipReason.LISTED_TWICE}
 
 
 @pytest.mark.parametrize(

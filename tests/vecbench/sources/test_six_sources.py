@@ -19,7 +19,7 @@ from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
 from emocaliber.io.images import ImageError
 from emocaliber.vecbench.sources import SOURCES
-from emocaliber.vecbench.sources.reader import Item, Reading, Reason
+from emocaliber.vecbench.sources.reader import Item, LoadedSource, SkipReason
 
 MIKELS = ("amusement", "anger", "awe", "contentment", "disgust", "excitement", "fear", "sadness")
 WEBEMO = (
@@ -122,15 +122,15 @@ def write(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value))
 
 
-def by_name(reading: Reading) -> dict[str, Item]:
+def by_name(reading: LoadedSource) -> dict[str, Item]:
     return {Path(item.image).name: item for item in reading.items}
 
 
-def labels(reading: Reading) -> Counter[str]:
+def labels(reading: LoadedSource) -> Counter[str]:
     return Counter(item.label for item in reading.items)
 
 
-def reasons(reading: Reading) -> dict[str, Reason]:
+def reasons(reading: LoadedSource) -> dict[str, SkipReason]:
     return {each.path: each.reason for each in reading.skipped}
 
 
@@ -164,7 +164,7 @@ def test_broken_images_are_skipped_with_the_reason_and_counted_as_done(source: s
     cut.write_bytes(cut.read_bytes()[:-100])
     done: list[int] = []
     reading = SOURCES[source](tmp_path, progress=done.append)
-    assert list(reasons(reading).values()) == [Reason.BROKEN_IMAGE] * 2
+    assert list(reasons(reading).values()) == [SkipReason.BROKEN_IMAGE] * 2
     assert {each.detail.split(";")[0] for each in reading.skipped} >= {"the end of the image is missing"}
     assert all(str(tmp_path) not in each.detail for each in reading.skipped)
     assert done == list(range(1, len(reading.items) + 3))
@@ -174,7 +174,7 @@ def test_a_fault_of_the_machine_stops_the_reading_and_leaves_nothing_out(tmp_pat
     def failing(images: list[str], *_: object) -> Iterator[ImageError]:
         return (ImageError("internal", f"{image}: cannot be read (Input/output error); try again.") for image in images)
 
-    monkeypatch.setattr("emocaliber.io.images.open_images", failing)
+    monkeypatch.setattr("emocaliber.vecbench.sources.reader.open_images", failing)
     with pytest.raises(UserError, match=r"amusement_1\.jpg: cannot be read \(Input/output error\).* nothing was left out"):
         SOURCES["fi"](make_fi(tmp_path))
 
@@ -208,7 +208,7 @@ def test_what_lies_about_in_fi_is_skipped_by_name(tmp_path: Path) -> None:
     draw(root / ".thumbnails/y.jpg")
     (root / "awe/readme.txt").write_text("hello")
     reading = SOURCES["fi"](root)
-    assert reasons(reading) == {"awe/readme.txt": Reason.NOT_AN_IMAGE, "boredom/x.jpg": Reason.UNKNOWN_LABEL}
+    assert reasons(reading) == {"awe/readme.txt": SkipReason.NOT_AN_IMAGE, "boredom/x.jpg": SkipReason.UNKNOWN_LABEL}
     assert "'boredom' is not one of amusement" in reading.skipped[1].detail
 
 
@@ -242,7 +242,7 @@ def test_webemo_has_no_emotion_25_and_its_coarser_folders_are_not_read(tmp_path:
     draw(folder / "WEBEmo/images/train25/25/x.jpg")
     draw(folder / "WEBEmo/images/train7/0/y.jpg")
     reading = SOURCES["webemo"](folder)
-    assert reasons(reading) == {"train25/25/x.jpg": Reason.UNKNOWN_LABEL}
+    assert reasons(reading) == {"train25/25/x.jpg": SkipReason.UNKNOWN_LABEL}
     assert len(reading.items) == 50
 
 
@@ -257,7 +257,7 @@ def test_what_emoset_lists_but_lacks_is_skipped(tmp_path: Path) -> None:
     make_emoset(tmp_path)
     (tmp_path / "image/awe/awe_00001.jpg").unlink()
     (tmp_path / "annotation/fear/fear_00002.json").unlink()
-    missing = {"image/awe/awe_00001.jpg": Reason.MISSING_IMAGE, "image/fear/fear_00002.jpg": Reason.MISSING_ANNOTATION}
+    missing = {"image/awe/awe_00001.jpg": SkipReason.MISSING_IMAGE, "image/fear/fear_00002.jpg": SkipReason.MISSING_ANNOTATION}
     assert reasons(SOURCES["emoset"](tmp_path)) == missing
     assert not SOURCES["emoset"](tmp_path, check_images=False).skipped, "the lists are trusted"
 
@@ -267,7 +267,7 @@ def test_an_image_in_two_lists_counts_once(tmp_path: Path) -> None:
     write(tmp_path / "test.json", json.loads((tmp_path / "train.json").read_text())[:1])
     reading = SOURCES["emoset"](tmp_path)
     assert [(each.path, each.reason, each.detail) for each in reading.skipped] == [
-        ("image/amusement/amusement_00001.jpg", Reason.LISTED_TWICE, "amusement, test; before: amusement, train")
+        ("image/amusement/amusement_00001.jpg", SkipReason.LISTED_TWICE, "amusement, test; before: amusement, train")
     ]
     assert by_name(reading)["amusement_00001.jpg"].split == "train"
 
@@ -311,10 +311,10 @@ def test_abstract_drops_ties_images_without_votes_and_images_without_a_line(tmp_
     draw(tmp_path / "testImages_abstract/new.jpg")
     reading = SOURCES["abstract"](tmp_path)
     assert {each.path: (each.reason, each.detail) for each in reading.skipped} == {
-        "tie.jpg": (Reason.TIE, "awe 5, contentment 5, fear 3"),
-        "none.jpg": (Reason.TIE, "no votes"),
-        "gone.jpg": (Reason.MISSING_IMAGE, "there is no such file; check the name, or where its link points."),
-        "new.jpg": (Reason.MISSING_ANNOTATION, "ABSTRACT_groundTruth.csv does not list it"),
+        "tie.jpg": (SkipReason.TIE, "awe 5, contentment 5, fear 3"),
+        "none.jpg": (SkipReason.TIE, "no votes"),
+        "gone.jpg": (SkipReason.MISSING_IMAGE, "there is no such file; check the name, or where its link points."),
+        "new.jpg": (SkipReason.MISSING_ANNOTATION, "ABSTRACT_groundTruth.csv does not list it"),
     }
 
 
@@ -379,4 +379,4 @@ def test_the_real_labels_of_abstract_give_its_229_samples(tmp_path: Path) -> Non
     reading = SOURCES["abstract"](make_abstract(tmp_path, rows), check_images=False)
     counts = {"contentment": 64, "excitement": 36, "fear": 36, "sadness": 32, "amusement": 25, "disgust": 18, "awe": 15, "anger": 3}
     assert labels(reading) == counts
-    assert Counter(reasons(reading).values()) == {Reason.TIE: 51}
+    assert Counter(reasons(reading).values()) == {SkipReason.TIE: 51}

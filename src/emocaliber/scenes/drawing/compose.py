@@ -24,7 +24,7 @@ LIGHT_RIM: Colour = (248, 248, 245)
 DARK_RIM: Colour = (24, 22, 28)
 
 
-def draw(
+def draw_scene(
     element: str,
     human: str,
     context: str,

@@ -124,6 +124,11 @@ def stroke(pen: Pen, points: Sequence[Point], width: float, fill: Colour, rim: C
     pen.line(points, width, fill)
 
 
-def pick(rng: np.random.Generator, palette: Sequence[Colour]) -> Colour:
+def pick_colour(rng: np.random.Generator, palette: Sequence[Colour]) -> Colour:
     """One colour of the palette."""
     return palette[int(rng.integers(len(palette)))]
+
+
+def between(rng: np.random.Generator, low: float, high: float) -> float:
+    """A number drawn uniformly from [low, high)."""
+    return float(rng.uniform(low, high))

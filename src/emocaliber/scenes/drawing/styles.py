@@ -1,4 +1,4 @@
-"""What becomes of a drawn scene in the end: the light, lens and hand of each kind of picture. None of it carries meaning, but `lit`."""
+"""Finishes: light, lens and style applied to a rendered scene. Only `lit` changes its VAD; the others carry no meaning."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import torch
 from emocaliber.core.response import render
 from emocaliber.emotions.taxonomy import BUILT_IN, taxonomy
 from emocaliber.scenes.concepts import Scene, random_scene
-from emocaliber.scenes.template_teacher import caption, narrate
+from emocaliber.scenes.template_teacher import caption, write_response
 from emocaliber.training.base.vision import pretrain_vision
 from emocaliber.training.config import Stage0Config
 from emocaliber.training.data import TrainingExample, training_rows
@@ -30,7 +30,7 @@ def tokenizer_texts(count: int, seed: int) -> list[str]:
     texts = [QUESTION, "system user assistant You are a helpful assistant."] * 50
     for index in range(count):
         scene, label = random_scene(rng), labels[index % len(labels)]
-        texts += [caption(*scene, rng), render(narrate(*scene, label, rng)), f"'{label}', {label}; {label.capitalize()}"]
+        texts += [caption(*scene, rng), render(write_response(*scene, label, rng)), f"'{label}', {label}; {label.capitalize()}"]
     return texts
 
 

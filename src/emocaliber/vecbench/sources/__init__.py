@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from emocaliber.io.plugins import Registry
 from emocaliber.vecbench.sources import abstract, artphoto, custom, emoset, fi, unbiasedemo, webemo
-from emocaliber.vecbench.sources.reader import Item, Reader, Reading, Reason, Skipped
+from emocaliber.vecbench.sources.reader import Item, LoadedSource, Reader, Skipped, SkipReason
 
-__all__ = ["READERS", "SOURCES", "Item", "Reader", "Reading", "Reason", "Skipped", "custom"]
+__all__ = ["READERS", "SOURCES", "Item", "LoadedSource", "Reader", "SkipReason", "Skipped", "custom"]
 
 SOURCES: Registry[Reader] = Registry("source")
 SOURCES.add("fi", fi.read)
@@ -19,5 +19,5 @@ SOURCES.add("artphoto", artphoto.read)
 SOURCES.add("unbiasedemo", unbiasedemo.read)
 
 # Of data sets of one's own (`[custom.NAME] reader = ...`): each takes what `custom.read` takes.
-READERS: Registry[Callable[..., Reading]] = Registry("reader")
+READERS: Registry[Callable[..., LoadedSource]] = Registry("reader")
 READERS.add("folder-or-csv", custom.read)

@@ -18,18 +18,18 @@ from emocaliber.io.row_formats import CsvTable, read_table, whole_number
 from emocaliber.io.rows import display_name
 from emocaliber.vecbench.sources.reader import (
     Item,
+    LoadedSource,
     Progress,
-    Reading,
-    Reason,
     Skipped,
+    SkipReason,
     collect,
     files_below,
     find_folder,
     labelled,
-    most_chosen,
+    majority_label,
+    no_progress,
     not_the_data_set,
-    silent,
-    tie,
+    skipped_tie,
     with_votes,
 )
 
@@ -37,7 +37,7 @@ _CSV = "ABSTRACT_groundTruth.csv"
 _IMAGES = "testImages_abstract"
 
 
-def read(folder: Path, *, check_images: bool = True, progress: Progress = silent) -> Reading:
+def read(folder: Path, *, check_images: bool = True, progress: Progress = no_progress) -> LoadedSource:
     """Abstract as its votes describe it; see `Reader`. Raises UserError, too, for a vote that is no whole number."""
     expected = f"{_CSV}, with {_IMAGES}/ or the images beside it"
     home = find_folder(folder, [_IMAGES], lambda path: (path / _CSV).is_file(), name="Abstract", expected=expected)
@@ -56,8 +56,8 @@ def _found(root: Path, table: CsvTable, columns: dict[str, str], emotions: Taxon
         image = row[table.columns[0]]
         listed.add(image)
         votes = {label: whole_number(row[column], where, column) for column, label in columns.items()}
-        winner = most_chosen(votes)
-        yield tie(image, votes) if winner is None else with_votes(labelled(root, image, winner, emotions, "abstract"), votes)
+        winner = majority_label(votes)
+        yield skipped_tie(image, votes) if winner is None else with_votes(labelled(root, image, winner, emotions, "abstract"), votes)
     for path in files_below(root):
         if path not in listed and path != _CSV:
-            yield Skipped(display_name(path), Reason.MISSING_ANNOTATION, f"{_CSV} does not list it")
+            yield Skipped(display_name(path), SkipReason.MISSING_ANNOTATION, f"{_CSV} does not list it")

@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from emocaliber.emotions.taxonomy import taxonomy
-from emocaliber.vecbench.sources.reader import Progress, Reading, collect, files_below, find_folder, labelled, silent
+from emocaliber.vecbench.sources.reader import LoadedSource, Progress, collect, files_below, find_folder, labelled, no_progress
 
 
-def read(folder: Path, *, check_images: bool = True, progress: Progress = silent) -> Reading:
+def read(folder: Path, *, check_images: bool = True, progress: Progress = no_progress) -> LoadedSource:
     """ArtPhoto as it lies in the folder; see `Reader`."""
     emotions = taxonomy("mikels-8")
     expected = f"testImages_artphoto/ with files named EMOTION_ID.jpg for each of {', '.join(emotions.labels)}"

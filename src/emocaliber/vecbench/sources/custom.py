@@ -28,17 +28,17 @@ from emocaliber.io.row_formats import CsvTable, Place, number, read_table, whole
 from emocaliber.io.rows import display_name
 from emocaliber.vecbench.sources.reader import (
     Item,
+    LoadedSource,
     Progress,
-    Reading,
     Skipped,
     collect,
     files_below,
     find_folder,
     labelled,
-    most_chosen,
-    silent,
+    majority_label,
+    no_progress,
+    skipped_tie,
     subfolders,
-    tie,
     with_votes,
 )
 
@@ -57,8 +57,8 @@ def read(
     midpoint: float | None = None,
     images: Path | None = None,
     check_images: bool = True,
-    progress: Progress = silent,
-) -> Reading:
+    progress: Progress = no_progress,
+) -> LoadedSource:
     """The data set called `name`, laid out as this module describes. Without `labels`, they are the ones that occur.
 
     Raises UserError, saying what was expected and what was found, for a folder or CSV that is laid out otherwise.
@@ -90,7 +90,7 @@ def _listed(root: Path, table: CsvTable, name: str, given: Taxonomy | None, midp
             raise UserError(f"{where}: column 'image' is empty; give the path of an image.")
         label, votes = judge(where, row)
         if label is None:
-            yield tie(image, votes)
+            yield skipped_tie(image, votes)
         else:
             item = labelled(root, image, label, emotions, name, _split(where, row))
             yield with_votes(item, votes) if votes else item
@@ -113,7 +113,7 @@ def _by_labels_or_votes(table: CsvTable, name: str, given: Taxonomy | None) -> t
 
 def _label_or_majority(columns: dict[str, str], where: Place, row: dict[str, str]) -> tuple[str | None, dict[str, int]]:
     votes = {label: whole_number(row[column], where, column) for column, label in columns.items()}
-    return row["label"] if "label" in row else most_chosen(votes), votes if any(votes.values()) else {}
+    return row["label"] if "label" in row else majority_label(votes), votes if any(votes.values()) else {}
 
 
 def _by_ratings(table: CsvTable, emotions: Taxonomy, midpoint: float) -> tuple[Taxonomy, _Judgement]:

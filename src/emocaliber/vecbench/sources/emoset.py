@@ -17,14 +17,24 @@ from typing import Any
 from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
 from emocaliber.io.rows import display_name, opened
-from emocaliber.vecbench.sources.reader import Item, Progress, Reading, Reason, Skipped, collect, find_folder, labelled, silent
+from emocaliber.vecbench.sources.reader import (
+    Item,
+    LoadedSource,
+    Progress,
+    Skipped,
+    SkipReason,
+    collect,
+    find_folder,
+    labelled,
+    no_progress,
+)
 
 _SPLITS = ("train", "val", "test")
 _FILES = ("info.json", *(f"{split}.json" for split in _SPLITS))
 _BELOW = ("EmoSet-118K", "EmoSet")
 
 
-def read(folder: Path, *, check_images: bool = True, progress: Progress = silent) -> Reading:
+def read(folder: Path, *, check_images: bool = True, progress: Progress = no_progress) -> LoadedSource:
     """EmoSet as its lists describe it, with its own splits; see `Reader`. Raises UserError, too, for a list that is none."""
     expected = f"{', '.join(_FILES)} beside image/ and annotation/"
     root = find_folder(folder, _BELOW, _is_emoset, name="EmoSet-118K", expected=expected)
@@ -37,7 +47,7 @@ def _found(root: Path, check_annotations: bool) -> Iterator[Item | Skipped]:
     for split in _SPLITS:
         for emotion, image, annotation in _listed(root / f"{split}.json"):
             if check_annotations and not (root / annotation).is_file():
-                yield Skipped(display_name(image), Reason.MISSING_ANNOTATION, f"there is no {display_name(annotation)}")
+                yield Skipped(display_name(image), SkipReason.MISSING_ANNOTATION, f"there is no {display_name(annotation)}")
             else:
                 yield labelled(root, image, emotion, emotions, "emoset", split)
 

@@ -1,4 +1,4 @@
-"""What every reader of a data set gives: the labelled images it found, and what it left out and why."""
+"""What all readers of data sets share: the labelled images of a source, the files left out with their reasons, and finding its folder."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from emocaliber.io.inputs import SUFFIXES
 from emocaliber.io.rows import display_name
 
 
-class Reason(StrEnum):
-    """Why a file of a data set is not an item."""
+class SkipReason(StrEnum):
+    """Why a file of a data set is left out."""
 
     BROKEN_IMAGE = "broken image"
     MISSING_IMAGE = "missing image"
@@ -44,16 +44,16 @@ class Item:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that is no item: its path within the data set, why, and what was found."""
+    """A file that is left out: its path within the data set, the reason, and a detail for people."""
 
     path: str
-    reason: Reason
+    reason: SkipReason
     detail: str
 
 
 @dataclass(frozen=True)
-class Reading:
-    """A data set as read: items in the order of their paths, and everything left out."""
+class LoadedSource:
+    """A data set as a reader loaded it: items in the order of their paths, and all files left out."""
 
     source: str
     folder: Path
@@ -61,7 +61,7 @@ class Reading:
     skipped: tuple[Skipped, ...]
 
 
-# From what a reader finds to what it gives: every file an item or left out with its reason, every image opened once.
+# From the files found to a loaded source: every file becomes an item or is skipped with a reason, and every image is opened once.
 
 Progress = Callable[[int], None]
 
@@ -73,30 +73,30 @@ class Reader(Protocol):
     """Reads one data set.
 
     With `check_images` every image is decoded and the broken ones are skipped; without it, the data set's own lists and file
-    names are trusted. `progress` is told now and then how many images are done. Raises UserError if the folder is not the data set.
+    names are trusted. `progress` is called with the number of images done. Raises UserError if the folder is not the data set.
     """
 
-    def __call__(self, folder: Path, *, check_images: bool = True, progress: Progress = ...) -> Reading: ...
+    def __call__(self, folder: Path, *, check_images: bool = True, progress: Progress = ...) -> LoadedSource: ...
 
 
-def silent(count: int) -> None:
-    """Progress that nobody watches."""
+def no_progress(count: int) -> None:
+    """Reports no progress."""
 
 
 def labelled(root: Path, path: str, word: str, taxonomy: Taxonomy, source: str, split: str | None = None) -> Item | Skipped:
-    """The file at `path` below `root`, which the data set labels with `word`."""
+    """The item for the file at `path` below `root`, which the data set labels with `word`, or why it is skipped."""
     if os.path.splitext(path)[1].lower() not in SUFFIXES:
-        return Skipped(display_name(path), Reason.NOT_AN_IMAGE, "by its suffix")
+        return Skipped(display_name(path), SkipReason.NOT_AN_IMAGE, "by its suffix")
     if (label := taxonomy.canonical(word)) is None:
-        return Skipped(display_name(path), Reason.UNKNOWN_LABEL, f"{display_name(word)!r} is not one of {', '.join(taxonomy.labels)}")
+        return Skipped(display_name(path), SkipReason.UNKNOWN_LABEL, f"{display_name(word)!r} is not one of {', '.join(taxonomy.labels)}")
     return Item(os.path.normpath(root / path), label, source, split)
 
 
-def collect(source: str, root: Path, found: Iterable[Item | Skipped], *, check_images: bool, progress: Progress) -> Reading:
-    """The reading of everything found, in the order of paths. An image that is found twice counts where it is found first.
+def collect(source: str, root: Path, found: Iterable[Item | Skipped], *, check_images: bool, progress: Progress) -> LoadedSource:
+    """The loaded source, in the order of paths. An image that is found twice has the label under which it was found first.
 
-    Raises UserError if no item is left, or where opening an image failed for a fault of the machine: leaving out what is
-    whole would make the next reading another one.
+    Raises UserError if no item is left, or if opening an image failed for a transient fault: skipping an intact image would make
+    the build non-deterministic.
     """
     items: dict[str, Item] = {}
     skipped: list[Skipped] = []
@@ -104,7 +104,7 @@ def collect(source: str, root: Path, found: Iterable[Item | Skipped], *, check_i
         if isinstance(each, Skipped):
             skipped.append(each)
         elif first := items.get(each.image):
-            skipped.append(Skipped(_within(root, each.image), Reason.LISTED_TWICE, f"{_described(each)}; before: {_described(first)}"))
+            skipped.append(Skipped(_within(root, each.image), SkipReason.LISTED_TWICE, f"{_described(each)}; before: {_described(first)}"))
         else:
             items[each.image] = each
     kept = [items[image] for image in sorted(items)]
@@ -117,7 +117,7 @@ def collect(source: str, root: Path, found: Iterable[Item | Skipped], *, check_i
     if not kept:
         reasons = ", ".join(f"{display_name(each.path)}: {each.reason}" for each in skipped[:3])
         raise UserError(f"{display_name(root)}: no usable image in it" + (f" ({reasons})." if reasons else "; add the images."))
-    return Reading(source, root, tuple(kept), tuple(sorted(skipped, key=lambda each: (each.path, each.reason))))
+    return LoadedSource(source, root, tuple(kept), tuple(sorted(skipped, key=lambda each: (each.path, each.reason))))
 
 
 def with_votes(item: Item | Skipped, votes: dict[str, int]) -> Item | Skipped:
@@ -125,20 +125,20 @@ def with_votes(item: Item | Skipped, votes: dict[str, int]) -> Item | Skipped:
     return replace(item, votes=votes) if isinstance(item, Item) else item
 
 
-def most_chosen(votes: dict[str, int]) -> str | None:
+def majority_label(votes: dict[str, int]) -> str | None:
     """The label with the most votes, or None for a tie."""
     most = max(votes.values())
     winners = [label for label, count in votes.items() if count == most]
     return winners[0] if len(winners) == 1 else None
 
 
-def tie(path: str, votes: dict[str, int]) -> Skipped:
-    """An image about which its voters could not agree."""
+def skipped_tie(path: str, votes: dict[str, int]) -> Skipped:
+    """The skipped file of an image without a label that has the most votes."""
     shown = ", ".join(f"{label} {count}" for label, count in sorted(votes.items(), key=lambda each: -each[1]) if count)
-    return Skipped(display_name(path), Reason.TIE, shown or "no votes")
+    return Skipped(display_name(path), SkipReason.TIE, shown or "no votes")
 
 
-def _faults(images: Sequence[str], progress: Progress) -> dict[str, tuple[Reason, str]]:
+def _faults(images: Sequence[str], progress: Progress) -> dict[str, tuple[SkipReason, str]]:
     return {image: fault for image, result in _opened(images, progress) if (fault := _fault(image, result))}
 
 
@@ -148,12 +148,12 @@ def _opened(images: Sequence[str], progress: Progress) -> Iterator[tuple[str, Im
         progress(count)
 
 
-def _fault(image: str, error: ImageError | None) -> tuple[Reason, str] | None:
+def _fault(image: str, error: ImageError | None) -> tuple[SkipReason, str] | None:
     if error is None:
         return None
     if error.code in ("internal", "timeout"):
         raise UserError(f"{error.message} The fault may be the machine's, so nothing was left out: mend it, or remove the file.")
-    reason = Reason.MISSING_IMAGE if error.code == "not_found" else Reason.BROKEN_IMAGE
+    reason = SkipReason.MISSING_IMAGE if error.code == "not_found" else SkipReason.BROKEN_IMAGE
     return reason, error.message.removeprefix(f"{display_name(image)}: ")
 
 
@@ -165,7 +165,7 @@ def _described(item: Item) -> str:
     return f"{item.label}, {item.split}" if item.split else item.label
 
 
-# Finding a data set in the folder a user names, and the files in it.
+# Finding a data set and its files in the folder that a user names.
 
 _SHOWN = 12
 
@@ -188,7 +188,7 @@ def find_folder(given: Path, below: Sequence[str], is_it: Callable[[Path], bool]
 
 
 def not_the_data_set(folder: Path, name: str, expected: str) -> UserError:
-    """The complaint that a folder is not what it was said to be."""
+    """The error for a folder that is not the data set `name`; it lists what was found there."""
     return UserError(f"{display_name(folder)}: this is not {name}. Expected {expected}; found {_contents(folder)}.")
 
 
@@ -205,7 +205,7 @@ def files_below(folder: Path) -> list[str]:
             folders.clear()
             continue
         entered.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(_visible(folders))  # the order decides under which name a folder linked twice is entered
+        folders[:] = sorted(_visible(folders))  # the order decides under which name a folder that is linked twice is entered
         inner = Path(os.path.relpath(path, folder)).as_posix()
         found += [name if inner == "." else f"{inner}/{name}" for name in _visible(files)]
     return sorted(found)

@@ -9,12 +9,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from emocaliber.emotions.taxonomy import taxonomy
-from emocaliber.vecbench.sources.reader import Progress, Reading, collect, files_below, find_folder, has_folder_per_label, labelled, silent
+from emocaliber.vecbench.sources.reader import (
+    LoadedSource,
+    Progress,
+    collect,
+    files_below,
+    find_folder,
+    has_folder_per_label,
+    labelled,
+    no_progress,
+)
 
 _BELOW = ("images", "UnBiasedEmo/images", "UnbiasedEmo/images")
 
 
-def read(folder: Path, *, check_images: bool = True, progress: Progress = silent) -> Reading:
+def read(folder: Path, *, check_images: bool = True, progress: Progress = no_progress) -> LoadedSource:
     """UnbiasedEmo as it lies in the folder; see `Reader`."""
     emotions = taxonomy("unbiasedemo-6")
     expected = f"UnBiasedEmo/images/ with a folder of objects for each of {', '.join(emotions.labels)}"

@@ -16,14 +16,14 @@ from pathlib import Path
 from emocaliber.emotions.taxonomy import Taxonomy, taxonomy
 from emocaliber.vecbench.sources.reader import (
     Item,
+    LoadedSource,
     Progress,
-    Reading,
     Skipped,
     collect,
     files_below,
     find_folder,
     labelled,
-    silent,
+    no_progress,
     subfolders,
 )
 
@@ -31,7 +31,7 @@ _SPLITS = ("train", "val", "test")
 _BELOW = ("images", "WEBEmo/images", "WebEmo/images")
 
 
-def read(folder: Path, *, check_images: bool = True, progress: Progress = silent) -> Reading:
+def read(folder: Path, *, check_images: bool = True, progress: Progress = no_progress) -> LoadedSource:
     """WebEmo as it lies in the folder, with its own splits; see `Reader`."""
     expected = "WEBEmo/images/ with the folders train25 and test25, each with folders 0 to 24"
     root = find_folder(folder, _BELOW, _is_webemo, name="WebEmo", expected=expected)

@@ -1,4 +1,5 @@
-"""Pictures of nothing known: next to nothing in them tells the label, the narrator says so, and answers are about equally often right."""
+"""Out-of-distribution pictures: next to nothing in them tells the label, the template teacher says so, and every answer is about equally
+often right."""
 
 from __future__ import annotations
 
@@ -18,36 +19,36 @@ from emocaliber.io.images import open_image
 from emocaliber.io.rows import read_rows
 from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS
 from emocaliber.scenes.dataset import draw_samples
-from emocaliber.scenes.drawing import unfamiliar as estranged
-from emocaliber.scenes.drawing.unfamiliar import CHROMA, LIGHTNESS, toned
-from emocaliber.scenes.out_of_domain import TONES, UNFAMILIAR, UnfamiliarScene, is_unfamiliar
-from emocaliber.scenes.subtasks import KINDS, unfamiliar_kind
-from emocaliber.scenes.template_teacher import read_right
+from emocaliber.scenes.drawing import ood
+from emocaliber.scenes.drawing.ood import CHROMA, LIGHTNESS, with_tone
+from emocaliber.scenes.out_of_domain import COLOUR_TONES, OOD_ELEMENT, OODScene, is_ood
+from emocaliber.scenes.subtasks import SCENE_SUBTASKS, ood_subtask
+from emocaliber.scenes.template_teacher import concepts_named
 
 SIZE = 40
 
 
-def unfamiliar(tone: str) -> UnfamiliarScene:
-    return UnfamiliarScene(UNFAMILIAR.key, tone)
+def ood_scene(tone: str) -> OODScene:
+    return OODScene(OOD_ELEMENT.key, tone)
 
 
 def painted(name: str, index: int) -> bytes:
-    kind = unfamiliar_kind(name)
-    rng = kind.generator(0, index)
-    picture = kind.paint(kind.choose(index, rng), rng, SIZE)
+    subtask = ood_subtask(name)
+    rng = subtask.generator(0, index)
+    picture = subtask.draw(subtask.choose(index, rng), rng, SIZE)
     assert (picture.mode, picture.size) == ("RGB", (SIZE, SIZE))
     return picture.tobytes()
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.1, 100), (0.25, 250), (1.0, 1000)])
 def test_the_share_is_spread_evenly(share: float, count: int) -> None:
-    chosen = [is_unfamiliar(index, share) for index in range(1000)]
+    chosen = [is_ood(index, share) for index in range(1000)]
     assert sum(chosen) == pytest.approx(count, abs=1)
     assert max(sum(chosen[start : start + 20]) for start in range(980)) <= 20 * share + 1
 
 
 def test_every_picture_differs_and_depends_on_subtask_and_number_alone() -> None:
-    pictures = [painted(name, index) for name in KINDS for index in range(6)]
+    pictures = [painted(name, index) for name in SCENE_SUBTASKS for index in range(6)]
     assert len(set(pictures)) == len(pictures)
     assert painted("FI-2", 3) == painted("FI-2", 3)
 
@@ -82,10 +83,10 @@ def test_pictures_are_as_varied_as_photographs_are_in_light_colour_and_detail() 
     assert (within.mean(0) >= 0.85).all()
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", SCENE_SUBTASKS)
 def test_a_tone_moves_the_labels_a_little(name: str) -> None:
     labels = taxonomy(task(name).taxonomy)
-    shares = np.array([unfamiliar_kind(name).shares(unfamiliar(tone), labels) for tone in TONES])
+    shares = np.array([ood_subtask(name).posterior(ood_scene(tone), labels) for tone in COLOUR_TONES])
     even = 1 / len(labels.labels)
     assert shares.mean(0) == pytest.approx(even, rel=0.3)
     assert shares.max() < (0.77 if len(labels.labels) == 2 else 1.75 * even)
@@ -95,7 +96,7 @@ def test_bright_pictures_please_and_vivid_ones_a_little() -> None:
     """Pleasure is .69 brightness + .22 saturation (Valdez & Mehrabian 1994), and a little more than none (positivity offset)."""
     labels = taxonomy("polarity-2")
     place = labels.labels.index("positive")
-    positive = {tone: unfamiliar_kind("FI-2").shares(unfamiliar(tone), labels)[place] for tone in TONES}
+    positive = {tone: ood_subtask("FI-2").posterior(ood_scene(tone), labels)[place] for tone in COLOUR_TONES}
     lights, strengths = ("dark", "mid-toned", "bright"), ("greyish", "muted", "vivid")
     assert sorted(positive, key=positive.__getitem__) == [f"{light} {strength}" for light in lights for strength in strengths]
     assert positive["mid-toned muted"] == pytest.approx(140 / 229, abs=0.002), "the share among the paintings of Abstract"
@@ -103,47 +104,47 @@ def test_bright_pictures_please_and_vivid_ones_a_little() -> None:
     assert odds["bright vivid"] * odds["dark greyish"] == pytest.approx(odds["mid-toned muted"] ** 2), "one pleases as the other does not"
 
 
-@pytest.mark.parametrize("tone", TONES)
+@pytest.mark.parametrize("tone", COLOUR_TONES)
 def test_a_picture_is_as_bright_and_vivid_as_its_tone_whatever_it_shows(tone: str) -> None:
     light, strength = tone.split()
     for index in range(12):
-        pixels = np.asarray(unfamiliar_kind("FI-2").paint(unfamiliar(tone), np.random.default_rng(index), SIZE)) / 255
+        pixels = np.asarray(ood_subtask("FI-2").draw(ood_scene(tone), np.random.default_rng(index), SIZE)) / 255
         assert LIGHTNESS[light][0] - 0.04 < pixels.mean() < LIGHTNESS[light][1] + 0.04
         assert CHROMA[strength][0] - 0.04 < np.ptp(pixels, axis=2).mean() < CHROMA[strength][1] + 0.04
 
 
 def test_grey_pictures_become_no_more_vivid_than_they_can() -> None:
-    grey = toned(Image.linear_gradient("L").convert("RGB"), "bright vivid", np.random.default_rng(0))
+    grey = with_tone(Image.linear_gradient("L").convert("RGB"), "bright vivid", np.random.default_rng(0))
     assert np.ptp(np.asarray(grey), axis=2).max() == 0
 
 
-def test_the_narrator_names_nothing_and_guesses() -> None:
+def test_the_template_teacher_names_nothing_and_guesses() -> None:
     rng, labels = np.random.default_rng(0), taxonomy("mikels-8").labels
-    concepts = [concept.phrase for kind in (ELEMENTS, HUMANS, CONTEXTS) for concept in kind.values()]
+    concepts = [concept.phrase for table in (ELEMENTS, HUMANS, CONTEXTS) for concept in table.values()]
     for index in range(40):
-        scene = unfamiliar_kind("EmoSet-8").choose(index, rng)
-        told = unfamiliar_kind("EmoSet-8").tell(scene, labels[index % 8], rng)
+        scene = ood_subtask("EmoSet-8").choose(index, rng)
+        told = ood_subtask("EmoSet-8").write(scene, labels[index % 8], rng)
         assert parse(render(told), labels, confidence="forbidden") == told
-        assert read_right(told.reasoning, scene._asdict()) == {"element": True, "tone": True}
+        assert concepts_named(told.reasoning, scene._asdict()) == {"element": True, "tone": True}
         assert not any(phrase in render(told).lower() for phrase in concepts)
 
 
 def test_naming_a_concept_where_there_is_none_is_wrong() -> None:
-    kind, rng = KINDS["EmoSet-8"], np.random.default_rng(0)
-    told = kind.tell(kind.choose(0, rng), "awe", rng)
-    assert read_right(told.reasoning, unfamiliar("dark vivid")._asdict()) == {"element": False, "tone": False}
+    subtask, rng = SCENE_SUBTASKS["EmoSet-8"], np.random.default_rng(0)
+    told = subtask.write(subtask.choose(0, rng), "awe", rng)
+    assert concepts_named(told.reasoning, ood_scene("dark vivid")._asdict()) == {"element": False, "tone": False}
 
 
 def test_a_folder_has_the_share_of_them_that_was_asked_for(tmp_path: Path) -> None:
-    list(draw_samples(tmp_path, 20, 0, "FI-2", size=SIZE, unfamiliar=0.25, workers=1))
-    assert Counter(row["scene"]["element"] for row in read_rows(tmp_path / "samples.jsonl"))[UNFAMILIAR.key] == 5
+    list(draw_samples(tmp_path, 20, 0, "FI-2", size=SIZE, ood_share=0.25, workers=1))
+    assert Counter(row["scene"]["element"] for row in read_rows(tmp_path / "samples.jsonl"))[OOD_ELEMENT.key] == 5
     with pytest.raises(UserError, match=r"made with other settings: unfamiliar was 0\.25, and is 0\.0\. Give .* or another folder"):
         list(draw_samples(tmp_path, 21, 0, "FI-2", size=SIZE, workers=1))
 
 
 def test_the_others_are_the_pictures_that_there_would_be_without(tmp_path: Path) -> None:
     list(draw_samples(tmp_path / "plain", 4, 0, size=SIZE, workers=1))
-    list(draw_samples(tmp_path / "mixed", 4, 0, size=SIZE, unfamiliar=0.25, workers=1))
+    list(draw_samples(tmp_path / "mixed", 4, 0, size=SIZE, ood_share=0.25, workers=1))
     plain, mixed = ({file.name: file.read_bytes() for file in (tmp_path / name / "images").iterdir()} for name in ("plain", "mixed"))
     assert [name for name in sorted(plain) if plain[name] != mixed[name]] == ["scene-0-000000.png"]
 
@@ -151,16 +152,16 @@ def test_the_others_are_the_pictures_that_there_would_be_without(tmp_path: Path)
 def test_a_shuffled_scene_keeps_its_colours_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     across = Image.linear_gradient("L")
     scene = Image.merge("RGB", (across, across.rotate(90), across.rotate(180)))
-    monkeypatch.setattr(estranged, "_scene", lambda rng, size: scene.resize((size, size)))
-    before, after = (np.asarray(each, float) for each in (scene, estranged.shuffled(np.random.default_rng(0), scene.width)))
+    monkeypatch.setattr(ood, "_scene", lambda rng, size: scene.resize((size, size)))
+    before, after = (np.asarray(each, float) for each in (scene, ood.shuffled(np.random.default_rng(0), scene.width)))
     assert np.sort(after.mean(2), None) == pytest.approx(np.sort(before.mean(2), None), abs=6)
     assert abs(np.corrcoef(before[..., 0].ravel(), after[..., 0].ravel())[0, 1]) < 0.3
 
 
 def test_a_magnified_spot_is_a_seventh_of_the_scene_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = Image.linear_gradient("L").convert("RGB")
-    monkeypatch.setattr(estranged, "_scene", lambda rng, size: scene)
+    monkeypatch.setattr(ood, "_scene", lambda rng, size: scene)
     for seed in range(20):
-        spot = np.asarray(estranged.magnified(np.random.default_rng(seed), scene.width))
+        spot = np.asarray(ood.magnified(np.random.default_rng(seed), scene.width))
         assert spot.shape == (256, 256, 3)
         assert np.ptp(spot.astype(int)) <= 256 / 7 + 1

@@ -1,4 +1,4 @@
-"""The subtasks of VECBench in the drawn world, for those whose data sets are not at hand: same names, same splits, exact posteriors."""
+"""VECBench's subtasks made of synthetic scenes, in place of data sets that are not available: same names and splits, exact posteriors."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from pathlib import Path
 
 from emocaliber.core.tasks import TASKS
 from emocaliber.io.rows import Row
-from emocaliber.scenes.dataset import draw_samples, drawn_rows
+from emocaliber.scenes.dataset import draw_samples, read_scene_rows
 
 # Training samples per test sample; out-of-domain subtasks have none.
 TRAIN_RATIO = 4
 
 
-def draw_subtasks(
+def draw_synthetic_subtasks(
     folder: Path, tasks: Iterable[str], n: int, seed: int, *, size: int, workers: int | None, progress: Callable[[str, int], None]
 ) -> tuple[list[Row], list[Row]]:
     """(train, test): `n` test rows of each task and, in-domain, `TRAIN_RATIO` times as many to train on, drawn below `folder`.
 
-    Image paths are absolute. Rows keep `scene` and `response`. What is drawn already is not drawn again.
+    Image paths are absolute. Rows keep `scene` and `response`. Samples that exist are not drawn again.
     """
     train: list[Row] = []
     test: list[Row] = []
@@ -36,5 +36,5 @@ def _drawn(
     place = folder / f"{task}-{split}-seed{seed}"
     for done in draw_samples(place, n, seed, task, size=size, split=split, workers=workers):
         progress(f"{task} {split}", done)
-    rows = drawn_rows(place, n, seed)
+    rows = read_scene_rows(place, n, seed)
     return [{**row, "id": f"{task}/{split}-{row['id']}", "image": str(place.absolute() / row["image"])} for row in rows]

@@ -1,4 +1,4 @@
-"""The assembly line: what becomes of every sample, what is asked again, and what is paid for."""
+"""The pipeline: verdicts, retries and costs of every sample."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from emocaliber.core.model import Model, ModelError, Request
 from emocaliber.core.response import Reasoning, Response, render
 from emocaliber.core.samples import Sample
 from emocaliber.core.tasks import taxonomy_of
-from emocaliber.veccot.build import Line
-from emocaliber.veccot.checks import CHECKS, Limits
+from emocaliber.veccot.checks import CHECKS, CheckSettings
 from emocaliber.veccot.ledger import UNREADABLE, Attempt, Ledger
-from emocaliber.veccot.recipe import Part, Recipe, Template
-from emocaliber.veccot.teacher import CRITERIA, Narrator
+from emocaliber.veccot.pipeline import Pipeline
+from emocaliber.veccot.recipe import PromptTemplate, Recipe, RecipeModel
+from emocaliber.veccot.teacher import CRITERIA, TemplateTeacher
 from scripted import Say, Scripted
 
 FINE = json.dumps({criterion: {"rating": 5, "reason": "Fine."} for criterion in CRITERIA})
 POOR = json.dumps({criterion: {"rating": 2, "reason": "Poor."} for criterion in CRITERIA})
 RECIPE = Recipe(
-    teacher=Part(model="teacher", prompt=Template("label={label} of {candidates}"), temperature=0.7),
-    judge=Part(model="judge", prompt=Template("{label}: {response}"), temperature=0.0),
+    teacher=RecipeModel(model="teacher", prompt=PromptTemplate("label={label} of {candidates}"), temperature=0.7),
+    judge=RecipeModel(model="judge", prompt=PromptTemplate("{label}: {response}"), temperature=0.0),
 )
 CHECKS_ONLY = replace(RECIPE, judge=None)
 FAILED = ModelError("timeout", "no answer in time")
@@ -65,10 +65,10 @@ def first(said: Say, then: Say) -> Say:
     return say
 
 
-def run(ledger: Ledger, teacher: Model, judge: Model | None = None, recipe: Recipe | None = None, **more: Any) -> Line:
-    line = Line(ledger, recipe or (RECIPE if judge else CHECKS_ONLY), teacher, judge, **more)
-    line.run()
-    return line
+def run(ledger: Ledger, teacher: Model, judge: Model | None = None, recipe: Recipe | None = None, **more: Any) -> Pipeline:
+    pipeline = Pipeline(ledger, recipe or (RECIPE if judge else CHECKS_ONLY), teacher, judge, **more)
+    pipeline.run()
+    return pipeline
 
 
 def verdicts(ledger: Ledger) -> dict[str, list[str]]:
@@ -148,7 +148,7 @@ def test_the_teachers_text_is_paid_for_once_when_the_judge_fails(ledger: Ledger)
 
 def test_another_judge_starts_new_attempts_and_the_teacher_is_not_paid_again(ledger: Ledger) -> None:
     run(ledger, Scripted(good, cost=0.25), Scripted(always(POOR), cost=0.5), attempts=1)
-    stern = replace(RECIPE, judge=Part(model="milder", prompt=Template("{label}? {response}"), temperature=0.0))
+    stern = replace(RECIPE, judge=RecipeModel(model="milder", prompt=PromptTemplate("{label}? {response}"), temperature=0.0))
     run(ledger, Scripted(good, cost=0.25), Scripted(always(FINE), cost=0.5), stern, attempts=1)
     assert verdicts(ledger) == {f"s{number}": ["rejected", "accepted"] for number in range(6)}
     assert ledger.totals().cost == 6 * (0.25 + 0.5 + 0.5)
@@ -156,7 +156,7 @@ def test_another_judge_starts_new_attempts_and_the_teacher_is_not_paid_again(led
 
 def test_a_change_of_threshold_is_another_recipe(ledger: Ledger) -> None:
     run(ledger, Scripted(good))
-    run(ledger, Scripted(good), recipe=replace(CHECKS_ONLY, limits=Limits(longest=20)), attempts=1)
+    run(ledger, Scripted(good), recipe=replace(CHECKS_ONLY, limits=CheckSettings(longest=20)), attempts=1)
     assert {len(said) for said in verdicts(ledger).values()} == {2}
     assert ledger.totals().accepted == 6, "what was accepted once stays accepted"
 
@@ -173,7 +173,7 @@ def test_a_copy_is_rejected_also_when_the_judge_had_both_before_it(ledger: Ledge
     assert {each.reasons[0].check for each in list(ledger.attempts())[1:]} == {"near_duplicate"}
 
 
-def test_a_line_that_goes_on_knows_what_was_accepted_before(ledger: Ledger) -> None:
+def test_a_run_that_goes_on_knows_what_was_accepted_before(ledger: Ledger) -> None:
     same = good(Request(Image.new("RGB", (1, 1)), "", key="same"))
     run(ledger, Scripted(always(same)), attempts=1, only={"s0"})
     run(ledger, Scripted(always(same)), attempts=1)
@@ -192,29 +192,31 @@ def test_an_image_that_cannot_be_opened_fails_and_is_tried_again_when_it_is_ther
 
 
 @pytest.mark.parametrize("window", [None, 4])
-def test_a_line_that_is_told_to_stop_ends_what_is_under_way_and_goes_on_later(ledger: Ledger, window: int | None) -> None:
+def test_a_run_that_is_told_to_stop_ends_what_is_under_way_and_goes_on_later(ledger: Ledger, window: int | None) -> None:
     done: list[Attempt] = []
-    line = run(ledger, Scripted(good, window=window), stop=lambda: len(done) >= 2, progress=lambda attempt, settled: done.append(attempt))
-    assert line.stopped
+    pipeline = run(
+        ledger, Scripted(good, window=window), stop=lambda: len(done) >= 2, on_attempt=lambda attempt, settled: done.append(attempt)
+    )
+    assert pipeline.stopped
     assert 2 <= len(done) < 6
     run(ledger, Scripted(good))
     assert verdicts(ledger) == {f"s{number}": ["accepted"] for number in range(6)}
 
 
-def test_progress_hears_when_a_sample_is_settled(ledger: Ledger) -> None:
-    heard: list[bool] = []
-    run(ledger, Scripted(first(bad, good)), progress=lambda attempt, settled: heard.append(settled))
-    assert heard == [False] * 6 + [True] * 6
-    heard.clear()
+def test_the_callback_is_told_when_a_sample_is_settled(ledger: Ledger) -> None:
+    settled_ones: list[bool] = []
+    run(ledger, Scripted(first(bad, good)), on_attempt=lambda attempt, settled: settled_ones.append(settled))
+    assert settled_ones == [False] * 6 + [True] * 6
+    settled_ones.clear()
     ledger.add_recipe({})
     run(
         ledger,
         Scripted(bad),
-        recipe=replace(CHECKS_ONLY, limits=Limits(longest=999)),
+        recipe=replace(CHECKS_ONLY, limits=CheckSettings(longest=999)),
         attempts=1,
-        progress=lambda _, settled: heard.append(settled),
+        on_attempt=lambda _, settled: settled_ones.append(settled),
     )
-    assert heard == [True] * 6
+    assert settled_ones == [True] * 6
 
 
 PRICED = replace(RECIPE.teacher, settings={"prices": [1e4, 1e4], "max_new_tokens": 20})  # at worst 2 x 100 and 20 tokens: 2.2 dollars
@@ -222,8 +224,8 @@ PRICED = replace(RECIPE.teacher, settings={"prices": [1e4, 1e4], "max_new_tokens
 
 def test_the_budget_is_never_exceeded_and_a_larger_one_goes_on(ledger: Ledger) -> None:
     recipe = replace(CHECKS_ONLY, teacher=PRICED)
-    line = run(ledger, Scripted(good, cost=1.1), recipe=recipe, budget=5.0)
-    assert line.stopped is not None and line.stopped.startswith(
+    pipeline = run(ledger, Scripted(good, cost=1.1), recipe=recipe, budget=5.0)
+    assert pipeline.stopped is not None and pipeline.stopped.startswith(
         "the budget of $5 is reached ($3.3000 spent, and the next attempt may cost $2.2"
     )
     assert ledger.totals().cost <= 5.0
@@ -244,10 +246,10 @@ def test_the_budget_holds_whatever_the_model_has_under_way(ledger: Ledger, windo
     assert len(list(ledger.attempts())) == 3
 
 
-def test_the_narrator_tells_only_what_was_drawn(ledger: Ledger) -> None:
+def test_the_template_teacher_knows_only_synthetic_scenes(ledger: Ledger) -> None:
     told = good(Request(Image.new("RGB", (1, 1)), "", key="told"))
     ledger.add_samples([next(ledger.samples()) | {"id": "drawn", "image": "/not/there.png", "scene": {}, "response": told}])
-    run(ledger, Narrator(ledger.row))
+    run(ledger, TemplateTeacher(ledger.row))
     assert verdicts(ledger) == {**{f"s{number}": ["failed"] for number in range(6)}, "drawn": ["accepted"]}
     error = next(ledger.attempts()).error
     assert error is not None and "the narrator knows only what `emocaliber scenes` drew, which 's0' is not" in error.message

@@ -1,6 +1,6 @@
-"""Fits the simulated viewers' temperature: at it, 11 votes on a random scene disagree as much as 11 people did on a photograph.
+"""Fits the simulated annotators' temperature, at which 11 votes on a random scene disagree as much as 11 people did on a photograph.
 
-    python benchmarks/fit_viewers.py VOTES.txt
+    python benchmarks/fit_annotators.py VOTES.txt
 
 VOTES.txt holds an image name and then its votes for Amusement, Awe, Contentment, Excitement, Anger, Disgust, Fear and Sadness on each line,
 as in Flickr-LDL (Yang, Sun & Sun 2017); by default `votes/flickr_ldl.txt` in the folder EMOCALIBER_DATA. The last line printed is JSON.
@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from emocaliber.emotions.taxonomy import taxonomy
+from emocaliber.scenes.annotators import TEMPERATURE, fit_temperature, posterior, scene_vad, vote_entropy_nats
 from emocaliber.scenes.concepts import random_scene
-from emocaliber.scenes.viewers import TEMPERATURE, feeling, fit_temperature, posterior, vote_entropy
 
 LABELS = ("amusement", "awe", "contentment", "excitement", "anger", "disgust", "fear", "sadness")
 
@@ -36,35 +36,35 @@ def read_votes(path: Path) -> npt.NDArray[np.int64]:
 
 
 def same_number(votes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The images that as many people voted on as on most: entropies of different numbers of votes cannot be compared."""
+    """The images with the most frequent number of votes: entropies of different numbers of votes cannot be compared."""
     totals = votes.sum(-1)
     return np.compress(totals == np.bincount(totals).argmax(), votes, axis=0)
 
 
 def fit(votes: npt.NDArray[np.int64], scenes: int, seed: int) -> dict[str, float]:
-    """The fitted temperature, with the mean and SD of the vote entropy (nats) of people and of as many viewers."""
+    """The fitted temperature, and mean and SD of the vote entropy (nats) of people and of as many simulated annotators."""
     rng = np.random.default_rng(seed)
-    feelings = [feeling(*random_scene(rng)) for _ in range(scenes)]
+    vads = [scene_vad(*random_scene(rng)) for _ in range(scenes)]
     labels = taxonomy("mikels-8")
-    temperature = fit_temperature(feelings, labels, votes, seed)
-    viewers = int(votes[0].sum())
-    people = vote_entropy(votes)
-    simulated = vote_entropy(rng.multinomial(viewers, posterior(feelings, labels, temperature)))
+    temperature = fit_temperature(vads, labels, votes, seed)
+    annotators = int(votes[0].sum())
+    people = vote_entropy_nats(votes)
+    simulated = vote_entropy_nats(rng.multinomial(annotators, posterior(vads, labels, temperature)))
     return {
         "temperature": round(temperature, 4),
         "shipped_temperature": TEMPERATURE,
         "images": len(votes),
         "scenes": scenes,
-        "voters": viewers,
+        "voters": annotators,
         "people_entropy_mean": round(float(people.mean()), 4),
         "people_entropy_sd": round(float(people.std()), 4),
-        "viewers_entropy_mean": round(float(simulated.mean()), 4),
-        "viewers_entropy_sd": round(float(simulated.std()), 4),
+        "annotators_entropy_mean": round(float(simulated.mean()), 4),
+        "annotators_entropy_sd": round(float(simulated.std()), 4),
     }
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Fits the simulated viewers' temperature to people's votes.")
+    parser = argparse.ArgumentParser(description="Fits the simulated annotators' temperature to people's votes.")
     data = os.environ.get("EMOCALIBER_DATA")
     default = Path(data) / "votes" / "flickr_ldl.txt" if data else None
     parser.add_argument("votes", type=Path, nargs="?", default=default, help="vote counts (default: $EMOCALIBER_DATA/votes/flickr_ldl.txt)")
@@ -78,7 +78,8 @@ def main() -> int:
     print(f"{args.votes}: {len(votes):,} of {len(everything):,} images have {votes[0].sum()} votes and are used")
     result = fit(votes, args.scenes, args.seed)
     print(f"people:  entropy {result['people_entropy_mean']:.3f} nats, SD {result['people_entropy_sd']:.3f}")
-    print(f"viewers: entropy {result['viewers_entropy_mean']:.3f} nats, SD {result['viewers_entropy_sd']:.3f}, over {args.scenes:,} scenes")
+    simulated = f"entropy {result['annotators_entropy_mean']:.3f} nats, SD {result['annotators_entropy_sd']:.3f}"
+    print(f"simulated annotators: {simulated}, over {args.scenes:,} scenes")
     print(f"temperature: {result['temperature']:.4f} (shipped: {TEMPERATURE})")
     print(json.dumps(result))
     return 0

@@ -1,4 +1,4 @@
-"""Scenes on disk: the same seed gives the same bytes, broken-off work goes on, and labels follow the posteriors."""
+"""Scenes on disk: the same seed gives the same bytes, interrupted drawing resumes, and labels follow the posteriors."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from emocaliber.core.tasks import TASKS
 from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
 from emocaliber.io.workspace import record_of
+from emocaliber.scenes.annotators import posterior, scene_vad
 from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS, INTERACTIONS, Scene, random_scene
-from emocaliber.scenes.dataset import draw_samples, drawn_rows
-from emocaliber.scenes.viewers import feeling, posterior
+from emocaliber.scenes.dataset import draw_samples, read_scene_rows
 
 SIZE = 32
 
@@ -62,11 +62,11 @@ def test_there_is_one_image_and_one_row_for_each_scene(six: Path) -> None:
 def test_a_row_says_what_was_drawn_and_what_its_posterior_is(six: Path) -> None:
     labels = taxonomy("mikels-8")
     for row in rows(six):
-        expected = posterior(feeling(*Scene(**row["scene"])), labels)
+        expected = posterior(scene_vad(*Scene(**row["scene"])), labels)
         assert list(row["posterior"].values()) == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_stored_response_is_a_lesson_for_the_rows_own_label(six: Path) -> None:
+def test_the_stored_response_is_a_training_example_for_the_rows_own_label(six: Path) -> None:
     for row in rows(six):
         response = parse(row["response"], row["candidates"], confidence="forbidden")
         assert getattr(response, "answer", response) == row["ground_truth"]
@@ -198,7 +198,7 @@ def test_where_it_is_asked_for_several_seeds_lie_side_by_side_and_each_can_be_re
     assert ids(tmp_path) == [f"scene-{seed}-{index:06d}" for seed in (1, 2) for index in range(3)]
     for seed in (1, 2):
         alone = draw(tmp_path / str(seed), 3, seed)
-        assert drawn_rows(tmp_path, 3, seed) == rows(alone)
+        assert read_scene_rows(tmp_path, 3, seed) == rows(alone)
         assert all((tmp_path / row["image"]).read_bytes() == (alone / row["image"]).read_bytes() for row in rows(alone))
     with pytest.raises(UserError, match=r"seeds was \[1, 2\], and is \[1\]"):
         draw(tmp_path, 3, seed=1)
@@ -208,12 +208,12 @@ def test_rows_are_chosen_by_number_not_by_how_it_is_spelt(tmp_path: Path) -> Non
     names = [f"scene-0-{index:06d}" for index in (1_000_001, 999_999, 1_000_000, 5)]
     lines = (json.dumps({"id": name}) for name in (*names, "scene-7-000000", "FI-2/scene-0-000002"))
     (tmp_path / "samples.jsonl").write_text("\n".join(lines))
-    assert [row["id"][8:] for row in drawn_rows(tmp_path, 1_000_001, 0)] == ["000005", "999999", "1000000"]
+    assert [row["id"][8:] for row in read_scene_rows(tmp_path, 1_000_001, 0)] == ["000005", "999999", "1000000"]
 
 
 def test_a_folder_without_a_record_is_taken_over_if_its_rows_agree(six: Path, tmp_path: Path) -> None:
     record_of(draw(tmp_path, 4) / "samples.jsonl").unlink()
-    for different in ({"size": 64}, {"split": "train"}, {"task_name": "WebEmo-7"}, {"unfamiliar": 0.5}, {"seed": 1}):
+    for different in ({"size": 64}, {"split": "train"}, {"task_name": "WebEmo-7"}, {"ood_share": 0.5}, {"seed": 1}):
         with pytest.raises(UserError, match=r"was made with other settings: (size|split|task|unfamiliar|seeds) was "):
             list(draw_samples(tmp_path, **{"n": 6, "seed": 0, "size": SIZE, "workers": 1} | different))  # type: ignore[arg-type]
     with (tmp_path / "samples.jsonl").open("a") as file:
@@ -221,12 +221,12 @@ def test_a_folder_without_a_record_is_taken_over_if_its_rows_agree(six: Path, tm
     assert files(draw(tmp_path, 6)) == files(six)
 
 
-def test_the_share_of_unfamiliar_pictures_is_checked_row_by_row_where_there_is_no_record(tmp_path: Path) -> None:
-    list(draw_samples(tmp_path, 6, 0, size=SIZE, workers=1, unfamiliar=0.5))
+def test_the_share_of_ood_pictures_is_checked_row_by_row_where_there_is_no_record(tmp_path: Path) -> None:
+    list(draw_samples(tmp_path, 6, 0, size=SIZE, workers=1, ood_share=0.5))
     record_of(tmp_path / "samples.jsonl").unlink()
     with pytest.raises(UserError, match=r"unfamiliar was 0\.5, and is 0\.25"):
-        list(draw_samples(tmp_path, 6, 0, size=SIZE, workers=1, unfamiliar=0.25))
-    assert list(draw_samples(tmp_path, 6, 0, size=SIZE, workers=1, unfamiliar=0.5)) == [6]
+        list(draw_samples(tmp_path, 6, 0, size=SIZE, workers=1, ood_share=0.25))
+    assert list(draw_samples(tmp_path, 6, 0, size=SIZE, workers=1, ood_share=0.5)) == [6]
 
 
 DRAWING = """

@@ -1,9 +1,7 @@
-"""A picture of nothing in particular, yet as varied as photographs are: textures, heaps of shapes, things that have no name, and scenes
-of which nothing is left that has one (`estranged`).
+"""Out-of-distribution (OOD) pictures: textures, piles of shapes, shapeless objects, and scenes perturbed until nothing can be recognised.
 
-Shapes of all sizes that hide each other ("dead leaves", Lee, Mumford & Huang 2001, Int. J. Comput. Vision 41:35) and noise that weakens
-with its frequency have the statistics of natural images, and teach networks much of what photographs do (Baradad et al. 2021, "Learning
-to see by looking at noise").
+Shapes of all sizes that occlude each other ("dead leaves", Lee, Mumford & Huang 2001, Int. J. Comput. Vision 41:35) and noise whose power
+falls with frequency have the statistics of natural images (Baradad et al. 2021, "Learning to see by looking at noise").
 """
 
 from __future__ import annotations
@@ -15,9 +13,8 @@ import numpy.typing as npt
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from emocaliber.scenes.concepts import random_scene
-from emocaliber.scenes.drawing.compose import draw
-from emocaliber.scenes.drawing.interiors import between
-from emocaliber.scenes.drawing.pen import SUPERSAMPLING, Colour, tint
+from emocaliber.scenes.drawing.compose import draw_scene
+from emocaliber.scenes.drawing.pen import SUPERSAMPLING, Colour, between, tint
 from emocaliber.scenes.drawing.styles import everyday, posted, snapshot
 
 Floats = npt.NDArray[np.float64]
@@ -26,11 +23,11 @@ _FINISHES = (everyday, snapshot, posted)
 _LARGEST = 0.45  # radius of a leaf, in sides of the picture
 
 
-def draw_unfamiliar(tone: str, rng: np.random.Generator, size: int = 224) -> Image.Image:
-    """The picture as RGB, `size` x `size` pixels, of this tone; the same `rng` state gives the same one."""
+def draw_ood(tone: str, rng: np.random.Generator, size: int = 224) -> Image.Image:
+    """An OOD picture with this colour tone, RGB, `size` x `size` pixels; the same `rng` state gives the same one."""
     looks = (_textured, _littered, _joined, _staged, _staged, _staged, shuffled, shuffled, magnified, magnified)
     picture = looks[rng.integers(len(looks))](rng, size)
-    return toned(_FINISHES[rng.integers(len(_FINISHES))](picture, rng), tone, rng)
+    return with_tone(_FINISHES[rng.integers(len(_FINISHES))](picture, rng), tone, rng)
 
 
 def _textured(rng: np.random.Generator, size: int) -> Image.Image:
@@ -42,7 +39,7 @@ def _textured(rng: np.random.Generator, size: int) -> Image.Image:
 
 
 def _littered(rng: np.random.Generator, size: int) -> Image.Image:
-    """Leaves of every size on top of one another: the count of a radius r falls with its cube, so no size is special."""
+    """Dead leaves: shapes of every size on top of one another, the density of radius r proportional to r^-3."""
     side = size * SUPERSAMPLING
     palette = _palette(rng)
     picture = Image.new("RGB", (side, side), palette[0])
@@ -69,7 +66,7 @@ def _turned(x: Floats, y: Floats, turn: float, middle: Floats) -> list[tuple[flo
 
 
 def _joined(rng: np.random.Generator, size: int) -> Image.Image:
-    """Two such pictures, one showing through where a third is bright: things before a ground."""
+    """Two OOD pictures, one showing through where a third is bright: objects before a ground."""
     mask = _textured(rng, size).convert("L").point([255 if level > 127 else 0 for level in range(256)])
     looks = (_textured, _littered, _staged)
     over, under = looks[rng.integers(3)], looks[rng.integers(3)]
@@ -77,7 +74,7 @@ def _joined(rng: np.random.Generator, size: int) -> Image.Image:
 
 
 def _staged(rng: np.random.Generator, size: int) -> Image.Image:
-    """A few rounded things in a place, drawn or modelled, in focus or not: as in a scene or a photograph, but they are nothing known."""
+    """A few rounded objects before a ground, flat or shaded, in focus or not, none of them recognisable."""
     palette, side = _palette(rng), size * SUPERSAMPLING
     picture = _place(rng, size, palette).resize((side, side), Image.Resampling.BILINEAR)
     outlined, modelled, smallest = rng.random() < 0.4, rng.random() < 0.6, between(rng, 0.04, 0.15)
@@ -144,11 +141,8 @@ def _palette(rng: np.random.Generator) -> list[Colour]:
     return [(red, green, blue) for red, green, blue in (grey + between(rng, 0.1, 1) * (colours - grey)).astype(int).tolist()]
 
 
-# Scenes of which nothing is left that could be named: the same lines, colours and surfaces, but no thing, no figure and no place.
-#
-# Without them, lessons on unfamiliar pictures teach that scenes are whatever is drawn in their style, and a photograph with edges as sharp
-# as
-# theirs is taken for one.
+# Perturbed scenes: the lines, colours and surfaces of a scene, without a recognisable object, figure or place. Without them, training on
+# OOD pictures teaches that everything drawn in the style of the scenes is a scene, and so is a photograph with edges as sharp as theirs.
 
 _TURNS = tuple(Image.Transpose)
 
@@ -176,20 +170,18 @@ def magnified(rng: np.random.Generator, size: int) -> Image.Image:
 
 
 def _scene(rng: np.random.Generator, size: int) -> Image.Image:
-    return draw(*random_scene(rng), rng, size, finish=lambda picture, rng: picture, supersampling=1)
+    return draw_scene(*random_scene(rng), rng, size, finish=lambda picture, rng: picture, supersampling=1)
 
 
-# Making a picture dark or bright, greyish or vivid as a whole, whatever it shows.
-
-# Mean lightness and mean chroma (largest less smallest channel), as fractions, between which a picture has that tone.
+# Bounds of the mean lightness and mean chroma (largest less smallest channel) of each colour tone, as fractions.
 LIGHTNESS = {"dark": (0.12, 0.32), "mid-toned": (0.36, 0.52), "bright": (0.56, 0.78)}
 CHROMA = {"greyish": (0.02, 0.09), "muted": (0.13, 0.24), "vivid": (0.28, 0.45)}
 _ROUNDS = 4
-_MOST = 6.0  # times as much chroma; what is greyer than that stays greyish
+_MOST = 6.0  # the largest factor for the chroma, so that grey pictures stay grey
 
 
-def toned(picture: Image.Image, tone: str, rng: np.random.Generator) -> Image.Image:
-    """The picture with a lightness and a chroma of that tone: by a gamma for all channels, and by moving each from or to its grey."""
+def with_tone(picture: Image.Image, tone: str, rng: np.random.Generator) -> Image.Image:
+    """The picture with this colour tone's lightness and chroma: by a gamma for all channels and a scaling of each pixel about its grey."""
     light, strength = tone.split()
     lightness, chroma = rng.uniform(*LIGHTNESS[light]), rng.uniform(*CHROMA[strength])
     pixels = np.asarray(picture, dtype=np.float32) / 255
