@@ -244,8 +244,8 @@ def lessons(stage: int, whose: str, folder: Path, steps: int, prompts: int, watc
     import trl
 
     from emocaliber.inference.engine import question_for
+    from emocaliber.training.collate import IGNORED, ExampleCollator, TrainingExample
     from emocaliber.training.config import Stage1Config
-    from emocaliber.training.data import IGNORED, ExampleCollator, TrainingExample
     from emocaliber.training.trainer import LossSettings, SupervisedTrainer, common_arguments, freeze_vision, load_checkpoint
 
     confidence = "<confidence>0.35</confidence>"

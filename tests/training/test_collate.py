@@ -15,8 +15,9 @@ from emocaliber.core.response import Reasoning, Response, render
 from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
 from emocaliber.inference.engine import question_for
+from emocaliber.training.collate import IGNORED, ExampleCollator, TrainingExample
 from emocaliber.training.config import Stage1Config
-from emocaliber.training.data import IGNORED, ExampleCollator, TrainingExample, training_rows
+from emocaliber.training.samples import training_rows
 from emocaliber.training.stage2 import confidence_example
 from emocaliber.training.trainer import LossSettings, loss_mask, supervised_loss
 

@@ -10,8 +10,8 @@ import torch
 
 from emocaliber.errors import UserError
 from emocaliber.training.base.model import build_model
+from emocaliber.training.collate import ExampleCollator, TrainingExample
 from emocaliber.training.config import Stage1Config
-from emocaliber.training.data import ExampleCollator, TrainingExample
 from emocaliber.training.trainer import load_for_training, within_max_length
 from stand_ins import photo
 

@@ -15,8 +15,8 @@ from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
 from emocaliber.io.rows import read_rows, write_rows
 from emocaliber.training.config import load_config
-from emocaliber.training.data import numbered_sample_rows
 from emocaliber.training.run import run_stage
+from emocaliber.training.samples import numbered_sample_rows
 from emocaliber.training.stage1 import teacher_response
 from emocaliber.training.stage2 import confidence_example
 from microscopic import write_base

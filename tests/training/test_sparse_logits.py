@@ -11,7 +11,7 @@ from PIL import Image
 from torch.nn.functional import cross_entropy
 from transformers import TrainingArguments
 
-from emocaliber.training.data import IGNORED, ExampleCollator, TrainingExample, digit_tokens
+from emocaliber.training.collate import IGNORED, ExampleCollator, TrainingExample, digit_tokens
 from emocaliber.training.shared_prefix import logits_only_at
 from emocaliber.training.trainer import LossSettings, SupervisedTrainer
 

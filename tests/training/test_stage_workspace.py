@@ -16,8 +16,8 @@ from emocaliber.core.samples import read_samples
 from emocaliber.errors import UserError
 from emocaliber.io.rows import read_rows
 from emocaliber.training.config import Stage2Config, StageConfig, load_config
-from emocaliber.training.data import training_rows
 from emocaliber.training.run import FREE, check_workspaces, run_stage, stage_workspace
+from emocaliber.training.samples import training_rows
 from emocaliber.training.stage2 import scaffold_answers
 from emocaliber.training.sweep import load_sweep, run_sweep
 from emocaliber.training.trainer import last_checkpoint

@@ -23,8 +23,8 @@ from emocaliber.scenes.dataset import draw_samples
 from emocaliber.training import stage3
 from emocaliber.training.config import Stage3Config, load_config
 from emocaliber.training.run import run_stage
+from emocaliber.training.samples import validation_samples
 from emocaliber.training.telemetry import CollapseAlarm, ConfidenceStats, StepLog, StoppedByAlarm, rollout_metrics, rollout_rows
-from emocaliber.training.validation import validation_samples
 from emocaliber.training.watching import held_out_metrics
 from microscopic import letters_reward, save_untrained, write_configs
 

@@ -16,7 +16,7 @@ from emocaliber.errors import UserError
 from emocaliber.training.checks import check_stages
 from emocaliber.training.config import CONFIGS, Stage2Config, Stage3Config
 from emocaliber.training.export import export_model
-from emocaliber.training.validation import held_out_samples, lineage_sample_files, validation_samples
+from emocaliber.training.samples import held_out_samples, lineage_sample_files, validation_samples
 from stand_ins import photo
 
 

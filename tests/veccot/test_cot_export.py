@@ -17,7 +17,7 @@ from emocaliber.core.samples import Sample, read_samples
 from emocaliber.errors import UserError
 from emocaliber.io.rows import read_rows
 from emocaliber.training.config import Stage1Config
-from emocaliber.training.data import training_rows
+from emocaliber.training.samples import training_rows
 from emocaliber.vecbench.splits import assign_stages
 from emocaliber.veccot.export import export_stages
 from emocaliber.veccot.ledger import Ledger

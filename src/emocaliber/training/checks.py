@@ -33,9 +33,8 @@ from emocaliber.training.config import (
     check_settings,
     load_config,
 )
-from emocaliber.training.data import numbered_sample_rows
 from emocaliber.training.distributed import partial_state, world_size
-from emocaliber.training.validation import own_sample_files, upstream_sample_files, validation_samples
+from emocaliber.training.samples import numbered_sample_rows, own_sample_files, upstream_sample_files, validation_samples
 
 IMAGE_TOKEN_SIDE = 28  # in pixels, of Qwen2.5-VL: patches of 14 x 14, merged 2 x 2
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+|[\w-]+")

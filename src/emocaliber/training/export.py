@@ -30,8 +30,8 @@ from emocaliber.models.processor import load_processor
 from emocaliber.render.table import Table, with_interval
 from emocaliber.training.config import FINISHED, SETTINGS
 from emocaliber.training.distributed import print_once
+from emocaliber.training.samples import held_out_samples, lineage_sample_files
 from emocaliber.training.telemetry import TELEMETRY
-from emocaliber.training.validation import held_out_samples, lineage_sample_files
 
 _OF_TRAINING = ("rollouts.json",)
 

@@ -10,8 +10,9 @@ from emocaliber.core.response import Malformed, parse, render
 from emocaliber.core.scoring import is_correct
 from emocaliber.core.tasks import labels_of
 from emocaliber.errors import UserError
+from emocaliber.training.collate import TrainingExample
 from emocaliber.training.config import Stage1Config
-from emocaliber.training.data import TrainingExample, training_rows
+from emocaliber.training.samples import training_rows
 from emocaliber.training.trainer import load_for_training, train_supervised, within_max_length
 
 

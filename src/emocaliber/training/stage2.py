@@ -24,9 +24,10 @@ from emocaliber.inference.plan import identity_of_model, questions
 from emocaliber.io.rows import display_name, read_rows, write_rows
 from emocaliber.io.workspace import Workspace, record_of
 from emocaliber.models.local import LocalModel
+from emocaliber.training.collate import TrainingExample
 from emocaliber.training.config import Stage2Config
-from emocaliber.training.data import TrainingExample, training_rows
 from emocaliber.training.distributed import on_main_process, partial_state, print_once
+from emocaliber.training.samples import training_rows
 from emocaliber.training.trainer import load_for_training, train_supervised, within_max_length
 
 SCAFFOLD = "scaffold.jsonl"  # the file in OUT with the scaffold's answers

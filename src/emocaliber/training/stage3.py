@@ -22,10 +22,11 @@ from emocaliber.confidence.rewards import PARTS, RewardSettings, parse_reward, r
 from emocaliber.core.tasks import labels_of
 from emocaliber.inference.engine import question_for
 from emocaliber.models.local import CARD, TRAINED_AT
+from emocaliber.training.collate import training_image
 from emocaliber.training.config import Stage3Config
 from emocaliber.training.credit import ConfidenceCreditMixin
-from emocaliber.training.data import training_image, training_rows
 from emocaliber.training.distributed import lora_config, print_once, unsharded_for_generation
+from emocaliber.training.samples import training_rows
 from emocaliber.training.shared_prefix import Logps, backbone, branched_generate, group_logps, prompt_groups
 from emocaliber.training.telemetry import text_of
 from emocaliber.training.trainer import ResumingTrainer, common_arguments, finish, last_checkpoint, load_for_training

@@ -17,8 +17,8 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 
 from emocaliber.errors import UserError
 from emocaliber.models.local import chat_prompt
+from emocaliber.training.collate import IGNORED, ExampleCollator, TrainingExample, digit_tokens
 from emocaliber.training.config import FINISHED, ModelConfig, StageConfig
-from emocaliber.training.data import IGNORED, ExampleCollator, TrainingExample, digit_tokens
 from emocaliber.training.distributed import cpu_only, merge_adapters, partial_state, print_once, with_adapters
 from emocaliber.training.shared_prefix import logits_only_at
 from emocaliber.training.watching import trackers, train_monitored

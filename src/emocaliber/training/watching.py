@@ -19,11 +19,11 @@ from emocaliber.evaluation.summary import summarise
 from emocaliber.evaluation.tables import main_source
 from emocaliber.inference.engine import respond
 from emocaliber.models.local import LocalModel
+from emocaliber.training.collate import plain_worker_errors
 from emocaliber.training.config import MonitoredConfig, Stage1Config, StageConfig
-from emocaliber.training.data import plain_worker_errors
 from emocaliber.training.distributed import unsharded_for_generation
+from emocaliber.training.samples import validation_samples
 from emocaliber.training.telemetry import SURE, TELEMETRY, CollapseAlarm, ConfidenceStats, RolloutLogger, StepLog, StoppedByAlarm, Telemetry
-from emocaliber.training.validation import validation_samples
 
 
 def train_monitored(trainer: Any, config: StageConfig, checkpoint: str | None, rollouts_of: Sequence[Mapping[str, Any]] = ()) -> None:

@@ -16,8 +16,9 @@ from emocaliber.emotions.taxonomy import BUILT_IN, taxonomy
 from emocaliber.scenes.concepts import Scene, random_scene
 from emocaliber.scenes.template_teacher import caption, write_response
 from emocaliber.training.base.vision import pretrain_vision
+from emocaliber.training.collate import TrainingExample
 from emocaliber.training.config import Stage0Config
-from emocaliber.training.data import TrainingExample, training_rows
+from emocaliber.training.samples import training_rows
 from emocaliber.training.trainer import freeze_vision, train_supervised
 
 QUESTION = "Describe this image."

@@ -18,8 +18,8 @@ from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
 from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS, INTERACTIONS
+from emocaliber.training.collate import training_image
 from emocaliber.training.config import Stage0Config
-from emocaliber.training.data import training_image
 from emocaliber.training.trainer import common_arguments, last_checkpoint
 from emocaliber.training.watching import resume
 
