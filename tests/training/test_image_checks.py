@@ -113,7 +113,7 @@ def check_in_a_team(folder: Path) -> None:
 
     opened: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("emocaliber.io.images.open_images", counted)
+        patch.setattr("emocaliber.training.checks.open_images", counted)
         try:
             check_stage(load_config("stage1", folder))
             said = "passed"
@@ -150,7 +150,7 @@ def test_an_image_that_goes_while_training_runs_ends_it_in_a_sentence_that_names
     overrides = [f"out={tmp_path}", "max_steps=8"] + ([] if stage == "stage0" else [f"model={base / 'base'}"])
     config = load_config(stage, base, overrides)
     image = sorted((Path(config.samples).parent / "images").iterdir())[20]
-    monkeypatch.setattr("emocaliber.training.checks.check_stage", gone_after_all)
+    monkeypatch.setattr("emocaliber.training.run.check_stage", gone_after_all)
     threads = torch.get_num_threads()
     try:
         with pytest.raises(UserError) as caught:

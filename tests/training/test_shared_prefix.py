@@ -319,7 +319,7 @@ def test_micro_batches_hold_whole_groups(processor: Any, tmp_path: Path, monkeyp
         seen.append(groups)
         return group_logps(model, groups, *rest)
 
-    monkeypatch.setattr("emocaliber.training.shared_prefix.group_logps", overheard)
+    monkeypatch.setattr("emocaliber.training.stage3.group_logps", overheard)
     steps_of(trainer_of(processor, tmp_path, gradient_accumulation_steps=2))
     reference, *policy = seen
     assert [len(groups) for groups in seen] == [4, 2, 2]
