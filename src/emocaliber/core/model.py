@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from math import exp
 from types import MappingProxyType
 from typing import Protocol
@@ -101,6 +102,11 @@ class Reply:
     def mean_probability(self) -> float | None:
         """The mean token probability of the response, E_j[p_j] in equation 2; None without tokens."""
         return sum(map(exp, self.tokens.logprobs)) / len(self.tokens.logprobs) if self.tokens and self.tokens.logprobs else None
+
+
+def mixed_seed(*parts: int) -> int:
+    """A seed of 63 bits derived from several numbers; nearby numbers give unrelated seeds."""
+    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=8).digest()) >> 1
 
 
 class Model(Protocol):

@@ -16,14 +16,13 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from emocaliber.core.model import Model, Reply, Request, Usage
+from emocaliber.core.model import Model, Reply, Request, Usage, mixed_seed
 from emocaliber.core.prompts import listed
 from emocaliber.core.sources import P_TRUE_QUESTION, consistency, evidence, p_true
 from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import BUILT_IN, taxonomy
 from emocaliber.errors import UserError
 from emocaliber.io.rows import display_name, numbered_rows
-from emocaliber.models.tokens import mixed_seed
 
 __all__ = ["CoarseToFine", "Consistent", "Face", "SelfJudged", "SetOfVision", "Strategy", "apply", "read_faces"]
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any, overload
 
 import numpy as np
@@ -163,8 +162,3 @@ class Sampler(LogitsProcessor):  # type: ignore[misc]
         for row, generator in self._drawn:
             exponential[row].exponential_(generator=generator)
         return scores / self._temperatures - exponential.log_()
-
-
-def mixed_seed(*parts: int) -> int:
-    """A seed of 63 bits derived from several numbers; nearby numbers give unrelated seeds."""
-    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=8).digest()) >> 1

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from emocaliber.core.model import ModelError, Reply, Request, Tokens, Usage
+from emocaliber.core.model import ModelError, Reply, Request, Tokens, Usage, mixed_seed
 from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
 from emocaliber.models.local import StatedConfidence, chat_prompt, notice_of, read_card, vision_tokens
 from emocaliber.models.processor import load_processor
-from emocaliber.models.tokens import TOP, Likeliest, TokenBytes, mixed_seed
+from emocaliber.models.tokens import TOP, Likeliest, TokenBytes
 
 _NEVER = -100.0  # added to a logit: a probability below 1e-43
 
@@ -145,7 +145,7 @@ class VllmModel:
             outputs = self._engine.step()
         except VLLMServerError as error:
             self._asked.clear()
-            raise UserError("vLLM's engine has stopped; what it printed above says why. Going on with --resume loses nothing.") from error
+            raise UserError("vLLM's engine has stopped; its output above says why. --resume continues without losing a row.") from error
         for output in outputs:
             if output.finished and (asked := self._asked.pop(output.request_id, None)):
                 asked.reply = self._reply(output, asked.candidates, time.perf_counter() - asked.start)

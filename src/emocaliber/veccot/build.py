@@ -17,13 +17,12 @@ from zlib import crc32
 
 from PIL import Image
 
-from emocaliber.core.model import Model, ModelError, Reply, Request
+from emocaliber.core.model import Model, ModelError, Reply, Request, mixed_seed
 from emocaliber.core.samples import Sample
 from emocaliber.emotions.labels import ANY_ANSWER
 from emocaliber.inference.engine import MAX_SIDE, downscaled
 from emocaliber.io.images import DEFAULT_LIMITS, ImageError, OpenedImage, open_images
 from emocaliber.io.rows import Row, display_name
-from emocaliber.models.tokens import mixed_seed
 from emocaliber.veccot.budget import Purse, Tariff
 from emocaliber.veccot.checks import Draft, Originals, draft, near_duplicate, objections, reasoning_of
 from emocaliber.veccot.ledger import TRANSIENT, UNREADABLE, Attempt, Bill, Ledger, Objection, Tried, Verdict

@@ -20,9 +20,8 @@ from typing import Any, Literal, TypeGuard
 
 from PIL import Image
 
-from emocaliber.core.model import Request, Tokens
+from emocaliber.core.model import Request, Tokens, mixed_seed
 from emocaliber.core.response import STEPS
-from emocaliber.models.tokens import mixed_seed
 
 ImageFormat = Literal["auto", "png", "jpeg"]
 FORMATS: tuple[ImageFormat, ...] = ("auto", "png", "jpeg")
