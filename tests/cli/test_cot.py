@@ -97,7 +97,7 @@ def test_two_runs_do_not_build_one_ledger(tmp_path: Path, capsys: pytest.Capture
     assert build(tmp_path, *OFFLINE) == 0
 
 
-def test_a_ledger_is_not_gone_on_with_under_other_weights(
+def test_a_ledger_is_not_resumed_with_other_weights(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recipe, "load_model", lambda name: ColourModel())

@@ -150,7 +150,7 @@ def test_images_may_be_added_by_resuming(tmp_path: Path) -> None:
         (["--model", "another"], "model.name was 'tiny', and is 'another'"),
     ],
 )
-def test_rows_made_otherwise_are_not_gone_on_from(tmp_path: Path, settings: list[str], complaint: str) -> None:
+def test_rows_of_other_settings_are_not_resumed(tmp_path: Path, settings: list[str], complaint: str) -> None:
     folder, out = photos(tmp_path / "in"), tmp_path / "out.jsonl"
     run(folder, "--out", out)
     before = out.read_bytes()
@@ -159,14 +159,14 @@ def test_rows_made_otherwise_are_not_gone_on_from(tmp_path: Path, settings: list
     assert out.read_bytes() == before
 
 
-def test_rows_of_other_labels_are_not_gone_on_from(tmp_path: Path) -> None:
+def test_rows_of_other_labels_are_not_resumed(tmp_path: Path) -> None:
     folder, out = photos(tmp_path / "in"), tmp_path / "out.jsonl"
     run(folder, "--out", out, "--labels", "calm,panic")
     with pytest.raises(UserError, match=r"labels was \['calm', 'panic'\], and is \['calm', 'glee'\]"):
         run(folder, "--out", out, "--resume", "--labels", "calm,glee")
 
 
-def test_rows_of_other_weights_under_the_same_name_are_not_gone_on_from(tmp_path: Path) -> None:
+def test_rows_of_other_weights_under_the_same_name_are_not_resumed(tmp_path: Path) -> None:
     folder, out = photos(tmp_path / "in"), tmp_path / "out.jsonl"
     (tmp_path / "checkpoint").mkdir()
     (tmp_path / "checkpoint" / "model.safetensors").write_bytes(b"1")
@@ -176,7 +176,7 @@ def test_rows_of_other_weights_under_the_same_name_are_not_gone_on_from(tmp_path
         run(folder, "--out", out, "--resume", "--model", tmp_path / "checkpoint")
 
 
-def test_rows_of_which_nobody_knows_how_they_were_made_are_not_gone_on_from(tmp_path: Path) -> None:
+def test_rows_of_unknown_settings_are_not_resumed(tmp_path: Path) -> None:
     folder, out = photos(tmp_path / "in"), tmp_path / "out.jsonl"
     run(folder, "--out", out)
     out.with_suffix(".run.json").unlink()
@@ -206,7 +206,7 @@ def test_mistakes_are_named_before_a_model_is_loaded(
 
 def test_a_piped_image_cannot_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(photo(tmp_path / "a.png").read_bytes())))
-    with pytest.raises(UserError, match="one on standard input has none"):
+    with pytest.raises(UserError, match="an image on standard input has none"):
         run("-", "--out", tmp_path / "o.jsonl", "--resume")
 
 
@@ -216,7 +216,7 @@ def test_a_task_the_model_has_not_learnt_is_warned_of(
 ) -> None:
     model.tasks = ("EmoSet-8",)
     run(photos(tmp_path, 1), *settings)
-    assert ("warning: colour has learnt EmoSet-8" in capsys.readouterr().err) is warned
+    assert ("warning: colour was trained on EmoSet-8" in capsys.readouterr().err) is warned
 
 
 def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,16 +230,16 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, capsys: pytest.Cap
 
     monkeypatch.setattr(ColourModel, "_reply", interrupted)
     assert run(photos(tmp_path / "in"), "--out", tmp_path / "out.jsonl") == 130
-    assert "give --resume to go on from" in capsys.readouterr().err
+    assert "give --resume to continue" in capsys.readouterr().err
     assert len(rows(tmp_path / "out.jsonl")) == 4
 
 
 SLOW = """
 import argparse, sys
 from stand_ins import ColourModel
-from emocaliber.predict import predictor as prediction
+from emocaliber.predict import predictor
 from emocaliber.cli import predict
-prediction.load_model = lambda name, retries=0: ColourModel(seconds_each=0.02, window=3)
+predictor.load_model = lambda name, retries=0: ColourModel(seconds_each=0.02, window=3)
 parser = argparse.ArgumentParser()
 predict.add_parser(parser.add_subparsers())
 args = parser.parse_args(sys.argv[1:])

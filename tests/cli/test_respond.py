@@ -220,4 +220,4 @@ def test_an_interrupted_run_says_how_to_go_on(
     out = tmp_path / "r.jsonl"
     assert respond(samples, out) == 130
     assert len(rows(out)) == 2
-    assert f"give --resume to go on from {out}" in capsys.readouterr().err
+    assert f"give --resume to continue {out}" in capsys.readouterr().err

@@ -119,7 +119,7 @@ def test_a_failed_row_shows_its_error(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "timeout: no reply" in capsys.readouterr().out
 
 
-def test_every_file_that_answers_the_sample_is_heard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_file_with_a_response_to_the_sample_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "1.jsonl", row("a", model="early", answer="fear"))
     write(tmp_path / "2.jsonl", row("a", model="late"))
     write(tmp_path / "log.jsonl", {"step": 1, "loss": 2.0})

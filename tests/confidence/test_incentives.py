@@ -89,7 +89,7 @@ def test_the_command_prints_a_table_what_is_wrong_and_json(capsys: pytest.Captur
     assert main(["rewards", "--preset", "paper", "--preset", "brier"]) == 0
     out = capsys.readouterr().out
     assert "Reward: paper" in out and "! a surely wrong answer at confidence 0.00 pays more" in out
-    assert "Honesty pays best, and nothing else does." in out
+    assert "The honest answer with the honest confidence has the highest expected reward." in out
     assert main(["rewards", "--preset", "released", "malformed=-8", "--json", "--figure", f"{tmp_path}/f.png"]) == 0
     row = json.loads(capsys.readouterr().out)
     assert (row["reward"], row["settings"]["malformed"], row["malformed_beats_wrong_from"]) == ("released malformed=-8", -8, 0.99)

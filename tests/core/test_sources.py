@@ -81,7 +81,7 @@ def test_a_reply_that_cannot_be_read_has_no_confidence(bad: Reply) -> None:
     assert read(bad) == dict.fromkeys(PLAIN)
 
 
-def test_a_model_never_taught_the_form_is_understood_leniently_alone() -> None:
+def test_a_model_not_trained_on_the_format_is_parsed_only_leniently() -> None:
     free = reply(["It is dark.", "<answer>", AGAIN, "</answer>", "<confidence>0.5</confidence>"])
     assert evidence(free, LABELS, lenient=False) is None
     understood = evidence(free, LABELS)

@@ -74,19 +74,19 @@ def test_an_image_may_be_open_already_or_known_to_be_bad(asks: list[ImageQuestio
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
 @given(broken=st.integers(0, len(COLOURS)), window=st.integers(1, 12))
-def test_a_broken_run_goes_on_with_the_same_windows_and_yields_the_rest(asks: list[ImageQuestion], broken: int, window: int) -> None:
+def test_an_interrupted_run_resumes_with_the_same_windows_and_yields_the_rest(asks: list[ImageQuestion], broken: int, window: int) -> None:
     unbroken, first, second = (Listening(window=window) for _ in range(3))
     whole = [(result.ask.key, result.reply) for result in ask_all(asks, unbroken)]
 
-    begun = list(islice(ask_all(asks, first), broken))
-    rest = [(result.ask.key, result.reply) for result in ask_all(asks, second, done={result.ask.key for result in begun})]
+    first_results = list(islice(ask_all(asks, first), broken))
+    rest = [(result.ask.key, result.reply) for result in ask_all(asks, second, done={result.ask.key for result in first_results})]
 
-    assert [(result.ask.key, result.reply) for result in begun] + rest == whole
+    assert [(result.ask.key, result.reply) for result in first_results] + rest == whole
     assert second.heard == unbroken.heard[len(unbroken.heard) - len(second.heard) :]
     assert len(second.heard) <= -(-(len(asks) - broken) // window) + 1, "what is whole is not asked again"
 
 
-def test_a_model_without_windows_hears_one_stream_and_nothing_twice(asks: list[ImageQuestion]) -> None:
+def test_a_model_without_windows_gets_one_stream_and_nothing_twice(asks: list[ImageQuestion]) -> None:
     model = Listening(window=None)
     results = list(ask_all(asks, model, done={"1", "4"}))
     assert [result.ask.key for result in results] == [ask.key for ask in asks if ask.key not in ("1", "4")]

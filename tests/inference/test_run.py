@@ -289,13 +289,13 @@ def test_the_commit_in_a_record_of_an_older_version_is_that_of_its_sessions(
         a_run(samples, tmp_path / "r.jsonl", resume=True)
 
 
-def test_rows_are_never_begun_anew_unasked(model: ColourModel, samples: Path, tmp_path: Path) -> None:
+def test_existing_rows_are_never_overwritten_without_a_flag(model: ColourModel, samples: Path, tmp_path: Path) -> None:
     ask(a_run(samples, tmp_path / "r.jsonl"))
     with pytest.raises(UserError, match=r"r\.jsonl holds rows already; give --resume"):
         a_run(samples, tmp_path / "r.jsonl")
 
 
-def test_rows_without_their_record_are_not_gone_on_with(model: ColourModel, samples: Path, tmp_path: Path) -> None:
+def test_rows_without_their_record_are_not_resumed(model: ColourModel, samples: Path, tmp_path: Path) -> None:
     run = a_run(samples, tmp_path / "r.jsonl")
     ask(run)
     run.out.record.unlink()
@@ -314,7 +314,7 @@ def test_rows_without_their_record_are_not_gone_on_with(model: ColourModel, samp
         ({}, 3, "max_samples was not given, and is 3"),
     ],
 )
-def test_a_run_goes_on_with_the_same_settings_only(
+def test_a_run_resumes_with_the_same_settings_only(
     model: ColourModel, samples: Path, tmp_path: Path, flags: dict[str, Any], few: int | None, complaint: str
 ) -> None:
     ask(a_run(samples, tmp_path / "r.jsonl"))

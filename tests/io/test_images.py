@@ -476,10 +476,10 @@ def test_a_slow_file_times_out_and_the_rest_go_on(tmp_path: Path, monkeypatch: p
 
 
 def test_look_ahead_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun = []
+    started = []
 
     def remember(path: str, limits: ImageLimits) -> OpenedImage:
-        begun.append(path)
+        started.append(path)
         return OpenedImage(Image.new("RGB", (1, 1)))
 
     monkeypatch.setattr(images, "open_image", remember)
@@ -487,7 +487,7 @@ def test_look_ahead_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     next(results)
     next(results)
     time.sleep(0.05)
-    assert len(begun) <= 5
+    assert len(started) <= 5
 
 
 # Anything at all

@@ -129,7 +129,7 @@ def test_one_process_has_no_two_locks_of_one_file(tmp_path: Path) -> None:
         Lock(tmp_path / "link", "link")
 
 
-def test_where_there_are_no_locks_a_warning_says_so_and_work_goes_on(
+def test_without_file_locks_a_warning_is_printed_and_nothing_is_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fcntl = pytest.importorskip("fcntl")

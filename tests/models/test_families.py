@@ -88,5 +88,5 @@ def test_internvl_s_limits_say_into_how_many_tiles_an_image_is_cut(families: Map
 def test_a_checkpoint_with_code_of_its_own_is_refused_with_the_name_of_one_without(tmp_path: Path) -> None:
     config: dict[str, Any] = {"model_type": "internvl_chat", "auto_map": {"AutoConfig": "configuration_internvl_chat.InternVLChatConfig"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match=r"needs code of its own, which is never run here; .* ends in -HF"):
+    with pytest.raises(UserError, match=r"needs remote code, which is never run here; .* ends in -HF"):
         load_model(str(tmp_path))

@@ -248,8 +248,8 @@ def test_smaller_batches_are_taken_when_memory_runs_out(
     list(model.answer(asked))
     assert tried[6:] == [2, 2, 2, 2], "the size that fits is remembered"
     assert capsys.readouterr().err.splitlines() == [
-        "memory ran out with 8 images at once; going on with 4",
-        "memory ran out with 4 images at once; going on with 2",
+        "out of memory with a batch of 8 images; continuing with 4",
+        "out of memory with a batch of 4 images; continuing with 2",
     ]
 
 
@@ -259,7 +259,7 @@ def test_a_single_image_that_does_not_fit_in_memory_ends_with_what_to_change(mit
 
     model = LocalModel(mite)
     monkeypatch.setattr(model._model, "generate", full)
-    with pytest.raises(UserError, match="memory runs out with a single image on cpu: give a smaller max_pixels or max_new_tokens"):
+    with pytest.raises(UserError, match="out of memory with a single image on cpu; give a smaller max_pixels or max_new_tokens"):
         list(model.answer(REQUESTS))
 
 

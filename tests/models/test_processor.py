@@ -59,7 +59,7 @@ def test_a_checkpoint_without_a_chat_template_is_refused(families: Mapping[str, 
     for file in families["qwen2_5_vl"].iterdir():
         if file.name != "chat_template.jinja":
             (tmp_path / file.name).symlink_to(file)
-    with pytest.raises(UserError, match="has no chat template; give a checkpoint that was taught to converse"):
+    with pytest.raises(UserError, match="has no chat template; give a checkpoint trained for chat"):
         load_processor(tmp_path)
 
 

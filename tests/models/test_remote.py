@@ -306,7 +306,7 @@ def test_closing_the_stream_stops_the_requests() -> None:
         assert next(replies).text == "answer to q0"
         replies.close()
         time.sleep(1)
-        assert len(server.asked) <= 1 + 4 + 1  # four at once, the next of eight begun were never sent
+        assert len(server.asked) <= 1 + 4 + 1  # four at once, the next of the eight started were never sent
 
 
 def test_an_error_of_whoever_makes_the_requests_passes_through() -> None:

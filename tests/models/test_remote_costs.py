@@ -93,7 +93,7 @@ def test_bad_answers_with_a_bill_are_paid_and_refusals_to_serve_are_not() -> Non
     assert model.spent == Usage(600, 3000, pytest.approx(6 * EACH))
 
 
-def test_a_run_goes_on_with_a_larger_budget_and_pays_for_nothing_twice(tmp_path: Path) -> None:
+def test_a_run_resumes_with_a_larger_budget_and_pays_for_nothing_twice(tmp_path: Path) -> None:
     journal = tmp_path / "run.journal"
     with FaultyServer(costly) as server:
         first, _ = until_stopped(model_at(server, budget=0.05, journal=journal))

@@ -36,7 +36,7 @@ def test_a_character_of_several_tokens_is_in_all_of_them(tokenizer: Any) -> None
     assert TokenBytes(tokenizer).pieces(ids) == (b"\xe6", b"\x97", b"\xa5")
 
 
-def test_a_piece_keeps_its_space_and_an_added_token_is_spelt_as_it_is(tokenizer: Any) -> None:
+def test_a_piece_keeps_its_space_and_an_added_token_is_plain_text(tokenizer: Any) -> None:
     token_bytes = TokenBytes(tokenizer)
     assert [token_bytes.piece(token) for token in tokenizer("<answer>b a.")["input_ids"]] == [b"<answer>", b"b", b" a", b"."]
     phrase = next(token for token in tokenizer.get_added_vocab() if " " in token)

@@ -98,7 +98,7 @@ def test_the_confidence_is_read_where_one_says_or_the_models_card(colour_model: 
     assert [(each.confidence, each.confidence_source, each.accepted) for each in found] == [(0.5, "verb", False), (0.8, "norm", True)]
     colour_model.confidence_source = "norm"
     assert [Predictor(colour_model, source).predict(image).confidence for source in (None, "verb")] == [0.8, 0.5]
-    with pytest.raises(UserError, match="there is no confidence 'gut'; there are verb, ans, avg"):
+    with pytest.raises(UserError, match="there is no confidence source 'gut'; the sources are verb, ans, avg"):
         Predictor(colour_model, "gut")
 
 

@@ -108,7 +108,7 @@ def test_a_recalibration_that_does_not_say_for_which_labels_is_left_out_and_a_no
     write_card(bare, read_card(bare) | {"recalibration": {"temperature": 0.5, "bias": -0.2}})
     model = LocalModel(bare)
     assert model.stated_confidence.of(SIX)["recalibration"] is None
-    assert "does not say on which labels its confidence was recalibrated" in (model.notice or "")
+    assert "does not name the labels of its recalibration" in (model.notice or "")
 
 
 def test_too_few_answers_are_refused(scenes: Path, colour_model: ColourModel) -> None:

@@ -76,7 +76,7 @@ def test_an_exported_folder_loads_under_its_name_with_the_same_weights(run: Path
 def test_a_model_asked_at_another_temperature_says_so(run: Path) -> None:
     notice = LocalModel(exported(run)).notice
     assert notice
-    assert "sampled at temperature 0.7, and it is asked at 0" in notice
+    assert "sampled at temperature 0.7, and it is used at 0" in notice
 
 
 @pytest.mark.parametrize(("temperature", "said"), [(0.0, False), (1.0, True), (0.7, False)])

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return _predict(args)
     except KeyboardInterrupt:
-        kept = "nothing was kept" if args.out in (None, "-") else f"the rows so far are kept; give --resume to go on from {args.out}"
+        kept = "nothing was kept" if args.out in (None, "-") else f"the rows so far are kept; give --resume to continue {args.out}"
         _say(f"interrupted; {kept}")
         return INTERRUPTED
 
@@ -124,7 +124,9 @@ def _images(args: argparse.Namespace) -> list[str | bytes]:
         raise UserError("--resume needs a file to go on from; name it with --out F.jsonl")
     images = find_images(args.paths, sys.stdin.buffer)
     if args.resume and any(isinstance(image, bytes) for image in images):
-        raise UserError("--resume knows images by their names, and one on standard input has none; leave out --resume, or name the file")
+        raise UserError(
+            "--resume identifies images by their names, and an image on standard input has none; leave out --resume, or name the file"
+        )
     return images
 
 

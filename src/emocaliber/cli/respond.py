@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         _ask(asking)
     except KeyboardInterrupt:
-        print(f"emocaliber: interrupted; the rows so far are kept; give --resume to go on from {display_name(out.rows)}", file=sys.stderr)
+        print(f"emocaliber: interrupted; the rows so far are kept; give --resume to continue {display_name(out.rows)}", file=sys.stderr)
         return INTERRUPTED
     ended = summarise_run(asking)
     print("\n".join(ended.sentences()))

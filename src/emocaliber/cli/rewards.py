@@ -36,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
             print(json.dumps(incentive_row(check, name)))
         else:
             print(f"Reward: {name}\n\n{incentive_table(check, name).as_text()}\n")
-            print("\n".join(f"! {warning}" for warning in check.warnings()) or "Honesty pays best, and nothing else does.", end="\n\n")
+            honest = "The honest answer with the honest confidence has the highest expected reward."
+            print("\n".join(f"! {warning}" for warning in check.warnings()) or honest, end="\n\n")
     if args.figure:
         args.figure.write_bytes(incentive_figure(checks[names[0]], names[0]))
     return 0

@@ -104,6 +104,11 @@ class Reply:
         return sum(map(exp, self.tokens.logprobs)) / len(self.tokens.logprobs) if self.tokens and self.tokens.logprobs else None
 
 
+def mixed_seed(*parts: int) -> int:
+    """A seed of 63 bits derived from several numbers; nearby numbers give unrelated seeds."""
+    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=8).digest()) >> 1
+
+
 class Model(Protocol):
     """A vision-language model.
 

@@ -86,11 +86,11 @@ def notice_of(card: Mapping[str, Any], temperature: float) -> str | None:
     notice, trained = card.get("notice"), card.get(TRAINED_AT)
     sentences = [notice] if notice else []
     if isinstance(card.get(RECALIBRATION), dict):
-        sentences.append("its card does not say on which labels its confidence was recalibrated, so that is not used: export it again")
+        sentences.append("the card does not name the labels of its recalibration, which is therefore not used; export the checkpoint again")
     if trained is not None and trained != temperature and not (temperature == 0 and "confidence_source" in card):
         sentences.append(
-            f"the model's confidence was trained on answers sampled at temperature {trained:g}, and it is asked at {temperature:g}: "
-            "as it is right more or less often there, it may state too little or too much"
+            f"the model's confidence was trained on answers sampled at temperature {trained:g}, and it is used at {temperature:g}, "
+            "where its accuracy differs: the stated confidence may be too low or too high"
         )
     return "\n".join(sentences) or None
 
@@ -250,11 +250,11 @@ class LocalModel:
                 continue
             except torch.OutOfMemoryError as error:
                 if len(part) == 1:
-                    sentence = f"memory runs out with a single image on {self._device}: give a smaller max_pixels or max_new_tokens"
+                    sentence = f"out of memory with a single image on {self._device}; give a smaller max_pixels or max_new_tokens"
                     raise UserError(sentence) from error
             # Not inside `except`: the error keeps the tensors that filled the memory alive.
             self._batch_size = len(part) // 2
-            print(f"memory ran out with {len(part)} images at once; going on with {self._batch_size}", file=sys.stderr)
+            print(f"out of memory with a batch of {len(part)} images; continuing with {self._batch_size}", file=sys.stderr)
             torch.cuda.empty_cache()
         return replies
 

@@ -102,7 +102,7 @@ def load_processor(folder: str | Path, *, min_pixels: int | None = None, max_pix
     config, _ = PreTrainedConfig.get_config_dict(folder)
     family = config.get("model_type")
     if family == "internvl_chat":
-        raise UserError(f"{folder} needs code of its own, which is never run here; the same weights under the name that ends in -HF do not")
+        raise UserError(f"{folder} needs remote code, which is never run here; give the same checkpoint under its name that ends in -HF")
     ours = _our_settings(folder) is not None
     if family in _THEIRS and (ours or not importlib.util.find_spec("torchvision")):
         images, tokenizer = AutoImageProcessor.from_pretrained(folder, backend="pil"), AutoTokenizer.from_pretrained(folder)
@@ -114,7 +114,7 @@ def load_processor(folder: str | Path, *, min_pixels: int | None = None, max_pix
         processor = AutoProcessor.from_pretrained(folder)
         processor.tokenizer.chat_template = processor.chat_template or processor.tokenizer.chat_template
     if not processor.tokenizer.chat_template:
-        raise UserError(f"{folder} has no chat template; give a checkpoint that was taught to converse, usually one named Instruct")
+        raise UserError(f"{folder} has no chat template; give a checkpoint trained for chat, usually one named Instruct")
     if family in _QWEN:
         size = processor.image_processor.size
         least, most = _limits(min_pixels, max_pixels, (size.shortest_edge, size.longest_edge) if ours else PAPER_PIXELS)
@@ -125,7 +125,7 @@ def load_processor(folder: str | Path, *, min_pixels: int | None = None, max_pix
         least, most = _limits(min_pixels, max_pixels, (images.min_patches * tile, images.max_patches * tile))
         images.min_patches, images.max_patches = max(1, least // tile), max(1, most // tile)
     elif min_pixels or max_pixels:
-        raise UserError(f"{folder} is a {family} checkpoint, for which min_pixels and max_pixels are not known; leave them away")
+        raise UserError(f"{folder} is a {family} checkpoint, for which min_pixels and max_pixels are not supported; leave them out")
     return processor
 
 

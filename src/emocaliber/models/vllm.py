@@ -145,7 +145,7 @@ class VllmModel:
             outputs = self._engine.step()
         except VLLMServerError as error:
             self._asked.clear()
-            raise UserError("vLLM's engine has stopped; what it printed above says why. Going on with --resume loses nothing.") from error
+            raise UserError("vLLM's engine has stopped; its output above says why. --resume continues without losing a row.") from error
         for output in outputs:
             if output.finished and (asked := self._asked.pop(output.request_id, None)):
                 asked.reply = self._reply(output, asked.candidates, time.perf_counter() - asked.start)

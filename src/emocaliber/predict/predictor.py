@@ -134,7 +134,7 @@ class Predictor:
         self._named = confidence is not None
         self.confidence_source: str = confidence or getattr(model, "confidence_source", None) or verb.__name__
         if self.confidence_source not in SOURCES:
-            raise UserError(f"there is no confidence {self.confidence_source!r}; there are {', '.join(SOURCES)}")
+            raise UserError(f"there is no confidence source {self.confidence_source!r}; the sources are {', '.join(SOURCES)}")
 
     def predict(
         self, image: ImageSource, task: str = DEFAULT_TASK, labels: GivenLabels | None = None, min_confidence: float | None = None
@@ -178,9 +178,9 @@ class Predictor:
         tasks: Collection[str] | None = getattr(self.model, "tasks", None)
         asked = "labels of your own" if query.task == CUSTOM_TASK else query.task
         if tasks and query.task not in tasks:
-            return (f"{self.model.name} has learnt {', '.join(tasks)}; its answers and confidence on {asked} deserve little trust",)
+            return (f"{self.model.name} was trained on {', '.join(tasks)}; its answers and confidence on {asked} are unreliable",)
         if self.confidence_source == recalibrated.__name__ and not self._is_recalibrated(query):
-            return (f"{self.model.name} has not been calibrated on {asked}, so its confidence there may be far off",)
+            return (f"{self.model.name} is not calibrated on {asked}, so its confidence there may be far off",)
         return ()
 
     def _is_recalibrated(self, query: Query) -> bool:

@@ -78,7 +78,7 @@ def failure_of(status: int, headers: Mapping[str, str], complaint: ServerMessage
     if status in (401, 403):
         raise UserError(f"{server} refuses the key ({status}): {complaint}. Set OPENAI_API_KEY to a key that may use {model!r} there")
     if status == 402 or complaint.code == "insufficient_quota":
-        raise UserError(f"{server}: the account has no credit left ({status}): {complaint}. Top it up, then go on with --resume")
+        raise UserError(f"{server}: the account has no credit left ({status}): {complaint}. Top it up, then continue with --resume")
     if status == 404 or complaint.code == "model_not_found" or (status == 400 and complaint.parameter == "model"):
         raise UserError(
             f"{server} has no model {model!r} ({status}): {complaint}. Check the model's name, and --base-url, which often ends in /v1"

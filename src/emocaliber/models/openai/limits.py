@@ -100,7 +100,7 @@ class Budget:
         parts += [f"up to ${self._unreported:.4f} for requests whose usage was not reported"] if self._unreported else []
         return BudgetReached(
             f"the budget of ${self._budget:g} is reached ({', '.join(parts)}; the next request may cost ${worst:.4f}). "
-            "Give a larger --budget with --resume to go on"
+            "Give a larger --budget with --resume to continue"
         )
 
     def _release(self, worst: float) -> None:
