@@ -128,10 +128,10 @@ def coverage(system: System, n: int, data_sets: int, replicates: int, per_image:
     truth = system.truth()
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in METRICS}
     for number in range(data_sets):
-        sheet = OutcomeCounts(system.outcomes(n, random, per_image), replicates=replicates, seed=number)
-        scope = sheet.scopes[0]
-        reported = {name: sheet.answers(scope)[name].interval for name in ("accuracy", "f1_macro")}
-        confidence = sheet.stated("verb", scope, STATED)
+        counts = OutcomeCounts(system.outcomes(n, random, per_image), replicates=replicates, seed=number)
+        scope = counts.scopes[0]
+        reported = {name: counts.answers(scope)[name].interval for name in ("accuracy", "f1_macro")}
+        confidence = counts.confidence("verb", scope, STATED)
         for name in METRICS:
             interval = reported[name] if name in reported else confidence[f"{name}_ci"]
             if interval is not None:

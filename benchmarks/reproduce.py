@@ -259,7 +259,7 @@ def page(by_seed: Sequence[Mapping[str, Numbers]], verdicts: Sequence[tuple[Any,
         *warning,
         f"Written by `python benchmarks/reproduce.py --scale {scale} --seeds {len(by_seed)}`. {test:,} unseen scenes, greedy answers,",
         "stated confidence. Percentages with 95 % intervals over seeds (Student's t).",
-        *([] if scale == "smoke" else [lessons(int(scale))]),
+        *([] if scale == "smoke" else [findings(int(scale))]),
         "",
         table([BASE, SCAFFOLD, COLD, FINAL], "After Table 6"),
         "",
@@ -272,7 +272,7 @@ def page(by_seed: Sequence[Mapping[str, Numbers]], verdicts: Sequence[tuple[Any,
     return "\n".join(lines) + "\n"
 
 
-def lessons(scenes: int) -> str:
+def findings(scenes: int) -> str:
     """How much the models have learnt from, beside what `tiny` has."""
     first, second, third = (f"{load_config(stage, CONFIGS).scenes:,}" for stage in ("stage1", "stage2", "stage3"))
     return (

@@ -114,7 +114,7 @@ def prepare(folder: Path, count: int) -> None:
 def one_run(stage: int, whose: str, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """A few steps of one trainer in this process: seconds of each, their losses, and the memory that training took, in bytes."""
     watch = Watch(CLOCKS[args.clock])
-    trainer = (grpo if stage == 3 else partial(lessons, stage))(whose, folder, args.steps, args.prompts, watch)
+    trainer = (grpo if stage == 3 else partial(supervised, stage))(whose, folder, args.steps, args.prompts, watch)
     trainer.add_callback(watch.callback())
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the highest resident size begins anew
@@ -240,7 +240,7 @@ def letters(completions: Sequence[Any], **_: Any) -> list[float]:
     return [len(set(completion[0]["content"])) / 10 for completion in completions]
 
 
-def lessons(stage: int, whose: str, folder: Path, steps: int, prompts: int, watch: Watch) -> Any:
+def supervised(stage: int, whose: str, folder: Path, steps: int, prompts: int, watch: Watch) -> Any:
     import trl
 
     from emocaliber.inference.engine import question_for
@@ -268,16 +268,16 @@ def lessons(stage: int, whose: str, folder: Path, steps: int, prompts: int, watc
     def plain(batch: Sequence[TrainingExample]) -> dict[str, torch.Tensor]:
         """The same batch, with what TRL's loss wants to know of it."""
         inputs = collate(batch)
-        tail = inputs.pop("in_tail")
+        completion = inputs.pop("in_completion")
         del inputs["decimals"]
-        return inputs | {"labels": inputs["labels"].masked_fill(~tail, IGNORED)}
+        return inputs | {"labels": inputs["labels"].masked_fill(~completion, IGNORED)}
 
     from datasets import Dataset
 
     return watch.timed(trl.SFTTrainer)(
         model=model,
         args=trl.SFTConfig(**arguments, dataset_kwargs={"skip_prepare_dataset": True}),
-        train_dataset=Dataset.from_list([vars(lesson) for lesson in made]),
+        train_dataset=Dataset.from_list([vars(example) for example in made]),
         data_collator=lambda rows: plain([TrainingExample(**row) for row in rows]),
         processing_class=processor,
     )

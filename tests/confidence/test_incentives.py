@@ -1,4 +1,4 @@
-"""What each preset really pays for, against closed forms and the reward function itself."""
+"""The incentives of each preset, against closed forms and the reward function itself."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_rewards_are_those_of_the_reward_function(name: str) -> None:
 def test_a_reward_without_a_score_pays_for_no_confidence() -> None:
     check = CHECKS["correctness"]
     assert (check.honest, check.indifferent) == (False, True)
-    assert check.warnings() == ["it does not matter which confidence is stated: nothing rewards calibration"]
+    assert check.warnings() == ["the expected reward does not depend on the stated confidence: nothing rewards calibration"]
 
 
 def test_equation_4_pays_more_for_a_wrong_answer_on_purpose_than_for_doubt() -> None:
@@ -52,14 +52,14 @@ def test_equation_4_pays_more_for_a_wrong_answer_on_purpose_than_for_doubt() -> 
     def gain(p: float) -> float:
         return p + p * math.log(p) + (1 - p) * math.log(1 - p) - math.log(0.99)
 
-    limit = CHECKS["paper"].wrong_on_purpose_beats_honesty_below
-    assert limit == CHECKS["default"].wrong_on_purpose_beats_honesty_below == pytest.approx(0.64)
+    limit = CHECKS["paper"].sandbagging_threshold
+    assert limit == CHECKS["default"].sandbagging_threshold == pytest.approx(0.64)
     assert gain(0.64) < 0 < gain(0.65)
 
 
 @pytest.mark.parametrize("name", ["brier", "rlcr", "spherical", "correctness"])
-def test_with_a_bounded_score_it_never_pays_to_be_wrong_on_purpose(name: str) -> None:
-    assert CHECKS[name].wrong_on_purpose_beats_honesty_below is None
+def test_a_bounded_score_never_rewards_a_deliberately_wrong_answer(name: str) -> None:
+    assert CHECKS[name].sandbagging_threshold is None
 
 
 @pytest.mark.parametrize(("name", "start"), [("default", None), ("paper", 0.64), ("released", 0.96), ("brier", None), ("rlcr", None)])
@@ -76,7 +76,7 @@ def test_a_floor_that_is_too_high_is_found() -> None:
     check = Incentives(parse_reward("paper malformed=1"))
     # The best at p pays 1 + p - H(p), which is below 1 up to p = 0.64.
     assert check.malformed_beats_honesty_below == pytest.approx(0.64)
-    assert any("cannot be read pays more than an honest one" in warning for warning in check.warnings())
+    assert any("a malformed answer earns more than an honest one" in warning for warning in check.warnings())
 
 
 @given(st.floats(0.1, 5), st.floats(0, 5), st.floats(0, 3))
@@ -88,7 +88,7 @@ def test_weights_change_no_ones_best_confidence(confidence: float, correct: floa
 def test_the_command_prints_a_table_what_is_wrong_and_json(capsys: pytest.CaptureFixture[str], tmp_path: object) -> None:
     assert main(["rewards", "--preset", "paper", "--preset", "brier"]) == 0
     out = capsys.readouterr().out
-    assert "Reward: paper" in out and "! a surely wrong answer at confidence 0.00 pays more" in out
+    assert "Reward: paper" in out and "! a deliberately wrong answer at confidence 0.00 earns more" in out
     assert "The honest answer with the honest confidence has the highest expected reward." in out
     assert main(["rewards", "--preset", "released", "malformed=-8", "--json", "--figure", f"{tmp_path}/f.png"]) == 0
     row = json.loads(capsys.readouterr().out)

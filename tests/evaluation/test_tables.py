@@ -176,12 +176,12 @@ def test_other_samples_than_the_test_splits_are_named() -> None:
 
 def test_drawn_scenes_are_not_put_beside_the_paper() -> None:
     text = markdown(run(("awe", 0.9), ("fear", 0.5), posterior=KNOWN))
-    assert "GPT-5" not in text and "drawn scenes" in text
+    assert "GPT-5" not in text and "synthetic scenes" in text
     assert cells(section(text, "Answers on ID VER"), "best possible")["FI-8 Acc"] == "80.00"
 
 
 def test_the_best_possible_has_a_table_only_where_it_is_known() -> None:
-    row = cells(section(markdown(run(("awe", 0.9), ("fear", 0.5), posterior=KNOWN)), "What is possible"), "FI-8")
+    row = cells(section(markdown(run(("awe", 0.9), ("fear", 0.5), posterior=KNOWN)), "Best possible"), "FI-8")
     assert (row["Best Acc"], row["Best Brier"], row["Best AUROC"]) == ("80.00", "16.00", "50.00")
     assert "Best" not in markdown(run(("awe", 0.9)))
 
@@ -192,7 +192,7 @@ def test_every_other_source_of_confidence_has_its_own_table() -> None:
 
 
 def test_the_penalised_numbers_stand_only_where_something_is_missing() -> None:
-    title = "### With what is missing held against it: verb"
+    title = "### Penalised (missing or malformed = wrong at confidence 1): verb"
     assert title in markdown(run(("awe", 0.9), ("fear", 0.6), (None, None)))
     assert title not in markdown(run(("awe", 0.9), ("fear", 0.6)))
 
@@ -200,7 +200,7 @@ def test_the_penalised_numbers_stand_only_where_something_is_missing() -> None:
 def test_a_probability_that_is_tiny_does_not_print_as_zero() -> None:
     summary = run(("awe", 0.9), ("fear", 0.6))
     summary["tasks"]["FI-8"]["confidence"]["verb"]["spiegelhalter_p"] = 1.234e-9
-    assert cells(section(markdown(summary), "More on calibration"), "FI-8")["p"] == "1.23e-09"
+    assert cells(section(markdown(summary), "Calibration, further metrics"), "FI-8")["p"] == "1.23e-09"
 
 
 def test_the_source_shown_first_is_the_stated_one_unless_only_others_have_numbers() -> None:

@@ -87,10 +87,20 @@ def test_tiny_is_transformers_own_class_and_has_under_five_million_parameters() 
     assert model.config.text_config.vocab_size == len(tokenizer)
 
 
-def test_a_saved_model_and_processor_come_back(mite: Path, tmp_path: Path) -> None:
-    first = Qwen2_5_VLForConditionalGeneration.from_pretrained(mite)
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
+    """The folder of a model with random weights and one layer, and of its processor."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    torch.manual_seed(0)
+    build_model(tokenizer, width=64, layers=1, vision_width=64, vision_layers=1).save_pretrained(folder)
+    build_processor(tokenizer, side=84).save_pretrained(folder)
+    return folder
+
+
+def test_a_saved_model_and_processor_come_back(checkpoint: Path, tmp_path: Path) -> None:
+    first = Qwen2_5_VLForConditionalGeneration.from_pretrained(checkpoint)
     first.save_pretrained(tmp_path)
-    load_processor(mite).save_pretrained(tmp_path)
+    load_processor(checkpoint).save_pretrained(tmp_path)
     second, processor = Qwen2_5_VLForConditionalGeneration.from_pretrained(tmp_path), load_processor(tmp_path)
     for (name, one), (_, other) in zip(first.state_dict().items(), second.state_dict().items(), strict=True):
         assert torch.equal(one, other), name
@@ -100,7 +110,7 @@ def test_a_saved_model_and_processor_come_back(mite: Path, tmp_path: Path) -> No
         text = processor.tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
         return processor(images=[Image.new("RGB", (200, 100), "orange")], text=[text], return_tensors="pt")
 
-    before, after = inputs(load_processor(mite)), inputs(processor)
+    before, after = inputs(load_processor(checkpoint)), inputs(processor)
     assert all(torch.equal(before[key], after[key]) for key in before)
     with torch.inference_mode():
         assert torch.equal(first(**before).logits, second(**after).logits)
@@ -116,7 +126,7 @@ def test_a_processor_is_saved_so_that_servers_take_it_and_is_known_again(tokeniz
     assert load_processor(tmp_path).image_processor.size.longest_edge == 84 * 84 + 42
 
 
-def test_a_saved_image_size_can_be_overridden(mite: Path) -> None:
+def test_a_saved_image_size_can_be_overridden(checkpoint: Path) -> None:
     image = Image.new("RGB", (336, 336))
-    small, large = load_processor(mite).image_processor, load_processor(mite, max_pixels=168 * 168).image_processor
+    small, large = load_processor(checkpoint).image_processor, load_processor(checkpoint, max_pixels=168 * 168).image_processor
     assert [int(processor(image)["image_grid_thw"][0].prod()) // 4 for processor in (small, large)] == [9, 36]

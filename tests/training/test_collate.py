@@ -1,4 +1,4 @@
-"""Lessons become tensors: what is learnt, what weighs as the tail, and the loss by hand."""
+"""Training examples become tensors: labels, the completion's mask, and the loss by hand."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def scaffold_row(image: str, response: str = ANSWER, truth: str = "fear") -> dic
 
 
 @pytest.fixture(scope="module")
-def lessons(images: list[str]) -> list[TrainingExample]:
-    """One lesson of each stage, on images of different shapes, so that rows differ in length."""
+def examples(images: list[str]) -> list[TrainingExample]:
+    """One training example of each stage, on images of different shapes, so that rows differ in length."""
     stage2 = confidence_example(scaffold_row(images[2]))
     assert stage2 is not None
     return [
@@ -62,8 +62,8 @@ def lessons(images: list[str]) -> list[TrainingExample]:
 
 
 @pytest.fixture(scope="module")
-def batch(processor: Any, lessons: list[TrainingExample]) -> dict[str, torch.Tensor]:
-    return ExampleCollator(processor)(lessons)
+def batch(processor: Any, examples: list[TrainingExample]) -> dict[str, torch.Tensor]:
+    return ExampleCollator(processor)(examples)
 
 
 def said(batch: dict[str, torch.Tensor], index: int, mask: torch.Tensor, processor: Any) -> str:
@@ -72,30 +72,32 @@ def said(batch: dict[str, torch.Tensor], index: int, mask: torch.Tensor, process
 
 
 def test_the_labels_are_the_heads_and_tails_own_tokens_and_the_end(
-    batch: dict[str, torch.Tensor], lessons: list[TrainingExample], processor: Any
+    batch: dict[str, torch.Tensor], examples: list[TrainingExample], processor: Any
 ) -> None:
-    for index, lesson in enumerate(lessons):
+    for index, example in enumerate(examples):
         loss_mask = batch["labels"][index] != IGNORED
-        assert said(batch, index, loss_mask, processor) == lesson.head + lesson.tail + processor.tokenizer.eos_token
+        assert said(batch, index, loss_mask, processor) == example.prefix + example.completion + processor.tokenizer.eos_token
         assert (batch["labels"][index][loss_mask] == batch["input_ids"][index][loss_mask]).all()
 
 
 def test_without_a_head_everything_learnt_is_tail(batch: dict[str, torch.Tensor]) -> None:
     for index in (0, 1):
-        assert (batch["in_tail"][index] == (batch["labels"][index] != IGNORED)).all()
+        assert (batch["in_completion"][index] == (batch["labels"][index] != IGNORED)).all()
 
 
-def test_a_confidence_lesson_marks_the_confidence_and_the_end_alone(batch: dict[str, torch.Tensor], processor: Any) -> None:
+def test_a_confidence_example_marks_the_confidence_and_the_end_alone(batch: dict[str, torch.Tensor], processor: Any) -> None:
     # Equation 2: the scaffold was right with a mean token probability of 0.9.
-    assert said(batch, 2, batch["in_tail"][2], processor) == "<confidence>0.95</confidence><|im_end|>"
+    assert said(batch, 2, batch["in_completion"][2], processor) == "<confidence>0.95</confidence><|im_end|>"
     assert said(batch, 2, batch["decimals"][2], processor) == "95"
 
 
-def test_the_prompt_asks_the_lessons_question(batch: dict[str, torch.Tensor], lessons: list[TrainingExample], processor: Any) -> None:
-    for index, lesson in enumerate(lessons):
+def test_the_prompt_ends_with_the_question_of_the_example(
+    batch: dict[str, torch.Tensor], examples: list[TrainingExample], processor: Any
+) -> None:
+    for index, example in enumerate(examples):
         prompt = said(batch, index, (batch["labels"][index] == IGNORED) & batch["attention_mask"][index].bool(), processor)
         assert prompt.startswith("<|im_start|>user\n<|vision_start|><|image_pad|>")
-        assert prompt.endswith(f"<|vision_end|>{lesson.question}<|im_end|>\n<|im_start|>assistant\n")
+        assert prompt.endswith(f"<|vision_end|>{example.question}<|im_end|>\n<|im_start|>assistant\n")
 
 
 def test_every_image_has_one_token_for_four_patches(batch: dict[str, torch.Tensor], processor: Any) -> None:
@@ -115,42 +117,44 @@ def test_padding_is_on_the_right(batch: dict[str, torch.Tensor], processor: Any)
     padding = ~mask.bool()
     assert (batch["input_ids"][padding] == processor.tokenizer.pad_token_id).all()
     assert (batch["labels"][padding] == IGNORED).all()
-    assert not batch["in_tail"][padding].any()
+    assert not batch["in_completion"][padding].any()
 
 
-def test_a_lesson_is_the_same_alone_and_in_company(batch: dict[str, torch.Tensor], lessons: list[TrainingExample], processor: Any) -> None:
-    for index, lesson in enumerate(lessons):
-        alone = ExampleCollator(processor)([lesson])
+def test_an_example_is_the_same_alone_and_in_a_batch(
+    batch: dict[str, torch.Tensor], examples: list[TrainingExample], processor: Any
+) -> None:
+    for index, example in enumerate(examples):
+        alone = ExampleCollator(processor)([example])
         length = alone["input_ids"].shape[1]
-        for key in ("input_ids", "labels", "in_tail", "decimals", "attention_mask", "mm_token_type_ids"):
+        for key in ("input_ids", "labels", "in_completion", "decimals", "attention_mask", "mm_token_type_ids"):
             assert (batch[key][index, :length] == alone[key][0]).all()
 
 
 def test_a_wrong_answers_target_is_at_most_a_half(images: list[str]) -> None:
-    lesson = confidence_example(scaffold_row(images[0], truth="amusement"))
-    assert lesson is not None
+    example = confidence_example(scaffold_row(images[0], truth="amusement"))
+    assert example is not None
     distance = taxonomy("mikels-8").loop().distance("fear", "amusement")
-    assert lesson.tail == f"<confidence>{0.5 - distance * 0.9:.2f}</confidence>"
+    assert example.completion == f"<confidence>{0.5 - distance * 0.9:.2f}</confidence>"
 
 
 @pytest.mark.parametrize("response", ["", "no tags", ANSWER[:-3], ANSWER + "<confidence>0.50</confidence>"])
-def test_a_malformed_answer_is_no_lesson(images: list[str], response: str) -> None:
+def test_a_malformed_answer_is_no_example(images: list[str], response: str) -> None:
     assert confidence_example(scaffold_row(images[0], response)) is None
 
 
-# A vocabulary of two; the tokens are prompt, head, tail, end in the first row and prompt, tail, end, padding in the second.
+# A vocabulary of two; the tokens are prompt, prefix, completion, end in the first row and prompt, completion, end, padding in the second.
 LOGITS = torch.tensor([[[0.0, 1.0], [2.0, 0.0], [0.0, 3.0], [9.0, 9.0]], [[0.0, 0.5], [1.0, 0.0], [7.0, 0.0], [9.0, 9.0]]])
 TARGETS = torch.tensor([[IGNORED, 1, 0, 1], [IGNORED, 1, 1, IGNORED]])
-IN_TAIL = torch.tensor([[False, False, True, True], [False, True, True, False]])
+IN_COMPLETION = torch.tensor([[False, False, True, True], [False, True, True, False]])
 DECIMALS = torch.tensor([[False, False, True, False], [False, False, False, False]])
 PLAIN = LossSettings()
 
 
-def loss_of(logits: torch.Tensor, settings: LossSettings, in_tail: torch.Tensor = IN_TAIL) -> torch.Tensor:
+def loss_of(logits: torch.Tensor, settings: LossSettings, in_completion: torch.Tensor = IN_COMPLETION) -> torch.Tensor:
     """As the trainer has it: from the logits of the places that count, each the one before the token that it predicts."""
-    targets, tail, decimals = TARGETS[:, 1:], in_tail[:, 1:], DECIMALS[:, 1:]
-    places = loss_mask(targets, tail, settings)
-    return supervised_loss(logits[:, :-1][places], targets[places], tail[places], decimals[places], settings)
+    targets, completion, decimals = TARGETS[:, 1:], in_completion[:, 1:], DECIMALS[:, 1:]
+    places = loss_mask(targets, completion, settings)
+    return supervised_loss(logits[:, :-1][places], targets[places], completion[places], decimals[places], settings)
 
 
 def surprise(chosen: float, other: float) -> float:
@@ -158,10 +162,10 @@ def surprise(chosen: float, other: float) -> float:
 
 
 def test_the_loss_by_hand() -> None:
-    tail = [surprise(2, 0), surprise(3, 0), surprise(0.5, 0), surprise(0, 1)]
-    head = surprise(1, 0)
-    assert loss_of(LOGITS, PLAIN).item() == pytest.approx(sum(tail) / 4)
-    assert loss_of(LOGITS, LossSettings(anchor=0.3)).item() == pytest.approx(sum(tail) / 4 + 0.3 * head)
+    completion = [surprise(2, 0), surprise(3, 0), surprise(0.5, 0), surprise(0, 1)]
+    prefix = surprise(1, 0)
+    assert loss_of(LOGITS, PLAIN).item() == pytest.approx(sum(completion) / 4)
+    assert loss_of(LOGITS, LossSettings(anchor=0.3)).item() == pytest.approx(sum(completion) / 4 + 0.3 * prefix)
 
 
 def test_an_anchor_without_any_head_changes_nothing() -> None:
@@ -179,7 +183,7 @@ def test_without_an_anchor_nothing_but_the_tail_is_learnt() -> None:
     logits = LOGITS.clone().requires_grad_()
     loss_of(logits, PLAIN).backward()
     assert logits.grad is not None
-    # The logits before each tail token: those at its place, less one.
+    # The logits before each completion token: those at its place, less one.
     assert (logits.grad.abs().sum(-1) > 0).tolist() == [[False, True, True, False], [True, True, False, False]]
 
 

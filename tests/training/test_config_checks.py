@@ -57,7 +57,7 @@ def test_a_chain_of_stages_passes_though_its_models_are_still_to_come(folder: Pa
     ("override", "said"),
     [
         ("samples=none.jsonl", "none.jsonl: cannot be read (No such file or directory)"),
-        ("batch_size=32", "stage1.jsonl has 16 rows, but a step asks 32 samples; make batch_size smaller"),
+        ("batch_size=32", "stage1.jsonl has 16 rows, but a step takes 32 samples; make batch_size smaller"),
         ("accumulation=3", "a step asks 24 samples"),
         ("warmup_ratio=1.5", "warmup_ratio must be at least 0 and below 1, not 1.5"),
         ('schedule="cosin"', "there is no schedule 'cosin'; there are linear, cosine"),
@@ -83,7 +83,7 @@ def test_pixel_limits_in_the_wrong_order_are_refused(folder: Path) -> None:
     ("override", "said"),
     [
         ("group_size=3", "group_size must be at least 2 and divide batch_size x accumulation = 8, not 3"),
-        ("updates_per_rollout=32", "has 16 rows, but a step asks 32 questions"),
+        ("updates_per_rollout=32", "has 16 rows, but a step takes 32 questions"),
         ("reward=hope", "there is no reward preset 'hope'"),
         ("temperature=0", "temperature must be positive, not 0.0"),
     ],
@@ -96,7 +96,7 @@ def test_more_devices_need_more_rows(folder: Path, monkeypatch: pytest.MonkeyPat
     config = load_config("stage1", folder)
     check_stage(config)
     monkeypatch.setenv("WORLD_SIZE", "4")
-    with pytest.raises(UserError, match="has 16 rows, but a step asks 32 samples"):
+    with pytest.raises(UserError, match="has 16 rows, but a step takes 32 samples"):
         check_stage(config)
 
 
@@ -108,7 +108,7 @@ def test_a_row_of_a_test_split_is_refused_with_its_line(folder: Path) -> None:
 def test_a_stage_that_has_begun_but_not_finished_is_told_from_one_that_was_never_trained(folder: Path) -> None:
     assert "there is no such folder" in complaint(folder, "stage2")
     (folder / "stage1" / "checkpoints").mkdir(parents=True)
-    assert "its stage has begun but not finished" in complaint(folder, "stage2")
+    assert "its stage has started but not finished" in complaint(folder, "stage2")
 
 
 def test_a_folder_without_a_model_is_refused(folder: Path) -> None:

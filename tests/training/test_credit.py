@@ -176,7 +176,7 @@ def test_a_confidence_is_compared_with_what_the_group_would_have_had_for_the_sam
     assert min(logs) > 0, "sure where right, and less sure than others where wrong"
 
 
-def test_one_that_agrees_with_all_others_or_is_alone_hears_nothing() -> None:
+def test_a_confidence_equal_to_all_others_or_alone_has_no_advantage() -> None:
     assert confidence_advantages([(0.4, True), (0.4, False)], SETTINGS) == pytest.approx([0, 0])
     assert confidence_advantages([None, (0.7, True)], SETTINGS) == [None, pytest.approx(0)]
     assert confidence_advantages([None, None], SETTINGS) == [None, None]

@@ -37,7 +37,7 @@ def write_samples(folder: Path, name: str, count: int = 16) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Configurations of stages 1 and 2 of a (weightless) base model, the first of which is watched by samples of its own."""
+    """Configurations of stages 1 and 2 of a (weightless) base model, the first with validation samples of its own."""
     (tmp_path / "images").mkdir()
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "config.json").write_text("{}")
@@ -67,7 +67,7 @@ def test_a_broken_image_is_named_with_its_file_line_sample_and_reason(folder: Pa
     assert broken.startswith(f"  {folder}/stage1.jsonl, line 4, sample stage1-3: {folder}/images/stage13.png: ")
     assert missing.startswith(f"  {folder}/watched.jsonl, line 3, sample watched-2: ")
     assert "there is no such file" in missing
-    assert remedy.startswith("Mend or replace these files, or take their rows out of the samples")
+    assert remedy.startswith("Repair or replace these files, or take their rows out of the samples")
 
 
 def test_all_broken_images_are_counted_and_five_are_named(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a stage goes on from: the settings of its model and processor, and the lessons that fit."""
+"""What a stage goes on from: the settings of its model and processor, and the examples that fit."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def test_the_vision_encoder_learns_unless_it_is_frozen(base: Path, frozen: bool)
     assert model.dtype == torch.float32
 
 
-def test_lessons_that_do_not_fit_are_left_out_and_counted(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_examples_that_do_not_fit_are_left_out_and_counted(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, processor = load_for_training(config(base))
-    lessons = [TrainingExample("a.png", "What is it?", "The sea. " * count) for count in (1, 100, 2)]
-    assert within_max_length(lessons, processor, 0) is lessons
-    kept = within_max_length(lessons, processor, 120)
-    assert kept == [lessons[0], lessons[2]]
-    assert "1 of 3 lessons may have more than 120 tokens, and are left out" in capsys.readouterr().out
-    with pytest.raises(UserError, match=r"no lesson fits into max_length = 10 tokens, of which an image may take 16"):
-        within_max_length(lessons, processor, 10)
+    examples = [TrainingExample("a.png", "What is it?", "The sea. " * count) for count in (1, 100, 2)]
+    assert within_max_length(examples, processor, 0) is examples
+    kept = within_max_length(examples, processor, 120)
+    assert kept == [examples[0], examples[2]]
+    assert "1 of 3 examples may have more than 120 tokens, and are left out" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"no example fits into max_length = 10 tokens, of which an image may take 16"):
+        within_max_length(examples, processor, 10)

@@ -35,9 +35,9 @@ def far(name: str, a: str, b: str) -> float:
 
 
 def target(row: dict[str, Any]) -> str:
-    lesson = confidence_example(row)
-    assert lesson is not None
-    return lesson.tail
+    example = confidence_example(row)
+    assert example is not None
+    return example.completion
 
 
 @pytest.mark.parametrize(

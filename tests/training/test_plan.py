@@ -101,15 +101,15 @@ def test_a_measured_step_takes_what_was_planned(processor: Any, tmp_path: Path, 
     model.save_pretrained(tmp_path)
     image = str(photo(tmp_path / "photo.png", "teal", (112, 112)))
     batch = ExampleCollator(processor)([TrainingExample(image, "Describe this image. " * 4, "The sea is calm. " * 25)] * 4)
-    tokens, answer = batch["input_ids"].shape[1], int(batch["in_tail"][0].sum())
+    tokens, answer = batch["input_ids"].shape[1], int(batch["in_completion"][0].sum())
     optimiser = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad])
 
     def step() -> None:
         fields = dict(batch)
-        labels, tail, decimals = (fields.pop(name)[:, 1:] for name in ("labels", "in_tail", "decimals"))
-        with logits_only_at(model, torch.nn.functional.pad(tail, (0, 1))):
+        labels, completion, decimals = (fields.pop(name)[:, 1:] for name in ("labels", "in_completion", "decimals"))
+        with logits_only_at(model, torch.nn.functional.pad(completion, (0, 1))):
             logits = model(**fields, use_cache=False).logits[0]
-        supervised_loss(logits, labels[tail], tail[tail], decimals[tail], LossSettings()).backward()
+        supervised_loss(logits, labels[completion], completion[completion], decimals[completion], LossSettings()).backward()
 
     step()
     optimiser.step()  # weights, gradients and moments are there now, as in any step but the first

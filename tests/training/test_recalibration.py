@@ -39,13 +39,13 @@ def test_the_recalibration_that_made_the_labels_is_found(true: Recalibration) ->
     assert found.recalibration.temperature == pytest.approx(true.temperature, rel=0.15)
     assert found.recalibration.temperature in TEMPERATURES
     assert found.recalibration.bias == pytest.approx(true.bias, abs=0.06)
-    assert found.loss <= found.loss_as_it_is
+    assert found.loss <= found.loss_before
     assert found.n == len(numbers)
 
 
 def test_a_sure_mistake_does_not_outweigh_all_others() -> None:
     never = StatedNumber(0.0, [[(0.0, 0.0)]])
-    assert fit_recalibration([never], [True]).loss_as_it_is == pytest.approx(-log(NEAREST))
+    assert fit_recalibration([never], [True]).loss_before == pytest.approx(-log(NEAREST))
     assert never.recalibrated(Recalibration(1.0, 0.0)) == pytest.approx(NEAREST)
 
 
@@ -85,7 +85,7 @@ def test_a_checkpoint_is_recalibrated_in_its_card_and_read_so(scenes: Path, bare
     held = {"labels": list(labels), "temperature": fitted.recalibration.temperature, "bias": fitted.recalibration.bias, "n": 120}
     assert card["recalibration"] == [held]
     assert card["rollout_temperature"] == 0.7, "what was there stays"
-    assert (fitted.n, fitted.loss < fitted.loss_as_it_is) == (120, True)
+    assert (fitted.n, fitted.loss < fitted.loss_before) == (120, True)
     after = list(respond(samples[:3], LocalModel(bare)))
     assert [row["confidence"]["verb_mean"] for row in after] == [row["confidence"]["verb_mean"] for row in before]
     assert all(0 < row["confidence"]["recalibrated"] < 1 for row in after)
@@ -112,5 +112,5 @@ def test_a_recalibration_that_does_not_say_for_which_labels_is_left_out_and_a_no
 
 
 def test_too_few_answers_are_refused(scenes: Path, colour_model: ColourModel) -> None:
-    with pytest.raises(UserError, match=r"5 of the answers to 5 held-out samples .* wants 100 at least"):
+    with pytest.raises(UserError, match=r"5 of the answers to 5 held-out samples .* recalibration needs at least 100"):
         fit_recalibrations(list(read_samples(scenes))[:5], colour_model)

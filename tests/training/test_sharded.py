@@ -98,7 +98,7 @@ def test_sharded_weights_learn_what_whole_ones_do_and_go_on_after_a_stop(
     one, other = (load_file(out / "model" / "model.safetensors") for out in (whole, sharded))
     for name in one:
         assert torch.allclose(one[name], other[name], atol=1e-5), name
-    assert "once for each answer" not in capfd.readouterr().err, "groups are read together where weights are sharded, too"
+    assert "once per answer" not in capfd.readouterr().err, "prefixes are shared where weights are sharded, too"
 
     shutil.rmtree(sharded / "model")
     shutil.rmtree(sharded / "checkpoints" / "checkpoint-4")  # as if it had been killed behind the second step

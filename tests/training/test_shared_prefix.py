@@ -24,7 +24,7 @@ SIDES = ((56, 56), (112, 56), (84, 112))
 ANSWERS = ("<think><element>a dog</element></think><answer>awe</answer>", "<answer></think>fear awe", "it is", "")
 SIZE = len(ANSWERS)
 TEMPERATURE = 0.7
-SENTENCE = "reads image and prompt once for each answer, not once for each group"
+SENTENCE = "encodes image and prompt once per answer, not once per group"
 Batch = dict[str, torch.Tensor]
 
 
@@ -135,13 +135,13 @@ def test_it_is_known_what_else_could_stand_at_a_place(model: Any, batch: tuple[B
     inputs, length = batch
     places = torch.tensor([0, 3, -1, 0, -1, -1, -1, -1, 2, 1, 0, -1])
     tokens = [5, 9, 40]
-    asking = prompt_groups(answer_length=length, size=SIZE, asked=places, **inputs)
-    found = group_logps(model, asking, at_once, tokens)
+    queried = prompt_groups(answer_length=length, size=SIZE, queried=places, **inputs)
+    found = group_logps(model, queried, at_once, tokens)
     plain = (model(**inputs).logits[:, -length - 1 : -1] / TEMPERATURE).log_softmax(-1)
     wanted = torch.stack([plain[row, place, tokens] for row, place in enumerate(places.tolist()) if place >= 0])
     assert torch.allclose(found.alternatives, wanted, atol=1e-5)
-    for ours, unasked in zip(found[:2], group_logps(model, groups(batch))[:2], strict=True):
-        assert torch.allclose(ours, unasked, atol=1e-5), "asking changes nothing else"
+    for ours, unqueried in zip(found[:2], group_logps(model, groups(batch))[:2], strict=True):
+        assert torch.allclose(ours, unqueried, atol=1e-5), "a query changes nothing else"
 
 
 def test_padding_may_be_on_either_side(batch: tuple[Batch, int]) -> None:
@@ -333,7 +333,7 @@ def test_micro_batches_hold_whole_groups(processor: Any, tmp_path: Path, monkeyp
     ("settings", "reason"),
     [
         ({"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}, "a batch of 2 does not hold whole groups of 4"),
-        ({"attention": "flash_attention_2", "beta": 0.0}, "flash_attention_2 takes no mask in the shape of a tree (sdpa does)"),
+        ({"attention": "flash_attention_2", "beta": 0.0}, "flash_attention_2 attention takes no tree mask (sdpa does)"),
     ],
 )
 def test_where_prefixes_cannot_be_shared_a_sentence_says_why(

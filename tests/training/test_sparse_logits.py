@@ -15,7 +15,7 @@ from emocaliber.training.collate import IGNORED, ExampleCollator, TrainingExampl
 from emocaliber.training.shared_prefix import logits_only_at
 from emocaliber.training.trainer import LossSettings, SupervisedTrainer
 
-HEAD = "<think><element>a dog</element></think><answer>awe</answer>"
+PREFIX = "<think><element>a dog</element></think><answer>awe</answer>"
 Batch = dict[str, torch.Tensor]
 
 
@@ -30,25 +30,25 @@ def model(processor: Any) -> Any:
 @pytest.fixture(scope="module")
 def batch(processor: Any, tmp_path_factory: pytest.TempPathFactory) -> Batch:
     folder = tmp_path_factory.mktemp("images")
-    lessons = []
-    for side, head in ((56, HEAD), (112, HEAD + " again" * 9)):
+    examples = []
+    for side, prefix in ((56, PREFIX), (112, PREFIX + " again" * 9)):
         Image.new("RGB", (side, side), "red").save(folder / f"{side}.png")
-        lessons.append(TrainingExample(str(folder / f"{side}.png"), "Why?", tail="<confidence>0.35</confidence>", head=head))
-    return ExampleCollator(processor)(lessons)
+        examples.append(TrainingExample(str(folder / f"{side}.png"), "Why?", completion="<confidence>0.35</confidence>", prefix=prefix))
+    return ExampleCollator(processor)(examples)
 
 
 def all_logits(model: Any, batch: Batch, settings: LossSettings) -> torch.Tensor:
     """The reference: the loss from the logits of every place."""
-    labels, tail = batch["labels"][:, 1:], batch["in_tail"][:, 1:]
-    logits = model(**{name: each for name, each in batch.items() if name not in ("labels", "in_tail", "decimals")}).logits[:, :-1]
-    loss = cross_entropy(logits.transpose(1, 2), labels.masked_fill(~tail, IGNORED))
-    head = cross_entropy(logits.transpose(1, 2), labels.masked_fill(tail, IGNORED))
+    labels, completion = batch["labels"][:, 1:], batch["in_completion"][:, 1:]
+    logits = model(**{name: each for name, each in batch.items() if name not in ("labels", "in_completion", "decimals")}).logits[:, :-1]
+    loss = cross_entropy(logits.transpose(1, 2), labels.masked_fill(~completion, IGNORED))
+    prefix = cross_entropy(logits.transpose(1, 2), labels.masked_fill(completion, IGNORED))
     if settings.smoothing:
         places = batch["decimals"][:, 1:]
         logps = logits[places].log_softmax(-1)
         hard = logps.gather(-1, labels[places][:, None])[:, 0]
-        loss = loss + settings.smoothing * (hard - logps[:, list(settings.digits)].mean(-1)).sum() / tail.sum()
-    return loss + settings.anchor * head
+        loss = loss + settings.smoothing * (hard - logps[:, list(settings.digits)].mean(-1)).sum() / completion.sum()
+    return loss + settings.anchor * prefix
 
 
 @pytest.mark.parametrize("anchor", [0.0, 0.7])
@@ -69,10 +69,10 @@ def test_loss_and_gradients_are_those_of_all_logits(
 def test_the_output_layer_sees_nothing_else(model: Any, batch: Batch) -> None:
     seen: list[torch.Size] = []
     model.lm_head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
-    inputs = {name: each for name, each in batch.items() if name not in ("labels", "in_tail", "decimals")}
+    inputs = {name: each for name, each in batch.items() if name not in ("labels", "in_completion", "decimals")}
     full = model(**inputs).logits
-    with logits_only_at(model, batch["in_tail"]):
+    with logits_only_at(model, batch["in_completion"]):
         picked = model(**inputs).logits
-    assert seen == [(*batch["in_tail"].shape, 64), (1, int(batch["in_tail"].sum()), 64)]
-    assert torch.equal(picked[0], full[batch["in_tail"]])
+    assert seen == [(*batch["in_completion"].shape, 64), (1, int(batch["in_completion"].sum()), 64)]
+    assert torch.equal(picked[0], full[batch["in_completion"]])
     assert model(**inputs).logits.shape == full.shape, "afterwards, all is as before"

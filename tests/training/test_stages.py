@@ -158,14 +158,14 @@ def test_the_newest_whole_checkpoint_is_taken_and_half_written_ones_are_removed(
     assert not folder.exists()
 
 
-def test_stage_1_names_the_row_that_is_no_lesson(trained: Path, tmp_path: Path) -> None:
+def test_stage_1_names_the_row_that_cannot_be_trained_on(trained: Path, tmp_path: Path) -> None:
     config = load_config("stage1", trained)
     rows = [row | {"image": str(Path(config.samples).parent / row["image"])} for row in read_rows(config.samples)]
     said, truth = rows[2]["response"], rows[2]["ground_truth"]
     other = next(label for label in rows[2]["candidates"] if label != truth)
     for field, value, complaint in (
-        ("response", None, r"line 3: response is not a lesson \(empty\)"),
-        ("response", said + "<confidence>0.50</confidence>", r"line 3: response is not a lesson \(unexpected_confidence\)"),
+        ("response", None, r"line 3: response cannot be a training target \(empty\)"),
+        ("response", said + "<confidence>0.50</confidence>", r"line 3: response cannot be a training target \(unexpected_confidence\)"),
         ("ground_truth", other, f"line 3: response answers '{truth}', but ground_truth is '{other}'; filter such rows out"),
     ):
         file = tmp_path / "samples.jsonl"
@@ -307,7 +307,7 @@ def test_the_parts_of_the_reward_are_those_of_the_one_scorer() -> None:
     [
         ({"group_size": 3}, r"group_size must be at least 2 and divide batch_size x accumulation = 8, not 3"),
         ({"group_size": 1}, r"group_size must be at least 2"),
-        ({"batch_size": 256}, r"samples\.jsonl has 32 rows, but a step asks 64 questions; make batch_size smaller"),
+        ({"batch_size": 256}, r"samples\.jsonl has 32 rows, but a step takes 64 questions; make batch_size smaller"),
         ({"credit": "some"}, "there is no credit 'some'; there are response, causal"),
         ({"credit": "causal", "normalise_advantages": True}, 'normalise_advantages needs credit = "response"'),
         ({"credit": "expected", "normalise_advantages": True}, "expected advantages are never divided"),
@@ -323,7 +323,7 @@ def test_groups_that_cannot_be_are_refused_before_anything_is_loaded(
         run_stage("stage3", config)
 
 
-def test_a_scaffold_file_without_any_lesson_is_refused_by_name(trained: Path, tmp_path: Path) -> None:
+def test_a_scaffold_file_without_a_usable_answer_is_refused_by_name(trained: Path, tmp_path: Path) -> None:
     config = load_config("stage2", trained)
     assert isinstance(config, Stage2Config)
     rows = [row | {"response": "no tags"} for row in read_rows(Path(config.out) / "scaffold.jsonl")]

@@ -60,7 +60,7 @@ def run_stage3(config: Stage3Config) -> Path:
 
 @pytest.fixture(scope="module")
 def watched(folder: Path) -> Path:
-    """The folder of a stage 3 that was watched by held-out samples and TensorBoard."""
+    """The folder of a stage 3 with held-out samples and TensorBoard."""
     held_out = f"validation={folder}/held-out/samples.jsonl"
     config = stage3_config(folder, folder / "watched", held_out, "eval_steps=2", "report_to=tensorboard")
     run_stage3(config)
@@ -231,9 +231,9 @@ FLAT = [(0.41, True), (0.40, False), (0.41, False), (0.40, True)] * 10
 RIGHTLY_SURE = [(0.95, True), (0.97, True), (0.95, True), (0.4, False)] * 10
 
 
-def heard(*readings: list[tuple[float, bool]], stop: bool = False) -> tuple[CollapseAlarm, list[str], TrainerControl]:
+def alarmed(*readings: list[tuple[float, bool]], stop: bool = False) -> tuple[CollapseAlarm, list[str], TrainerControl]:
     alarm, control = CollapseAlarm(stop), TrainerControl()
-    rows = [row for step, stated in enumerate(readings) for row in alarm.hear("held_out", ConfidenceStats.of(stated), step, control)]
+    rows = [row for step, stated in enumerate(readings) for row in alarm.on_stats("held_out", ConfidenceStats.of(stated), step, control)]
     return alarm, [row["what"] for row in rows], control
 
 
@@ -245,7 +245,7 @@ def heard(*readings: list[tuple[float, bool]], stop: bool = False) -> tuple[Coll
     ],
 )
 def test_the_alarm_tells_both_collapses(start: Any, then: Any, complaint: str) -> None:
-    (what,) = heard(start, then)[1]
+    (what,) = alarmed(start, then)[1]
     assert what.startswith(complaint)
 
 
@@ -255,12 +255,12 @@ def test_the_alarm_tells_both_collapses(start: Any, then: Any, complaint: str) -
     ids=["no surer than it was", "less sure", "rightly sure", "the same", "too few to judge by", "none"],
 )
 def test_the_alarm_is_silent_otherwise(start: Any, then: Any) -> None:
-    assert heard(start, then)[1] == []
+    assert alarmed(start, then)[1] == []
 
 
 def test_the_alarm_stops_a_run_only_if_it_is_told_to() -> None:
     for stop in (False, True):
-        alarm, _, control = heard(SOBER, SURE, stop=stop)
+        alarm, _, control = alarmed(SOBER, SURE, stop=stop)
         assert (control.should_training_stop, control.should_save, alarm.stopped is not None) == (stop, stop, stop)
 
 
@@ -269,7 +269,7 @@ def test_a_run_that_goes_on_is_still_compared_with_its_beginning() -> None:
     first = ConfidenceStats.of(SOBER)
     assert first
     alarm.recall([{"kind": "train", "step": 1}, {"kind": "held_out", "step": 0, "reading": vars(first)}])
-    assert alarm.hear("held_out", ConfidenceStats.of(SURE), 5, TrainerControl())
+    assert alarm.on_stats("held_out", ConfidenceStats.of(SURE), 5, TrainerControl())
 
 
 def test_steps_after_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_steps_after_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
     file.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
     log = StepLog(file)
     log.write([{"step": 9}])  # a process that has not opened it writes nothing
-    log.go_on_from(2)
+    log.resume_at(2)
     log.write([{"step": 3, "new": True}])
     log.close()
     assert list(read_rows(file)) == [{"step": 1}, {"step": 2}, {"step": 3, "new": True}]
@@ -287,7 +287,7 @@ def test_without_a_checkpoint_nothing_is_kept_as_even_the_first_look_is_taken_ag
     file = tmp_path / "log.jsonl"
     file.write_text('{"step": 0}\n{"step": 1}\n')
     log = StepLog(file)
-    log.go_on_from(0)
+    log.resume_at(0)
     log.write([{"step": 0, "new": True}])
     log.close()
     assert list(read_rows(file)) == [{"step": 0, "new": True}]

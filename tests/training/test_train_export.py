@@ -153,7 +153,7 @@ def test_weights_can_be_converted(run: Path) -> None:
 
 def test_what_cannot_be_exported_is_refused(run: Path) -> None:
     out = exported(run)
-    with pytest.raises(UserError, match="mine is there already; give a new folder"):
+    with pytest.raises(UserError, match="mine already exists; give a new folder"):
         exported(run)
     (out / "README.md").rename(run.parent / "card")
     (run / "model").rename(run / "other")

@@ -124,7 +124,7 @@ def test_validation_while_training_is_checked_against_the_stages_before(project:
 
 
 def test_stages_that_are_still_to_be_trained_count_as_well(project: Path) -> None:
-    """Of stages 2 and 3 to come, the second is watched by what the first will have learnt from."""
+    """Of stages 2 and 3, both pending, the second validates on what the first will be trained on."""
     new = write_samples(project, "new", photo(project / "new.png", size=(80, 80)))
     held_out = write_samples(project, "held-out", project / "images" / "stage2-0.png")
     first = config(project, Stage2Config, "stage2", "runs/stage1/model", new)

@@ -1,4 +1,4 @@
-"""Confidence: what it should be taught to be (targets) and what it is rewarded for (rewards)."""
+"""Confidence: stage 2's targets (equation 2), stage 3's rewards (equations 4 and 6), and the incentives that a reward sets."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a reward really rewards: the confidence that pays best at each true probability, and whether there is a better deal than honesty.
+"""Incentive check of a reward: the confidence with the highest expected reward at each true probability, and whether honesty is optimal.
 
-All of it is arithmetic on the settings; nothing is trained. Expected rewards are those of an answer that is right with probability p and
-states one of the confidences that can be written with two decimals.
+Expected rewards follow from the settings alone, without training. They are those of an answer that is right with probability p and states a
+confidence c with two decimals.
 """
 
 from __future__ import annotations
@@ -25,19 +25,20 @@ _EPSILON = 1e-9
 
 @dataclass(frozen=True)
 class Incentives:
-    """The incentive check of one setting. `probabilities` (P,) are the true ones, 0 to 1 by 0.01; the other arrays stand beside them."""
+    """The incentive check of one reward setting. Arrays have P = 101 true probabilities and C confidences that can be stated."""
 
     settings: RewardSettings
 
     @cached_property
     def stated(self) -> Floats:
-        """The confidences that can be stated."""
+        """The confidences that can be stated, (C,)."""
         inside = slice(1, -1) if self.settings.open_interval else slice(None)
         stated: Floats = np.linspace(0, 1, 101)[inside]
         return stated
 
     @cached_property
     def probabilities(self) -> Floats:
+        """The true probabilities of being right, (P,): 0 to 1 by 0.01."""
         return np.linspace(0, 1, 101)
 
     @cached_property
@@ -54,7 +55,7 @@ class Incentives:
 
     @cached_property
     def best_confidence(self) -> Floats:
-        """The confidence that pays best; of equals the one nearest to the true probability."""
+        """The confidence with the highest expected reward, (P,); among ties the one nearest to the true probability."""
         near = np.abs(self.stated[None, :] - self.probabilities[:, None])
         pays = self.expected >= self.expected.max(1, keepdims=True) - _EPSILON
         best: Floats = self.stated[np.where(pays, near, np.inf).argmin(1)]
@@ -62,36 +63,38 @@ class Incentives:
 
     @cached_property
     def best_reward(self) -> Floats:
+        """The highest expected reward, (P,)."""
         best: Floats = self.expected.max(1)
         return best
 
     @property
     def honest(self) -> bool:
-        """Whether stating the true probability pays best, as far as two decimals and the clip allow."""
+        """Whether stating the true probability is optimal, as far as two decimals and the clip allow."""
         tolerance = max(self.settings.clip if self.settings.confidence == "log_likelihood" else 0.0, _STEP) + _EPSILON
         return bool((np.abs(self.best_confidence - self.probabilities) <= tolerance).all()) and not self.indifferent
 
     @property
     def indifferent(self) -> bool:
-        """Whether it does not matter at all which confidence is stated."""
+        """Whether the expected reward does not depend on the stated confidence."""
         return bool((np.ptp(self.expected, axis=1) < _EPSILON).all())
 
     @property
     def malformed_beats_honesty_below(self) -> float | None:
-        """The largest true probability at which a malformed answer pays more than the best well-formed one; None if there is none."""
+        """The largest true probability at which a malformed answer earns more than the best well-formed one; None if there is none."""
         return self._largest(self.best_reward < self.settings.floor - _EPSILON)
 
     @property
     def malformed_beats_wrong_from(self) -> float | None:
-        """The smallest confidence at which a wrong answer gets less than a malformed one; None if none does."""
+        """The smallest confidence at which a wrong answer earns less than a malformed one; None if there is none."""
         worse = self.stated[self.rewards[0] < self.settings.floor - _EPSILON]
         return float(worse[0]) if len(worse) else None
 
     @property
-    def wrong_on_purpose_beats_honesty_below(self) -> float | None:
-        """The largest true probability at which it pays more to answer what is surely wrong, and say so, than the likeliest label honestly.
+    def sandbagging_threshold(self) -> float | None:
+        """The largest true probability at which a deliberately wrong answer, stated as such, earns more in expectation than the honest one.
 
-        None if it never does. A score without a lower bound, such as the log-likelihood, can make doubt that dear (Damani et al. 2025).
+        None if there is none. A score without a lower bound, such as the log-likelihood, can make uncertainty that costly (Damani et al.
+        2025).
         """
         return self._largest(self.best_reward < self.best_reward[0] - _EPSILON)
 
@@ -99,50 +102,49 @@ class Incentives:
         return float(self.probabilities[holds].max()) if holds.any() else None
 
     def warnings(self) -> list[str]:
-        """A sentence for each thing that pays and should not."""
+        """One sentence for each undesired incentive."""
         found = []
         if self.indifferent:
-            found.append("it does not matter which confidence is stated: nothing rewards calibration")
+            found.append("the expected reward does not depend on the stated confidence: nothing rewards calibration")
         elif not self.honest:
-            found.append("stating the true probability does not pay best")
+            found.append("stating the true probability does not maximise the expected reward")
         if (limit := self.malformed_beats_honesty_below) is not None:
-            found.append(f"an answer that cannot be read pays more than an honest one that is right with probability {limit:.2f} or less")
+            found.append(f"a malformed answer earns more than an honest one that is right with probability {limit:.2f} or less")
         if (start := self.malformed_beats_wrong_from) is not None:
-            found.append(f"a wrong answer at confidence {start:.2f} or more gets less than one that cannot be read")
-        if (limit := self.wrong_on_purpose_beats_honesty_below) is not None:
+            found.append(f"a wrong answer at confidence {start:.2f} or more earns less than a malformed one")
+        if (limit := self.sandbagging_threshold) is not None:
             found.append(
-                f"a surely wrong answer at confidence {self.best_confidence[0]:.2f} pays more than an honest one that is right with "
+                f"a deliberately wrong answer at confidence {self.best_confidence[0]:.2f} earns more than an honest one that is right with "
                 f"probability {limit:.2f} or less"
             )
         return found
 
 
-# The incentive check for people: a table, sentences and a figure.
-
 _SHOWN = range(0, 101, 10)  # rows of the table, in hundredths
 
 
 def incentive_table(check: Incentives, name: str) -> Table:
-    """At each true probability: the confidence that pays best, what it pays, and what honesty and giving up pay."""
+    """For true probabilities 0, 0.1 .. 1: the best confidence and the expected rewards of it, of honesty, of confidence 1 and of a
+    malformed answer."""
     rows = []
     for p in _SHOWN:
         honest = abs(check.stated - check.probabilities[p]).argmin()
         expected = (check.best_reward[p], check.expected[p, honest], check.expected[p, -1], check.settings.floor)
         best = NONE if check.indifferent else f"{check.best_confidence[p]:.2f}"
         rows.append([f"{p / 100:.1f}", best, *(f"{value:.2f}" for value in expected)])
-    header = ["right with probability", "best confidence", "pays", "honesty pays", "full confidence pays", "malformed pays"]
+    header = ["P(right)", "best confidence", "its reward", "honest", "confidence 1", "malformed"]
     return Table(header, rows, title=f"Expected reward, {name}")
 
 
 def incentive_row(check: Incentives, name: str) -> dict[str, Any]:
-    """The check as a JSON row."""
+    """The check as a JSON object."""
     return {
         "reward": name,
         "settings": vars(check.settings) | {"malformed": check.settings.floor},
         "honest": check.honest,
         "malformed_beats_honesty_below": check.malformed_beats_honesty_below,
         "malformed_beats_wrong_from": check.malformed_beats_wrong_from,
-        "wrong_on_purpose_beats_honesty_below": check.wrong_on_purpose_beats_honesty_below,
+        "wrong_on_purpose_beats_honesty_below": check.sandbagging_threshold,
         "warnings": check.warnings(),
         "probability": check.probabilities.round(2).tolist(),
         "best_confidence": check.best_confidence.round(2).tolist(),
@@ -151,16 +153,16 @@ def incentive_row(check: Incentives, name: str) -> dict[str, Any]:
 
 
 def incentive_figure(check: Incentives, name: str) -> bytes:
-    """A PNG of two panels: the best confidence at each true probability, and what answers are worth there."""
+    """A PNG of two panels over the true probability: the best confidence, and the expected rewards."""
     with style():
-        legend = [Line2D([], [], color=BLUE, label="honest answer"), Line2D([], [], color=VERMILION, label="wrong on purpose")]
+        legend = [Line2D([], [], color=BLUE, label="honest answer"), Line2D([], [], color=VERMILION, label="deliberately wrong answer")]
         legend.append(Line2D([], [], color=GREY, linestyle="--", label="malformed, or p = c"))
-        sheet = PanelFigure(2, f"What pays: {name}", legend=legend)
+        sheet = PanelFigure(2, f"Incentives: {name}", legend=legend)
         left, right = sheet.axes(0), sheet.axes(1)
         if not check.indifferent:
             left.plot(check.probabilities, check.best_confidence, color=BLUE)
         left.plot([0, 1], [0, 1], color=GREY, linestyle="--")
-        left.set(xlabel="p, the true probability of being right", ylabel="c, the confidence that pays best", xlim=(0, 1), ylim=(0, 1))
+        left.set(xlabel="p, the true probability of being right", ylabel="c, the best confidence", xlim=(0, 1), ylim=(0, 1))
         right.plot(check.probabilities, check.best_reward, color=BLUE)
         right.axhline(float(check.best_reward[0]), color=VERMILION)
         right.axhline(check.settings.floor, color=GREY, linestyle="--")

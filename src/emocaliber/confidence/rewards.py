@@ -1,8 +1,8 @@
-"""Stage 3's reward: format, correctness and confidence (section 3.3, equations 4 and 6), on the one parser and the one scorer.
+"""Stage 3's reward: format, correctness and confidence (section 3.3, equations 4 and 6), with the same parser and scorer as evaluation.
 
     R = format_weight * 1 + correct_weight * 1[right] + confidence_weight * S(c, right)        for a well-formed response, else the floor
 
-S is one of `SCORES`. `incentives.py` says what a setting really rewards.
+S is one of `SCORES`. `incentives.py` finds the optimal confidence under a setting.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from emocaliber.io.plugins import Registry
 
 PARTS = ("format", "correct", "confidence")
 
-# Each maps the probability that a stated confidence gave to what came true, to a reward: c if the answer was right, else 1 - c.
+# Scores of the probability given to the outcome: c if the answer is right, else 1 - c.
 SCORES: Registry[Callable[[float], float]] = Registry("confidence reward")
 SCORES.add("log_likelihood", math.log)  # equation 4
 SCORES.add("brier", lambda given: -((1 - given) ** 2))  # equation 6; RLCR (Damani et al. 2025); SaySelf's quadratic reward (Xu et al. 2024)
@@ -30,11 +30,11 @@ SCORES.add("none", lambda given: 0.0)
 
 @dataclass(frozen=True)
 class RewardSettings:
-    """Which confidence score, what each part weighs, and how far a stated confidence is believed.
+    """The confidence score, the weight of each part, and the treatment of extreme and malformed confidences.
 
-    A confidence counts as at least `clip` and at most 1 - `clip`, which keeps log(0) out; with `open_interval`, 0 and 1 are malformed
-    instead. A malformed answer gets `malformed` in all: with the paper's 0 it would beat a wrong answer at high confidence, so the default
-    (None) is what the worst well-formed answer gets.
+    The log-likelihood clips confidences to [`clip`, 1 - `clip`], to avoid log(0); with `open_interval`, confidences 0 and 1 are malformed
+    instead. `malformed` is the total reward of a malformed answer. The paper's 0 would exceed that of a wrong answer at high confidence;
+    the default (None) is the reward of the worst well-formed answer.
     """
 
     confidence: str = "log_likelihood"
@@ -72,11 +72,11 @@ PRESETS.add("released", RewardSettings(confidence_weight=2.0, malformed=-5.0, op
 PRESETS.add("brier", RewardSettings(confidence="brier"))  # equation 6, the ablation of Table 9
 PRESETS.add("rlcr", RewardSettings(confidence="brier", format_weight=0.0))  # correctness minus Brier (Damani et al. 2025)
 PRESETS.add("spherical", RewardSettings(confidence="spherical"))
-PRESETS.add("correctness", RewardSettings(confidence="none", confidence_weight=0.0))  # says nothing about confidence
+PRESETS.add("correctness", RewardSettings(confidence="none", confidence_weight=0.0))  # no confidence reward
 
 
 def parse_reward(text: str) -> RewardSettings:
-    """The reward of a text such as "paper" or "default correct_weight=2 malformed=-5": a preset, then changes to it.
+    """The settings that a text such as "paper" or "default correct_weight=2 malformed=-5" names: a preset, then changes.
 
     Raises UserError for a preset, a setting or a value that does not exist.
     """
@@ -109,14 +109,14 @@ def _flag(name: str, value: str) -> bool:
 
 def confidence_reward(correct: bool, confidence: float, settings: RewardSettings) -> float:
     """S of a confidence in [0, 1], unweighted."""
-    believed = min(max(confidence, settings.clip), 1 - settings.clip) if settings.confidence == "log_likelihood" else confidence
-    return SCORES[settings.confidence](believed if correct else 1 - believed)
+    clipped = min(max(confidence, settings.clip), 1 - settings.clip) if settings.confidence == "log_likelihood" else confidence
+    return SCORES[settings.confidence](clipped if correct else 1 - clipped)
 
 
 def confidence_and_correctness(
     text: str, candidates: Sequence[str], ground_truth: str, settings: RewardSettings
 ) -> tuple[float, bool] | None:
-    """The confidence that a well-formed response states, and whether its answer is right; None if it is malformed.
+    """(confidence, correct?) of a well-formed response; None for a malformed one.
 
     A response is well-formed if `parse` accepts it with a confidence, within an `open_interval` if that is set.
     """
@@ -132,7 +132,7 @@ def confidence_and_correctness(
 def reward(
     text: str, candidates: Sequence[str], ground_truth: str, settings: RewardSettings | None = None
 ) -> tuple[float, Mapping[str, float]]:
-    """The reward of one response, and its `PARTS`, weighted. For a malformed one the format's part is the floor, and the others are 0."""
+    """The total reward of a response, and its weighted `PARTS`; for a malformed one the format part is the floor and the others are 0."""
     settings = settings or RewardSettings()
     stated = confidence_and_correctness(text, candidates, ground_truth, settings)
     if stated is None:

@@ -123,8 +123,3 @@ class Model(Protocol):
     def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
         """One reply for each request, in their order. Requests are taken when they are needed, a few ahead of the replies."""
         ...
-
-
-def mixed_seed(*parts: int) -> int:
-    """One seed of 63 bits from several numbers; nearby ones give unrelated seeds."""
-    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=8).digest()) >> 1

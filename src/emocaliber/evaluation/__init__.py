@@ -1,6 +1,6 @@
-"""Evaluation: outcomes in, numbers, tables, figures and pages out. No model is asked here.
+"""Evaluation of outcomes: metrics with intervals, tables, figures, reports and comparisons. No model runs here.
 
-`evaluation.figures.draw_figures` is imported from its module: it brings matplotlib.
+`evaluation.figures.draw_figures` is imported from its module, as it loads matplotlib.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Replicates by the bootstrap, over counts instead of samples.
+"""Cluster bootstrap and paired permutation, by weighted counts instead of resampled samples.
 
-Images are drawn with replacement, all answers to an image together, and as many from each task as there are: the size of a task is part
-of the benchmark, not of chance. What is drawn is the number of times each image counts; every metric is a function of the counts that
-follow, so a thousand replicates of all of them are a few matrix products.
+Images are resampled with replacement, with all answers to an image, and stratified by task: the size of a task is part of the benchmark,
+not of chance. A replicate is a weight for each image, and every metric is a function of weighted counts, so that a thousand replicates of
+all metrics are a few matrix products.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from scipy import sparse
 
 from emocaliber.evaluation.metrics import Floats
 
-UNITS = 8192  # of a large data set; its variance is then estimated to 1 %, which is less than a thousand replicates scatter
-FEWEST_UNITS = 1000  # of a task in it, if it has as many images
-ENTRIES = 2**25  # of a matrix of weights, per block
+UNITS = 8192  # for a large data set: variances are then accurate to 1 %, less than the scatter of a thousand replicates
+FEWEST_UNITS = 1000  # per task of it, if the task has as many images
+ENTRIES = 2**25  # of a block of the weight matrix
 
 Ints = NDArray[np.int64]
 Weights = NDArray[np.float32]
@@ -26,10 +26,10 @@ Draw = Callable[[int, int, np.random.Generator], NDArray[np.int64]]
 
 
 class ResamplingUnits:
-    """What is drawn as one: an image with all answers to it.
+    """The resampling units of n samples: an image with all answers to it.
 
-    `images` (n,): names or numbers; `tasks` (n,). An image in several tasks is drawn with those in the same ones (a stratum). Of more than
-    `most` images, several at random form one unit: the expected variance is the same (random groups; Wolter 2007, chapter 2).
+    `images` (n,) are names or numbers, `tasks` (n,) names. Images in the same set of tasks form a stratum. Of more than `most` images,
+    random groups form the units, which leaves the expected variance unchanged (random groups; Wolter 2007, chapter 2).
     """
 
     def __init__(self, images: Sequence[str] | Ints, tasks: Sequence[str], *, most: int = UNITS) -> None:
@@ -52,15 +52,15 @@ class ResamplingUnits:
         self._unit = unit_of_image[self._image]
 
     def images(self, rows: Ints) -> int:
-        """How many images the samples `rows` (m,) are about."""
+        """The number of distinct images of the samples `rows` (m,)."""
         return int(np.count_nonzero(np.bincount(self._image[rows])))
 
     def touched(self, rows: Ints) -> int:
-        """How many units the samples `rows` are in."""
+        """The number of distinct units of the samples `rows` (m,)."""
         return int(np.count_nonzero(np.bincount(self._unit[rows])))
 
     def members(self, rows: Ints, cells: Ints, size: int) -> sparse.csr_matrix | NDArray[np.float32]:
-        """(size, units): how many of the samples `rows` (m,) of each unit are in each cell; `cells` (m,) says which is whose."""
+        """(size, units): the number of samples of each unit in each cell, for the samples `rows` (m,) and their `cells` (m,)."""
         units = self._unit[rows]
         if size * self.count > 8 * rows.size:
             return sparse.csr_matrix((np.ones(rows.size, dtype=np.float32), (cells, units)), shape=(size, self.count))
@@ -68,14 +68,14 @@ class ResamplingUnits:
 
 
 class Weighting:
-    """`replicates` random weights of each unit. The same arguments give the same weights."""
+    """Random weights of units for each of `replicates` replicates, reproducible from the arguments."""
 
     def __init__(self, units: ResamplingUnits, replicates: int, seed: int, *, entries: int = ENTRIES) -> None:
         self.units, self.replicates, self.seed = units, replicates, seed
         self._step = max(1, min(replicates, entries // units.count))
 
     def counts(self, rows: Ints, cells: Ints, size: int) -> Floats:
-        """(R, size): the weight of the samples `rows` (m,) in each cell, where `cells` (m,) says which is whose."""
+        """(R, size): the weighted count of each cell per replicate, for the samples `rows` (m,) and their `cells` (m,)."""
         members = self.units.members(rows, cells, size)
         blocks = iter([self._only_block]) if self._step == self.replicates else self._blocks()
         return np.concatenate([np.asarray(members @ weights, dtype=float).T for weights in blocks])
@@ -85,7 +85,7 @@ class Weighting:
         return next(self._blocks())
 
     def _blocks(self) -> Iterator[Weights]:
-        """(units, r) for some replicates after others."""
+        """The weights in blocks of replicates, (units, r) each."""
         for start in range(0, self.replicates, self._step):
             width = min(self._step, self.replicates - start)
             weights = np.empty((self.units.count, width), dtype=np.float32)
@@ -98,7 +98,7 @@ class Weighting:
 
 
 class Resampling(Weighting):
-    """How often each unit of a stratum is drawn, when as many are drawn with replacement as there are."""
+    """Bootstrap weights: how often each unit is drawn when a stratum is resampled with replacement."""
 
     def _drawn(self, size: int, width: int, random: np.random.Generator) -> Ints:
         drawn = random.integers(0, size, size=(size, width))
@@ -108,14 +108,14 @@ class Resampling(Weighting):
 
 
 class Swapping(Weighting):
-    """Whether the answers of two systems to the images of a unit change places (1) or stay (0), each with probability 1/2."""
+    """Permutation weights: whether two systems' answers to a unit are swapped (1) or not (0), each with probability 1/2."""
 
     def _drawn(self, size: int, width: int, random: np.random.Generator) -> Ints:
         return random.integers(0, 2, size=(size, width))
 
 
 def _strata(image: Ints, task: Ints, n_images: int) -> list[Ints]:
-    """The images by the tasks they are in, in the order of the tasks."""
+    """The images of each stratum (set of tasks), in the order of the tasks."""
     if n_images == image.size:  # each in one task
         images, tasks, several = image, task, np.zeros(image.size, dtype=bool)
     else:

@@ -1,6 +1,6 @@
-"""How far confidence can be taken at its word: what is stated against what comes true.
+"""Calibration metrics: stated confidence against accuracy.
 
-Every metric takes a `Tally` with counts (..., L) and returns (...), NaN where it is not defined; no data is never 0.
+Every metric takes a `Tally` with counts (..., L) and returns (...), NaN where it is undefined, as without data.
 """
 
 from __future__ import annotations
@@ -14,20 +14,19 @@ from scipy.special import betaincinv, erfc
 from emocaliber.evaluation.metrics import Floats, Tally, ratio
 
 BINS = 10
-CLIP = 0.001  # in `nll`, no confidence counts as nearer than this to 0 or 1
+CLIP = 0.001  # `nll` clips confidences to [CLIP, 1 - CLIP]
 
 _UNITS = 10**9
-_NARROWEST = 0.004  # kernel width, in units of confidence, below which `ece_smooth` smooths no less
+_NARROWEST = 0.004  # the smallest kernel width of `ece_smooth`, in units of confidence
 _WIDTH_TOLERANCE = 1e-5
-_MOST_WIDTHS = 40  # to try; about five are needed, and halving alone would do
+_MOST_WIDTHS = 40  # iterations; about five are needed, and bisection alone would converge
 
 
 def bin_of(confidences: ArrayLike, bins: int = BINS) -> NDArray[np.int64]:
     """The equal-width bin `(lo, hi]` of each confidence, counted from 0, with 0.0 in the first.
 
-    Decided on integers: a confidence is read as whole billionths. Two-decimal numbers are whole billionths, so 0.3 is exactly the upper
-    edge of (0.2, 0.3]; of other numbers only those within half a billionth of an edge are moved, onto it, which makes the bin of
-    0.1 + 0.2 that of 0.3.
+    Computed on integers: confidences are rounded to billionths. Numbers with two decimals are exact, so 0.3 is the upper edge of (0.2,
+    0.3]; others within half a billionth of an edge move onto it, so that 0.1 + 0.2 is in the bin of 0.3.
     """
     units = np.rint(np.asarray(confidences, dtype=float) * _UNITS).astype(np.int64)
     ceilings: NDArray[np.int64] = -(-units * bins // _UNITS)
@@ -50,7 +49,7 @@ def mce(tally: Tally, bins: int = BINS) -> Floats:
 def ece_equal_mass(tally: Tally, bins: int = BINS) -> Floats:
     """ECE over bins that hold equally many answers, along the sorted confidences. Nguyen and O'Connor (2015).
 
-    Answers of one confidence that straddle an edge go to either side in proportion, right and wrong alike, so their order plays no part.
+    Answers of one confidence that straddle an edge are split in proportion, right and wrong alike, so that ties have no order.
     """
     before = np.concatenate([np.zeros((*tally.count.shape[:-1], 1)), np.cumsum(tally.count, axis=-1)], axis=-1)
     excess = np.concatenate([np.zeros_like(before[..., :1]), np.cumsum(_excess(tally), axis=-1)], axis=-1)
@@ -65,10 +64,10 @@ def ece_equal_mass(tally: Tally, bins: int = BINS) -> Floats:
 
 
 def ece_debiased(tally: Tally, bins: int = BINS) -> Floats:
-    """Root mean squared calibration error, less what sampling noise alone adds to it. Kumar, Liang and Ma (2019), section 5.
+    """Root mean squared calibration error, corrected for the bias of sampling noise. Kumar, Liang and Ma (2019), section 5.
 
-    sqrt(max(0, sum_b p_b [(acc_b - conf_b)^2 - acc_b (1 - acc_b) / (n_b - 1)])) over the equal-width bins of `ece`: whole answers fall in
-    them, as the correction supposes, where equal masses would split answers of one confidence. A bin of one answer is not corrected.
+    sqrt(max(0, sum_b p_b [(acc_b - conf_b)^2 - acc_b (1 - acc_b) / (n_b - 1)])) over the equal-width bins of `ece`, which
+    hold whole answers, as the correction assumes; equal-mass bins would split ties. A bin of one answer is not corrected.
     """
     count, right, stated = _by_width(tally, bins)
     squared_gap = np.divide((right - stated) ** 2, count, out=np.zeros_like(count), where=count > 0)
@@ -84,7 +83,7 @@ def ece_smooth(tally: Tally) -> Floats:
     """
     n = np.asarray(tally.n)
     excess = np.divide(_excess(tally), n[..., None], out=np.zeros_like(tally.right), where=n[..., None] > 0).reshape(n.size, -1)
-    # smECE_s falls as s rises, so whatever s is tried, the fixed point lies between s and smECE_s.
+    # smECE_s decreases in s, so the fixed point lies between any s and smECE_s.
     before = np.full(len(excess), 0.05)
     width = _Smoothing(tally.values, excess, 0.05)(before)
     low, high = np.minimum(before, width), np.maximum(before, width)
@@ -115,8 +114,8 @@ def brier(tally: Tally) -> Floats:
 def brier_reliability(tally: Tally) -> Floats:
     """The mean squared difference between a confidence and the accuracy of the answers that state it; 0 is best.
 
-    The first part of brier = reliability - resolution + uncertainty, which holds exactly: Murphy (1973). As answers are grouped by distinct
-    confidence, the parts say little where hardly any two answers share one.
+    The first term of brier = reliability - resolution + uncertainty, an exact identity: Murphy (1973). Answers are grouped by distinct
+    confidence, so the terms mean little if hardly any two answers share one.
     """
     return _mean_square(tally, _excess(tally))
 
@@ -133,7 +132,7 @@ def brier_uncertainty(tally: Tally) -> Floats:
 
 
 def brier_skill(tally: Tally) -> Floats:
-    """1 - brier / base (1 - base): what is gained over stating the accuracy each time. NaN where all answers are right, or all wrong."""
+    """1 - brier / base (1 - base): the improvement over stating the accuracy each time. NaN if all answers are right, or all wrong."""
     return 1 - ratio(brier(tally), brier_uncertainty(tally))
 
 
@@ -146,7 +145,7 @@ def nll(tally: Tally) -> Floats:
 def spiegelhalter(tally: Tally) -> tuple[Floats, Floats]:
     """(z, p): the test that confidence is calibrated, p two-sided. Spiegelhalter (1986). NaN where all confidences are 0, 0.5 or 1.
 
-    It weighs answers by 1 - 2 confidence, so what is overstated above 0.5 and below it may cancel.
+    Answers are weighted by 1 - 2 confidence, so overconfidence above 0.5 and below it may cancel.
     """
     values = tally.values
     variance = tally.count @ ((1 - 2 * values) ** 2 * values * (1 - values))
@@ -167,7 +166,7 @@ class Bin:
 
 
 def reliability_bins(tally: Tally, bins: int = BINS, level: float = 0.95) -> list[Bin]:
-    """The bins of `ece` that hold answers, from low to high, of a tally without leading axes.
+    """The non-empty bins of `ece`, from low to high, of a tally without leading axes.
 
     The interval is that of Clopper and Pearson (1934), exact for a binomial proportion.
     """
@@ -182,9 +181,9 @@ def reliability_bins(tally: Tally, bins: int = BINS, level: float = 0.95) -> lis
 
 
 def perfectly_calibrated(tally: Tally, replicates: int, random: np.random.Generator) -> Tally:
-    """(replicates, L): systems that state these confidences, and whose answers stated with confidence c are right with probability c.
+    """Simulated calibrated systems, (replicates, L): these confidences, with answers at confidence c right with probability c.
 
-    The tally has no leading axes and whole counts; ValueError for others.
+    The tally must have no leading axes and whole counts, else ValueError.
     """
     count = tally.count
     if count.ndim != 1 or not np.all(count == np.rint(count)):
@@ -194,19 +193,19 @@ def perfectly_calibrated(tally: Tally, replicates: int, random: np.random.Genera
 
 
 def _excess(tally: Tally) -> Floats:
-    """(..., L): right answers beyond those announced."""
+    """(..., L): right answers minus their expected number at each confidence."""
     return tally.right - tally.count * tally.values
 
 
 def _mean_square(tally: Tally, sums: Floats) -> Floats:
-    """The mean over answers of the squared mean of their level, where `sums` (..., L) are the sums by level."""
+    """The mean over answers of the squared mean of their level, from the sums (..., L) of the levels."""
     count = tally.count
     count += count == 0  # where the sum is 0 too
     return ratio((sums**2 / count).sum(axis=-1), tally.n)
 
 
 def _by_width(tally: Tally, bins: int) -> tuple[Floats, Floats, Floats]:
-    """(..., bins) each: the answers in every equal-width bin, how many of them are right, and the sum of their confidences."""
+    """(..., bins) each: per equal-width bin, the number of answers, of right answers, and the sum of confidences."""
     member = (bin_of(tally.values, bins)[:, None] == np.arange(bins)).astype(float)
     count = tally.count
     return count @ member, tally.right @ member, count @ (tally.values[:, None] * member)

@@ -1,4 +1,4 @@
-"""Is one system better than another? Paired differences on the same samples, with intervals and p-values."""
+"""Paired comparison of two systems on the same samples: differences with intervals, p-values and Holm's correction."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _MOST_SWAPS = 10_000
 
 @dataclass(frozen=True)
 class Difference:
-    """B minus A in one number: of the answers, or of a source of confidence.
+    """B minus A in one metric, of the answers (`source` None) or of a source of confidence.
 
-    `test` is "mcnemar" (exact, on the samples that only one of the two has right) for accuracy over samples that each have an image of
-    their own, else "permutation" (the two systems change places in answering an image, at random). `p_holm` is `p` corrected for all the
-    tests of its table: the answers, or one source. `interval` and `p` are None where the number is not defined for both.
-    `note` is "alike" where the number cannot but be the same for both, so that nothing is tested; "too few" where they differ on fewer than
-    six images, so that no test could reach 0.05, and this one is not among those that `p_holm` corrects for.
+    `test` is "mcnemar" (exact, on discordant samples) for accuracy over samples with distinct images, else "permutation" (the systems'
+    answers to an image are swapped at random). `p_holm` is `p` with Holm's correction over the tests of its table: the answers, or one
+    source. `interval` and `p` are None if the metric is undefined for either system. `note` is "alike" if both systems have the same value
+    in every replicate, and nothing is tested; "too few" if they differ on fewer than six images, so that no test could reach 0.05: `p_holm`
+    does not correct for these.
     """
 
     kind: str
@@ -46,11 +46,10 @@ class Difference:
 
 
 def compare(a: Iterable[Outcome], b: Iterable[Outcome], *, replicates: int = 1000, seed: int = 0) -> list[Difference]:
-    """Every difference between two systems, task by task, group by group and overall.
+    """The differences between two systems by task, by group and overall.
 
-    Images are drawn with all answers to them, for both systems alike. A number that two lines have in common, such as that of a task that
-    is a group's only one, is tested once. Raises UserError where the two did not answer the same samples, or disagree about which of them
-    share an image.
+    Both systems are resampled by the same images. A number that occurs in two lines, such as a task's that is alone in its group, is tested
+    once. Raises UserError if the systems did not answer the same samples, or disagree about which samples share an image.
     """
     first, second = OutcomeColumns.of(a), OutcomeColumns.of(b)
     check_same_samples(first, second)
@@ -67,7 +66,7 @@ def compare(a: Iterable[Outcome], b: Iterable[Outcome], *, replicates: int = 100
 
 
 def mcnemar(a: ArrayLike, b: ArrayLike) -> float:
-    """The exact two-sided p-value that two systems are right equally often, from whether each was right on the same samples (n,).
+    """The exact two-sided p-value for equal accuracy, from whether each system was right on the same n samples, (n,) each.
 
     Only discordant pairs count; under H0 they are Binomial(n, 0.5). McNemar (1947).
     """
@@ -79,10 +78,10 @@ def mcnemar(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def _tested(pair: PairedSystems, source: str | None, tasks: tuple[str, ...]) -> list[Difference]:
-    """The differences of one source, or of the answers, over some tasks; where these differ in size, accuracy both as a mean over them and
+    """The differences of one source, or of the answers, over some tasks. If the tasks differ in size, accuracy is both averaged and
     pooled."""
     scope = Scope("tasks" if len(tasks) == 1 else "groups", "", tasks)
-    numbers = pair.answers(scope) if source is None else pair.stated(source, scope)
+    numbers = pair.answers(scope) if source is None else pair.confidence(source, scope)
     over_samples = "accuracy_pooled" if "accuracy_pooled" in numbers else "accuracy"
     found = []
     for name, paired in numbers.items():
@@ -92,7 +91,7 @@ def _tested(pair: PairedSystems, source: str | None, tasks: tuple[str, ...]) -> 
 
 
 def _lines(scope: Scope, tested: Sequence[Difference]) -> list[Difference]:
-    """The lines of a scope. Where tasks are of one size, the mean of their accuracies is also the pooled one."""
+    """The lines of a scope. If its tasks have one size, the mean accuracy also is the pooled one."""
     if scope.kind == "tasks" or any(each.metric == "accuracy_pooled" for each in tested):
         return list(tested)
     return [line for each in tested for line in ([each, replace(each, metric="accuracy_pooled")] if each.metric == "accuracy" else [each])]
@@ -125,7 +124,7 @@ def _holm(tested: dict[tuple[str, ...], list[Difference]]) -> dict[tuple[str, ..
     return corrected
 
 
-# A comparison of two systems for people: a table of the answers, and one for each source of confidence.
+# The comparison as text
 
 _TITLES = {
     "accuracy": "Accuracy",
@@ -142,17 +141,19 @@ _CERTAIN = 0.05
 
 
 def comparison_table(differences: Sequence[Difference], *, a: str, b: str) -> str:
-    """Every difference on a line, in percent, with its interval and p-values; a star where the corrected p-value is below 0.05, and
-    "too few" where no p-value could be."""
+    """The differences as text tables, in percent with intervals and p-values, one table for the answers and one per source.
+
+    A star marks corrected p-values below 0.05; "too few" marks differences on too few images for any test to reach 0.05.
+    """
     tables = []
     for source in dict.fromkeys(each.source for each in differences):
         rows = [_row(each) for each in differences if each.source == source]
         title = "Answers" if source is None else f"Confidence: {source}"
         tables.append(f"{title}\n{Table(['', '', 'A', 'B', 'B - A', '95 % interval', 'p', 'p, Holm', ''], rows, words=2).as_text()}")
     note = (
-        f"A: {a}\nB: {b}\nIn percent. p: McNemar's exact test for accuracy over samples, else a permutation test that lets the two systems "
-        "change places in answering an image; Holm's correction is over the tests of a table, each number once. "
-        f"*: corrected p below {_CERTAIN}. {NONE}: the same for both, or not defined. {TOO_FEW.capitalize()}: they differ on too few "
+        f"A: {a}\nB: {b}\nIn percent. p: McNemar's exact test for accuracy over samples, else a permutation test that swaps the two "
+        "systems' answers to an image; Holm's correction is over the tests of a table, each number once. "
+        f"*: corrected p below {_CERTAIN}. {NONE}: equal for both, or not defined. {TOO_FEW.capitalize()}: they differ on too few "
         f"images for any test to reach {_CERTAIN}."
     )
     return "\n\n".join([*tables, note])

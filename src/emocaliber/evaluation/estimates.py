@@ -1,4 +1,4 @@
-"""From outcomes to estimates: every number of every task, group and overall, with its bootstrap replicates."""
+"""Estimates of every metric by task, by group and overall, with bootstrap replicates, from one system's outcomes."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from emocaliber.evaluation.bootstrap import Ints, Resampling, ResamplingUnits
 from emocaliber.evaluation.intervals import IntervalEstimate
 from emocaliber.evaluation.metrics import AnswerCost, Floats, Tally, annotator_agreement, costs, rank_correlation
 
-FEWEST_PER_LABEL = 5  # samples, for an interval of the macro F1; below it, the number itself is too far from what it estimates
+FEWEST_PER_LABEL = 5  # samples per label, for an interval of the macro F1; with fewer, its bias is too large
 NO_FORMAT = "no outcome says whether its text keeps to the five steps"
 _RANKS = 32
-_NO_WORD = -2  # on whether a text keeps to the five steps
+_UNKNOWN = -2  # whether a text keeps to the five steps
 
 Estimates = dict[str, IntervalEstimate]
 
 
 @dataclass(frozen=True)
 class Scope:
-    """A task, a group or "overall": the tasks it is made of."""
+    """A task, a group or "overall", and its tasks."""
 
     kind: str
     name: str
@@ -37,7 +37,8 @@ class Scope:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Truth by answer in the order of `labels`, the last answer being none: `counts` (K, K + 1) and `replicates` (R, K, K + 1)."""
+    """The confusion matrix of a task, truth by answer in the order of `labels`, then no answer: `counts` (K, K + 1), `replicates` (R, K, K
+    + 1)."""
 
     labels: tuple[str, ...]
     counts: Floats
@@ -50,8 +51,10 @@ class Confusion:
 
 
 class OutcomeCounts:
-    """The outcomes of one system, counted. Their order plays no part. `confidence` is the source that `sources` begins with. Raises
-    ValueError where there are no outcomes, UserError where none has that source."""
+    """One system's outcomes as counts, and the estimates from them; the order of the outcomes does not matter.
+
+    `confidence` is the source that comes first in `sources`. Raises ValueError without outcomes, UserError if none has that source.
+    """
 
     def __init__(self, outcomes: Iterable[Outcome], *, replicates: int = 1000, seed: int = 0, confidence: str = VERBALIZED) -> None:
         self.outcomes = sorted(outcomes, key=lambda outcome: (outcome.task, outcome.id))
@@ -60,16 +63,16 @@ class OutcomeCounts:
         tasks = [outcome.task for outcome in self.outcomes]
         self.units = ResamplingUnits([outcome.image or outcome.id for outcome in self.outcomes], tasks)
         self.resampling = Resampling(self.units, replicates, seed)
-        found = {s for outcome in self.outcomes for s in outcome.confidence}
-        self.sources = sorted(found, key=lambda s: (s != confidence, s != VERBALIZED, s))
-        if confidence not in {VERBALIZED, *found}:
+        given = {s for outcome in self.outcomes for s in outcome.confidence}
+        self.sources = sorted(given, key=lambda s: (s != confidence, s != VERBALIZED, s))
+        if confidence not in {VERBALIZED, *given}:
             raise UserError(f"no response has a confidence {confidence!r}; there are {', '.join(self.sources)}")
         self.rows = rows_by_task(tasks)
         self._sources: dict[str, _Source] = {}
 
     @cached_property
     def scopes(self) -> list[Scope]:
-        """As `scopes_of` the tasks."""
+        """The tasks, groups and overall, as `scopes_of` gives them."""
         return scopes_of(self.rows)
 
     def of(self, scope: Scope) -> list[Outcome]:
@@ -77,7 +80,8 @@ class OutcomeCounts:
         return [self.outcomes[row] for name in scope.tasks for row in self.rows[name].tolist()]
 
     def answers(self, scope: Scope) -> Estimates:
-        """Accuracy and F1s as means over the tasks, as in the paper; pooled, the malformed share and, in a group and overall, accuracy."""
+        """Accuracy and F1s, averaged over tasks as in the paper; the malformed share and, in a group and overall, accuracy, pooled over
+        samples."""
         confusions = [self.confusions[name] for name in scope.tasks]
         images = [self.units.images(self.rows[name]) for name in scope.tasks]
         accuracy, malformed = ([each.both(metric) for each in confusions] for metric in (metrics.accuracy, metrics.malformed_share))
@@ -85,7 +89,7 @@ class OutcomeCounts:
         pooled, of_tasks = self._pooled(scope, accuracy), zip(accuracy, sizes, images, strict=True)
         mean = intervals.mean_of_proportions([intervals.proportion(*both, n, many) for both, n, many in of_tasks])
         found = {
-            "accuracy": replace(mean, interval=pooled.interval) if len(set(sizes)) == 1 else mean,  # then they are the same number
+            "accuracy": replace(mean, interval=pooled.interval) if len(set(sizes)) == 1 else mean,  # the same number then
             "f1_macro": intervals.mean_bootstrap_estimate([_f1_macro(*each) for each in zip(confusions, images, strict=True)], min(images)),
             "f1_weighted": intervals.mean_bootstrap_estimate(
                 [
@@ -99,18 +103,18 @@ class OutcomeCounts:
         return found if scope.kind == "tasks" else found | {"accuracy_pooled": pooled}
 
     def format(self, scope: Scope) -> IntervalEstimate:
-        """The share of samples whose text keeps to the five steps, of those that say so or have no text."""
+        """The share of samples whose text keeps to the five steps, among those where this is known or there is no text."""
         rows = self._all_rows(scope)
         keeps = self._keeps[rows]
         if not np.any(keeps >= 0):
             return IntervalEstimate(np.nan, np.empty(0), None, NO_FORMAT)
         counts = self.resampling.counts(rows, keeps + 2, 4)
-        known = keeps > _NO_WORD
+        known = keeps > _UNKNOWN
         replicates = metrics.ratio(counts[:, 3], counts[:, 1:].sum(axis=1))
         return intervals.proportion(float((keeps[known] == 1).mean()), replicates, int(known.sum()), self.units.images(rows[known]))
 
     def emotion(self, scope: Scope) -> Estimates:
-        """The costs of the answers, pooled, and their agreement with people, as far as they are known for every task of the scope."""
+        """The answers' costs, pooled, and their agreement with annotators, each if defined for every task of the scope."""
         confusions = [self.confusions[name] for name in scope.tasks]
         images = self.units.images(self._all_rows(scope))
         found: Estimates = {}
@@ -126,10 +130,10 @@ class OutcomeCounts:
                     found[name] = intervals.proportion(value, replicates, int(whole), images)
         return found | self._agreement(scope)
 
-    def stated(self, source: str, scope: Scope, names: Iterable[str] = stated.METRICS, *, penalised: bool = False) -> dict[str, Any]:
-        """The named metrics of one source of confidence, with their intervals, as `stated.confidence_report` gives them.
+    def confidence(self, source: str, scope: Scope, names: Iterable[str] = stated.METRICS, *, penalised: bool = False) -> dict[str, Any]:
+        """The named metrics of one source of confidence with their intervals, in the form of `stated.confidence_report`.
 
-        `penalised` counts a missing confidence, and a malformed answer, as a wrong answer at confidence 1.
+        `penalised` counts missing confidences and malformed answers as wrong at confidence 1.
         """
         counted, rows = self._source(source), self._all_rows(scope)
         images = self.units.images(rows if penalised else rows[counted.present[rows]])
@@ -149,12 +153,12 @@ class OutcomeCounts:
 
     @cached_property
     def _keeps(self) -> Ints:
-        """(n,): whether the text keeps to the five steps: 1 or 0, -1 where there is no text, -2 where that is not known."""
-        codes = {True: 1, False: 0, None: _NO_WORD}
+        """(n,): whether the text keeps to the five steps: 1 or 0, -1 without a text, -2 if unknown."""
+        codes = {True: 1, False: 0, None: _UNKNOWN}
         keeps = np.array([codes[outcome.format] for outcome in self.outcomes])
-        if keeps.max() > _NO_WORD:
+        if keeps.max() > _UNKNOWN:
             silent = np.array([outcome.malformed == NO_ANSWER for outcome in self.outcomes])
-            keeps[silent & (keeps == _NO_WORD)] = -1
+            keeps[silent & (keeps == _UNKNOWN)] = -1
         return keeps
 
     def _confusion(self, task: str) -> Confusion:
@@ -167,7 +171,7 @@ class OutcomeCounts:
         return Confusion(labels, counts, replicates, costs(task, labels, _distances(task, labels, outcomes)))
 
     def _pooled(self, scope: Scope, shares: Sequence[tuple[float, Floats]]) -> IntervalEstimate:
-        """The share of all samples, from that of each task."""
+        """A share pooled over samples, from the shares of the tasks."""
         sizes, rows = [len(self.rows[name]) for name in scope.tasks], self._all_rows(scope)
         value = float(np.average([each for each, _ in shares], weights=sizes))
         replicates = np.average([each for _, each in shares], axis=0, weights=sizes)
@@ -208,7 +212,7 @@ class OutcomeCounts:
 
 
 class _Source:
-    """One source of confidence, counted by task in cells: level by (wrong, right, malformed), then two for a missing confidence."""
+    """One source of confidence as counts by task, in cells of level by (wrong, right, malformed), then two for missing confidences."""
 
     def __init__(self, name: str, outcomes: Sequence[Outcome], rows: Mapping[str, Ints], resampling: Resampling) -> None:
         stated_ = [outcome.confidence.get(name) for outcome in outcomes]
@@ -223,7 +227,7 @@ class _Source:
         self.replicates = {task: resampling.counts(members, cells[members], size) for task, members in rows.items()}
 
     def tally(self, rows: Ints, *, penalised: bool) -> Tally:
-        """The tally of some outcomes, from the confidences as they are."""
+        """The tally of the samples `rows`, from the exact confidences."""
         if penalised:
             lost = ~self.present[rows] | self.malformed[rows]
             return Tally.of(np.where(lost, 1.0, self.confidences[rows]), self.correct[rows] & ~lost)
@@ -231,7 +235,7 @@ class _Source:
         return Tally.of(self.confidences[rows], self.correct[rows])
 
     def replicated(self, tasks: Sequence[str], *, penalised: bool) -> Tally:
-        """The tallies (R, L) of the replicates of some tasks."""
+        """The tallies (R, L) of the replicates of `tasks`, from the levels."""
         counts = np.sum([self.replicates[task] for task in tasks], axis=0)
         wrong, right, malformed = (counts[:, kind : 3 * self.values.size : 3] for kind in range(3))
         if not penalised:
@@ -249,7 +253,7 @@ def _f1_macro(confusion: Confusion, images: int) -> IntervalEstimate:
 
 
 def _spearman(first: Ints, second: Ints) -> float:
-    """Spearman's correlation of two lists of ranks (n,) that may tie."""
+    """Spearman's correlation of two lists of ranks (n,), with ties."""
     counts = [np.bincount(each) for each in (first, second)]
     ranks = [(np.cumsum(count) - (count - 1) / 2)[each] for count, each in zip(counts, (first, second), strict=True)]
     centred = [rank - rank.mean() for rank in ranks]
@@ -257,14 +261,14 @@ def _spearman(first: Ints, second: Ints) -> float:
 
 
 def rows_by_task(tasks: Sequence[str]) -> dict[str, Ints]:
-    """The rows of each task, in the order of the tasks."""
+    """The row indices of each task, in the order of the tasks."""
     place = {name: number for number, name in enumerate(sorted(set(tasks), key=task_order))}
     codes = np.array([place[task] for task in tasks])
     return {name: np.flatnonzero(codes == number) for name, number in place.items()}
 
 
 def scopes_of(tasks: Iterable[str]) -> list[Scope]:
-    """Every task, each group of the paper that has one, and overall. A task outside VECBench is in no group but counts overall."""
+    """Every task, each non-empty group of the paper, and overall. A task outside VECBench is in no group but counts overall."""
     names = tuple(tasks)
     members = {group: tuple(name for name in names if group_of(name) == group) for group in GROUPS}
     return [
@@ -275,20 +279,20 @@ def scopes_of(tasks: Iterable[str]) -> list[Scope]:
 
 
 def labels_of(task: str, occurring: Iterable[str | None]) -> tuple[str, ...]:
-    """Labels in the order of the loop where the task has one; None is no label."""
+    """The occurring labels in the order of the task's emotion loop if it has one; None is ignored."""
     order = known.loop().order if (known := taxonomy_of(task)) else ()
     labels = [label for label in occurring if label is not None]
     return tuple(sorted(labels, key=lambda label: (order.index(label) if label in order else len(order), label)))
 
 
 def confusion_cells(truths: Sequence[str], answers: Sequence[str | None], labels: Sequence[str]) -> Ints:
-    """(n,): the place of each answer in a flattened confusion (K, K + 1) of truth by answer, the last answer being none."""
+    """(n,): each sample's cell in a flattened confusion matrix (K, K + 1), truth by answer, then no answer."""
     place: dict[str | None, int] = {label: number for number, label in enumerate(labels)} | {None: len(labels)}
     return np.array([place[truth] * (len(labels) + 1) + place[answer] for truth, answer in zip(truths, answers, strict=True)])
 
 
 def _distances(task: str, labels: Sequence[str], outcomes: Sequence[Outcome]) -> dict[tuple[str, str], float]:
-    """The distance of each truth and answer: from the loop of a known task, else as the outcomes have it."""
+    """The loop distance of each (truth, answer): from a known task's emotion loop, else from the outcomes."""
     found = {(o.ground_truth, o.answer): o.distance for o in outcomes if o.answer is not None and o.distance is not None}
     if known := taxonomy_of(task):
         loop = known.loop()

@@ -1,4 +1,4 @@
-"""The figures of a run: is confidence true, does it rank, how is it spread, and which emotions are taken for which."""
+"""A run's figures: reliability diagrams, risk-coverage curves, confidence histograms and confusion matrices."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from emocaliber.render.table import interval, percent, with_interval
 
 Summary = Mapping[str, Any]
 
-MOST_TASKS = 30  # in one figure, and with a figure of their own: the largest
-_LOWEST_COVERAGE = 0.05  # below it the risk of a few answers leaps about
+MOST_TASKS = 30  # shown in a figure and given a confusion matrix: the largest tasks
+_LOWEST_COVERAGE = 0.05  # below it the risk of a few answers is too noisy
 _MOST_AREAS = 3  # in a title
 
 
 def draw_figures(summary: Summary, outcomes: Sequence[Outcome], folder: str | Path, *, most_tasks: int = MOST_TASKS) -> list[Path]:
-    """Writes the figures as PNG files into a folder and returns their paths, in order of reading.
+    """Writes the figures as PNG files into a folder and returns their paths in order.
 
-    `summary` is that of the outcomes. Figures about confidence are left out where there is none, those by task where there is one task;
-    of more than `most_tasks` tasks only the largest are drawn. Raises UserError where a file cannot be written.
+    `summary` is the outcomes' summary. Without confidences there are no figures about them, with one task none by task; of more than
+    `most_tasks` tasks only the largest are drawn. Raises UserError if a file cannot be written.
     """
     paths = []
     with style():
@@ -49,8 +49,8 @@ def _figures(summary: Summary, outcomes: Sequence[Outcome], most_tasks: int) -> 
     overall = {source: tally for source in sources_of(summary) if (tally := tally_of(outcomes, source)).n}
     if overall:
         stated = {source: summary["overall"]["confidence"][source] for source in overall}
-        yield "reliability", reliability_figure("Is confidence true? All answers", overall, stated)
-        yield "risk_coverage", risk_coverage_figure("Are confident answers right? All answers", {"overall": overall}, list(overall))
+        yield "reliability", reliability_figure("Reliability diagram. All answers", overall, stated)
+        yield "risk_coverage", risk_coverage_figure("Risk-coverage curve. All answers", {"overall": overall}, list(overall))
         yield "confidence", confidence_figure("Confidence of right and of wrong answers. All answers", overall)
     if len(tasks) > 1:
         yield from _figures_by_task(summary, outcomes, tasks, list(overall))
@@ -63,20 +63,21 @@ def _figures(summary: Summary, outcomes: Sequence[Outcome], most_tasks: int) -> 
 def _figures_by_task(
     summary: Summary, outcomes: Sequence[Outcome], tasks: Sequence[str], sources: Sequence[str]
 ) -> Iterator[tuple[str, Figure]]:
-    """The same for each task; risk and coverage of all sources, the others of the first one."""
+    """The figures with one panel per task: risk-coverage curves of all sources, the others of the first source."""
     answers = {task: [outcome for outcome in outcomes if outcome.task == task] for task in tasks}
     tallies = {task: {source: tally for source in sources if (tally := tally_of(answers[task], source)).n} for task in tasks}
     of_first = {task: found[sources[0]] for task, found in tallies.items() if sources and sources[0] in found}
     if of_first:
         stated = {task: summary["tasks"][task]["confidence"][sources[0]] for task in of_first}
         by_task = f"By task ({display_name(sources[0])})"
-        yield "reliability_by_task", reliability_figure(f"Is confidence true? {by_task}", of_first, stated)
-        yield "risk_coverage_by_task", risk_coverage_figure("Are confident answers right? By task", tallies, sources)
+        yield "reliability_by_task", reliability_figure(f"Reliability diagrams. {by_task}", of_first, stated)
+        yield "risk_coverage_by_task", risk_coverage_figure("Risk-coverage curves. By task", tallies, sources)
         yield "confidence_by_task", confidence_figure(f"Confidence of right and of wrong answers. {by_task}", of_first)
 
 
 def reliability_figure(title: str, tallies: Mapping[str, Tally], stated: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Accuracy against mean confidence per bin, with Clopper-Pearson intervals, over how many answers each bin has."""
+    """Reliability diagrams: accuracy against mean confidence per bin with Clopper-Pearson intervals, above the number of answers per
+    bin."""
     sheet = PanelFigure(len(tallies), title, height=3.0)
     for panel, (name, tally) in enumerate(tallies.items()):
         bins = reliability_bins(tally)
@@ -100,8 +101,8 @@ def reliability_figure(title: str, tallies: Mapping[str, Tally], stated: Mapping
 
 
 def risk_coverage_figure(title: str, panels: Mapping[str, Mapping[str, Tally]], sources: Sequence[str]) -> Figure:
-    """The share of wrong answers among the most confident ones, for every share that is kept, between chance and a perfect ranking."""
-    # Once the colours are used up they come again, dashed.
+    """Risk-coverage curves: the error rate of the most confident answers against the share kept, with chance and a perfect ranking."""
+    # Colours are reused dashed.
     look: dict[str, dict[str, Any]] = {
         source: {"color": LINES[place % len(LINES)], "linestyle": "-" if place < len(LINES) else "--", "linewidth": 1.2}
         for place, source in enumerate(sources)
@@ -118,7 +119,7 @@ def risk_coverage_figure(title: str, panels: Mapping[str, Mapping[str, Tally]], 
         for source, tally in tallies.items():
             coverage, risk = risk_coverage(tally)
             start = int(np.searchsorted(coverage, _LOWEST_COVERAGE))
-            before = [0.0] if start == 0 else []  # the strictest threshold keeps many: fewer of them are wrong as often
+            before = [0.0] if start == 0 else []  # the strictest threshold keeps many answers: extend its risk to 0
             axes.plot([*before, *coverage[start:]], [*risk[: len(before)], *risk[start:]], **look[source])
             highest = max(highest, *risk[start:])
         if tallies:
@@ -134,7 +135,7 @@ def risk_coverage_figure(title: str, panels: Mapping[str, Mapping[str, Tally]], 
 
 
 def confidence_figure(title: str, tallies: Mapping[str, Tally]) -> Figure:
-    """How often each confidence is stated when right and when wrong, with Clopper-Pearson intervals. After the paper's Figure 6."""
+    """Histograms of confidence for right and for wrong answers, with Clopper-Pearson intervals, after the paper's Figure 6."""
     sheet = PanelFigure(len(tallies), title, legend=[Patch(color=BLUE, label="right"), Patch(color=VERMILION, label="wrong")])
     for panel, (name, tally) in enumerate(tallies.items()):
         axes = sheet.axes(panel)
@@ -153,7 +154,7 @@ def confidence_figure(title: str, tallies: Mapping[str, Tally]) -> Figure:
 
 
 def _distances_to_interval(counts: Floats, total: float) -> Floats:
-    """(2, B): how far below and above `counts / total` its 95 % interval of Clopper and Pearson reaches; 0 for a count of 0."""
+    """(2, B): the distances from `counts / total` to the ends of its 95 % Clopper-Pearson interval; 0 for a count of 0."""
     low = betaincinv(np.maximum(counts, 1), total - counts + 1, 0.025)
     high = betaincinv(counts + 1, np.maximum(total - counts, 1e-9), 0.975)
     ends: Floats = np.stack([counts / total - low, np.where(counts < total, high, 1) - counts / total])
@@ -166,13 +167,13 @@ def _unit_axis(axes: Axes, label: str) -> None:
 
 
 def _largest(summary: Summary, most: int) -> list[str]:
-    """The tasks to draw, in their order."""
+    """The `most` largest tasks, in the order of the summary."""
     largest = sorted(summary["tasks"], key=lambda task: -summary["tasks"][task]["n"])[:most]
     return [task for task in summary["tasks"] if task in largest]
 
 
 def _file_name(kind: str, task: str, taken: set[str]) -> str:
-    """A name of letters, digits, `-` and `_`, with a number if it is taken, whatever the case: tasks may be called anything."""
+    """A file name of letters, digits, `-` and `_`, unique without regard to case; task names may hold any characters."""
     plain = f"{kind}_{re.sub(r'[^A-Za-z0-9_-]+', '_', task).strip('_')[:100] or 'task'}"
     name, number = plain, 2
     while name.casefold() in taken:
@@ -181,16 +182,19 @@ def _file_name(kind: str, task: str, taken: set[str]) -> str:
     return name
 
 
-# Which emotions are taken for which: truth by answer, in the order of the emotion loop, so that near misses lie near the diagonal.
+# Confusion matrices
 
 _MALFORMED = "malformed"
-_MOST_SLANTED, _MOST_COUNTS = 10, 30  # labels, above which names stand upright, and counts could not be read
+_MOST_SLANTED, _MOST_COUNTS = 10, 30  # labels, above which names are vertical, and counts are left out
 _LONGEST = 40  # letters of a name
 _LETTER = 0.068  # inches
 
 
 def confusion_figure(task: str, confusion: Mapping[str, Any]) -> Figure:
-    """The confusion of a task as in `metrics.json`, shaded by the share of its row. Cells without answers are empty."""
+    """A task's confusion matrix from `metrics.json`, truth by answer, shaded by the share of its row.
+
+    Labels are in the order of the emotion loop, so that near misses lie near the diagonal. Cells without answers are empty.
+    """
     labels, rows = confusion["labels"], confusion["rows"]
     answers = [*labels, *([_MALFORMED] if any(_MALFORMED in row for row in rows.values()) else [])]
     counts = np.array([[rows.get(truth, {}).get(answer, 0) for answer in answers] for truth in labels], dtype=float)
@@ -222,7 +226,7 @@ def confusion_figure(task: str, confusion: Mapping[str, Any]) -> Figure:
 
 
 def _side(labels: int) -> float:
-    """Of a cell, in inches: counts of four digits fit in while they are written."""
+    """The side of a cell in inches; shown counts of four digits fit."""
     return 0.5 if labels <= _MOST_SLANTED else 0.3 if labels <= _MOST_COUNTS else max(0.13, 9 / labels)
 
 

@@ -1,8 +1,8 @@
-"""Numbers with their intervals, by methods that hold for small samples too.
+"""Confidence intervals that hold for small samples too.
 
-A plain bootstrap cannot see what it has not drawn: where no answer is wrong, none is wrong in any replicate, and its interval has no width.
-So shares have exact intervals, AUROC has one that inverts a test, and to every replicate of another metric one image that was not seen is
-added, at its best and at its worst.
+A plain bootstrap interval is too narrow there: if no answer is wrong, none is wrong in any replicate, and the interval has no width.
+Proportions therefore have exact intervals, AUROC has one by test inversion, and for other metrics one unseen image, at its best and at its
+worst, is added to every replicate.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class IntervalEstimate:
-    """A number, NaN where it is not defined, its replicates (R,) and its interval, or why there is none."""
+    """A number (NaN if undefined), its replicates (R,), and its interval or the reason there is none."""
 
     value: float
     replicates: Floats
@@ -32,10 +32,10 @@ class IntervalEstimate:
 
 
 def proportion(value: float, replicates: Floats, n: int, images: int, level: float = LEVEL) -> IntervalEstimate:
-    """A share of n samples, which are about so many images.
+    """A proportion of n samples with `images` distinct images.
 
-    The interval is that of Clopper and Pearson (1934), exact where every sample has an image of its own. Otherwise it is that of as many
-    samples as would have the variance of the replicates if they were independent, at most n: Korn and Graubard (1998).
+    The interval is Clopper and Pearson's (1934), exact if every sample has its own image. Otherwise n is replaced by the effective sample
+    size, that of independent samples with the replicates' variance, at most n: Korn and Graubard (1998).
     """
     if images == n:
         effective = float(n)
@@ -47,7 +47,7 @@ def proportion(value: float, replicates: Floats, n: int, images: int, level: flo
 
 
 def clopper_pearson(successes: float, n: float, level: float = LEVEL) -> Interval:
-    """The exact interval of a binomial proportion; the numbers may be fractions."""
+    """The exact interval of a binomial proportion: Clopper and Pearson (1934). The counts may be fractions."""
     tail = (1 - level) / 2
     low = float(betaincinv(successes, n - successes + 1, tail)) if successes > 0 else 0.0
     high = float(betaincinv(successes + 1, n - successes, 1 - tail)) if successes < n else 1.0
@@ -55,10 +55,10 @@ def clopper_pearson(successes: float, n: float, level: float = LEVEL) -> Interva
 
 
 def mean_of_proportions(shares: Sequence[IntervalEstimate]) -> IntervalEstimate:
-    """The mean of the shares of several tasks, each counting alike.
+    """The unweighted mean of several tasks' proportions.
 
-    The interval combines theirs, lower and upper ends apart, as if they were independent (MOVER; Zou and Donner 2008), and is wider by as
-    much as the replicates of the mean scatter more than that, where tasks share images.
+    The interval combines the tasks' intervals, lower and upper ends separately, as if they were independent (MOVER; Zou and Donner 2008).
+    If tasks share images, it is widened by the ratio of the replicates' variance to the independent one.
     """
     weight = 1 / len(shares)
     value, replicates = _mean(shares)
@@ -73,11 +73,11 @@ def mean_of_proportions(shares: Sequence[IntervalEstimate]) -> IntervalEstimate:
 
 
 def auroc(value: float, replicates: Floats, right: float, wrong: float, *, clustered: bool, level: float = LEVEL) -> IntervalEstimate:
-    """The AUROC of so many right and wrong answers, NaN without either.
+    """The AUROC of the given numbers of right and wrong answers, NaN without either.
 
-    The interval holds every true value t from which this one is no further than chance allows, by the variance at t of Hanley and McNeil
-    (1982) as Newcombe (2006, method 5) has it: so it has a width also where right and wrong answers are completely separated. Where several
-    answers are about one image, the variance is larger by as much as that of the replicates.
+    The interval inverts the score test with the variance of Hanley and McNeil (1982) at the true value: Newcombe (2006, method 5). It has a
+    width also if right and wrong answers are completely separated. If answers share images (`clustered`), the variance is inflated to the
+    replicates'.
     """
     if np.isnan(value):
         return IntervalEstimate(value, replicates)
@@ -111,13 +111,13 @@ def bootstrap_estimate(
     floor: float | None = None,
     level: float = LEVEL,
 ) -> IntervalEstimate:
-    """A number whose interval is by the bootstrap, of at least 10 images.
+    """A number with its bootstrap interval, if there are at least 10 images.
 
-    `unseen`: the least and the most that an image not seen may add to the sum over images of which the number is the mean; it has a random
-    weight, exponential with mean 1. For the mean of zeros and ones that gives nearly the interval of Clopper and Pearson.
-    Replicates have the bias of the number a second time. The interval holds the percentiles both of the replicates less their bias, which
-    lie about the number, and of the replicates less twice the bias, which lie about what it estimates; it is cut off to `within`.
-    `floor`: a number no greater than that could be 0, and its interval begins there.
+    `unseen`: the least and the most that one unseen image may add to the sum over images whose mean the number is; it is added to each
+    replicate with a random weight, exponential with mean 1. For a mean of zeros and ones this gives nearly Clopper and Pearson's interval.
+    The replicates' bias repeats the number's own. The interval covers the percentiles of the replicates minus the bias, which lie around
+    the number, and minus twice the bias, which lie around the estimated quantity; it is clipped to `within`. If the number is at most
+    `floor`, it may truly be 0, and the interval starts at the lower end of `within`.
     """
     if np.isnan(value):
         return IntervalEstimate(value, replicates)
@@ -139,7 +139,7 @@ def bootstrap_estimate(
 
 
 def mean_bootstrap_estimate(estimates: Sequence[IntervalEstimate], images: int) -> IntervalEstimate:
-    """The mean of numbers of several tasks, each counting alike; `images` is how many the smallest has. None without an interval in one."""
+    """The unweighted mean of several tasks' numbers; `images` is the smallest task's count. No interval if one of the tasks has none."""
     value, replicates = _mean(estimates)
     if (why := next((each.why for each in estimates if each.interval is None), None)) is not None:
         return IntervalEstimate(value, replicates, None, why if len(estimates) == 1 else f"in a task: {why}")

@@ -1,6 +1,7 @@
-"""The numbers of answers. A confusion is an array (..., K, K + 1) of counts: truth by answer, in which the last answer is none at all.
+"""Metrics of answers, as functions of confusion matrices, and the sufficient statistics of confidence metrics.
 
-Each function maps it to an array (...), NaN where nothing is defined, as the leading axes may be the replicates of a bootstrap.
+A confusion matrix is an array (..., K, K + 1) of counts, truth by answer, the last column for no answer. Leading axes, such as bootstrap
+replicates, carry over to the results (...), which are NaN where undefined.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from emocaliber.emotions.taxonomy import Taxonomy, taxonomy
 
 
 def accuracy(confusion: Floats) -> Floats:
-    """The share of right answers; no answer is not right."""
+    """The share of right answers among all samples; a missing answer is not right."""
     return ratio(_right(confusion), confusion.sum(axis=(-2, -1)))
 
 
 def f1_macro(confusion: Floats) -> Floats:
-    """The mean F1 over the labels that occur as a truth or an answer. A missing answer costs its truth recall and is no label."""
+    """The mean F1 over the labels that occur as a truth or an answer. A missing answer lowers its truth's recall and is not a label."""
     f1, _ = _f1(confusion)
     occurs = ~np.isnan(f1)
     return ratio(np.where(occurs, f1, 0).sum(axis=-1), occurs.sum(axis=-1))
@@ -40,7 +41,7 @@ def malformed_share(confusion: Floats) -> Floats:
 
 
 def wrong_answers(confusion: Floats) -> Floats:
-    """How many answers are wrong, leaving out the missing ones."""
+    """The number of wrong answers, without the missing ones."""
     given: Floats = confusion[..., :-1].sum(axis=(-2, -1))
     return given - _right(confusion)
 
@@ -63,19 +64,17 @@ def _f1(confusion: Floats) -> tuple[Floats, Floats]:
     return ratio(2 * np.diagonal(confusion, axis1=-2, axis2=-1), support + given), support
 
 
-# The sufficient statistics of confidence: how many answers were right and wrong at each stated confidence.
-#
-# Every number about confidence is a function of these counts alone, so one function serves a file of answers, a thousand bootstrap
-# replicates of it and a simulated perfect model: the counts may have any leading axes, and so has the result.
+# Sufficient statistics of confidence metrics
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Tally:
-    """`values` (L,): the different confidences, ascending. `right`, `wrong` (..., L): how many answers were so at each of them.
+    """The numbers of right and wrong answers at each stated confidence, the sufficient statistics of every confidence metric.
 
-    Counts may be fractions: a label known as a posterior is right with a weight and wrong with the rest.
+    `values` (L,) are the distinct confidences, ascending; `right` and `wrong` (..., L) the counts at each. Leading axes may be bootstrap
+    replicates or simulated systems. Counts may be fractions, as with posterior labels.
     """
 
     values: Floats
@@ -84,7 +83,7 @@ class Tally:
 
     @classmethod
     def of(cls, confidences: ArrayLike, correct: ArrayLike) -> Tally:
-        """The tally of answers with their confidences in [0, 1] and whether each was right; both (n,). Raises ValueError for others."""
+        """The tally of n answers, from their confidences in [0, 1] and whether each was right, (n,) both. Raises ValueError otherwise."""
         stated, hits = np.asarray(confidences, dtype=float), np.asarray(correct, dtype=float)
         if stated.shape != hits.shape or stated.ndim != 1:
             raise ValueError(f"confidences and correct must be two lists of one length, not of shapes {stated.shape} and {hits.shape}")
@@ -96,18 +95,18 @@ class Tally:
 
     @property
     def count(self) -> Floats:
-        """(..., L): the answers at each confidence."""
+        """(..., L): the number of answers at each confidence."""
         return self.right + self.wrong
 
     @property
     def n(self) -> Floats:
-        """(...): the answers in all."""
+        """(...): the number of answers."""
         total: Floats = self.count.sum(axis=-1)
         return total
 
     @property
     def rights(self) -> Floats:
-        """(...): the right answers in all."""
+        """(...): the number of right answers."""
         total: Floats = self.right.sum(axis=-1)
         return total
 
@@ -118,30 +117,30 @@ def tally_of(outcomes: Iterable[Outcome], source: str) -> Tally:
     return Tally.of([confidence for confidence, _ in stated], [correct for _, correct in stated])
 
 
-# What is particular to emotions: how far off the errors are, and whether people would agree with the answers.
+# Emotion-specific metrics: severity of errors, and agreement with annotators
 
 _POLES = ("positive", "negative")
 
 
 @dataclass(frozen=True)
 class AnswerCost:
-    """What each answer to each truth counts, (K, K + 1), and whether the mean is over the wrong answers or over all samples."""
+    """The cost of each answer to each truth, `weight` (K, K + 1), averaged over all samples, or over wrong answers if `among_errors`."""
 
     weight: Floats
     among_errors: bool = False
 
     def parts(self, confusion: Floats) -> tuple[Floats, Floats]:
-        """The sum over a confusion (..., K, K + 1), and the number it is to be divided by. Those of several tasks may be added up."""
+        """The total cost of a confusion matrix (..., K, K + 1), and its denominator. Both may be summed over tasks."""
         total = wrong_answers(confusion) if self.among_errors else confusion.sum(axis=(-2, -1))
         return (confusion * self.weight).sum(axis=(-2, -1)), total
 
 
 def costs(task: str, labels: Sequence[str], distances: Mapping[tuple[str, str], float]) -> dict[str, AnswerCost]:
-    """The costs that are known for a task.
+    """The costs defined for a task, by metric name.
 
     - `loop_distance`: the mean distance of the wrong answers from the truth on the emotion loop, in [0, 0.5];
-    - `polarity_flips`: the share of samples whose answer is of the other polarity than the truth;
-    - `accuracy_at_7`, `accuracy_at_2`: for WebEmo-25, whether the answer is of the right family, and of the right polarity.
+    - `polarity_flips`: the share of samples whose answer has the opposite polarity;
+    - `accuracy_at_7`, `accuracy_at_2`: for WebEmo-25, whether the answer's family, or polarity, is right.
     """
     found: dict[str, AnswerCost] = {}
     wrong_pairs = [(truth, answer) for truth in labels for answer in labels if truth != answer]
@@ -173,7 +172,7 @@ def polarity(known: Taxonomy, label: str) -> str | None:
 
 
 def annotator_shares(outcome: Outcome) -> Mapping[str, float] | None:
-    """The share of viewers behind each label: the posterior where it is known, else the votes; None where there is neither."""
+    """The share of annotators behind each label: the posterior if known, else the votes; None without either."""
     if outcome.posterior is not None:
         return outcome.posterior
     if outcome.votes is None:
@@ -183,7 +182,7 @@ def annotator_shares(outcome: Outcome) -> Mapping[str, float] | None:
 
 
 def annotator_agreement(outcome: Outcome) -> float | None:
-    """The share of viewers who would give the same answer; 0 for no answer."""
+    """The share of annotators who would give the same answer; 0 for no answer, None without posterior and votes."""
     shares = annotator_shares(outcome)
     if shares is None:
         return None
@@ -191,7 +190,7 @@ def annotator_agreement(outcome: Outcome) -> float | None:
 
 
 def rank_correlation(joint: Floats) -> Floats:
-    """Spearman's correlation (...) of two ordered variables, from their joint counts (..., A, B), ties sharing their mean rank."""
+    """Spearman's correlation (...) of two ordered variables from their joint counts (..., A, B); ties share their mean rank."""
     first, second = joint.sum(axis=-1), joint.sum(axis=-2)
     n = first.sum(axis=-1)
     centred = [np.cumsum(count, axis=-1) - count / 2 - n[..., None] / 2 for count in (first, second)]

@@ -1,7 +1,6 @@
-"""Two systems on the same samples: every number of both, under the same replicates.
+"""Two systems on the same samples: every metric of both under the same bootstrap replicates and permutations.
 
-A replicate weighs the samples, by drawing images with replacement or by letting the two systems change places, and both systems have the
-weights of the same samples. So a system never differs from itself, whatever its files call the images.
+Both systems get the same sample weights in every replicate, so that a system never differs from itself, whatever its files call the images.
 """
 
 from __future__ import annotations
@@ -32,9 +31,11 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """One number of both systems: its values, and B minus A in each drawing of images (R,) and each swap (P,), beside which `observed` is
-    to be seen. `differing` is the number of units on which the systems differ in what the number is made of, `images` that of the scope
-    by which one image counts, 0 where it is too small for an interval."""
+    """One metric of both systems `a` and `b`, and B minus A in bootstrap replicates, `drawn` (R,), and permutations, `swapped` (P,).
+
+    `observed` is B minus A as computed from the same counts as these. `differing` is the number of units on which the systems differ in
+    what enters the metric; `images` is the number of images for the interval, 0 if they are too few for one.
+    """
 
     a: float
     b: float
@@ -46,20 +47,22 @@ class PairedDifference:
 
     @property
     def alike(self) -> bool:
-        """Whether the number is the same for both systems in every drawing."""
+        """Whether the metric is the same for both systems in every replicate."""
         same = np.abs(self.drawn) <= _ROUNDING
         return bool(abs(self.b - self.a) <= _ROUNDING and np.all(same | np.isnan(self.drawn)))
 
     @property
     def p(self) -> float:
-        """Two-sided, of the hypothesis that it is chance which of the two gave which answers to an image: the share of swaps that differ as
-        much, this one among them."""
-        extreme = ~(np.abs(self.swapped) < abs(self.observed) - _ROUNDING)  # one without a value counts as extreme
+        """The two-sided permutation p-value, under exchangeability of the systems' answers to an image.
+
+        It is the share of permutations, the observed one included, with at least the observed difference.
+        """
+        extreme = ~(np.abs(self.swapped) < abs(self.observed) - _ROUNDING)  # an undefined value counts as extreme
         return float((1 + np.count_nonzero(extreme)) / (1 + extreme.size))
 
 
 class PairedSystems:
-    """Two systems on the same samples. `permutations` is the number of swaps."""
+    """Two systems' outcomes on the same samples, with `replicates` bootstrap replicates and `permutations` random swaps."""
 
     def __init__(self, a: OutcomeColumns, b: OutcomeColumns, *, replicates: int, permutations: int, seed: int) -> None:
         self._both = a, b
@@ -80,12 +83,12 @@ class PairedSystems:
         return self._both[0].right[rows], self._both[1].right[rows]
 
     def one_image_each(self, scope: Scope) -> bool:
-        """Whether every sample of a scope has an image of its own in it."""
+        """Whether no two samples of a scope share an image."""
         rows = self._rows(scope)
         return self.units.images(rows) == rows.size
 
     def answers(self, scope: Scope) -> dict[str, PairedDifference]:
-        """Accuracy and F1s as means over the tasks; pooled, the malformed share and, where tasks differ in size, accuracy."""
+        """Accuracy and F1s, averaged over tasks; the malformed share and, if tasks differ in size, accuracy, pooled over samples."""
         sizes, fewest = [self.rows[name].size for name in scope.tasks], min(self.units.images(self.rows[name]) for name in scope.tasks)
         rows, one_size = self._rows(scope), len(set(sizes)) == 1
         found = {}
@@ -100,8 +103,8 @@ class PairedSystems:
             found[name] = self._paired(float(a[0]), float(b[0]), a, b, self.units.touched(rows[apart]), images)
         return found
 
-    def stated(self, source: str, scope: Scope) -> dict[str, PairedDifference]:
-        """What one source of confidence is worth; empty where either system has none in the scope."""
+    def confidence(self, source: str, scope: Scope) -> dict[str, PairedDifference]:
+        """The metrics of one source of confidence; empty if either system has no confidence in the scope."""
         rows = self._rows(scope)
         confidences = [each.confidence[source][rows] for each in self._both]
         present = [~np.isnan(each) for each in confidences]
@@ -110,7 +113,7 @@ class PairedSystems:
         exact = [Tally.of(c[there], r[there]) for c, there, r in zip(confidences, present, self.right(scope), strict=True)]
         level, values = stated.levels(np.concatenate([c[there] for c, there in zip(confidences, present, strict=True)]))
         level_of = np.split(level, [np.count_nonzero(present[0])])
-        cells = [np.full(rows.size, 2 * values.size) for _ in present]  # the last one: no confidence
+        cells = [np.full(rows.size, 2 * values.size) for _ in present]  # the last cell: no confidence
         for cell, there, its, right in zip(cells, present, level_of, self.right(scope), strict=True):
             cell[there] = 2 * its + right[there]
         counted = self._counted(rows, cells, 2 * values.size + 1)
@@ -131,7 +134,7 @@ class PairedSystems:
 
     @cached_property
     def _by_task(self) -> dict[str, dict[str, tuple[Floats, Floats]]]:
-        """By task and metric, the numbers of both systems as they are, in each drawing and in each swap: (1 + R + P,) each."""
+        """By task and metric, both systems' values: observed, in each replicate, in each permutation: (1 + R + P,) each."""
         found = {}
         for task, rows in self.rows.items():
             columns = self._both[0].truths, *(each.answers for each in self._both)
@@ -144,7 +147,7 @@ class PairedSystems:
         return found
 
     def _counted(self, rows: Ints, cells: Sequence[Ints], size: int) -> tuple[Floats, Floats]:
-        """For each system, its counts as they are, in each drawing and in each swap: (1 + R + P, size) each."""
+        """Both systems' counts: observed, in each replicate, in each permutation: (1 + R + P, size) each."""
         whole = [np.bincount(each, minlength=size).astype(float)[None] for each in cells]
         drawn = [self._resampling.counts(rows, each, size) for each in cells]
         moved = [self._swapping.counts(rows, each, size) for each in cells]
@@ -152,14 +155,17 @@ class PairedSystems:
         return a, b
 
 
-# The outcomes of one system by column: what a comparison needs of a million of them, in little memory.
+# Outcomes by column
 
 Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class OutcomeColumns:
-    """Outcomes sorted by task and id, each column (n,). `confidence` holds NaN where a source gave none."""
+    """One system's outcomes by column, (n,) each, sorted by task and id; compact enough for millions.
+
+    `confidence` has NaN where a source gives no confidence.
+    """
 
     tasks: Sequence[str]
     ids: Sequence[str]
@@ -171,8 +177,8 @@ class OutcomeColumns:
 
     @classmethod
     def of(cls, outcomes: Iterable[Outcome]) -> OutcomeColumns:
-        """Reads each outcome once. Raises ValueError where there are none."""
-        same: dict[str | None, str | None] = {}  # equal labels and names become one object
+        """The columns of `outcomes`, which may be an iterator. Raises ValueError without outcomes."""
+        same: dict[str | None, str | None] = {}  # interned labels and names
         texts: list[tuple[str, str, str, str | None, str | None]] = []
         right: list[bool] = []
         confidence: dict[str, list[float]] = {}
@@ -214,10 +220,10 @@ def check_same_samples(a: OutcomeColumns, b: OutcomeColumns) -> None:
 
 
 def images_of(a: OutcomeColumns, b: OutcomeColumns) -> list[str]:
-    """(n,): a name for the image of each sample, the same where samples share one, from what two systems say of the same samples.
+    """(n,): a name for each sample's image, equal for samples that share one, from both systems' outcomes.
 
-    What counts is which samples share an image, not what a file calls it; where one system does not say, the other does. Raises UserError
-    where they say different things.
+    Only which samples share an image matters, not the names in a file; where one system has no image, the other's is used. Raises UserError
+    if the systems disagree.
     """
     found = []
     in_b: dict[str, str] = {}  # the second's names of images by the first's

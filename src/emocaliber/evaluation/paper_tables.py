@@ -1,7 +1,11 @@
-"""A run in the shape of the paper's Tables 2 to 5, beside the systems printed there.
+"""A run in the form of the paper's Tables 2 to 5, beside the systems printed there, and the printed figures of Tables 2 to 6.
 
-Drawn scenes only bear the names of VECBench's tasks: where a run answered those, the best possible stands in the place of the paper's
-systems.
+Synthetic scenes share only the task names with VECBench: for a run on them, the best possible numbers replace the paper's systems.
+
+Wu, Yang, Ma and Zhou: "EmoCaliber: Advancing Reliable Visual Emotion Comprehension via Confidence Verbalization and Calibration".
+`paper_rows/` holds the figures, in percent as printed. The paper's macro F1 is F1 weighted by support: the authors' script computes that,
+and their tables show it. "Average" is the mean over tasks, except for one printed figure: the accuracy of Qwen2.5-VL on ID VER, 40.73,
+where the mean of its row is 40.95. ECE, Brier and AUC are pooled over samples.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from emocaliber.render.table import NONE, Table, interval, marks_of, percent
 Metrics = Mapping[str, Any]
 
 PAPER = "The other rows are the paper's."
-SCENES = "The samples are drawn scenes: these numbers cannot be compared with the paper's, whose systems are left out."
+SCENES = "The samples are synthetic scenes: these numbers are not comparable with the paper's, whose systems are left out."
 
 _AVERAGE = "average"
 _HEADINGS = {"acc": "Acc", "f1": "F1", "ece": "ECE", "brier": "Brier", "auc": "AUC", _AVERAGE: "Average"}
@@ -32,7 +36,7 @@ Column = tuple[str, str]
 
 @dataclass(frozen=True)
 class _Run:
-    """One row of the run: its names, and where the numbers of each column are."""
+    """One row of the run: its names, and the metrics that hold each column's number."""
 
     names: tuple[str, ...]
     numbers: Mapping[Column, Metrics]
@@ -45,7 +49,7 @@ class _Run:
 
 
 def paper_tables(summary: Metrics, name: str) -> Iterator[Table]:
-    """Tables 2 to 4, each for the tasks of its group that the run has, and Table 5 for the groups it has whole."""
+    """Tables 2 to 4, each for the run's tasks of its group, and Table 5 for the groups of which the run has every task."""
     for group in ANSWER_TABLES:
         if group in summary["groups"]:
             yield _answers(summary, group, name)
@@ -55,12 +59,12 @@ def paper_tables(summary: Metrics, name: str) -> Iterator[Table]:
 
 
 def is_whole(summary: Metrics, group: str) -> bool:
-    """Whether the run has every task of the group; numbers of a part of it cannot stand beside the paper's."""
+    """Whether the run has every task of the group; otherwise its numbers are not comparable with the paper's."""
     return all(task in summary["tasks"] for task in group_tasks(group))
 
 
 def is_synthetic(metrics: Metrics) -> bool:
-    """Whether the samples are drawn scenes: only of those the best possible is known."""
+    """Whether the samples are synthetic scenes: only for those the best possible numbers are known."""
     return bool(metrics.get("best_possible"))
 
 
@@ -100,8 +104,8 @@ def _confidence(summary: Metrics, groups: Sequence[str], name: str) -> Table:
     posteriors = {group: (m.get("best_possible") or {}).get("confidence", {}).get("posterior", {}) for group, m in scopes.items()}
     best = _Run(("best possible", "posterior"), {column: posteriors[column[0]] for column in columns})
     note = [
-        "Over all samples of a group that have a confidence. If calibrated: where 95 % of perfectly calibrated models with the same",
-        "confidences have their ECE.",
+        "Over all samples of a group that have a confidence. If calibrated: the ECE range of 95 % of perfectly calibrated",
+        "models with the same confidences.",
     ]
     note += [SCENES] if drawn else [PAPER, _other_samples(summary, [task for group in groups for task in group_tasks(group)])]
     return _beside(
@@ -119,19 +123,20 @@ def _beside(
     title: str,
     names: tuple[str, ...],
     columns: Sequence[Column],
-    theirs: Sequence[tuple[tuple[str, ...], Mapping[Column, float | None]]],
-    ours: Sequence[_Run],
+    paper: Sequence[tuple[tuple[str, ...], Mapping[Column, float | None]]],
+    runs: Sequence[_Run],
     best: Sequence[_Run],
     note: str,
 ) -> Table:
-    """The paper's rows, then the run's with their intervals under them; the best of both are marked, what is best possible is not."""
+    """The paper's rows, the run's with their intervals below, and the best possible; the best of each column is marked among the first
+    two."""
     rows: list[tuple[tuple[str, ...], list[str]]] = []
     numbers: list[list[float | None]] = []
     blank: list[float | None] = [None] * len(columns)
-    for labels, figures in theirs:
+    for labels, figures in paper:
         numbers.append([figures.get(column) for column in columns])
         rows.append((labels, list(map(percent, numbers[-1]))))
-    for run in ours:
+    for run in runs:
         numbers.append(run.values(columns))
         rows.append((run.names, list(map(percent, numbers[-1]))))
         for label, suffix in (("95 % interval", "ci"), ("if calibrated", "null")):
@@ -147,20 +152,14 @@ def _beside(
 
 
 def _other_samples(summary: Metrics, tasks: Sequence[str]) -> str:
-    """What to know where the run's samples cannot be VECBench's whole test split."""
+    """A note listing the tasks whose sample count differs from VECBench's test split; empty if none does."""
     theirs = paper_counts()["test"]
     sizes = {task: summary["tasks"][task]["n"] for task in tasks}
     other = [f"{task} {n:,} (theirs: {theirs[task]:,})" for task, n in sizes.items() if n != theirs[task]]
     return f"The run has other samples than VECBench's test split: {', '.join(other)}." if other else ""
 
 
-# The figures printed in Tables 2 to 6 of the paper, to stand beside a run.
-#
-# Wu, Yang, Ma and Zhou: "EmoCaliber: Advancing Reliable Visual Emotion Comprehension via Confidence Verbalization and Calibration".
-# `paper_rows/` holds the figures alone, in percent as printed. What the paper calls macro F1 is F1 weighted by support: the authors' script
-# computes that, and it is what their tables show. "Average" is the mean over tasks, but for one printed figure: the accuracy of Qwen2.5-VL
-# on
-# ID VER, 40.73, where the mean of its row is 40.95. ECE, Brier and AUC are pooled over samples.
+# The printed figures
 
 ANSWER_TABLES: Mapping[str, int] = MappingProxyType({"ID VER": 2, "ID VSA": 3, "OOD VER": 4})
 CONFIDENCE_TABLE, EVOLVEMENT_TABLE = 5, 6
@@ -168,7 +167,7 @@ CONFIDENCE_TABLE, EVOLVEMENT_TABLE = 5, 6
 
 @dataclass(frozen=True)
 class PaperRow:
-    """One printed row: `figures[scope, metric]` in [0, 1], such as `figures["FI-8", "acc"]`, or None where a dash is printed.
+    """One printed row: `figures[scope, metric]` in [0, 1], such as `figures["FI-8", "acc"]`, None where a dash is printed.
 
     The metrics are acc, f1, ece, brier and auc; the scopes are tasks, groups and "average". `source` is Verb, Ans or Avg in Table 5.
     """

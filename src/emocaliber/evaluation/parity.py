@@ -1,4 +1,4 @@
-"""The numbers the authors' released scripts would print for the same answers, reproduced with their faults, to be set beside ours.
+"""The numbers that the authors' released scripts print for the same answers, reproduced with their faults, beside ours.
 
 The prediction is the first candidate, in the order of the list, that occurs anywhere in the lower-cased `<answer>`: "no danger" is read
 as anger. An `<answer>` that spans lines is not seen; where none is seen the whole response is searched; where nothing is found the
@@ -36,8 +36,8 @@ EDGES = np.linspace(0, 1, 11)
 _ANSWER = re.compile(r"<answer>(.*?)</answer>")
 _CONFIDENCE = re.compile(r"<confidence>(.*?)</confidence>")
 
-# Why numbers differ, in the words of the table.
-_WORDS = {
+# The reasons for differences, by their keyword in the table.
+_REASONS = {
     "reading": "theirs is the first candidate of the list that occurs in the answer; ours is malformed and wrong unless it is the only one",
     "whole response": "theirs is the first candidate of the list that occurs anywhere in the response, the reasoning included",
     "left out": "failed inferences and answers whose confidence cannot be read are not in their numbers; in ours they are wrong",
@@ -145,7 +145,7 @@ def _weighted_f1(truths: Sequence[str], predictions: Sequence[str]) -> float | N
 
 
 def _ece(confidence: Floats, right: Floats) -> float | None:
-    """ECE over `[low, high)`; what lies in no bin counts in the denominator alone."""
+    """ECE over `[low, high)`; confidences in no bin count in the denominator alone."""
     gaps = [0.0]
     for low, high in pairwise(EDGES):
         inside = (low <= confidence) & (confidence < high)
@@ -166,9 +166,9 @@ def _auc(confidence: Floats, right: Floats) -> float | None:
 
 
 def parity_table(parity: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
-    """Markdown: each number of `parity` beside ours from `summarise`, in percent, and where the two differ, why in a word.
+    """A Markdown table of each number of `parity` beside ours from `summarise`, in percent, with a keyword for the reason of a difference.
 
-    The words are explained below the table.
+    The keywords are explained below the table.
     """
     lines = ["| | number | released scripts | ours | why they differ |", "| --- | --- | ---: | ---: | --- |"]
     for kind, scope in (("tasks", None), ("groups", None), ("overall", "Overall")):
@@ -176,11 +176,11 @@ def parity_table(parity: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
             theirs, ours = (each[kind] if scope else each[kind][name] for each in (parity, summary))
             for number, their, our, why in _compared(kind, theirs, ours):
                 lines.append(f"| {name} | {number} | {their} | {our} | {why if their != our else ''} |")
-    return "\n".join([*lines, "", *(f"- **{word}**: {meaning}" for word, meaning in _WORDS.items())]) + "\n"
+    return "\n".join([*lines, "", *(f"- **{word}**: {meaning}" for word, meaning in _REASONS.items())]) + "\n"
 
 
 def _compared(kind: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterable[tuple[str, str, str, str]]:
-    """The numbers of one task, group or overall: name, theirs, ours, and what can make them differ."""
+    """(name, theirs, ours, possible reasons for a difference) for each number of a task, group or overall."""
     verbalized = ours["confidence"].get("verb", {})
     covered = round(ours["n"] * (verbalized.get("coverage") or 0))
     left_out = theirs["failed"] + theirs["bad_confidence"]

@@ -1,7 +1,7 @@
-"""How well confidence tells right answers from wrong ones, whatever its scale.
+"""Ranking metrics: how well confidence separates right answers from wrong ones, whatever its scale.
 
-Every metric takes a `Tally` with counts (..., L) and returns (...), NaN where it is not defined. Answers of one confidence stand in no
-order, so each metric is its mean over all orders of such ties.
+Every metric takes a `Tally` with counts (..., L) and returns (...), NaN where it is undefined. Answers of one confidence are unordered, so
+each metric is its mean over all orders of the ties.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from scipy.special import digamma
 
 from emocaliber.evaluation.metrics import Floats, Tally, ratio
 
-_ROUNDING = 1e-9  # in answers: 0.55 of 100 answers is 55 of them
+_ROUNDING = 1e-9  # in answers: 0.55 * 100 counts as 55
 
 
 def auroc(tally: Tally) -> Floats:
@@ -44,15 +44,15 @@ def augrc(tally: Tally) -> Floats:
 def coverage_at(tally: Tally, accuracy: float) -> Floats:
     """The largest share of answers that a threshold on confidence keeps with at least this accuracy among them; 0 if none does.
 
-    What these answers show, no promise about others: a threshold for use is to be chosen with a test.
+    A description of these answers, without a guarantee for others.
     """
     surplus = np.cumsum((tally.right - accuracy * tally.count)[..., ::-1], axis=-1)[..., ::-1]
-    kept = np.maximum.accumulate(surplus >= -_ROUNDING, axis=-1)  # all answers from the lowest threshold that will do
+    kept = np.maximum.accumulate(surplus >= -_ROUNDING, axis=-1)  # all answers from the lowest sufficient threshold
     return ratio((tally.count * kept).sum(axis=-1), tally.n)
 
 
 def risk_coverage(tally: Tally) -> tuple[Floats, Floats]:
-    """(coverage, risk), one of each per threshold, from the strictest to none: for a tally without leading axes. Both empty if it is."""
+    """(coverage, risk) at each threshold, from the strictest to none, of a tally without leading axes; both empty for an empty tally."""
     answers, errors = _most_confident_first(tally)
     kept, wrong = answers[1:][np.diff(answers) > 0], errors[1:][np.diff(answers) > 0]
     return kept / tally.n, wrong / kept
@@ -74,7 +74,7 @@ def _harmonic(counts: Floats) -> Floats:
 
 
 def _most_confident_first(tally: Tally) -> tuple[Floats, Floats]:
-    """(..., L + 1) each: how many answers, and errors, there are above each threshold, from none of them to all."""
+    """(..., L + 1) each: the numbers of answers and of errors above each threshold, from none to all."""
     none = np.zeros((*tally.right.shape[:-1], 1))
     answers, errors = (np.cumsum(counts[..., ::-1], axis=-1) for counts in (tally.count, tally.wrong))
     return np.concatenate([none, answers], axis=-1), np.concatenate([none, errors], axis=-1)

@@ -1,4 +1,4 @@
-"""The page of `score`: what the numbers are, how confidence and accuracy compare, and every answer behind them, the worst first."""
+"""The HTML report of `score`: metrics, reliability diagrams, confusion matrices, and every answer, the most overconfident first."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from emocaliber.io.rows import Row, write_atomically
 from emocaliber.render.html import render_page, thumbnails
 from emocaliber.render.table import percent
 
-# The most overconfident answers get thumbnails, the rest links: 400 take some seconds to make and 3 MB of the page.
+# The most overconfident answers get thumbnails, the others links: 400 take seconds to make and 3 MB of the page.
 _THUMBNAILS, _SIDE = 400, 192
 
-# Words of the tables' columns that are abbreviations.
+# Abbreviations in column names.
 _TITLES = {word: word.upper() for word in ("aurc", "augrc", "nll", "mce", "ece", "auroc", "f1")}
 _ANSWERS = ("accuracy", "accuracy_pooled", "f1_macro", "f1_weighted")
 
@@ -46,17 +46,16 @@ def write_report(
     image_folders: Sequence[str | Path] = (),
     known: Collection[Path] = (),
 ) -> Path:
-    """Writes `folder/report.html`, one page with everything in it, and returns its path.
+    """Writes `folder/report.html`, a self-contained page, and returns its path.
 
-    `rows` are the response rows behind `outcomes`, matched by id, and `images` is the folder that their image paths are relative to. As
-    rows may be anybody's, images are shown only from that folder and from `image_folders`, links resolved, and where they are among the
-    `known` ones (resolved paths); how many are not is said on stderr. The page needs no network and allows none. Raises UserError if it
-    cannot be written.
+    `rows` are the response rows of `outcomes`, matched by id; `images` is the folder that their image paths are relative to. As rows may
+    come from anyone, only images inside that folder or `image_folders` (links resolved) or among the `known` resolved paths are shown; the
+    number of others is printed to stderr. The page makes no network requests. Raises UserError if it cannot be written.
     """
     folder = Path(folder).absolute()
     sources = summary["settings"]["sources"]
     scopes = _scopes(summary)
-    shown = _Shown([Path(place).resolve() for place in (images, *image_folders)], known)
+    shown = _AllowedImages([Path(place).resolve() for place in (images, *image_folders)], known)
     samples = _samples(outcomes, {row["id"]: row for row in rows}, sources, Path(images).absolute(), folder, shown)
     if shown.refused:
         print(
@@ -116,13 +115,13 @@ def _headline(overall: Mapping[str, Any], sources: Sequence[str]) -> list[dict[s
 
 
 def _cell(m: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """A number with its interval and its null band, each None where there is none, and the reason if the number itself is."""
+    """A number with its interval and null band, None where missing, and the reason if the number is undefined."""
     reason = (m.get("undefined") or {}).get(key, "not defined here")
     return {"key": key, "value": m.get(key), "ci": m.get(f"{key}_ci"), "null": m.get(f"{key}_null"), "reason": reason}
 
 
 def _tables(scopes: Sequence[tuple[str, str, Mapping[str, Any]]], sources: Sequence[str]) -> Iterable[dict[str, Any]]:
-    """The tables of the page. A column is there if any scope has a number for it."""
+    """The tables of the page, with the columns for which any scope has a number."""
     parts: list[tuple[str, list[dict[str, Any]]]] = [("Answers", [_answer_numbers(m) for _, _, m in scopes])]
     parts += [(f"Confidence: {source}", [_stated_numbers(m, source) for _, _, m in scopes]) for source in sources]
     for caption, members in parts:
@@ -156,8 +155,8 @@ def _overconfidence(outcome: Outcome, source: str | None) -> float:
     return (0.0 if stated is None else stated) - outcome.correct
 
 
-class _Shown:
-    """Which images may be opened for the page; `refused` counts the others."""
+class _AllowedImages:
+    """Tells whether an image may be shown in the page; `refused` counts those that may not."""
 
     def __init__(self, folders: Sequence[Path], known: Collection[Path]) -> None:
         self._folders, self._known, self.refused = folders, known, 0
@@ -172,7 +171,7 @@ class _Shown:
 def _samples(
     outcomes: Sequence[Outcome], rows: Mapping[str, Row], sources: Sequence[str], images: Path, folder: Path, shown: Callable[[Path], bool]
 ) -> list[Row]:
-    """What the page's list shows of each answer: the most overconfident first, as far as the first source goes."""
+    """The entries of the page's list of answers, the most overconfident by the first source first."""
     first = sources[0] if sources else None
     ordered = sorted(outcomes, key=lambda outcome: (-_overconfidence(outcome, first), outcome.task, outcome.id))
     paths = [_image_path(rows.get(outcome.id, {}), images) for outcome in ordered]
@@ -202,7 +201,7 @@ def _sample(outcome: Outcome, row: Row, sources: Sequence[str]) -> Row:
 
 
 def _reason(outcome: Outcome, row: Row) -> str | None:
-    """Why there is no answer, in a sentence where there is one."""
+    """Why a response has no answer; None if it has one."""
     if outcome.malformed is None:
         return None
     if isinstance(error := row.get("error"), Mapping):
@@ -215,7 +214,7 @@ def _reason(outcome: Outcome, row: Row) -> str | None:
 
 
 def _image_path(row: Row, images: Path) -> Path | None:
-    """Where the image should be; None without a name, or with one that no file can have."""
+    """The path of a row's image; None without one, or for a name that no file can have."""
     image = row.get("image")
     try:
         return images / os.fsdecode(os.fsencode(image)) if isinstance(image, str) and image and "\0" not in image else None
@@ -236,5 +235,5 @@ def _query(text: str) -> str:
 
 
 def _script_data(data: object) -> Markup:
-    """JSON that no text in it can end the script element of."""
+    """`data` as JSON, with "<" escaped so that no text in it can end the script element."""
     return Markup(json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"))

@@ -1,4 +1,4 @@
-"""What is measured of stated confidence: every metric by name, its interval, and the same for a model that is perfectly calibrated."""
+"""All confidence metrics by name, with their intervals and the range of perfectly calibrated models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PENALISED = ("ece", "brier", "auroc")
 
 Metric = Callable[[Tally], Floats]
 
-# Errors that sampling noise inflates: 0 only for perfect calibration, above it for any finite sample of a perfect model.
+# Errors that sampling noise inflates: above 0 for any finite sample of a perfectly calibrated model.
 ERRORS: dict[str, Metric] = {
     "ece": calibration.ece,
     "ece_equal_mass": calibration.ece_equal_mass,
@@ -43,14 +43,14 @@ _BUILT_IN: dict[str, Metric] = ERRORS | {
     "spiegelhalter_z": lambda tally: calibration.spiegelhalter(tally)[0],
     "spiegelhalter_p": lambda tally: calibration.spiegelhalter(tally)[1],
 }
-WITHOUT_INTERVAL = ("spiegelhalter_z", "spiegelhalter_p")  # a test is not estimated
+WITHOUT_INTERVAL = ("spiegelhalter_z", "spiegelhalter_p")  # test statistics
 BOUNDS = {"brier_uncertainty": (0.0, 0.25), "brier_resolution": (0.0, 0.25), "brier_skill": (-np.inf, 1.0), "nll": (0.0, np.inf)}
-NOT_SHARES = ("nll", *WITHOUT_INTERVAL)  # mean nothing as percentages
+NOT_SHARES = ("nll", *WITHOUT_INTERVAL)  # not percentages
 METRICS: Registry[Metric] = Registry("metric of confidence")
 for _name, _metric in _BUILT_IN.items():
     METRICS.add(_name, _metric)
-MEANS = ("brier", "nll")  # over answers: one more adds between the least and the most that one can, at the confidences that are stated
-BY_DISTINCT = ("brier_reliability", "brier_resolution")  # mean nothing for replicates in which near confidences count as one
+MEANS = ("brier", "nll")  # over answers, whose `unseen` bounds are the extremes over one answer at a stated confidence
+BY_DISTINCT = ("brier_reliability", "brier_resolution")  # undefined for replicates that merge near confidences
 
 
 def metric(name: str, *, bounds: tuple[float, float] = (0.0, 1.0)) -> Callable[[Metric], Metric]:
@@ -73,9 +73,9 @@ def added_metrics() -> list[str]:
 
 
 def confidence_metrics(confidences: ArrayLike, correct: ArrayLike, *, replicates: int = 1000, seed: int = 0) -> dict[str, Any]:
-    """All metrics of answers with a confidence in [0, 1] and whether each was right, both (n,): `{name: value, name_ci: [low, high]}`.
+    """All confidence metrics of n answers, from confidences in [0, 1] and whether each was right: `{name: value, name_ci: [low, high]}`.
 
-    A value that is not defined is None, and `undefined` says why. Raises ValueError for a confidence that is not in [0, 1].
+    An undefined value is None, and `undefined` has the reason. Raises ValueError for a confidence that is not in [0, 1].
     """
     stated, hits = np.asarray(confidences, dtype=float), np.asarray(correct, dtype=bool)
     tally = Tally.of(stated, hits)
@@ -88,10 +88,10 @@ def confidence_metrics(confidences: ArrayLike, correct: ArrayLike, *, replicates
 
 
 def levels(confidences: Floats, most: int = LEVELS) -> tuple[Ints, Floats]:
-    """The level (n,) of each confidence, and the levels' values (L,), ascending: the confidences themselves where at most `most` differ.
+    """The level (n,) of each confidence, and the levels' values (L,), ascending: the confidences themselves if at most `most` are distinct.
 
-    More are put together with their neighbours, as many in each level, never across an edge of the ECE's bins. Only replicates are counted
-    so; a metric itself is always taken from the confidences as they are.
+    More are merged with their neighbours into levels of equal size, never across an edge of the ECE's bins. Only replicates use levels; the
+    metrics themselves use the exact confidences.
     """
     values, level = np.unique(confidences, return_inverse=True)
     if values.size > most:
@@ -103,11 +103,11 @@ def levels(confidences: Floats, most: int = LEVELS) -> tuple[Ints, Floats]:
 
 
 def confidence_report(tally: Tally, replicated: Tally, names: Iterable[str] = METRICS, *, images: int, seed: int) -> dict[str, Any]:
-    """The named numbers of one source of confidence as they stand in `metrics.json`, from the tally of the answers, which are about so many
-    images, and the tallies (R, L) of their replicates.
+    """The named metrics of one source of confidence as in `metrics.json`, from the tally of answers to `images` images and the tallies (R,
+    L) of their replicates.
 
-    `ece_null` is the band in which 95 % of perfectly calibrated models with these confidences have their ECE. The interval of an error
-    begins at 0 where a perfect model could have shown as much.
+    `ece_null` is the ECE range of 95 % of perfectly calibrated models with these confidences. An error's interval starts at 0 if a
+    perfectly calibrated model could have the same error.
     """
     if not tally.n:
         return dict.fromkeys(METRICS) | {"ece_null": None, "undefined": dict.fromkeys(METRICS, NO_CONFIDENCES)}
@@ -139,7 +139,7 @@ def _estimate(name: str, value: float, tally: Tally, replicated: Tally, images: 
     if name == "auroc":
         right, wrong = float(tally.rights), float(tally.n - tally.rights)
         return intervals.auroc(value, replicates, right, wrong, clustered=bool(images < tally.n))
-    # Answers to one image may err together, which scatters an error by up to the root of their number more than independent ones.
+    # Errors on one image may be correlated, which widens the null distribution by up to the root of the answers per image.
     floor = None if null is None else float(np.nanquantile(null, intervals.LEVEL)) * float(np.sqrt(tally.n / images))
     unseen, within = (-1.0, 1.0), BOUNDS.get(name, (0.0, 1.0))
     if name in MEANS:
@@ -151,7 +151,7 @@ def _estimate(name: str, value: float, tally: Tally, replicated: Tally, images: 
 
 
 def _coarse(tally: Tally) -> Tally:
-    """The tally at no more than 256 levels."""
+    """The tally with confidences merged into at most `LEVELS` levels; only its counts are kept."""
     if tally.values.size <= LEVELS:
         return tally
     level, values = levels(np.repeat(tally.values, tally.count.astype(int)))

@@ -1,4 +1,4 @@
-"""The tables of a run for people: percentages with two decimals, like the paper's; an en dash where a number is not defined."""
+"""A run's tables in text, Markdown and LaTeX: percentages with two decimals, like the paper's; an en dash where a number is not defined."""
 
 from __future__ import annotations
 
@@ -47,18 +47,19 @@ _EMOTION = {
 
 
 def markdown(summary: Summary, name: str = "this run") -> str:
-    """The tables of one run: beside the paper's where its tasks are VECBench's, in full, and against what is best possible where known."""
+    """All tables of one run in Markdown: beside the paper's for VECBench's tasks, in full, and with the best possible numbers where
+    known."""
     return "\n\n".join([_how_to_read(summary), *(table.as_markdown() for table in tables(summary, name))]) + "\n"
 
 
 def latex(summary: Summary, name: str = "this run") -> str:
-    """The same tables for LaTeX. They need the packages booktabs and graphicx."""
+    """All tables of one run in LaTeX, for the packages booktabs and graphicx."""
     head = f"% {_how_to_read(summary)}\n% \\usepackage{{booktabs}} \\usepackage{{graphicx}}"
     return "\n\n".join([head, *(table.as_latex() for table in tables(summary, name))]) + "\n"
 
 
 def headline(summary: Summary, width: int = WIDEST) -> str:
-    """A short table for a terminal of `width` columns: every task, group and overall, without the intervals where they do not fit."""
+    """A short table for a terminal of `width` columns: every task, group and overall, without intervals if they do not fit."""
     source = main_source(summary)
     note = (
         f"Percentages, 95 % intervals in brackets. Confidence: {display_name(source)}. If calibrated: ECE of perfectly calibrated models."
@@ -88,20 +89,20 @@ def headline(summary: Summary, width: int = WIDEST) -> str:
 
 
 def main_source(summary: Summary) -> str:
-    """The source of confidence to show first: the one that was asked for, else the one stated in the text, of those that have numbers."""
+    """The source of confidence to show first: the requested one, else the verbalized one, among those with a confidence."""
     sources = summary["settings"]["sources"]
     used = [source for source in sources if _stated(summary["overall"], source).get("coverage")]
     return str(used[0]) if used else VERBALIZED
 
 
 def sources_of(summary: Summary) -> list[str]:
-    """The sources of confidence in order of reading, the main one first."""
+    """The sources of confidence, the main one first."""
     first = main_source(summary)
     return [first, *(source for source in summary["settings"]["sources"] if source != first)]
 
 
 def tables(summary: Summary, name: str) -> Iterator[Table]:
-    """The tables of one run, in order of reading. `name` is the run's in those that it shares with the paper's systems."""
+    """The tables of one run in order. `name` is the run's name in those that also list the paper's systems."""
     sources = sources_of(summary)
     yield from paper_tables(summary, display_name(name))
     yield _answers(summary)
@@ -116,11 +117,11 @@ def tables(summary: Summary, name: str) -> Iterator[Table]:
 
 
 def evolvement_table(named_summaries: Mapping[str, Summary], source: str = VERBALIZED) -> str:
-    """How a model grew over its stages, after the paper's Table 6: one table per group and overall, one row per summary, in their order.
+    """A model's metrics by training stage, after the paper's Table 6: one table per group and overall, one row per summary, in Markdown.
 
     Numbers are percentages with their 95 % intervals. The paper's rows come first in a group that has all its tasks of VECBench; the last
-    row is the best possible where the samples carry posteriors. Raises UserError where the summaries were not made on the same samples, as
-    far as their counts and best possible numbers tell.
+    row is the best possible where the samples carry posteriors. Raises UserError if the summaries' counts or best possible numbers show
+    that they were not made on the same samples.
     """
     first, *others = named_summaries
     parts = []
@@ -180,7 +181,7 @@ def _confidence(summary: Summary, source: str) -> Table:
         stated = (_number(c, "ece"), interval(c.get("ece_null")), _number(c, "brier"), _number(c, "auroc"))
         rows.append([name, percent(c.get("coverage")), *stated, *(_number(c, each) for each in added_metrics())])
     header = ["", "Coverage", "ECE", "ECE if calibrated", "Brier", "AUROC", *added_metrics()]
-    note = "If calibrated: where 95 % of perfectly calibrated models with these confidences have their ECE; for any finite n above 0."
+    note = "If calibrated: the ECE range of 95 % of perfectly calibrated models with these confidences; above 0 for any finite n."
     return Table(header, rows, f"Confidence: {_title(source)}", note)
 
 
@@ -194,45 +195,45 @@ def _best_possible(summary: Summary, source: str) -> Table:
             row += [percent(c.get(key)) for c in (_stated(m, source), _stated(same, _CEILING), _stated(best, _CEILING))]
         rows.append(row)
     note = (
-        "Best: always answering the likeliest emotion and stating its probability. Same answers: stating the true probability of each "
-        f"answer as it was given. Beside them, this run ({display_name(source)})."
+        "Best: answering the likeliest emotion with its true probability as confidence. Same answers: this run's answers, each with its "
+        f"true probability as confidence. The first number is this run's ({display_name(source)})."
     )
-    return Table(header, rows, "What is possible at best", note)
+    return Table(header, rows, "Best possible", note)
 
 
 def _more_on_confidence(summary: Summary, source: str) -> Iterator[Table]:
     scopes = [(name, _stated(m, source)) for name, m in _scopes(summary)]
     note = (
-        "Reliability, resolution and uncertainty: the parts of Brier = reliability - resolution + uncertainty. "
-        "NLL (nats), Spiegelhalter's Z and its p are no percentages. The intervals of these numbers are in metrics.json."
+        "Reliability, resolution and uncertainty: the terms of Brier = reliability - resolution + uncertainty. "
+        "NLL (nats), Spiegelhalter's Z and its p are not percentages. Intervals are in metrics.json."
     )
-    yield from _columns(scopes, _CALIBRATION, f"More on calibration: {_title(source)}", note)
-    note = "Coverage at 80: the largest share of answers that a threshold on confidence keeps with 80 % of them right."
-    yield from _columns(scopes, _RANKING, f"More on telling right from wrong: {_title(source)}", note)
+    yield from _columns(scopes, _CALIBRATION, f"Calibration, further metrics: {_title(source)}", note)
+    note = "Coverage at 80: the largest share of answers that a confidence threshold keeps at an accuracy of 80 %."
+    yield from _columns(scopes, _RANKING, f"Ranking and selective prediction: {_title(source)}", note)
     penalised = [(name, c.get("penalised") or {}) for name, c in scopes]
     if any(c.get(key) != p.get(key) for (_, c), (_, p) in zip(scopes, penalised, strict=True) for key in _PENALISED if p):
-        note = "As if every malformed answer and every missing confidence were a wrong answer stated with confidence 1."
-        yield from _columns(penalised, _PENALISED, f"With what is missing held against it: {_title(source)}", note)
+        note = "Every malformed answer and every missing confidence counts as a wrong answer at confidence 1."
+        yield from _columns(penalised, _PENALISED, f"Penalised (missing or malformed = wrong at confidence 1): {_title(source)}", note)
 
 
 def _emotion(summary: Summary) -> Iterator[Table]:
     scopes = [(name, m.get("emotion") or {}) for name, m in _scopes(summary)]
     note = (
-        "Loop distance: how far wrong answers are from the truth on the emotion loop, in percent of it (50 is opposite). "
-        "Polarity flips: the share of samples answered with the other polarity. Acc at 7 and at 2: WebEmo-25 in coarser classes. "
-        "Agreement: the share of viewers who would give the same answer."
+        "Loop distance: mean distance of wrong answers from the truth on the emotion loop, in percent of its length (50 is opposite). "
+        "Polarity flips: the share of samples answered with the opposite polarity. Acc at 7 and at 2: WebEmo-25 in coarser classes. "
+        "Agreement: the share of annotators who would give the same answer."
     )
-    yield from _columns(scopes, _EMOTION, "Errors as emotions", note, intervals=True)
+    yield from _columns(scopes, _EMOTION, "Emotion errors", note, intervals=True)
     correlations = [(name, {s: c.get("value") for s, c in (e.get("agreement_spearman") or {}).items()}) for name, e in scopes]
     found = {source: _title(source) for source in summary["settings"]["sources"]}
-    note = "Spearman's rank correlation of confidence with the share of viewers who agree, times 100."
-    yield from _columns(correlations, found, "Does confidence follow the viewers?", note)
+    note = "Spearman's rank correlation of confidence with the share of annotators who would give the same answer, times 100."
+    yield from _columns(correlations, found, "Spearman correlation of confidence with annotator agreement", note)
 
 
 def _columns(
     scopes: Sequence[tuple[str, Metrics]], titles: Mapping[str, str], title: str, note: str, *, intervals: bool = False
 ) -> Iterator[Table]:
-    """A table of the numbers that any scope has; none if there is no such number."""
+    """A table with a column for each metric that any scope has; none without such a metric."""
     keys = [key for key in titles if any(m.get(key) is not None for _, m in scopes)]
     if keys:
         rows = [[name, *(_number(m, key, intervals=intervals) for key in keys)] for name, m in scopes]
@@ -271,7 +272,7 @@ def _title(source: str) -> str:
     return "verb (stated in the text)" if source == VERBALIZED else display_name(source)
 
 
-# Runs that differ in a few settings, side by side, after the paper's Tables 7 to 9.
+# Ablations, after the paper's Tables 7 to 9
 
 _ABLATION_HEADINGS = {"accuracy": "Acc", "f1_weighted": "F1", "f1_macro": "F1 macro", "brier": "Brier", "ece": "ECE", "auroc": "AUROC"}
 _OF_ANSWERS = ("accuracy", "f1_weighted", "f1_macro")
@@ -282,7 +283,7 @@ Number = tuple[float | None, Sequence[float] | None]
 
 @dataclass(frozen=True)
 class AblationRow:
-    """One row: its name, its values of the settings that differ (none for the model before), and the summary of its answers."""
+    """One row of an ablation table: name, values of the varied settings (none for the untrained model), and summary."""
 
     name: str
     settings: Mapping[str, Any]
@@ -296,9 +297,9 @@ def check_metrics(metrics: Sequence[str], where: str) -> None:
 
 
 def ablation_table(rows: Sequence[AblationRow], metrics: Sequence[str], title: str) -> Table:
-    """A row for each run: its settings, and `metrics` (such as accuracy and brier) for each group that all have, with 95 % intervals.
+    """One row per run: its settings, and `metrics` (such as accuracy and brier) for each group that all runs have, with 95 % intervals.
 
-    With several groups, also the mean over them, as in the paper; its interval adds the groups' up as those of independent samples.
+    With several groups, also their mean, as in the paper; its interval treats the groups as independent samples.
     """
     settings = list(dict.fromkeys(name for row in rows for name in row.settings))
     groups = [group for group in GROUPS if all(group in row.summary["groups"] for row in rows)]
@@ -323,7 +324,7 @@ def ablation_table(rows: Sequence[AblationRow], metrics: Sequence[str], title: s
     marks = marks_of(
         (words + place, [value for value, _ in column], better) for place, (column, better) in enumerate(zip(columns, higher, strict=True))
     )
-    note = "Percentages, 95 % intervals in brackets. All runs answered the same samples, so their differences are surer than the intervals."
+    note = "Percentages, 95 % intervals in brackets. All runs answered the same samples: differences are more precise."
     return Table(["Model", *settings, *heading], cells, title, note, words, marks)
 
 

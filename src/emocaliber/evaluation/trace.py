@@ -1,4 +1,4 @@
-"""Everything known of one sample: the question, what was answered and how surely, and what training would have made of that answer."""
+"""The trace of one sample: question, answers with confidences, stage 2's target, stage 3's reward, and roll-outs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ROLLOUTS, _SETTINGS = "rollouts.jsonl", "config.json"  # in the folder of a tra
 
 @dataclass(frozen=True)
 class _Run:
-    """The answers of one file. `outcomes` is empty for samples nobody was asked about; `missing` says why there are no rows."""
+    """The answers of one file. `outcomes` is empty for a file of samples; `missing` says why there are no rows."""
 
     file: Path
     outcomes: Mapping[str, Outcome]
@@ -163,7 +163,7 @@ def _answer(identity: str, run: _Run, rewarded: str | None) -> Trace:
         "agreement": None if given.answer is None else annotator_agreement(given),
         "malformed": given.malformed and {"reason": given.malformed, "detail": parsed.detail if isinstance(parsed, Malformed) else None},
         "error": row.get("error"),
-        "confidence": {source: _standing(value, source, run) for source, value in given.confidence.items()},
+        "confidence": {source: _with_rank(value, source, run) for source, value in given.confidence.items()},
         "reasoning": None if parsed is None or isinstance(parsed, Malformed) else asdict(parsed.reasoning),
         "response": text,
         "target": _target(given, labels),
@@ -173,8 +173,8 @@ def _answer(identity: str, run: _Run, rewarded: str | None) -> Trace:
     }
 
 
-def _standing(value: float | None, source: str, run: _Run) -> Trace | None:
-    """A confidence, and the share of the run's answers that have a lower one."""
+def _with_rank(value: float | None, source: str, run: _Run) -> Trace | None:
+    """A confidence, and the share of the run's answers with a lower one."""
     if value is None:
         return None
     stated = sorted(other for each in run.outcomes.values() if (other := each.confidence.get(source)) is not None)
@@ -182,13 +182,13 @@ def _standing(value: float | None, source: str, run: _Run) -> Trace | None:
 
 
 def _target(given: Outcome, labels: Labels) -> float | None:
-    """What stage 2 would teach the model to state after this answer (equation 2)."""
+    """Stage 2's target confidence for this answer (equation 2); None if it cannot be computed."""
     mean = given.confidence.get(_MEAN_PROBABILITY)
     return None if given.answer is None or mean is None or not labels else confidence_target(given.answer, given.ground_truth, mean, labels)
 
 
 def _reward(text: object, labels: Labels, given: Outcome, rewarded: str | None) -> Trace | None:
-    """What stage 3 would have paid for this response (equation 4), with the settings `rewarded`, or its default ones."""
+    """Stage 3's reward of this response (equation 4) under the settings `rewarded`, default ones if None; None without a text."""
     if not isinstance(text, str) or not labels:
         return None
     total, parts = reward(text, labels, given.ground_truth, None if rewarded is None else parse_reward(rewarded))
@@ -202,14 +202,14 @@ def _unknown(identity: str, folder: str | Path, runs: Sequence[_Run]) -> UserErr
     return UserError(f"{display_name(folder)} has no sample {display_name(identity)!r}{near}")
 
 
-# A trace for the terminal: one screen, in the order in which things happened.
+# The trace as text
 
 _BAR = 24
 _MARGIN = 13
 
 
 def as_text(trace: Trace, width: int = 100) -> str:
-    """The trace on lines of at most `width` characters. Whatever cannot be printed safely is escaped."""
+    """The trace for a terminal, in lines of at most `width` characters, with unprintable characters escaped."""
     parts = [
         _sample_lines(trace, width),
         *(_answer_lines(each, width) for each in trace["answers"]),
@@ -227,7 +227,7 @@ def _sample_lines(trace: Trace, width: int) -> Iterator[str]:
     if trace["candidates"]:
         yield from _field("candidates", ", ".join(trace["candidates"]), width)
     said = {each["answer"] for each in trace["answers"]}
-    for name, what in (("posterior", "how likely each emotion truly is"), ("votes", "how many people chose each emotion")):
+    for name, what in (("posterior", "the true probability of each emotion"), ("votes", "the number of annotators per emotion")):
         if shares := trace[name]:
             yield from ("", f"{name}: {what}", *_bars(shares, trace["ground_truth"], said))
     if trace["question"]:
@@ -268,16 +268,16 @@ def _answer_lines(answer: Trace, width: int) -> Iterator[str]:
         standing = f"higher than {100 * stated['higher_than']:.0f} % of {stated['n']}" if stated else "none"
         yield from _field(source, f"{stated['value']:.3f}  {standing}" if stated else standing, width)
     if answer["agreement"] is not None:
-        yield from _field("viewers", f"{answer['agreement']:.3f}  would give this answer; a perfectly calibrated model states that", width)
+        yield from _field("agreement", f"{answer['agreement']:.3f}  of annotators would give this answer: the calibrated confidence", width)
     if answer["target"] is not None:
-        yield from _field("target", f"{answer['target']:.3f}  what stage 2 would teach it to state here (eq. 2)", width)
+        yield from _field("target", f"{answer['target']:.3f}  stage 2's target confidence (eq. 2)", width)
     if answer["reward"]:
         how = f"reward = {answer['reward_settings']!r}" if answer["reward_settings"] else "with default settings"
         yield from _field("reward", f"{_rewards(answer['reward'])} (eq. 4, {how})", width)
 
 
 def _rollout_lines(rollouts: Sequence[Mapping[str, Any]], width: int) -> Iterator[str]:
-    """Under each step its group: answer, stated confidence, advantage, and what it was paid."""
+    """The roll-outs grouped by step: answer, confidence, advantage and reward."""
     if rollouts:
         yield from ("", "── roll-outs of stage 3 ".ljust(min(width, 72), "─"))
     for step, group in groupby(rollouts, key=lambda row: row["step"]):
@@ -301,7 +301,7 @@ def _rewards(reward: Mapping[str, float]) -> str:
 
 
 def _field(name: str, value: Any, width: int) -> list[str]:
-    """`name`, and beside it the value in as many lines as it needs; paths stay whole, to be copied."""
+    """`name` and the value beside it, wrapped to `width`; paths are not broken."""
     text = display_name(" ".join(str(value).split()))
     lines = textwrap.wrap(text, max(20, width - _MARGIN), break_long_words=False, break_on_hyphens=False) or [""]
     return [f"{name:<{_MARGIN}}{lines[0]}", *(" " * _MARGIN + line for line in lines[1:])]

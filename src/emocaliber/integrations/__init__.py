@@ -1,1 +1,1 @@
-"""Other people's tools."""
+"""Integrations with other tools."""

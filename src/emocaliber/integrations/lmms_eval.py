@@ -1,7 +1,7 @@
-"""VECBench for lmms-eval: writes a folder of tasks, and holds what their functions do, with this package's parser and metrics.
+"""VECBench for lmms-eval: the task folder, and the functions that its tasks call, with this package's parser and metrics.
 
 The format is that of lmms-eval's task guide (docs/guides/task_guide.md of EvolvingLMMs-Lab/lmms-eval): a YAML file per task, one per
-group, and `utils.py`, whose functions they name.
+group, and `utils.py` with the functions they name.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from emocaliber.inference.engine import question_for
 from emocaliber.io.images import open_image
 from emocaliber.io.rows import write_atomically, write_rows
 
-# For each metric, whether more of it is better.
+# Each metric, and whether higher is better.
 METRICS = {"accuracy": True, "malformed": False, "coverage": True, "ece": False, "brier": False, "auroc": True}
 
 _UTILS = '''\
-"""What lmms-eval calls for VECBench. The package emocaliber does the work, and must be installed beside lmms-eval."""
+"""The functions of VECBench's tasks for lmms-eval. The package emocaliber must be installed beside lmms-eval."""
 
 from pathlib import Path
 
@@ -64,7 +64,7 @@ def export_lmms_eval(folder: Path, out: Path) -> list[str]:
 
 
 def visual(doc: Mapping[str, Any], folder: Path) -> list[Image.Image]:
-    """The image of a row, opened safely."""
+    """The image of a row, opened under this package's limits."""
     return [open_image(folder / doc["image"]).image]
 
 
@@ -74,7 +74,7 @@ def doc_to_text(doc: Mapping[str, Any], lmms_eval_specific_kwargs: object = None
 
 
 def process_results(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, Any]:
-    """What each metric needs of one answer. Calibration is over the answers that state a confidence; `coverage` is their share."""
+    """One answer's contribution to each metric. Calibration is over answers with a confidence; `coverage` is their share."""
     judged: Outcome = outcome({**doc, "response": results[0]}, where=doc["id"])
     stated = judged.confidence[VERBALIZED]
     pair = None if stated is None else [stated, judged.correct]

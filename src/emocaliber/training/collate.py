@@ -20,20 +20,21 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class TrainingExample:
-    """The model is asked `question` about `image` and learns to say `tail` and end, after `head`, which it is taken to have said.
+    """One supervised example: given `image`, `question` and the assistant text `prefix`, the target is `completion` and the end of the
+    turn.
 
-    `sample` is the id of the sample that it is made of, for complaints.
+    `sample` is the id of the sample it was made from, for error messages.
     """
 
     image: str
     question: str
-    tail: str
-    head: str = ""
+    completion: str
+    prefix: str = ""
     sample: str = ""
 
 
 def training_image(path: str, sample: str) -> Image.Image:
-    """The image of a sample while training runs. Raises UserError naming the sample if it can no longer be opened."""
+    """The image of a sample, opened during training. Raises UserError naming the sample if it can no longer be opened."""
     try:
         return open_image(path).image
     except ImageError as error:
@@ -45,7 +46,7 @@ def training_image(path: str, sample: str) -> Image.Image:
 
 @contextmanager
 def plain_worker_errors() -> Iterator[None]:
-    """Within it, a UserError of a data loader's worker has its own message: torch puts the worker's traceback before it."""
+    """Re-raises a UserError of a data-loader worker with its own message, without the worker's traceback that torch puts before it."""
     try:
         yield
     except UserError as error:
@@ -56,10 +57,11 @@ def plain_worker_errors() -> Iterator[None]:
 
 
 class ExampleCollator:
-    """Makes a batch from lessons, with the usual model inputs (padded right) and, shaped as `input_ids` (B, L):
+    """Collates training examples into model inputs, padded on the right, and three tensors shaped like `input_ids` (B, L):
 
-    `labels`: the tokens of head, tail and the end of the turn, -100 elsewhere; `in_tail`: True on those of the tail and the end;
-    `decimals`: True on the digits of the tail but the first, which stands before the decimal point.
+    - `labels`: the token on prefix, completion and end of the turn, -100 elsewhere;
+    - `in_completion`: True on the completion and the end of the turn;
+    - `decimals`: True on the digits of the completion after the first one, which stands before the decimal point.
     """
 
     def __init__(self, processor: Any) -> None:
@@ -67,15 +69,15 @@ class ExampleCollator:
         self._tokenizer = processor.tokenizer
         self._digits = digit_tokens(self._tokenizer)
 
-    def __call__(self, lessons: Sequence[TrainingExample]) -> dict[str, torch.Tensor]:
+    def __call__(self, examples: Sequence[TrainingExample]) -> dict[str, torch.Tensor]:
         prompts = self._processor(
-            images=[training_image(lesson.image, lesson.sample) for lesson in lessons],
-            text=[chat_prompt(lesson.question, self._tokenizer) for lesson in lessons],
+            images=[training_image(example.image, example.sample) for example in examples],
+            text=[chat_prompt(example.question, self._tokenizer) for example in examples],
         )
         rows = []
-        for lesson, prompt in zip(lessons, prompts["input_ids"], strict=True):
-            head, tail = self._tokens(lesson.head), self._tokens(lesson.tail)
-            rows.append((list(prompt), head, [*tail, self._tokenizer.eos_token_id]))
+        for example, prompt in zip(examples, prompts["input_ids"], strict=True):
+            prefix, completion = self._tokens(example.prefix), self._tokens(example.completion)
+            rows.append((list(prompt), prefix, [*completion, self._tokenizer.eos_token_id]))
         length = max(sum(map(len, row)) for row in rows)
         pad = self._tokenizer.pad_token_id
 
@@ -84,34 +86,35 @@ class ExampleCollator:
 
         types = [list(row) for row in prompts["mm_token_type_ids"]]
         return {
-            "input_ids": padded([prompt + head + tail for prompt, head, tail in rows], pad),
+            "input_ids": padded([prompt + prefix + completion for prompt, prefix, completion in rows], pad),
             "attention_mask": padded([[1] * sum(map(len, row)) for row in rows], 0),
             "mm_token_type_ids": padded(types, 0),
             "pixel_values": torch.as_tensor(_stacked(prompts["pixel_values"])),
             "image_grid_thw": torch.as_tensor(_stacked(prompts["image_grid_thw"])),
-            "labels": padded([[IGNORED] * len(prompt) + head + tail for prompt, head, tail in rows], IGNORED),
-            "in_tail": padded([[0] * (len(prompt) + len(head)) + [1] * len(tail) for prompt, head, tail in rows], 0).bool(),
-            "decimals": padded([[0] * (len(prompt) + len(head)) + self._decimals(tail) for prompt, head, tail in rows], 0).bool(),
+            "labels": padded([[IGNORED] * len(prompt) + prefix + completion for prompt, prefix, completion in rows], IGNORED),
+            "in_completion": padded(
+                [[0] * (len(prompt) + len(prefix)) + [1] * len(completion) for prompt, prefix, completion in rows], 0
+            ).bool(),
+            "decimals": padded(
+                [[0] * (len(prompt) + len(prefix)) + self._decimals(completion) for prompt, prefix, completion in rows], 0
+            ).bool(),
         }
 
-    def _decimals(self, tail: list[int]) -> list[int]:
-        places = [place for place, token in enumerate(tail) if token in self._digits][1:]
-        return [int(place in places) for place in range(len(tail))]
+    def _decimals(self, completion: list[int]) -> list[int]:
+        places = [place for place, token in enumerate(completion) if token in self._digits][1:]
+        return [int(place in places) for place in range(len(completion))]
 
     def _tokens(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
 
 def digit_tokens(tokenizer: Any) -> list[int]:
-    """The tokens of 0 to 9, which Qwen2.5's tokenizer and tiny's keep single."""
+    """The token ids of the digits 0 to 9, which are single tokens in Qwen2.5's tokenizer and in tiny's."""
     return [int(tokenizer.convert_tokens_to_ids(digit)) for digit in "0123456789"]
 
 
 def _stacked(values: Any) -> torch.Tensor:
-    """The processor gives one array for all images, or a list with one for each."""
+    """One tensor for all images, from the processor's array for all of them or its list of one array per image."""
     if isinstance(values, list) and values[0].ndim == 2:
         return torch.cat([torch.as_tensor(value) for value in values])
     return torch.as_tensor(values)
-
-
-# The rows a stage learns from: read from its file, after drawing them if they are scenes.

@@ -19,10 +19,10 @@ SETTINGS = "config.json"  # the file in OUT that says what it was trained with
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:
-    """What every stage has: where it reads and writes, and how it optimises. Paths are relative to the working directory.
+    """The settings common to all stages: input, output and optimisation. Paths are relative to the working directory.
 
-    `samples` is a file of rows; with `scenes` > 0 that many known-answer samples are drawn there first, from `scenes_seed`, of the subtasks
-    `scenes_tasks` ("EmoSet-8 3, FI-8": three to one), a share `scenes_unfamiliar` of them showing nothing that world knows.
+    `samples` is a file of rows; with `scenes` > 0 that many synthetic samples are drawn there first, from the seed `scenes_seed`, of the
+    subtasks `scenes_tasks` ("EmoSet-8 3, FI-8": three to one), a share `scenes_unfamiliar` of them out-of-distribution.
     `batch_size` counts samples (stage 3: roll-outs) per step and device; the product with `accumulation` and the devices is the real batch.
     `report_to` names trackers of transformers, with commas between them: tensorboard, wandb, mlflow.
     """
@@ -55,7 +55,8 @@ class StageConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage0Config(StageConfig):
-    """A base checkpoint from nothing: a small Qwen2.5-VL learns to see scenes (`sight_*`), then to describe them. Only `tiny` needs it."""
+    """A base checkpoint from random weights, for `tiny` alone: vision pre-training (`sight_*`), then image captioning, on synthetic
+    scenes."""
 
     sight_epochs: float = 2.0
     sight_learning_rate: float = 2e-3
@@ -76,8 +77,8 @@ ALL_LAYERS = rf"{LANGUAGE_LAYERS}|.*visual\.blocks.*\.(qkv|proj|gate_proj|up_pro
 
 @dataclass(frozen=True, kw_only=True)
 class MonitoredConfig(StageConfig):
-    """What stages 1 to 3 have to be watched by: the samples of the file `validation` (none without) are answered every `eval_steps`, at
-    `eval_temperature` (0: greedily). An alarm warns of collapsing confidence, and with `stop_on_alarm` ends the run."""
+    """Monitoring of stages 1 to 3: the model answers the held-out samples of the file `validation` (none if empty) every `eval_steps`
+    steps, at `eval_temperature` (0: greedily). An alarm warns when confidence collapses, and ends the run if `stop_on_alarm` is set."""
 
     validation: str = ""
     eval_steps: int = 100
@@ -88,10 +89,10 @@ class MonitoredConfig(StageConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(MonitoredConfig):
-    """What the stages have that go on from a `model`: a checkpoint folder, such as that of the stage before, or a hub id.
+    """Stages that start from a `model`: a checkpoint folder, such as the previous stage's, or a hub id.
 
-    Images are scaled to between `min_pixels` and `max_pixels`, 0 for the model's own limits. With `lora_rank` > 0 only adapters of that
-    rank learn, on the layers whose names match the regular expression `lora_targets`; the finished model has them merged.
+    Images are scaled to between `min_pixels` and `max_pixels`, 0 for the model's own limits. With `lora_rank` > 0 only LoRA adapters of
+    that rank are trained, on the layers whose names match the regular expression `lora_targets`; they are merged into the finished model.
     """
 
     model: str
@@ -107,7 +108,7 @@ class ModelConfig(MonitoredConfig):
 class Stage1Config(ModelConfig):
     """Structured reasoning (eq. 1): cross-entropy on the whole response, vision encoder frozen.
 
-    Without `reasoning` the response is the label alone, as in EmoVIT, and the question is that of the `direct` prompt. Lessons of more than
+    Without `reasoning` the response is the label alone, as in EmoVIT, and the question is the `direct` prompt's. Examples of more than
     `max_length` tokens, image included, are left out (0: none are).
     """
 
@@ -134,12 +135,11 @@ class Stage2Config(ModelConfig):
 class Stage3Config(ModelConfig):
     """Calibration (eq. 4, 5): GRPO with group-mean advantages, no division by the standard deviation, KL to the cold start.
 
-    `reward` is a preset of `confidence.rewards`, and changes to it, such as "default correct_weight=2". With `shared_prefix`, image and
-    prompt are read once for each group of answers wherever that gives the same numbers; without, once for each answer. Roll-outs are
-    sampled for `updates_per_rollout` steps at once, after the first of which the clipping (`clip`) sets in. With `credit` "causal" instead
-    of the paper's "response", a confidence is credited with its own part of the reward alone, and with "expected" every first decimal with
-    what it would have earned (`training.credit`): the same expected gradient with less noise. "natural" teaches rare decimals as much as
-    frequent ones.
+    `reward` is a preset of `confidence.rewards`, optionally with changes, such as "default correct_weight=2". With `shared_prefix`, image
+    and prompt are encoded once per group of answers wherever that gives the same log-probabilities; otherwise once per answer. Each
+    batch of roll-outs serves `updates_per_rollout` updates; clipping (`clip`) acts from the second on. `credit` assigns the reward to
+    tokens (`training.credit`): "response" is the paper's; "causal" and "expected" have the same expected gradient with less variance;
+    "natural" takes a natural-gradient step on the first decimal.
     """
 
     freeze_vision: bool = False
@@ -156,8 +156,8 @@ class Stage3Config(ModelConfig):
 
 
 CREDITS = ("response", "causal", "expected", "natural")
-EXPECTED_CREDITS = ("expected", "natural")  # those that ask what else could have been stated
-SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt")  # those that need no more settings
+EXPECTED_CREDITS = ("expected", "natural")  # those that use the probabilities of all ten first decimals
+SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt")  # the ones without further settings
 CONFIGS: dict[str, type[StageConfig]] = {"stage0": Stage0Config, "stage1": Stage1Config, "stage2": Stage2Config, "stage3": Stage3Config}
 C = TypeVar("C", bound=StageConfig)
 
@@ -204,7 +204,7 @@ def check_settings(config: StageConfig, where: str) -> None:
     if not 0 <= config.scenes_unfamiliar <= 1:
         raise UserError(f"{where}: scenes_unfamiliar must be between 0 and 1, not {config.scenes_unfamiliar}")
     if isinstance(config, Stage0Config) and config.scenes_unfamiliar:
-        raise UserError(f"{where}: scenes_unfamiliar must be 0 in stage 0, which learns to name what is there")
+        raise UserError(f"{where}: scenes_unfamiliar must be 0 in stage 0, which is trained to name what an image shows")
     if config.schedule not in SCHEDULES:
         raise UserError(f"{where}: there is no schedule {config.schedule!r}; there are {', '.join(SCHEDULES)}")
     if isinstance(config, ModelConfig):
@@ -221,7 +221,9 @@ def check_settings(config: StageConfig, where: str) -> None:
         if config.credit != "response" and config.normalise_advantages:
             raise UserError(f'{where}: normalise_advantages needs credit = "response": {config.credit} advantages are never divided')
         if config.credit in EXPECTED_CREDITS and not config.shared_prefix:
-            raise UserError(f'{where}: credit = "{config.credit}" needs shared_prefix = true, which says what else could have been stated')
+            raise UserError(
+                f'{where}: credit = "{config.credit}" needs shared_prefix = true, which gives the probabilities of all decimals'
+            )
 
 
 def _check_tuning(config: ModelConfig, where: str) -> None:

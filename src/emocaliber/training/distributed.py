@@ -1,4 +1,4 @@
-"""The processes that train together, one for each device, as `accelerate launch` and `torchrun` start them."""
+"""Distributed training, one process per device as `accelerate launch` and `torchrun` start them, and LoRA adapters (Hu et al. 2022)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ T = TypeVar("T")
 
 
 def world_size() -> int:
-    """The number of processes that train together, as accelerate and torchrun tell each of them."""
+    """The number of training processes: the environment variable WORLD_SIZE, which accelerate and torchrun set; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def partial_state() -> Any:
-    """Accelerate's `PartialState`: how many processes there are, which of them this is, and where they wait for each other.
+    """Accelerate's `PartialState`: the number of processes, the rank of this one, and barriers.
 
-    They do so for an hour at most: shares of scaffold answers are equal in number, not in length.
+    Barriers time out after an hour, as the ranks' shares of scaffold answers are equal in number but not in length.
     """
     from accelerate import PartialState
 
@@ -32,14 +32,14 @@ def partial_state() -> Any:
 
 
 def on_main_process(action: Callable[[], T]) -> T:
-    """Runs `action` in the first process alone, while the others wait. What it returns, or the UserError that it raises, is that of all."""
-    team = partial_state()
-    if team.num_processes == 1:
+    """Runs `action` in the main process while the others wait; its return value, or its UserError, is broadcast to all."""
+    state = partial_state()
+    if state.num_processes == 1:
         return action()
     from accelerate.utils import broadcast_object_list
 
     outcome: list[Any] = [None, None]
-    if team.is_main_process:
+    if state.is_main_process:
         try:
             outcome[0] = action()
         except UserError as error:
@@ -52,13 +52,13 @@ def on_main_process(action: Callable[[], T]) -> T:
 
 
 def print_once(text: str, *, warning: bool = False) -> None:
-    """Prints, in the first process alone; a warning goes to stderr."""
+    """Prints in the main process alone, to stdout, or to stderr for a warning."""
     if partial_state().is_main_process:
         print(text, file=sys.stderr if warning else sys.stdout)
 
 
 def cpu_only() -> bool:
-    """Whether there is nothing but a CPU, which accelerate and transformers must be told, or processes there would train on their own."""
+    """Whether the machine has no accelerator. Accelerate and transformers must be told, or processes on a CPU would train independently."""
     import torch
 
     return not torch.accelerator.is_available()
@@ -66,8 +66,9 @@ def cpu_only() -> bool:
 
 @contextmanager
 def unsharded_for_generation(model: Any) -> Iterator[None]:
-    """Within it, a model that FSDP2 has sharded can `generate`. FSDP2 gathers weights when a module is called, but `generate` encodes
-    images before it calls the model as a whole, to which the weights outside layers belong.
+    """Gathers the root weights of an FSDP2 model, so that it can `generate`; does nothing to other models.
+
+    FSDP2 gathers weights when a module is called, but `generate` encodes images before it calls the root module.
     """
     from torch.distributed.fsdp import FSDPModule
 
@@ -81,11 +82,8 @@ def unsharded_for_generation(model: Any) -> Iterator[None]:
         model.reshard()
 
 
-# LoRA: small adapters learn in place of the weights (Hu et al. 2022), and are merged into them when a stage has finished.
-
-
 def lora_config(config: ModelConfig) -> Any | None:
-    """PEFT's settings for the adapters of a stage; None if all weights learn."""
+    """PEFT's LoraConfig for a stage; None if `lora_rank` is 0. Raises UserError if PEFT is not installed."""
     if not config.lora_rank:
         return None
     try:
@@ -96,7 +94,10 @@ def lora_config(config: ModelConfig) -> Any | None:
 
 
 def with_adapters(model: Any, config: ModelConfig) -> Any:
-    """`model` with new adapters, which alone learn; `model` itself without LoRA. Raises UserError if no layer has a name that matches."""
+    """`model` with new LoRA adapters as its only trainable weights; `model` itself without LoRA.
+
+    Raises UserError if `lora_targets` matches no layer.
+    """
     if (settings := lora_config(config)) is None:
         return model
     from peft import get_peft_model
@@ -108,7 +109,7 @@ def with_adapters(model: Any, config: ModelConfig) -> Any:
 
 
 def merge_adapters(base: Any, adapter: str | Path) -> Any:
-    """`base`, the model that training began with, with the adapters saved in a folder added to its weights, in float32."""
+    """`base`, the model that training started from, with the adapters of the folder `adapter` merged into its weights, in float32."""
     import torch
     from peft import PeftModel
 

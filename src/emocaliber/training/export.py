@@ -1,4 +1,5 @@
-"""A finished run as a folder to hand on: weights, tokenizer and processor as transformers and vLLM load them, and a model card."""
+"""Export of a finished run: weights, tokenizer and processor as transformers and vLLM load them, a model card, and a fitted
+recalibration."""
 
 from __future__ import annotations
 
@@ -39,13 +40,12 @@ _OF_TRAINING = ("rollouts.json",)
 def export_model(
     run: Path, out: Path, *, name: str | None = None, scored: Path | None = None, dtype: str | None = None, held_out: Path | None = None
 ) -> Path:
-    """Writes the model of the finished stage in `run` to the new folder `out`, and returns that.
+    """Writes the model of the finished stage in `run` to the new folder `out`, and returns `out`.
 
-    Adapters are merged already when a stage finishes. `dtype` converts the weights; `scored` gives the card its numbers in place of the
-    held-out samples. By the samples of the file `held_out`, which no stage behind the model may have learnt from, its confidence is
-    recalibrated. Raises UserError for a run that has not finished, for an `out` that is there, and as
-    `held_out_samples`, `lineage_sample_files` and
-    `recalibrate` do.
+    Adapters are already merged. `dtype` converts the weights; the card's metrics come from `scored`, a folder of `emocaliber score`, or
+    else from the run's held-out samples. With the sample file `held_out`, on which no stage of the model's lineage was trained, the
+    confidence is recalibrated. Raises UserError for an unfinished run, for an existing `out`, and as `held_out_samples`,
+    `lineage_sample_files` and `recalibrate` do.
     """
     model = run / FINISHED
     try:
@@ -53,11 +53,9 @@ def export_model(
     except (OSError, ValueError) as error:
         raise UserError(f"{display_name(run)} has no {SETTINGS} to read; give the folder that a stage wrote to (its `out`)") from error
     if not model.is_dir():
-        raise UserError(
-            f"{display_name(run)} has not finished; run `emocaliber train {settings['stage']}` again, it goes on where it stopped"
-        )
+        raise UserError(f"{display_name(run)} has not finished; run `emocaliber train {settings['stage']}` again to resume it")
     if out.exists():
-        raise UserError(f"{display_name(out)} is there already; give a new folder, or remove it")
+        raise UserError(f"{display_name(out)} already exists; give a new folder, or remove it")
     name = name or out.name
     card = model_card(name, settings, run, scored)
     samples = held_out_samples(held_out, lineage_sample_files(run, settings)) if held_out else []
@@ -67,7 +65,7 @@ def export_model(
         _convert(model, half, dtype)
     else:
         shutil.copytree(model, half, ignore=shutil.ignore_patterns(*_OF_TRAINING))
-    load_processor(model).save_pretrained(half)  # in today's form, whatever saved it
+    load_processor(model).save_pretrained(half)  # in the current format
     write_card(half, _own_card(name, settings, read_card(model)))
     if samples:
         fits = recalibrate(half, samples)
@@ -80,7 +78,7 @@ def export_model(
 
 
 def push_to_hub(folder: Path, repository: str) -> str:
-    """Uploads an exported folder to the hub, into a private repository that is made if need be; returns its address."""
+    """Uploads an exported folder to a private repository of the hub, created if missing; returns its URL."""
     from huggingface_hub import HfApi
 
     api = HfApi()
@@ -89,11 +87,12 @@ def push_to_hub(folder: Path, repository: str) -> str:
     return address
 
 
-def _own_card(name: str, settings: dict[str, Any], held: dict[str, Any]) -> dict[str, Any]:
-    """What `emocaliber` reads beside the weights."""
-    card = {**held, "name": name, "max_new_tokens": settings.get("max_new_tokens", 1024)}
+def _own_card(name: str, settings: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
+    """The fields of `emocaliber.json` beside the weights: those of the stage (`kept`), name, token limit, and notice for synthetic
+    training."""
+    card = {**kept, "name": name, "max_new_tokens": settings.get("max_new_tokens", 1024)}
     if settings.get("scenes"):
-        card["notice"] = f"{name} learnt from drawn scenes only: on photographs its answers mean nothing."
+        card["notice"] = f"{name} was trained on synthetic scenes only: its answers on photographs are meaningless."
         samples = Path(settings["samples"])
         if samples.is_file():
             card["tasks"] = sorted({row["task"] for row in read_rows(samples)})
@@ -108,33 +107,35 @@ def _convert(model: Path, out: Path, dtype: str) -> None:
     load_checkpoint(model, dtype=getattr(torch, dtype))[0].save_pretrained(out)
 
 
-# A model card that says what a reader of confidences has to know: how well they are calibrated, on what, and at which temperature.
+# The model card
 
 _PARTS = {
-    "stage0": "learnt to see and to describe scenes",
-    "stage1": "learnt to reason in five steps; it states no confidence",
-    "stage2": "learnt to state its confidence (EmoCaliber's equation 2); it is not calibrated by reinforcement",
-    "stage3": "was calibrated by reinforcement (GRPO; EmoCaliber's equations 4 and 5)",
+    "stage0": "was trained to describe synthetic scenes",
+    "stage1": "was trained to reason in five steps; it states no confidence",
+    "stage2": "was trained to state its confidence (EmoCaliber's equation 2); it is not calibrated by reinforcement learning",
+    "stage3": "was calibrated by reinforcement learning (GRPO; EmoCaliber's equations 4 and 5)",
 }
-# Where a run lay says nothing to others.
-_OF_THE_PLACE = ("out", "samples", "validation", "save_steps", "eval_steps", "threads", "report_to", "stop_on_alarm", "stage")
+# Settings of the machine and its folders, which the card leaves out.
+_LOCAL_SETTINGS = ("out", "samples", "validation", "save_steps", "eval_steps", "threads", "report_to", "stop_on_alarm", "stage")
 _METRICS = {"ece": "ECE", "brier": "Brier", "auroc": "AUROC"}
 
 
 def model_card(
     name: str, settings: Mapping[str, Any], run: Path, scored: Path | None, fits: Mapping[Labels, RecalibrationFit] | None = None
 ) -> str:
-    """The card's Markdown. `settings` are the run's; calibration comes from the folder `scored`, or else from the run's telemetry."""
+    """The model card in Markdown. `settings` are the run's; metrics come from the folder `scored`, or else from the run's telemetry."""
     stage = settings["stage"]
     head = [
         "---",
         "library_name: transformers",
         "pipeline_tag: image-text-to-text",
-        f"base_model: {json.dumps(settings['model'])}" if "/" in str(settings.get("model", "")) and not _here(settings["model"]) else "",
+        f"base_model: {json.dumps(settings['model'])}"
+        if "/" in str(settings.get("model", "")) and not _is_local(settings["model"])
+        else "",
         "tags: [visual-emotion-comprehension, calibration, confidence]",
         "---",
     ]
-    drawn = "It learnt from drawn scenes only: on photographs its answers mean nothing." if settings.get("scenes") else ""
+    drawn = "It was trained on synthetic scenes only: its answers on photographs are meaningless." if settings.get("scenes") else ""
     parts = [
         "\n".join(filter(None, head)),
         f"# {name}",
@@ -151,7 +152,7 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
-def _here(model: str) -> bool:
+def _is_local(model: str) -> bool:
     return Path(model).exists()
 
 
@@ -166,13 +167,13 @@ def _calibration(run: Path, scored: Path | None) -> str:
         scopes = {scope: m | m["confidence"].get(source, {}) | {"n": m["n"]} for scope, m in scopes.items()}
         return _table(scopes, f"Of {summary['n']:,} answers; confidence: {source}.")
     file = run / TELEMETRY
-    looks = [row for row in read_rows(file) if row["kind"] == "held_out"] if file.is_file() else []
-    if not looks:
-        return "Not measured: the run was not watched by held-out samples, and no scores were given. Do not rely on its confidence."
-    last = looks[-1]
+    evaluations = [row for row in read_rows(file) if row["kind"] == "held_out"] if file.is_file() else []
+    if not evaluations:
+        return "Not measured: the run had no held-out samples, and no scores were given. Do not rely on its confidence."
+    last = evaluations[-1]
     note = (
         f"Of {last['n']:,} held-out samples, answered at temperature {last['temperature']:g} after step {last['step']:,}; "
-        f"confidence: {last['source']}. Choices were made by these samples, so expect a little less on others."
+        f"confidence: {last['source']}. Choices were made on these samples, so expect slightly worse results on others."
     )
     return _table(last["groups"], note)
 
@@ -194,30 +195,25 @@ def _decoding(settings: Mapping[str, Any], fits: Mapping[Labels, RecalibrationFi
     if fits:
         questions = "".join(f"- {', '.join(labels)}: {fit}\n" for labels, fit in fits.items())
         return (
-            "Greedy. The confidence that `emocaliber` gives is the mean of the stated one over its digits' probabilities, "
-            f"with recalibrated by two numbers for each question that they were fitted on:\n\n{questions}\n"
+            "Greedy. The confidence that `emocaliber` returns is the expected value of the stated number under its digits' probabilities, "
+            f"recalibrated with two parameters for each question they were fitted on:\n\n{questions}\n"
             "For other labels, and in other software, it is not recalibrated."
         )
     if settings["stage"] != "stage3":
         return "Greedy."
     return (
-        f"Its confidence was trained on answers sampled at temperature {settings['temperature']:g}. Asked at another one it is right more "
-        "or less often than it learnt to expect; `emocaliber` says so when that happens."
+        f"Its confidence was trained on answers sampled at temperature {settings['temperature']:g}. At another temperature its "
+        "accuracy differs from what the confidence was trained for; `emocaliber` warns about that."
     )
 
 
 def _settings(settings: Mapping[str, Any]) -> Iterator[list[str]]:
     for key, value in settings.items():
-        if key not in _OF_THE_PLACE and not (key == "model" and _here(value)):
+        if key not in _LOCAL_SETTINGS and not (key == "model" and _is_local(value)):
             yield [key, json.dumps(value)]
 
 
-# Recalibration after training: how a model's stated confidence is best read, fitted on held-out samples.
-#
-# A model says a confidence digit by digit, and the mean over the digits' probabilities tells more than the one number that is decoded. Two
-# numbers, the same for all images, make that mean a better probability: a temperature, by which the digits are sharpened or flattened
-# (temperature scaling, Guo et al. 2017), and a bias that moves its log-odds (Platt 1999). They are those under which it was likeliest that
-# the right answers are right and the others wrong.
+# Recalibration: temperature scaling of the confidence digits (Guo et al. 2017) and a bias on the log-odds (Platt 1999)
 
 Floats = npt.NDArray[np.float64]
 
@@ -228,23 +224,25 @@ FEWEST = 100  # answers to fit on
 
 @dataclass(frozen=True)
 class RecalibrationFit:
-    """A recalibration, and of the `n` answers it was fitted on the mean negative log-likelihood in nats: of their confidence as it is
-    (the mean over the digits at temperature 1), and recalibrated."""
+    """A recalibration fitted on `n` answers, with their mean negative log-likelihood in nats before (`loss_before`: the expected
+    confidence at temperature 1) and after (`loss`)."""
 
     recalibration: Recalibration
     n: int
-    loss_as_it_is: float
+    loss_before: float
     loss: float
 
     def __str__(self) -> str:
         how = f"temperature {self.recalibration.temperature:g}, log-odds moved by {self.recalibration.bias:+g}"
-        why = f"negative log-likelihood {self.loss_as_it_is:.4f} nats before and {self.loss:.4f} after"
+        why = f"negative log-likelihood {self.loss_before:.4f} nats before and {self.loss:.4f} after"
         return f"{how}; fitted on {self.n:,} held-out answers, {why}"
 
 
 def recalibrate(folder: Path, samples: Sequence[Sample]) -> Mapping[Labels, RecalibrationFit]:
-    """Fits a recalibration for the checkpoint in `folder` by its greedy answers to `samples`, for each question among them, and writes them
-    into the card, which names that as the source of the confidence from then on. Raises UserError as `fit_recalibrations` does.
+    """Fits a recalibration for each question among `samples`, on the greedy answers of the checkpoint in `folder`, and returns them.
+
+    They are also written into the checkpoint's card, which names the recalibrated confidence as its source from then on. Raises UserError
+    as `fit_recalibrations` does.
     """
     found = fit_recalibrations(samples, LocalModel(folder))
     entries = [{"labels": list(labels), **asdict(fit.recalibration), "n": fit.n} for labels, fit in found.items()]
@@ -253,9 +251,9 @@ def recalibrate(folder: Path, samples: Sequence[Sample]) -> Mapping[Labels, Reca
 
 
 def fit_recalibrations(samples: Sequence[Sample], model: Model) -> Mapping[Labels, RecalibrationFit]:
-    """A recalibration for `model` by its answers to `samples`, for each question (set of labels) among them.
+    """A recalibration for each question (set of labels) among `samples`, fitted on the answers of `model`.
 
-    Raises UserError if fewer than `FEWEST` of the answers to one of them state a confidence.
+    Raises UserError if fewer than `FEWEST` answers to one of the questions state a confidence.
     """
     questions: dict[frozenset[str], Labels] = {}
     asked: Counter[frozenset[str]] = Counter()
@@ -273,13 +271,17 @@ def fit_recalibrations(samples: Sequence[Sample], model: Model) -> Mapping[Label
         if len(numbers) < FEWEST:
             raise UserError(
                 f"{len(numbers)} of the answers to {asked[key]} held-out samples with the labels {', '.join(questions[key])} state a "
-                f"confidence that can be read, and to recalibrate wants {FEWEST} at least: give more samples of a task that it knows"
+                f"confidence that can be read, and recalibration needs at least {FEWEST}: give more samples of a task that the model knows"
             )
     return {questions[key]: fit_recalibration(numbers, right) for key, (numbers, right) in answers.items()}
 
 
 def fit_recalibration(numbers: Sequence[StatedNumber], right: Sequence[bool]) -> RecalibrationFit:
-    """The recalibration with the least negative log-likelihood: of each of `TEMPERATURES` the best bias, and the best of those."""
+    """The maximum-likelihood recalibration of stated confidences: the best bias for each of `TEMPERATURES`, and the best pair of those.
+
+    A confidence is stated digit by digit; its expected value under the digits' probabilities is a better probability than the decoded
+    number. The temperature rescales these probabilities, and the bias is added to the log-odds of the expected value, for all images alike.
+    """
     signs = np.where(right, 1.0, -1.0)
 
     def odds_at(temperature: float) -> Floats:

@@ -1,10 +1,13 @@
-"""`emocaliber train STAGE --plan`: what a stage would take of each device's memory, from its configuration and the model's alone.
+"""Memory plan of a training stage (`emocaliber train STAGE --plan`): bytes per device, from the configuration and the model's shape alone.
 
-Bytes for each weight, with AdamW under autocast (as in section 3.1 of ZeRO, Rajbhandari et al. 2020, but with gradients in float32): 4 for
-itself, 2 for its copy in bfloat16, 4 for its gradient, 8 for its two moments. FSDP2 and ZeRO-3 divide all but the copies, of which a device
-holds two blocks at a time and the root. Activations are counted by `memory`; with checkpointing (Chen et al. 2016) each layer keeps its
-input, and one layer at a time all that it needs, twice over in its backward pass. As gradients accumulate, they are there from the
-beginning.
+Bytes per weight with AdamW under autocast (as in section 3.1 of ZeRO, Rajbhandari et al. 2020, but with float32 gradients): 4 for the
+weight, 2 for its bfloat16 copy, 4 for the gradient, 8 for the two moments. FSDP2 and ZeRO-3 shard all but the copies, of which a device
+holds two blocks at a time and the root. Activations are what autograd keeps; with checkpointing (Chen et al. 2016) each layer keeps its
+input, and one layer at a time all its activations, twice in its backward pass. With gradient accumulation, gradients are allocated
+throughout.
+
+Weights are counted on the meta device. Activations are counted too, not estimated: one layer of the real class runs on fake tensors (shapes
+without data), and the tensors that autograd keeps are added up.
 """
 
 from __future__ import annotations
@@ -25,16 +28,16 @@ from emocaliber.models.processor import usual_max_pixels
 from emocaliber.render.table import Table
 from emocaliber.training.config import ModelConfig, Stage2Config, Stage3Config
 
-QUESTION_TOKENS = 175  # of WebEmo-25's, the longest of VECBench, with its turn, in the tokens of Qwen2.5
-ANSWER_TOKENS = 400  # of five steps, in stages 1 and 2
+QUESTION_TOKENS = 175  # of WebEmo-25's question, VECBench's longest, with its turn, in Qwen2.5's tokenizer
+ANSWER_TOKENS = 400  # of a five-step response, in stages 1 and 2
 CONFIDENCE_TOKENS = 12  # of `<confidence>0.85</confidence>` and the end of the turn
-LOGIT_BYTES = 16  # for each: itself in 2 bytes, in float32, its logarithm's softmax, and the gradients of the first and the last in 4 and 2
+LOGIT_BYTES = 16  # per logit: bfloat16, float32, log-softmax, gradient in float32 and bfloat16
 GB = 10**9
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Bytes on each device by what they are for, unsharded and sharded over `devices`, and the tokens that were assumed."""
+    """Bytes per device by purpose, (unsharded, sharded over `devices`), and the token counts that were assumed."""
 
     parts: dict[str, tuple[float, float]]
     devices: int
@@ -42,17 +45,17 @@ class MemoryPlan:
     advice: tuple[str, ...]
 
     def total(self, *, sharded: bool) -> float:
-        """Bytes on each device when most is in use: while training, or while roll-outs are sampled if that takes more."""
+        """Peak bytes per device: of training, or of sampling roll-outs if that takes more."""
         sums = {name: pair[sharded] for name, pair in self.parts.items()}
         passes = {name: sums.pop(name, 0.0) for name in _PASSES}
-        training = passes["activations"] + max(passes["logits"], passes[_RECOMPUTED])  # logits are gone when layers are computed again
+        training = passes["activations"] + max(passes["logits"], passes[_RECOMPUTED])  # logits are freed before layers are recomputed
         return sum(sums.values()) + max(training, passes["KV cache of roll-outs"])
 
     def report(self, memory: float) -> str:
-        """The table, and what it means for devices of `memory` bytes."""
+        """The table as text, and whether it fits devices of `memory` bytes."""
         totals = (self.total(sharded=False), self.total(sharded=True))
         unit, name_of_unit = (GB, "GB") if totals[0] >= 10 * GB else (GB / 1000, "MB")
-        rows = [[name, *(f"{value / unit:,.1f}" for value in pair)] for name, pair in (*self.parts.items(), ("together", totals))]
+        rows = [[name, *(f"{value / unit:,.1f}" for value in pair)] for name, pair in (*self.parts.items(), ("total", totals))]
         header = [f"{name_of_unit} on each device", "unsharded", f"FSDP2 or ZeRO-3 over {self.devices}"]
         table = Table(header, rows, note=self.tokens).as_text()
         if totals[0] <= memory:
@@ -65,12 +68,12 @@ class MemoryPlan:
 
 
 _WITHOUT = "(activations without checkpointing)"
-_RECOMPUTED = "one layer, computed again"
+_RECOMPUTED = "one layer, recomputed"
 _PASSES = ("activations", _RECOMPUTED, "logits", "KV cache of roll-outs", _WITHOUT)
 
 
 def plan_memory(config: ModelConfig, devices: int, answer_tokens: int = 0, question_tokens: int = QUESTION_TOKENS) -> MemoryPlan:
-    """The plan of a stage on `devices` devices, if answers have `answer_tokens` (0: the most a stage allows). Loads no weights.
+    """The memory plan of a stage on `devices` devices, for answers of `answer_tokens` (0: the stage's maximum). Loads no weights.
 
     Raises UserError if the model's configuration cannot be read, or is not Qwen2.5-VL's.
     """
@@ -81,33 +84,33 @@ def plan_memory(config: ModelConfig, devices: int, answer_tokens: int = 0, quest
     answer = answer_tokens or (config.max_new_tokens if isinstance(config, Stage3Config) else ANSWER_TOKENS)
     image = (config.max_pixels or usual_max_pixels(config.model)) // _side(model_config) ** 2
     prompt = image + question_tokens
-    parts = _standing(config, weights, devices)
-    passing = _passing(config, model_config, prompt, image, answer)
-    parts |= {name: (value, value) for name, value in passing.items()}
+    parts = _static_bytes(config, weights, devices)
+    transient = _transient_bytes(config, model_config, prompt, image, answer)
+    parts |= {name: (value, value) for name, value in transient.items()}
     tokens = f"{image} image tokens, {question_tokens} of the question, {answer} of an answer; {weights.all / 1e6:,.0f} million weights."
     return MemoryPlan(parts, devices, tokens, tuple(_advice(config)))
 
 
-def _standing(config: ModelConfig, weights: WeightCounts, devices: int) -> dict[str, tuple[float, float]]:
-    """What is there throughout."""
-    learning = weights.learning + weights.adapters
+def _static_bytes(config: ModelConfig, weights: WeightCounts, devices: int) -> dict[str, tuple[float, float]]:
+    """Bytes allocated throughout, (unsharded, sharded): weights, gradients, optimiser states, reference model."""
+    trained = weights.trained + weights.adapters
     base = 2 if config.bf16 and config.lora_rank else 4
     held = weights.all * base + weights.adapters * 4
     parts: dict[str, tuple[float, float]] = {"weights": (held, held / devices)}
     if config.bf16:
         gathered = 2 * (2 * weights.block + weights.root)
-        parts["weights in 16 bits"] = (2 * learning, min(gathered, 2 * weights.all))
+        parts["weights in 16 bits"] = (2 * trained, min(gathered, 2 * weights.all))
     elif devices > 1:
         parts["weights gathered"] = (0, 4 * (2 * weights.block + weights.root))
-    parts["gradients"] = (4 * learning, 4 * learning / devices)
-    parts["optimiser (AdamW)"] = (8 * learning, 8 * learning / devices)
+    parts["gradients"] = (4 * trained, 4 * trained / devices)
+    parts["optimiser (AdamW)"] = (8 * trained, 8 * trained / devices)
     if isinstance(config, Stage3Config) and config.kl and not config.lora_rank:
         parts["reference model"] = (held, held / devices)
     return parts
 
 
-def _passing(config: ModelConfig, model: Any, prompt: int, image: int, answer: int) -> dict[str, float]:
-    """What forward and backward passes, and roll-outs, add."""
+def _transient_bytes(config: ModelConfig, model: Any, prompt: int, image: int, answer: int) -> dict[str, float]:
+    """Bytes allocated by forward and backward passes, and by roll-outs."""
     text, vision, wide = model.text_config, model.vision_config, 2 if config.bf16 else 4
     rows, tokens, tree = config.batch_size, prompt + answer, False
     if isinstance(config, Stage3Config) and config.shared_prefix and config.batch_size % config.group_size == 0:
@@ -129,13 +132,13 @@ def _passing(config: ModelConfig, model: Any, prompt: int, image: int, answer: i
         heads = text.num_key_value_heads * (text.hidden_size // text.num_attention_heads)
         parts["KV cache of roll-outs"] = rollouts * (prompt + answer) * 2 * text.num_hidden_layers * heads * wide
     else:
-        learnt = CONFIDENCE_TOKENS if isinstance(config, Stage2Config) and not config.anchor else answer
-        parts["logits"] = rows * learnt * text.vocab_size * LOGIT_BYTES
+        in_loss = CONFIDENCE_TOKENS if isinstance(config, Stage2Config) and not config.anchor else answer
+        parts["logits"] = rows * in_loss * text.vocab_size * LOGIT_BYTES
     return parts
 
 
 def _advice(config: ModelConfig) -> list[str]:
-    """What would make it smaller, the best first."""
+    """Ways to reduce the memory, most effective first."""
     advice = [] if config.gradient_checkpointing else ["set gradient_checkpointing = true"]
     if isinstance(config, Stage3Config):
         advice.append("lower max_new_tokens, or sample fewer roll-outs at once (updates_per_rollout, accumulation)")
@@ -184,28 +187,24 @@ def device_memory() -> float:
     return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
-# How much memory training takes, from a model's configuration alone.
-#
-# Weights are counted on the meta device. Activations are counted too, not estimated: one layer of the real class runs on fake tensors
-# (shapes
-# without data), and what autograd keeps of it is added up.
+# Counting weights and activations
 
 
 @dataclass(frozen=True)
 class WeightCounts:
-    """Numbers of weights: all, those that learn (adapters not counted), adapters, the largest block that FSDP gathers at once, and the
-    root (embeddings, output layer), which it holds from the forward pass to the end of the backward pass.
+    """Numbers of weights: `all`; `trained`, without adapters; `adapters`; `block`, the largest that FSDP gathers at once; and `root`
+    (embeddings, output layer), which FSDP holds from the forward pass to the end of the backward pass.
     """
 
     all: int
-    learning: int
+    trained: int
     adapters: int
     block: int
     root: int
 
 
 def build_on_meta(config: Any) -> Any:
-    """The model of a Qwen2.5-VL configuration, without data."""
+    """The model of a Qwen2.5-VL configuration on the meta device, without data."""
     from transformers import Qwen2_5_VLForConditionalGeneration
 
     with torch.device("meta"):
@@ -213,7 +212,7 @@ def build_on_meta(config: Any) -> Any:
 
 
 def count_weights(model: Any, *, freeze_vision: bool, lora_rank: int, lora_targets: str) -> WeightCounts:
-    """Counts the weights of a model on the meta device, as a stage would train it. Adapters have rank x (in + out) weights a layer."""
+    """The weight counts of a model on the meta device. An adapter has rank x (in + out) weights per layer."""
     inner = model.model
 
     def size(module: nn.Module) -> int:
@@ -224,7 +223,7 @@ def count_weights(model: Any, *, freeze_vision: bool, lora_rank: int, lora_targe
     everything, blocks = size(model), [*inner.language_model.layers, *inner.visual.blocks]
     return WeightCounts(
         all=everything,
-        learning=0 if lora_rank else everything - (size(inner.visual) if freeze_vision else 0),
+        trained=0 if lora_rank else everything - (size(inner.visual) if freeze_vision else 0),
         adapters=adapters,
         block=max(map(size, blocks)),
         root=everything - sum(map(size, blocks)),
@@ -232,7 +231,7 @@ def count_weights(model: Any, *, freeze_vision: bool, lora_rank: int, lora_targe
 
 
 def language_layer_bytes(config: Any, rows: int, tokens: int, *, bf16: bool, tree: bool = False) -> int:
-    """What autograd keeps of one language layer for `rows` sequences of `tokens`, with a mask in the shape of a tree or a plain one."""
+    """Bytes that autograd keeps of one language layer for `rows` sequences of `tokens`, with a tree mask or a causal one."""
     from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLDecoderLayer
 
     text = config.text_config
@@ -250,7 +249,7 @@ def language_layer_bytes(config: Any, rows: int, tokens: int, *, bf16: bool, tre
 
 
 def vision_block_bytes(config: Any, patches: int, *, bf16: bool) -> int:
-    """The same for one block of the vision encoder and `patches` patches. Attention within windows keeps as much as full attention."""
+    """Bytes that autograd keeps of one vision block for `patches` patches. Windowed attention keeps as much as full attention."""
     from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLVisionBlock
 
     vision = config.vision_config
@@ -268,17 +267,17 @@ def vision_block_bytes(config: Any, patches: int, *, bf16: bool) -> int:
 
 
 def _weight_copies(run: Callable[[int], int]) -> int:
-    """The part that does not grow with the length: the weights in 16 bits, of which the whole model has its own account."""
+    """The part that does not grow with the length: the 16-bit weight copies, which are counted separately."""
     return 2 * run(64) - run(128)
 
 
 def _kept(others: Sequence[torch.Tensor | None], bf16: bool, forward: Callable[[], Any]) -> int:
-    """Bytes of the distinct tensors that autograd keeps for the backward pass of `forward`, but for those accounted for elsewhere."""
-    known = {id(tensor) for tensor in others}
+    """Bytes of the distinct tensors that autograd keeps for the backward pass of `forward`, except the tensors `others`."""
+    excluded = {id(tensor) for tensor in others}
     kept: dict[int, torch.Tensor] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        if id(tensor) not in known:
+        if id(tensor) not in excluded:
             kept[tensor.untyped_storage()._cdata] = tensor
         return tensor
 

@@ -1,4 +1,4 @@
-"""Running stages: one, or all that a folder has configurations for, each from the one before."""
+"""Running one training stage, or all stages of a configuration folder in order, with their folders' settings checked."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _MODULES = {stage: f"emocaliber.training.{stage}" for stage in STAGES} | {"stage
 
 
 def stage_workspace(stage: str, config: StageConfig) -> Workspace:
-    """The folder of a stage, `config.out`, whose `config.json` keeps all settings, and the digests of what it was made from.
+    """The workspace of a stage: the folder `config.out`, whose `config.json` records all settings and the digests of the inputs.
 
-    These are the SHA-256 of the file of samples, or for scenes the settings that draw them, and that of the model folder that it goes on
-    from, or its commit on the hub: so a former stage that was trained again is noticed, and a folder that was moved is not. Images are not
-    read. The product of batch size, accumulation and devices must stay the same, not each of them.
+    The digests are the SHA-256 of the sample file (for synthetic scenes, their settings instead) and of the model folder that the stage
+    starts from, or its commit on the hub. A retrained previous stage is thus detected, and a moved folder is accepted. Images are not read.
+    The product of batch size, accumulation and devices must stay the same, not each factor.
     """
     made_from: dict[str, str | None] = {"samples": None, "model": None, "commit": None}
     if not config.scenes and Path(config.samples).is_file():
@@ -40,7 +40,7 @@ def stage_workspace(stage: str, config: StageConfig) -> Workspace:
     if isinstance(config, ModelConfig):
         model = identity_of_model(config.model)
         made_from |= {"model": model["sha256"], "commit": model["commit"]}
-    # A finished stage was trained on as many devices as it was, whatever there are now.
+    # The number of devices now does not matter to a finished stage.
     effective = None if finished(config) else config.batch_size * config.accumulation * world_size()
     usual = {field.name: field.default for field in fields(config) if field.default is not MISSING}
     return Workspace(
@@ -57,15 +57,15 @@ def stage_workspace(stage: str, config: StageConfig) -> Workspace:
 
 
 def run_stage(stage: str, config: StageConfig) -> Path:
-    """Trains one stage and returns the folder of its model; a finished stage is left as it is.
+    """Trains one stage, or leaves it as it is if it has finished; returns the folder of its model.
 
-    Raises UserError if the folder holds a run with other settings, finished or not, and while another command trains there.
+    Raises UserError if the folder holds a run with other settings, finished or not, or if another command is training there.
     """
     if finished(config) is None:
         check_stage(config)
     with ExitStack() as held:
 
-        def begin() -> bool:
+        def start() -> bool:
             workspace = held.enter_context(stage_workspace(stage, config))
             if has_progress(config):
                 workspace.check(needed=True)
@@ -73,7 +73,7 @@ def run_stage(stage: str, config: StageConfig) -> Path:
                 workspace.write()
             return finished(config) is not None
 
-        if on_main_process(begin):
+        if on_main_process(start):
             folder = Path(config.out) / FINISHED
             print_once(f"{stage}: already finished, {folder}; remove {config.out} to train it again")
             return folder
@@ -100,8 +100,10 @@ def next_commands(stage: str, config: StageConfig) -> str:
 
 
 def run_all(folder: str | Path, overrides: Sequence[str] = ()) -> Path:
-    """Trains every stage that `folder` has a TOML file for. All of them, and the folders that they go on in, are checked before the first
-    begins."""
+    """Trains every stage that `folder` has a TOML file for, in order; returns the last model's folder.
+
+    All configurations and output folders are checked before the first stage starts.
+    """
     configs = load_stages(folder, overrides)
     on_main_process(lambda: check_workspaces(configs.items()))
     for stage, config in configs.items():
@@ -118,7 +120,7 @@ def check_workspaces(stages: Iterable[tuple[str, StageConfig]]) -> None:
 
 
 def has_progress(config: StageConfig) -> bool:
-    """Whether a folder holds anything that training would go on from: a run that ended before that may begin anew with other settings."""
+    """Whether a stage's folder holds a model or a checkpoint to resume from; without either, it may start anew with other settings."""
     out = Path(config.out)
-    eyes = out / "sight" / "eyes.pt"
-    return finished(config) is not None or eyes.is_file() or any(map(whole_checkpoints, (out, eyes.parent)))
+    encoder = out / "sight" / "eyes.pt"
+    return finished(config) is not None or encoder.is_file() or any(map(whole_checkpoints, (out, encoder.parent)))

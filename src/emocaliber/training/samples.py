@@ -1,8 +1,8 @@
-"""The samples of a stage: those it learns from, and those held out, which no stage behind the model learns from and no test split has.
+"""The samples of a stage: those it learns from, and held-out ones, which are of no test split and in no stage of the model's lineage.
 
-Samples are compared by their image files: one file under two names (relative and absolute, symbolic and hard links), and copies to the
-byte. An image that was scaled or saved anew is another file here; `emocaliber bench audit` finds such near-duplicates. A model that no
-stage made, from the hub or exported to a folder of its own, ends the chain: what it has learnt from is not known.
+Samples are compared by image file: the same file under two paths (relative, absolute, symbolic or hard links) and byte-identical copies
+count as one. Rescaled or re-encoded images do not; `emocaliber bench audit` finds such near-duplicates. The lineage ends at a model that no
+stage made (from the hub, or exported): its training data is unknown.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ def numbered_sample_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any]
 
 
 def validation_samples(config: MonitoredConfig, before: Sequence[Path] = ()) -> list[Sample]:
-    """The samples to watch by; none without `config.validation`.
+    """The validation samples of a stage; none without `config.validation`.
 
-    `before` are the sample files of the stages behind a model that is still to be made. Raises UserError as `held_out_samples` and
+    `before` are the sample files of the lineage of a model that is still to be trained. Raises UserError as `held_out_samples` and
     `lineage_sample_files` do.
     """
     if not config.validation:
@@ -85,22 +85,22 @@ def validation_samples(config: MonitoredConfig, before: Sequence[Path] = ()) -> 
 
 
 def own_sample_files(config: StageConfig) -> list[Path]:
-    """The file of samples that a stage learns from; none while its scenes are still to be drawn."""
+    """The sample file of a stage, in a list; empty while its scenes are still to be drawn."""
     samples = Path(config.samples)
     return [] if config.scenes and not samples.is_file() else [samples]
 
 
 def upstream_sample_files(config: StageConfig) -> list[Path]:
-    """The files of samples from which the stages behind a stage's model have learnt. Raises UserError as `lineage_sample_files` does."""
+    """The sample files of the stages that made a stage's starting model. Raises UserError as `lineage_sample_files` does."""
     run = _run_of(Path(config.model)) if isinstance(config, ModelConfig) else None
     return list(lineage_sample_files(*run)) if run else []
 
 
 def lineage_sample_files(run: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
-    """The files of samples that the stage in the folder `run`, with these `settings` (its config.json), and all stages behind it learnt
-    from, this one's first.
+    """The sample files that the stage in the folder `run`, with these `settings` (its config.json), and all stages of its lineage were
+    trained on, the latest stage first.
 
-    Raises UserError where a file, or the folder of a stage, is no longer there: then nobody can tell what was trained on.
+    Raises UserError if a file or a stage's folder no longer exists, as the training data is then unknown.
     """
     seen = {run.resolve()}
     while True:
@@ -109,12 +109,12 @@ def lineage_sample_files(run: Path, settings: Mapping[str, Any]) -> Iterator[Pat
         if not samples.is_file():
             raise _unknown(f"{display_name(samples)}, the samples that {where} name")
         yield samples
-        if "model" not in settings:  # a base model, made from nothing
+        if "model" not in settings:  # a base model, trained from random weights
             return
         model = _located(settings["model"], run, settings)
         following = _run_of(model)
         if following is None:
-            if not model.exists() and (model.is_absolute() or model.name == FINISHED):  # else it is an id of the hub
+            if not model.exists() and (model.is_absolute() or model.name == FINISHED):  # otherwise a hub id
                 raise _unknown(f"{display_name(model)}, the model that {where} name")
             return
         run, settings = following
@@ -126,8 +126,8 @@ def lineage_sample_files(run: Path, settings: Mapping[str, Any]) -> Iterator[Pat
 def held_out_samples(file: Path, trained: Iterable[Path], where: str = "") -> list[Sample]:
     """The samples of a file.
 
-    Raises UserError, beginning with `where`, for a file without samples, for one of a test split, and for an image that is also one of the
-    files `trained`.
+    Raises UserError, beginning with `where`, for a file without samples, for a sample of a test split, and for an image that also occurs in
+    one of the files `trained`.
     """
     samples = list(read_samples(file))
     if not samples:
@@ -143,20 +143,20 @@ def held_out_samples(file: Path, trained: Iterable[Path], where: str = "") -> li
         by_file[identity] = sample
         by_size.setdefault(size, []).append(sample)
     digest = cache(sha256_of)
-    for learnt in trained:
-        for sample in read_samples(learnt):
+    for other in trained:
+        for sample in read_samples(other):
             identity, size = _file_of(sample.image)
             copies = (each for each in by_size.get(size, ()) if size and digest(Path(each.image)) == digest(Path(sample.image)))
             if seen := by_file.get(identity) or next(copies, None):
                 raise UserError(
-                    f"{where}the image of sample {display_name(seen.id)} of {display_name(file)} is also in {display_name(learnt)} "
+                    f"{where}the image of sample {display_name(seen.id)} of {display_name(file)} is also in {display_name(other)} "
                     f"(sample {display_name(sample.id)}); held-out samples must not be trained on"
                 )
     return samples
 
 
 def _file_of(image: str) -> tuple[object, int]:
-    """What tells the file from others, whatever name it is given, and its size in bytes; of a missing file its path, and 0."""
+    """The identity (device and inode) and size in bytes of an image's file; for a missing file its absolute path and 0."""
     try:
         found = os.stat(image)
     except OSError:
@@ -173,14 +173,14 @@ def _run_of(model: Path) -> tuple[Path, dict[str, Any]] | None:
             except OSError:
                 continue
             except ValueError as error:
-                raise UserError(f"{display_name(folder / SETTINGS)} cannot be read, so nobody can tell what {model} learnt from") from error
+                raise UserError(f"{display_name(folder / SETTINGS)} cannot be read, so the training data of {model} is unknown") from error
             if isinstance(settings, dict) and settings.get("stage") in STAGES:
                 return folder, settings
     return None
 
 
 def _located(path: str, run: Path, settings: Mapping[str, Any]) -> Path:
-    """A path of a run's settings, which is relative to where the stage was started: found from where the run lies, else as it is given."""
+    """A path of a run's settings, resolved from the folder where the stage was started if the run's location tells it, else unchanged."""
     out, place = Path(os.path.normpath(settings["out"])), run.absolute()
     if not out.is_absolute() and place.parts[-len(out.parts) :] == out.parts:
         started = Path(*place.parts[: -len(out.parts)])

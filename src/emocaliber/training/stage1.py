@@ -19,7 +19,7 @@ from emocaliber.training.trainer import load_for_training, train_supervised, wit
 def train(config: Stage1Config) -> Path:
     """Trains the scaffold model on the teacher's responses (`response` of each row) and returns its folder.
 
-    Without `config.reasoning` the labels are all it learns from, and rows need no response.
+    Without `config.reasoning` the target is the label alone, and rows need no response.
     """
     rows = training_rows(config)
     for line, row in enumerate(rows, start=1):
@@ -29,8 +29,8 @@ def train(config: Stage1Config) -> Path:
             row["response"] = f"<answer>{row['ground_truth']}</answer>"
     prompt = EMOCALIBER if config.reasoning else load_prompt("direct")
     model, processor = load_for_training(config)
-    lessons = within_max_length([_example(row, prompt) for row in rows], processor, config.max_length)
-    return train_supervised(config, model, processor, lessons)
+    examples = within_max_length([_example(row, prompt) for row in rows], processor, config.max_length)
+    return train_supervised(config, model, processor, examples)
 
 
 def _example(row: dict[str, Any], prompt: Prompt) -> TrainingExample:
@@ -40,15 +40,15 @@ def _example(row: dict[str, Any], prompt: Prompt) -> TrainingExample:
 
 
 def teacher_response(row: dict[str, Any], where: str) -> str:
-    """The response that a row teaches, its label spelt as the candidate is.
+    """The target response of a row, its label spelt like the candidate.
 
-    Raises UserError, naming `where`, for one that is malformed, states a confidence, or answers with another label than the row's.
+    Raises UserError, naming `where`, if it is malformed, states a confidence, or answers with another label than the row's.
     """
     labels = labels_of(row["task"], row["candidates"])
     response = parse(row.get("response") or "", labels, confidence="forbidden")
     if isinstance(response, Malformed):
-        raise UserError(f"{where}: response is not a lesson ({response.reason}): {response.detail}")
+        raise UserError(f"{where}: response cannot be a training target ({response.reason}): {response.detail}")
     if not is_correct(response.answer, row["ground_truth"], labels):
         raise UserError(f"{where}: response answers {response.answer!r}, but ground_truth is {row['ground_truth']!r}; filter such rows out")
-    as_it_is = f"<answer>{response.answer}</answer>" in row["response"]
-    return str(row["response"]) if as_it_is else render(response)
+    verbatim = f"<answer>{response.answer}</answer>" in row["response"]
+    return str(row["response"]) if verbatim else render(response)

@@ -1,9 +1,9 @@
-"""Stage 2: verbalized confidence (section 3.2). The scaffold answers unseen samples, equation 2 says how sure it should have been, and it
-learns to say so: cross-entropy on `<confidence>x.xx</confidence>` and the end of the turn alone (equation 3).
+"""Stage 2: verbalized confidence (section 3.2). The scaffold model answers unseen samples, equation 2 gives each answer's target
+confidence, and the loss is the cross-entropy on `<confidence>x.xx</confidence>` and the end of the turn alone (equation 3).
 
-Two settings, both 0 in the paper, are for small models. `anchor` adds a cross-entropy on the scaffold's own answer, without which it
-forgets how to answer. `smoothing` lets the decimals be any digit with that probability: equation 2 gives no value between 0.5 and about
-0.9, a model that has met no other numbers would never say one, and stage 3 could not find out that it pays.
+Two settings, both 0 in the paper, are for small models. `anchor` adds a cross-entropy on the scaffold's own answer, without which a small
+model forgets how to answer. `smoothing` is label smoothing over the decimals: equation 2 gives no target between 0.5 and about 0.9, and a
+model trained on its targets alone would give the other values no probability, so that stage 3 could not explore them.
 """
 
 from __future__ import annotations
@@ -37,43 +37,44 @@ def train(config: Stage2Config) -> Path:
     """Trains the cold-start model and returns its folder. The scaffold's answers are kept in `OUT/scaffold.jsonl`."""
     rows = training_rows(config)
     answers = scaffold_answers(config, [Sample.from_row(row, config.samples) for row in rows])
-    lessons = [lesson for row in answers if (lesson := confidence_example(row)) is not None]
-    if not lessons:
+    examples = [example for row in answers if (example := confidence_example(row)) is not None]
+    if not examples:
         raise UserError(
-            f"none of the {len(answers):,} answers in {config.out}/scaffold.jsonl is well-formed, so there is nothing to learn from: "
+            f"none of the {len(answers):,} answers in {config.out}/scaffold.jsonl is well-formed, so there is nothing to train on: "
             f"{config.model} must answer in the format of stage 1 (train it longer, or raise max_new_tokens), then remove that file"
         )
-    print_once(f"stage 2: {len(lessons):,} of {len(answers):,} scaffold answers are well-formed and become lessons")
+    print_once(f"stage 2: {len(examples):,} of {len(answers):,} scaffold answers are well-formed and become training examples")
     model, processor = load_for_training(config)
-    fitting = within_max_length(lessons, processor, config.max_length)
+    fitting = within_max_length(examples, processor, config.max_length)
     return train_supervised(config, model, processor, fitting, anchor=config.anchor, smoothing=config.smoothing)
 
 
 def scaffold_answers(config: Stage2Config, samples: list[Sample]) -> list[dict[str, Any]]:
-    """The scaffold's response rows for `samples`, with absolute image paths. Those of an earlier run with the same settings are kept.
+    """The scaffold's response rows for `samples`, with absolute image paths. Rows of an earlier run with the same settings are reused.
 
-    Of several processes each answers a share, in a file of its own that all must be able to read, until the first joins them.
+    Each of several processes answers a share, in a file of its own on a shared file system; the main process joins the files.
     """
-    file, team = Path(config.out) / SCAFFOLD, partial_state()
+    file, state = Path(config.out) / SCAFFOLD, partial_state()
     on_main_process(lambda: _check_scaffold(config, samples, file))
-    if team.num_processes == 1:
+    if state.num_processes == 1:
         _answer(config, samples, file)
         return list(read_rows(file))
     known = {row["id"]: row for row in read_rows(file)} if file.is_file() else {}
-    files = [file.with_name(f"scaffold-{rank + 1}-of-{team.num_processes}.jsonl") for rank in range(team.num_processes)]
+    files = [file.with_name(f"scaffold-{rank + 1}-of-{state.num_processes}.jsonl") for rank in range(state.num_processes)]
     missing = [sample for sample in samples if sample.id not in known]
-    _answer(config, missing[team.process_index :: team.num_processes], files[team.process_index])
-    team.wait_for_everyone()
-    if team.is_main_process and missing:
+    _answer(config, missing[state.process_index :: state.num_processes], files[state.process_index])
+    state.wait_for_everyone()
+    if state.is_main_process and missing:
         known |= {row["id"]: row for share in files for row in read_rows(share)}
         write_rows(file, [known[sample.id] for sample in samples])
-    team.wait_for_everyone()
+    state.wait_for_everyone()
     return list(read_rows(file))
 
 
 def _check_scaffold(config: Stage2Config, samples: list[Sample], file: Path) -> None:
-    """Raises UserError if `file` has answers that were asked for otherwise. Their settings are kept beside it, apart from those of the
-    training, so that they serve another training too.
+    """Raises UserError if the answers in `file` were made with other inference settings.
+
+    These settings are recorded beside it, apart from the training's, so that another training run can reuse the answers.
     """
     folder = Path(config.samples).absolute().parent
     asked = hashlib.sha256("".join(f"{json.dumps(sample.to_row(folder))}\n" for sample in samples).encode()).hexdigest()
@@ -93,13 +94,13 @@ def _check_scaffold(config: Stage2Config, samples: list[Sample], file: Path) -> 
     )
     answered = any(each.stat().st_size for each in file.parent.glob(f"{file.stem}*.jsonl"))
     if answered and not workspace.check():
-        print_once(f"stage 2: {display_name(file)} has no record of how its answers were asked for; they are taken as they are")
+        print_once(f"stage 2: {display_name(file)} has no record of the settings of its answers; they are used as they are")
     else:
         workspace.write()
 
 
 def _answer(config: Stage2Config, samples: list[Sample], file: Path) -> None:
-    """Completes the scaffold's answers to `samples` in `file`."""
+    """Appends the scaffold's missing answers to `samples` to `file`."""
 
     def scaffold() -> LocalModel:
         return LocalModel(
@@ -116,7 +117,7 @@ def _answer(config: Stage2Config, samples: list[Sample], file: Path) -> None:
 
 
 def confidence_example(row: dict[str, Any]) -> TrainingExample | None:
-    """The lesson in one scaffold answer; None if it is malformed. Equation 2's value is written with two decimals."""
+    """The training example of one scaffold answer, with equation 2's target to two decimals; None if the answer is malformed."""
     labels = labels_of(row["task"], row["candidates"])
     response = parse(row["response"] or "", labels, confidence="forbidden")
     if isinstance(response, Malformed):
@@ -125,7 +126,7 @@ def confidence_example(row: dict[str, Any]) -> TrainingExample | None:
     return TrainingExample(
         row["image"],
         question_for(row["task"], row["candidates"], confidence=True),
-        tail=f"<confidence>{target:.2f}</confidence>",
-        head=render(response),
+        completion=f"<confidence>{target:.2f}</confidence>",
+        prefix=render(response),
         sample=row["id"],
     )

@@ -1,9 +1,18 @@
-"""Stage 3: calibration by reinforcement (section 3.3), TRL's GRPO set to the paper's variant.
+"""Stage 3: calibration by reinforcement learning (section 3.3), TRL's GRPO in the paper's variant.
 
-R = R_format + R_correct + R_conf (equation 4), A = R - mean of the group, never divided by the group's standard deviation,
-clipped ratios averaged over tokens and then over answers (equation 5), k3 estimate of KL(policy || cold start) with weight 0.01,
-and every parameter trained, the vision encoder included. Groups are read together (`grpo`, `shared_prefix`), and confidences may be
-credited with their own part of the reward alone (`credit`).
+R = R_format + R_correct + R_conf (equation 4), A = R - mean of the group, not divided by the group's standard deviation, clipped ratios
+averaged over tokens and then over answers (equation 5), k3 estimate of KL(policy || cold start) with weight 0.01, and every parameter
+trained, the vision encoder included.
+
+Where this departs from TRL's `GRPOTrainer`, whose loss and roll-outs it keeps:
+
+1. Log-probabilities of policy, old policy and reference come from one sequence per group (`shared_prefix`), not one per answer.
+2. Roll-outs branch from one prefill per prompt.
+3. A micro-batch holds whole groups, in the sampler's order: TRL shuffles answers between micro-batches.
+4. `credit` may assign the reward to tokens otherwise than equation 5.
+
+The first use of 1 and of 2 is compared with TRL's own computation. If they disagree, or a shared prefix is impossible, TRL's computation is
+used and a warning on stderr gives the reason.
 """
 
 from __future__ import annotations
@@ -36,7 +45,7 @@ RewardFunction = Callable[..., list[float]]
 
 
 def train(config: Stage3Config) -> Path:
-    """Trains the final model and returns its folder. What each step's roll-outs earned on average is kept there in `rollouts.json`."""
+    """Trains the final model and returns its folder, which also holds the log of mean rewards per step, `rollouts.json`."""
     settings = parse_reward(config.reward)
     for warning in Incentives(settings).warnings():
         print_once(f"stage 3, reward {config.reward!r}: {warning}", warning=True)
@@ -70,7 +79,7 @@ def grpo_arguments(config: Stage3Config, model: Any) -> Any:
         max_completion_length=config.max_new_tokens,
         temperature=config.temperature,
         beta=config.kl,
-        use_bias_correction_kl=False,  # TRL's default weighs the KL by the importance ratio; the paper's estimate is the plain one
+        use_bias_correction_kl=False,  # TRL's default weights the k3 estimate by the importance ratio; the paper does not
         epsilon=config.clip,
         loss_type="grpo",
         scale_rewards="group" if config.normalise_advantages else "none",
@@ -79,8 +88,9 @@ def grpo_arguments(config: Stage3Config, model: Any) -> Any:
 
 
 def prompt_dataset(rows: list[dict[str, Any]]) -> Any:
-    """The data set TRL wants: a conversation, its image, and what the reward needs to know. Images are opened when they are read, and those
-    of a group, which TRL reads together, once.
+    """TRL's data set: per row a conversation, its image and the columns that the reward functions take.
+
+    Images are opened on access, once per group, as TRL repeats a prompt's row within a batch.
     """
     from datasets import Dataset
 
@@ -106,13 +116,13 @@ def prompt_dataset(rows: list[dict[str, Any]]) -> Any:
 
 
 def reward_functions(settings: RewardSettings) -> list[RewardFunction]:
-    """The three parts of the reward in TRL's form, so that each is logged under its name; TRL adds them up."""
+    """The reward's three parts as TRL reward functions, logged by name; TRL sums them."""
 
     def part(name: str) -> RewardFunction:
         def values(
             completions: list[Any], candidates: list[list[str]], ground_truth: list[str], task: list[str], **given: Any
         ) -> list[float]:
-            if name == PARTS[0] and "log_extra" in given:  # so that TRL keeps the ids of all processes beside their roll-outs
+            if name == PARTS[0] and "log_extra" in given:  # TRL gathers the ids of all processes with their roll-outs
                 given["log_extra"]("id", given["id"])
             rows = zip(map(text_of, completions), map(labels_of, task, candidates), ground_truth, strict=True)
             return [reward(text, labels, truth, settings)[1][name] for text, labels, truth in rows]
@@ -123,74 +133,65 @@ def reward_functions(settings: RewardSettings) -> list[RewardFunction]:
     return [part(name) for name in PARTS]
 
 
-# TRL's GRPO with shared prefixes: its loss, its rewards and its roll-outs, but the answers to one prompt are computed together.
-#
-# TRL encodes image and prompt once for each of the G answers, and shuffles answers between micro-batches. Here
-# 1. a micro-batch keeps its groups whole, and they come in the order in which the sampler drew them;
-# 2. log-probabilities of policy, old policy and reference come from one sequence for each group;
-# 3. roll-outs branch from one prefill for each prompt.
-# The first use of 2 and of 3 is compared with TRL's own way. If they disagree, or sharing is impossible, TRL's way it is, and a sentence on
-# stderr says why.
-
-EXACT_TOLERANCE = 1e-4  # of the largest difference between log-probabilities, in float32
-ROUGH_TOLERANCE = 0.05  # of the mean difference in 16 bits, where single tokens of low probability may differ by much more
+EXACT_TOLERANCE = 1e-4  # float32: largest difference between log-probabilities, in nats
+ROUGH_TOLERANCE = 0.05  # 16 bits: mean difference, as single tokens of low probability may differ by much more
 
 
 class SharedPrefixMixin(ResumingTrainer):
-    """What changes TRL's `GRPOTrainer` so; to be named before it among the bases of a class. `shared_prefix` = False changes nothing."""
+    """Shared prefixes for TRL's `GRPOTrainer`, a mixin to list before it in a class's bases; inactive if `shared_prefix` is False."""
 
     def __init__(self, *args: Any, shared_prefix: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._buffered_inputs: Any
         self._sharing = shared_prefix
         self._compared: set[str] = set()
-        self._asking: tuple[torch.Tensor, Sequence[int], list[Logps]] | None = None
-        if shared_prefix and (reason := self._obstacle()):
-            self._share_no_more(reason)
+        self._query: tuple[torch.Tensor, Sequence[int], list[Logps]] | None = None
+        if shared_prefix and (reason := self._unsupported()):
+            self._disable(reason)
 
-    def _obstacle(self) -> str | None:
-        """Why groups cannot be read together, if that is known beforehand."""
+    def _unsupported(self) -> str | None:
+        """Why this model or batch cannot use a shared prefix; None if nothing is known to prevent it."""
         config, group = self.model.config, self.num_generations
         if config.model_type != "qwen2_5_vl":
-            return f"a {config.model_type} model counts positions in a way of its own"
+            return f"a {config.model_type} model has other position ids than qwen2_5_vl"
         if config._attn_implementation not in ("sdpa", "eager"):
-            return f"{config._attn_implementation} takes no mask in the shape of a tree (sdpa does)"
+            return f"{config._attn_implementation} attention takes no tree mask (sdpa does)"
         if self.args.per_device_train_batch_size % group:
             return f"a batch of {self.args.per_device_train_batch_size} does not hold whole groups of {group}"
         return None
 
-    def _share_no_more(self, reason: str) -> None:
+    def _disable(self, reason: str) -> None:
         self._sharing = False
-        print_once(f"stage 3 reads image and prompt once for each answer, not once for each group: {reason}", warning=True)
+        print_once(f"stage 3 encodes image and prompt once per answer, not once per group: {reason}", warning=True)
 
     @property
     def _shares(self) -> bool:
         return self._sharing and bool(self.model.training)
 
     @contextmanager
-    def asking(self, places: torch.Tensor, tokens: Sequence[int]) -> Iterator[list[Logps]]:
-        """Within it, whenever groups are read together, the list that it gives gets what was found, with `tokens` as alternatives at a
-        place in each answer; `places` is (B,), -1 for none.
+    def query_alternatives(self, places: torch.Tensor, tokens: Sequence[int]) -> Iterator[list[Logps]]:
+        """While active, each shared-prefix forward pass appends its log-probabilities to the yielded list, with those of the alternative
+        `tokens` at position `places[i]` of answer i; `places` is (B,), -1 for none.
         """
         found: list[Logps] = []
-        self._asking = places, tokens, found
+        self._query = places, tokens, found
         try:
             yield found
         finally:
-            self._asking = None
+            self._query = None
 
-    def _agree(self, what: str, shared: torch.Tensor, plain: torch.Tensor) -> None:
-        """Compares log-probabilities of both ways, once; all processes come to the same conclusion."""
+    def _compare_once(self, what: str, shared: torch.Tensor, plain: torch.Tensor) -> None:
+        """Compares log-probabilities with TRL's and disables sharing if they differ; all processes reach the same verdict."""
         self._compared.add(what)
         difference = (shared.detach().float() - plain.float()).abs()
         exact = backbone(self.model).dtype == torch.float32 and not (self.args.bf16 or self.args.fp16)
         value, limit = (difference.max(), EXACT_TOLERANCE) if exact else (difference.mean(), ROUGH_TOLERANCE)
         worst = self.accelerator.gather(value).max().item()
         if not worst <= limit:
-            self._share_no_more(f"the log-probabilities of {what} differ by {worst:.2g}, and may by {limit:g}")
+            self._disable(f"the log-probabilities of {what} differ by {worst:.2g}, more than {limit:g}")
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
-        """As TRL's, but without its shuffling of answers."""
+        """As TRL's, without shuffling answers between micro-batches."""
         if not self._shares:
             return super()._prepare_inputs(generation_batch)
         from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
@@ -219,14 +220,14 @@ class SharedPrefixMixin(ResumingTrainer):
         if not self._shares:
             return plain(compute_entropy=compute_entropy)
         images = {name: fields[name] for name in ("pixel_values", "image_grid_thw", "mm_token_type_ids")}
-        places, alternatives, found = self._asking or (None, (), [])
-        groups = prompt_groups(input_ids, attention_mask, logits_to_keep, self.num_generations, **images, asked=places)
+        places, alternatives, found = self._query or (None, (), [])
+        groups = prompt_groups(input_ids, attention_mask, logits_to_keep, self.num_generations, **images, queried=places)
         with self.accelerator.autocast():
             read = group_logps(model, groups, (batch_size or 0) // self.num_generations, alternatives)
         answered = attention_mask[:, -logits_to_keep:].bool()
         if "answers" not in self._compared:
             with torch.no_grad():
-                self._agree("answers", read.chosen, plain(compute_entropy=False)[0][answered])
+                self._compare_once("answers", read.chosen, plain(compute_entropy=False)[0][answered])
             if not self._sharing:
                 return plain(compute_entropy=compute_entropy)
         found.append(read)
@@ -235,7 +236,7 @@ class SharedPrefixMixin(ResumingTrainer):
         return empty.masked_scatter(answered, read.chosen), None if known is None else empty.masked_scatter(answered, known), None
 
     def _tokenize_prompts(self, prompts: list[Any]) -> Any:
-        """Prompts of groups are tokenized, and their images made ready, once; `_generate_single_turn` takes the latter so."""
+        """As TRL's, tokenizing each group's prompt and processing its image once."""
         if not self._branches:
             return super()._tokenize_prompts(prompts)
         ids, images, fields = super()._tokenize_prompts(prompts[:: self.num_generations])
@@ -256,12 +257,12 @@ class SharedPrefixMixin(ResumingTrainer):
 
         def generate(**inputs: Any) -> Any:
             if "roll-outs" not in self._compared:
-                self._agree("roll-outs", *_first_tokens(model, num_generations, inputs))
+                self._compare_once("roll-outs", *_first_tokens(model, num_generations, inputs))
             if self._sharing:
                 return branched_generate(model, num_generations, **inputs)
             return type(model).generate(model, **inputs, num_return_sequences=num_generations)
 
-        # TRL pads the prompts, gathers sharded weights around `generate`, and cuts its answers where they end.
+        # TRL's method pads the prompts, gathers sharded weights around `generate`, and truncates answers at the end of the turn.
         model.generate = generate
         try:
             with unsharded_for_generation(model):
@@ -273,7 +274,7 @@ class SharedPrefixMixin(ResumingTrainer):
 
 
 def _first_tokens(model: Any, answers: int, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities of the first token of answers, (n * answers, V): from branched caches, and from whole prompts."""
+    """Log-probabilities of the first answer token, (n * answers, V) each: from the branched cache, and from full prompts."""
     once = GenerationConfig(
         max_new_tokens=1,
         do_sample=False,
@@ -288,12 +289,11 @@ def _first_tokens(model: Any, answers: int, inputs: dict[str, Any]) -> tuple[tor
 
 
 def grpo_trainer(**settings: Any) -> Any:
-    """TRL's `GRPOTrainer` with shared prefixes, a credit of one's choice, and checkpoints that resume. TRL is loaded here, as it takes
-    seconds.
-    """
+    """TRL's `GRPOTrainer` with shared prefixes, credit assignment and resumable checkpoints. TRL is imported here, as that takes
+    seconds."""
     import trl
 
     class Grpo(ConfidenceCreditMixin, SharedPrefixMixin, trl.GRPOTrainer):  # type: ignore[misc]
-        """TRL's trainer, changed as above."""
+        """TRL's trainer with both mixins."""
 
     return Grpo(**settings)

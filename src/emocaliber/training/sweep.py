@@ -28,8 +28,8 @@ from emocaliber.training.run import check_workspaces, run_stage
 from emocaliber.training.stage2 import SCAFFOLD
 from emocaliber.training.watching import prompt_of_stage
 
-# What the scaffold's answers depend on.
-_ASKED = (
+# The settings that scaffold responses depend on.
+_INFERENCE_SETTINGS = (
     *("model", "samples", "scenes", "scenes_seed", "scenes_size", "scenes_tasks", "scenes_unfamiliar", "seed"),
     *("temperature", "max_new_tokens", "min_pixels", "max_pixels"),
 )
@@ -37,11 +37,11 @@ _ASKED = (
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """A sweep's TOML file. `stage` is trained once for each of `runs`, in `OUT/NAME`, from the configuration `config` (a folder or a file)
-    changed by `set` and by what the run has besides its `name`.
+    """A sweep's TOML file. `stage` is trained once for each of `runs`, in `OUT/NAME`, with the configuration `config` (a folder or a file),
+    the overrides `set`, and the run's own overrides (all its keys but `name`).
 
-    All are asked about the samples of `test` (drawn there, `test_scenes` of them from `test_seed`, if that is not 0), and so is the model
-    `before`, if any: its `name` and `model`. `metrics` are the columns of the table, which `title` names.
+    All models, and the untrained model `before` (`name` and `model`) if given, are evaluated on the samples of `test`; with `test_scenes` >
+    0, that many synthetic scenes are drawn there from `test_seed`. `metrics` are the table's columns, `title` its title.
     """
 
     title: str
@@ -59,7 +59,7 @@ class Sweep:
 
 
 def load_sweep(path: str | Path) -> Sweep:
-    """Reads a sweep. Raises UserError naming the file and the key, and what would be right."""
+    """Reads a sweep's TOML file. Raises UserError naming the file, the key and what would be right."""
     remedy = "give a TOML file such as configs/ablations/table7.toml"
     values = read_toml(Path(path), str(path), f"cannot read the sweep {path}: {{reason}}; {remedy}")
     fields = {each.name: each for each in dataclasses.fields(Sweep)}
@@ -85,9 +85,9 @@ def load_sweep(path: str | Path) -> Sweep:
 
 
 def run_sweep(path: str | Path) -> str:
-    """Trains, asks and scores what is not done yet; returns the table, kept in `OUT/table.md` (`OUT/results.json` has all numbers).
+    """Trains and evaluates the runs that are not done yet; returns the table, also in `OUT/table.md` (`OUT/results.json` has all numbers).
 
-    All configurations are checked before the first run begins. Raises UserError for a run's folder that was trained otherwise.
+    All configurations are checked before the first run starts. Raises UserError if a run's folder was trained with other settings.
     """
     sweep = load_sweep(path)
     configs = [_config(sweep, run) for run in sweep.runs]
@@ -115,9 +115,9 @@ def run_sweep(path: str | Path) -> str:
 def respond_and_score(
     model: str | Path, samples: Sequence[Sample], answers: Path, batch_size: int, max_new_tokens: int, prompt: Prompt, confidence: bool
 ) -> Mapping[str, Any]:
-    """The summary of a model's greedy answers to `samples`, which are kept in the file `answers`: those it has are not asked for again.
+    """The summary of a model's greedy answers to `samples`. They are kept in the file `answers`, and existing ones are reused.
 
-    Raises UserError if answers are there that were asked for otherwise, or of other weights.
+    Raises UserError if the file's answers were made with other settings or other weights.
     """
     settings = {
         "model": identity_of_model(str(model)),
@@ -155,14 +155,17 @@ def _config(sweep: Sweep, run: Mapping[str, Any]) -> ModelConfig:
 
 
 def reuse_scaffold_answers(config: ModelConfig, others: Sequence[ModelConfig]) -> None:
-    """Gives a stage 2 the scaffold's answers of a run that asked the same model the same, so that they are not asked for again."""
+    """Copies the scaffold responses of a finished run with the same inference settings to a stage 2 run that has none."""
     answers = Path(config.out) / SCAFFOLD
     if not isinstance(config, Stage2Config) or answers.exists():
         return
     for other in others:
-        same = all(getattr(config, name) == getattr(other, name) for name in _ASKED)
+        same = all(getattr(config, name) == getattr(other, name) for name in _INFERENCE_SETTINGS)
         if same and other.out != config.out and (Path(other.out) / FINISHED).is_dir():
-            for file in (record_of(Path(other.out) / SCAFFOLD), Path(other.out) / SCAFFOLD):  # the record first: answers never lack theirs
+            for file in (
+                record_of(Path(other.out) / SCAFFOLD),
+                Path(other.out) / SCAFFOLD,
+            ):  # the record first, so that answers always have one
                 if file.is_file():
                     write_atomically(Path(config.out) / file.name, file.read_bytes())
             return
@@ -184,5 +187,5 @@ def _test_samples(sweep: Sweep) -> list[Sample]:
 
 
 def _slug(name: object) -> str:
-    """A run's name as that of a folder: "Scaffold Model #1" is scaffold-model-1."""
+    """A run's name as a folder name: "Scaffold Model #1" becomes scaffold-model-1."""
     return re.sub(r"[^a-z0-9.]+", "-", name.casefold()).strip("-.") if isinstance(name, str) else ""

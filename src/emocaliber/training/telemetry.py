@@ -1,6 +1,8 @@
-"""What a run leaves to be watched by: `OUT/telemetry.jsonl`, one row for each logged step, each look at held-out samples and each alarm.
+"""Telemetry of a training run, and the alarm for collapsing confidence.
 
-The trackers that `report_to` names (TensorBoard, W&B, MLflow) get the same numbers through transformers' own callbacks.
+`OUT/telemetry.jsonl` has one row for each logged step, each evaluation on held-out samples and each alarm; `OUT/rollouts.jsonl` has every
+roll-out of stage 3 with its reward. The trackers that `report_to` names (TensorBoard, W&B, MLflow) get the same numbers through
+transformers' own callbacks.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from emocaliber.training.distributed import partial_state
 
 TELEMETRY = "telemetry.jsonl"
 
-# Plain names for what TRL logs; every other number keeps its own.
+# TRL's metrics that are renamed; others keep their names.
 _NAMES = {
     "completions/mean_length": "length",
     "completions/max_length": "length_max",
@@ -37,27 +39,26 @@ _LEFT_OUT = ("completions/", "clip_ratio/", "num_tokens", "step_time")
 
 
 class StepLog:
-    """A JSON Lines file whose rows carry a `step`. Only the main process writes it, after `go_on_from`."""
+    """A JSON Lines file of rows with a `step`. Only the process that called `resume_at`, the main one, writes it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._writer: RowWriter | None = None
 
-    def go_on_from(self, step: int) -> None:
-        """Opens the file, without what a broken run wrote after its last checkpoint: those steps are done again, and with no checkpoint
-        (`step` is 0) the look before the first step too."""
-        RowWriter(self._path, resume=True, key="step").close()  # mends a half-written last line
+    def resume_at(self, step: int) -> None:
+        """Opens the file and drops rows after `step`, the last checkpoint's: those steps are repeated. With step 0 all rows are dropped."""
+        RowWriter(self._path, resume=True, key="step").close()  # repairs a half-written last line
         write_rows(self._path, (row for row in read_rows(self._path) if step and row["step"] <= step))
         self._writer = RowWriter(self._path, resume=True, key="step")
 
     def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Appends rows; nothing in a process that has not opened the file."""
+        """Appends rows; does nothing in a process that has not opened the file."""
         if self._writer is not None:
             for row in rows:
                 self._writer.write(row)
 
     def rows(self) -> list[Row]:
-        """What the file holds; nothing in a process that has not opened it."""
+        """The rows of the file; none in a process that has not opened it."""
         return [] if self._writer is None else list(read_rows(self._path))
 
     def close(self) -> None:
@@ -66,18 +67,18 @@ class StepLog:
 
 
 class Telemetry(TrainerCallback):  # type: ignore[misc]
-    """Writes what the trainer logs. It opens and closes the log, so it comes first among those who write to it."""
+    """Writes the trainer's metrics. It opens and closes the log, so it must be the first callback that uses it."""
 
     def __init__(self, log: StepLog, alarm: CollapseAlarm) -> None:
         self._log, self._alarm = log, alarm
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.is_world_process_zero:
-            self._log.go_on_from(state.global_step)
+            self._log.resume_at(state.global_step)
             self._alarm.recall(self._log.rows())
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
-        if logs and "loss" in logs:  # not the summary at the end, nor what held-out samples gave
+        if logs and "loss" in logs:  # not the final summary, nor held-out metrics
             self._log.write([{"kind": "train", "step": state.global_step, **_plain(logs)}])
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -85,7 +86,7 @@ class Telemetry(TrainerCallback):  # type: ignore[misc]
 
 
 def _plain(logs: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of one log under plain names: `rewards/correct/mean` becomes `reward_correct`."""
+    """The metrics of one log, renamed: `rewards/correct/mean` becomes `reward_correct`."""
     found = {}
     for name, value in logs.items():
         if name.startswith("rewards/"):
@@ -98,17 +99,12 @@ def _plain(logs: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
-# Two ways in which confidence collapses in training: everything is sure (Table 9's Brier reward), or everything is equally sure.
-#
-# Neither shows in the reward alone, and the second makes a handsome ECE. Both are judged against the start of the run: a cold start that is
-# too sure is what stage 3 is there to mend.
+SURE = 0.9  # confidence above which an answer counts as sure
+FEWEST = 30  # answers with a confidence, for the alarm to judge
 
-SURE = 0.9
-FEWEST = 30  # answers with a confidence, to judge by
-
-_MOST_SURE, _RISE = 0.5, 0.05  # share of answers above SURE, and how much it must have grown
-_LACKING = 0.15  # by which the accuracy of those falls short of SURE
-_FLAT = 0.02  # standard deviation of confidence
+_MOST_SURE, _RISE = 0.5, 0.05  # share of sure answers, and its least rise since the start
+_LACKING = 0.15  # least shortfall of their accuracy below SURE
+_FLAT = 0.02  # standard deviation below which confidence is constant
 
 
 class StoppedByAlarm(UserError):
@@ -117,8 +113,8 @@ class StoppedByAlarm(UserError):
 
 @dataclass(frozen=True)
 class ConfidenceStats:
-    """Of `n` answers with a confidence: how many are stated above `SURE` (a share), how many of those are right (None without any), the
-    mean confidence and its standard deviation."""
+    """Statistics of `n` stated confidences: `sure`, the share above `SURE`; `accuracy_if_sure`, theirs (None without any); the mean; and
+    `spread`, the standard deviation."""
 
     n: int
     sure: float
@@ -128,7 +124,7 @@ class ConfidenceStats:
 
     @classmethod
     def of(cls, stated: Sequence[tuple[float, bool]]) -> ConfidenceStats | None:
-        """The reading of (confidence, right?) pairs; None without any."""
+        """The statistics of (confidence, right?) pairs; None without any."""
         if not stated:
             return None
         confidences = [confidence for confidence, _ in stated]
@@ -136,7 +132,12 @@ class ConfidenceStats:
         return cls(len(stated), len(sure) / len(stated), fmean(sure) if sure else None, fmean(confidences), pstdev(confidences))
 
     def collapse_since(self, start: ConfidenceStats) -> str | None:
-        """What has gone wrong between `start` and now, in words; None if nothing has."""
+        """The collapse of confidence since `start`, in words; None if there is none.
+
+        Overconfidence: most answers are sure, more than at the start, and not right often enough (Table 9's Brier reward). Constant
+        confidence: the standard deviation is near 0. The reward alone shows neither, and constant confidence may have a low ECE. Both are
+        judged against the start, as reducing a cold start's overconfidence is stage 3's purpose.
+        """
         if (
             self.accuracy_if_sure is not None
             and self.sure >= _MOST_SURE
@@ -156,7 +157,7 @@ class ConfidenceStats:
 
 
 class CollapseAlarm:
-    """Compares each reading with the first of its kind, warns on stderr, and with `stop` ends the run after its step."""
+    """Compares confidence statistics with the first of their kind; warns on stderr and, with `stop`, ends the run after its step."""
 
     def __init__(self, stop: bool) -> None:
         self._stop = stop
@@ -164,17 +165,17 @@ class CollapseAlarm:
         self.stopped: str | None = None
 
     def recall(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Takes the first readings from the telemetry of the part of the run that is done."""
+        """Restores the first statistics from the telemetry rows of a resumed run."""
         for row in rows:
             if row["kind"] not in self._first and (values := row.get("reading")) and values["n"] >= FEWEST:
                 self._first[row["kind"]] = ConfidenceStats(**values)
 
-    def hear(self, kind: str, reading: ConfidenceStats | None, step: int, control: Any) -> list[dict[str, Any]]:
-        """Judges a reading; returns the telemetry rows of an alarm. `control` is the trainer's: it is told to save, and to stop."""
+    def on_stats(self, kind: str, stats: ConfidenceStats | None, step: int, control: Any) -> list[dict[str, Any]]:
+        """Judges statistics and returns the telemetry rows of an alarm; sets the trainer's `control` to save and stop if so configured."""
         from accelerate.utils import broadcast_object_list
 
         main = partial_state().is_main_process
-        (what,) = broadcast_object_list([self._judged(kind, reading)])  # or some processes would stop and others wait for them
+        (what,) = broadcast_object_list([self._judged(kind, stats)])  # so that all processes stop, or none
         if what is None:
             return []
         if main:
@@ -184,17 +185,15 @@ class CollapseAlarm:
             control.should_save = control.should_training_stop = True
         return [{"kind": "alarm", "step": step, "of": kind, "what": what}]
 
-    def _judged(self, kind: str, reading: ConfidenceStats | None) -> str | None:
-        if reading is None or reading.n < FEWEST:
+    def _judged(self, kind: str, stats: ConfidenceStats | None) -> str | None:
+        if stats is None or stats.n < FEWEST:
             return None
-        return reading.collapse_since(self._first.setdefault(kind, reading))
+        return stats.collapse_since(self._first.setdefault(kind, stats))
 
-
-# Every roll-out of stage 3 with what it earned, in `OUT/rollouts.jsonl`; `emocaliber trace ID --run OUT` shows those of one sample.
 
 ROLLOUTS = "rollouts.jsonl"
 
-_STEPS_PER_READING = 10  # one step has too few roll-outs for an alarm
+_STEPS_PER_ALARM = 10  # one step has too few roll-outs to judge
 
 RolloutRow = dict[str, Any]
 
@@ -208,8 +207,8 @@ def rollout_rows(
 ) -> list[RolloutRow]:
     """`{"step", "id", "answer", "correct", "confidence", "malformed", "reward": {"total", PART...}, "advantage", "text"}` each.
 
-    All arguments but the first run over the roll-outs; `parts` holds the reward's parts by name. An answer that the parser refuses has
-    no answer and no confidence, and `malformed` says why.
+    All arguments but the first have one entry per roll-out; `parts` holds the reward's parts by name. A malformed roll-out has no answer
+    and no confidence, and `malformed` is the reason.
     """
     rows = []
     for place, (sample, text, advantage) in enumerate(zip(samples, texts, advantages, strict=True)):
@@ -234,13 +233,13 @@ def rollout_rows(
 
 
 def confidences_of(rows: Sequence[RolloutRow]) -> list[tuple[float, bool]]:
-    """(confidence, right?) of those roll-outs that state one."""
+    """(confidence, right?) of the roll-outs that state a confidence."""
     return [(row["confidence"], row["correct"]) for row in rows if row["confidence"] is not None]
 
 
 def rollout_metrics(rows: Sequence[RolloutRow], group_size: int) -> dict[str, float]:
-    """The share of malformed roll-outs, and of those with a confidence: how many are above 0.9, the mean, and the spread within groups
-    (the mean over groups of the standard deviation; without any, stage 3 has nothing to choose from)."""
+    """Metrics of a step's roll-outs: the share of malformed ones; of stated confidences the mean, the share above 0.9, and the standard
+    deviation within a group, averaged over groups (if it is 0, advantages cannot prefer one confidence to another)."""
     numbers = {"rollouts/malformed": fmean(row["malformed"] is not None for row in rows)}
     if confidences := [confidence for confidence, _ in confidences_of(rows)]:
         groups = [confidences_of(rows[start : start + group_size]) for start in range(0, len(rows), group_size)]
@@ -252,20 +251,21 @@ def rollout_metrics(rows: Sequence[RolloutRow], group_size: int) -> dict[str, fl
 
 
 class RolloutLogger(TrainerCallback):  # type: ignore[misc]
-    """Writes the roll-outs of each step, adds their numbers to what TRL logs, and lets the alarm hear of them.
+    """Writes the roll-outs of each step, adds their metrics to TRL's log, and passes their confidences to the alarm.
 
-    TRL keeps the last generation of all processes for its own table of completions; that is where they are read.
+    `emocaliber trace ID --run OUT` shows the roll-outs of one sample. They are read from TRL's own table of completions, which gathers
+    the last generation of all processes.
     """
 
     def __init__(self, trainer: Any, out: Path, samples: Sequence[Mapping[str, Any]], telemetry: StepLog, alarm: CollapseAlarm) -> None:
         self._trainer, self._telemetry, self._alarm = trainer, telemetry, alarm
         self._samples = {sample["id"]: sample for sample in samples}
         self._log = StepLog(out / ROLLOUTS)
-        self._recent: deque[list[tuple[float, bool]]] = deque(maxlen=_STEPS_PER_READING)
+        self._recent: deque[list[tuple[float, bool]]] = deque(maxlen=_STEPS_PER_ALARM)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.is_world_process_zero:
-            self._log.go_on_from(state.global_step)
+            self._log.resume_at(state.global_step)
         by_step: dict[int, list[RolloutRow]] = {}
         for row in self._log.rows():
             by_step.setdefault(row["step"], []).append(row)
@@ -282,15 +282,15 @@ class RolloutLogger(TrainerCallback):  # type: ignore[misc]
             self._trainer._metrics["train"][name].append(value)
         self._log.write(rows)
         self._recent.append(confidences_of(rows))
-        if state.global_step % _STEPS_PER_READING == 0:
-            reading = ConfidenceStats.of([each for step in self._recent for each in step])
-            row = {"kind": "rollouts", "step": state.global_step, "reading": reading and vars(reading)}
-            self._telemetry.write([row, *self._alarm.hear("rollouts", reading, state.global_step, control)])
+        if state.global_step % _STEPS_PER_ALARM == 0:
+            stats = ConfidenceStats.of([each for step in self._recent for each in step])
+            row = {"kind": "rollouts", "step": state.global_step, "reading": stats and vars(stats)}
+            self._telemetry.write([row, *self._alarm.on_stats("rollouts", stats, state.global_step, control)])
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._log.close()
 
 
 def text_of(completion: Any) -> str:
-    """The text of a completion as TRL hands it on: itself, or a conversation of one message."""
+    """The text of a TRL completion, which is a string or a conversation of one message."""
     return str(completion if isinstance(completion, str) else completion[0]["content"])

@@ -1,4 +1,4 @@
-"""Supervised training for stages 0 to 2: transformers' Trainer with a loss that knows head from tail, and safe resuming."""
+"""Supervised training for stages 0 to 2: the masked loss of equations 1 and 3, checkpoints that resume, and the finished model's folder."""
 
 from __future__ import annotations
 
@@ -26,41 +26,43 @@ from emocaliber.training.watching import trackers, train_monitored
 
 @dataclass(frozen=True)
 class LossSettings:
-    """What is added to the plain loss; the paper adds nothing. `anchor` weighs the head; `smoothing` is spread over the `digits` tokens."""
+    """Terms added to the paper's loss, 0 by default: `anchor` weighs the prefix tokens, `smoothing` smooths labels over `digits`."""
 
     anchor: float = 0.0
     smoothing: float = 0.0
     digits: tuple[int, ...] = ()
 
 
-def loss_mask(labels: torch.Tensor, in_tail: torch.Tensor, settings: LossSettings) -> torch.Tensor:
-    """Where the loss looks, (B, L): the tokens of the tail, and with an anchor those of the head. `labels` and `in_tail` are a batch's."""
-    return labels != IGNORED if settings.anchor else in_tail
+def loss_mask(labels: torch.Tensor, in_completion: torch.Tensor, settings: LossSettings) -> torch.Tensor:
+    """The tokens that enter the loss, (B, L) of bool: the completion's, and with an anchor the prefix's. Arguments as collated."""
+    return labels != IGNORED if settings.anchor else in_completion
 
 
 def supervised_loss(
-    logits: torch.Tensor, targets: torch.Tensor, in_tail: torch.Tensor, decimals: torch.Tensor, settings: LossSettings
+    logits: torch.Tensor, targets: torch.Tensor, in_completion: torch.Tensor, decimals: torch.Tensor, settings: LossSettings
 ) -> torch.Tensor:
-    """Mean cross-entropy over tail tokens (eq. 1, eq. 3), plus `anchor` times that over head tokens.
+    """Mean cross-entropy over completion tokens (eq. 1, eq. 3), plus `anchor` times that over prefix tokens.
 
-    `logits` (N, V) predict the tokens `targets` (N,), which lie in the tail, or else in the head, as `in_tail` (N,) says. The target of the
-    `decimals` (N,) is the token with weight 1 - `smoothing` and any digit with the rest.
+    `logits` (N, V) predict the tokens `targets` (N,); `in_completion` (N,) is True on completion tokens, False on prefix tokens. On
+    `decimals` (N,) the target distribution is 1 - `smoothing` on the token and `smoothing` spread evenly over the ten digits.
     """
     losses = cross_entropy(logits.float(), targets, reduction="none")
     if settings.smoothing:
         spread = -logits[decimals].float().log_softmax(-1)[:, list(settings.digits)].mean(-1)
         losses = losses.masked_scatter(decimals, (1 - settings.smoothing) * losses[decimals] + settings.smoothing * spread)
-    loss = losses[in_tail].mean()
-    return loss + settings.anchor * losses[~in_tail].mean() if settings.anchor and not in_tail.all() else loss
+    loss = losses[in_completion].mean()
+    return loss + settings.anchor * losses[~in_completion].mean() if settings.anchor and not in_completion.all() else loss
 
 
 class ResumingTrainer(Trainer):  # type: ignore[misc]
-    """Trainer that finds its weights again. Transformers writes a Qwen2.5-VL checkpoint under the hub's names for the weights, but reads it
-    back under the module's own, which are others, and so would go on from the weights that training began with.
+    """A Trainer that restores the weights of a Qwen2.5-VL checkpoint when it resumes.
+
+    Transformers saves them under the hub's parameter names but loads them under the module's, which differ, and so would continue from the
+    initial weights.
     """
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        if self.is_fsdp_enabled or not isinstance(self.model, PreTrainedModel):  # FSDP and adapters have checkpoints of their own kind
+        if self.is_fsdp_enabled or not isinstance(self.model, PreTrainedModel):  # FSDP and adapters have their own checkpoint formats
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
         model = self.model if model is None else model
@@ -68,7 +70,7 @@ class ResumingTrainer(Trainer):  # type: ignore[misc]
 
 
 class SupervisedTrainer(ResumingTrainer):
-    """Trainer with `supervised_loss`; a batch's loss is a mean over its tokens, and accumulation averages batches."""
+    """Trainer with `supervised_loss`: the mean over the tokens of a micro-batch; gradient accumulation averages micro-batches."""
 
     def __init__(self, *args: Any, settings: LossSettings, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -76,16 +78,16 @@ class SupervisedTrainer(ResumingTrainer):
         self.model_accepts_loss_kwargs = False
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, **_: Any) -> Any:
-        labels, in_tail, decimals = (inputs.pop(name)[:, 1:] for name in ("labels", "in_tail", "decimals"))
-        places = loss_mask(labels, in_tail, self._settings)
-        with logits_only_at(model, pad(places, (0, 1))):  # a token is predicted at the one before it
+        labels, in_completion, decimals = (inputs.pop(name)[:, 1:] for name in ("labels", "in_completion", "decimals"))
+        places = loss_mask(labels, in_completion, self._settings)
+        with logits_only_at(model, pad(places, (0, 1))):  # position t predicts token t + 1
             outputs = model(**inputs)
-        loss = supervised_loss(outputs.logits[0], labels[places], in_tail[places], decimals[places], self._settings)
+        loss = supervised_loss(outputs.logits[0], labels[places], in_completion[places], decimals[places], self._settings)
         return (loss, outputs) if return_outputs else loss
 
 
 def common_arguments(config: StageConfig) -> dict[str, Any]:
-    """The settings that every stage hands to transformers in the same way."""
+    """The arguments of transformers' TrainingArguments that all stages share."""
     if config.threads:
         torch.set_num_threads(config.threads)
     return {
@@ -126,12 +128,12 @@ def load_checkpoint(folder: str | Path, *, min_pixels: int = 0, max_pixels: int 
 
 
 def load_for_training(config: ModelConfig) -> tuple[Any, Any]:
-    """Model and processor that a stage goes on from, with its vision encoder frozen if it is to be.
+    """The model that a stage starts from, with its vision encoder frozen if `config.freeze_vision`, and its processor.
 
-    What learns is in float32, and computes in bfloat16 under autocast: steps of 1e-6 are lost in the 8 bits of a bfloat16. Weights under
-    adapters do not learn.
+    Trained weights are float32 and compute in bfloat16 under autocast, as updates of 1e-6 vanish in bfloat16's 8 bits of precision. The
+    frozen weights under adapters may be bfloat16.
     """
-    set_seed(config.seed)  # of the adapters, which begin at random
+    set_seed(config.seed)  # for the adapters, which are initialised at random
     dtype = torch.bfloat16 if config.bf16 and config.lora_rank else torch.float32
     model, processor = load_checkpoint(config.model, min_pixels=config.min_pixels, max_pixels=config.max_pixels, dtype=dtype)
     if config.freeze_vision:
@@ -140,14 +142,14 @@ def load_for_training(config: ModelConfig) -> tuple[Any, Any]:
 
 
 def freeze_vision(model: Any) -> None:
-    """Stops the vision encoder, merger included, from learning."""
+    """Freezes the vision encoder, merger included."""
     model.model.visual.requires_grad_(False)
 
 
 def train_supervised(
-    config: StageConfig, model: Any, processor: Any, lessons: Sequence[TrainingExample], *, anchor: float = 0.0, smoothing: float = 0.0
+    config: StageConfig, model: Any, processor: Any, examples: Sequence[TrainingExample], *, anchor: float = 0.0, smoothing: float = 0.0
 ) -> Path:
-    """Trains, from the last whole checkpoint if there is one, and returns the folder of the finished model."""
+    """Trains on `examples`, resuming from the last complete checkpoint if there is one; returns the folder of the finished model."""
     arguments = TrainingArguments(**common_arguments(config), dataloader_num_workers=1, dataloader_persistent_workers=True)
     settings = LossSettings(anchor, smoothing, tuple(digit_tokens(processor.tokenizer)))
     if isinstance(config, ModelConfig):
@@ -155,7 +157,7 @@ def train_supervised(
     trainer = SupervisedTrainer(
         model=model,
         args=arguments,
-        train_dataset=lessons,
+        train_dataset=examples,
         data_collator=ExampleCollator(processor),
         processing_class=processor,
         settings=settings,
@@ -164,35 +166,38 @@ def train_supervised(
     return finish(config, trainer, processor)
 
 
-def within_max_length(lessons: Sequence[TrainingExample], processor: Any, max_length: int) -> Sequence[TrainingExample]:
-    """The lessons that have at most `max_length` tokens (0: all) whatever the size of their image. Says how many are left out."""
+def within_max_length(examples: Sequence[TrainingExample], processor: Any, max_length: int) -> Sequence[TrainingExample]:
+    """The examples of at most `max_length` tokens (0: all), counting an image at its largest; prints how many are left out.
+
+    Raises UserError if none is left.
+    """
     if not max_length:
-        return lessons
+        return examples
     images = processor.image_processor
     image: int = images.size["longest_edge"] // (images.patch_size * images.merge_size) ** 2
 
-    def length(lesson: TrainingExample) -> int:
-        text = chat_prompt(lesson.question, processor.tokenizer) + lesson.head + lesson.tail
+    def length(example: TrainingExample) -> int:
+        text = chat_prompt(example.question, processor.tokenizer) + example.prefix + example.completion
         return image + len(processor.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    kept = [lesson for lesson in lessons if length(lesson) <= max_length]
-    if len(kept) < len(lessons):
-        print_once(f"{len(lessons) - len(kept):,} of {len(lessons):,} lessons may have more than {max_length} tokens, and are left out")
+    kept = [example for example in examples if length(example) <= max_length]
+    if len(kept) < len(examples):
+        print_once(f"{len(examples) - len(kept):,} of {len(examples):,} examples may have more than {max_length} tokens, and are left out")
     if not kept:
         raise UserError(
-            f"no lesson fits into max_length = {max_length} tokens, of which an image may take {image}; raise it, or lower max_pixels"
+            f"no example fits into max_length = {max_length} tokens, of which an image may take {image}; raise it, or lower max_pixels"
         )
     return kept
 
 
 def finished(config: StageConfig) -> Path | None:
-    """The finished model of a stage, if it is complete."""
+    """The folder of a stage's finished model; None while the stage has not finished."""
     folder = Path(config.out) / FINISHED
     return folder if folder.is_dir() else None
 
 
 def last_checkpoint(out: str | Path) -> str | None:
-    """The newest whole checkpoint of a run. Half-written ones are removed, by the first process alone, as others may be reading them."""
+    """The newest complete checkpoint of a run, None without one. The main process removes incomplete ones."""
     whole = whole_checkpoints(out)
     if partial_state().is_main_process:
         for folder in set((Path(out) / "checkpoints").glob("checkpoint-*")) - set(whole):
@@ -201,7 +206,7 @@ def last_checkpoint(out: str | Path) -> str | None:
 
 
 def whole_checkpoints(out: str | Path) -> list[Path]:
-    """The checkpoints of a run in order, without those that a kill cut off: the trainer writes its state last."""
+    """The complete checkpoints of a run by step. One cut off by a kill lacks `trainer_state.json`, which is written last."""
     whole = []
     for folder in (Path(out) / "checkpoints").glob("checkpoint-*"):
         with contextlib.suppress(OSError, ValueError):
@@ -211,9 +216,9 @@ def whole_checkpoints(out: str | Path) -> list[Path]:
 
 
 def finish(config: StageConfig, trainer: Trainer, processor: Any, *, files: Sequence[tuple[str, str]] = ()) -> Path:
-    """Saves model, processor and extra text `files` (name, content) under another name, then renames: a finished folder is a whole one.
+    """Saves model, processor and text `files` (name, content) to `OUT/model`, atomically: written under another name, then renamed.
 
-    Called by all processes, as the model may be spread over them. Adapters are kept in `OUT/adapter`, and the model has them merged.
+    All processes must call it, as the model may be sharded. Adapters are saved in `OUT/adapter` and merged into the model.
     """
     folder, half = Path(config.out) / FINISHED, Path(config.out) / f".{FINISHED}"
     adapters = isinstance(config, ModelConfig) and config.lora_rank > 0

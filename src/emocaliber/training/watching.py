@@ -1,4 +1,4 @@
-"""Everything that watches a run, put in place in the right order."""
+"""Monitoring of a training run: telemetry, roll-outs, calibration on held-out samples, and resuming."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ from emocaliber.training.telemetry import SURE, TELEMETRY, CollapseAlarm, Confid
 
 
 def train_monitored(trainer: Any, config: StageConfig, checkpoint: str | None, rollouts_of: Sequence[Mapping[str, Any]] = ()) -> None:
-    """Trains on from `checkpoint`, watched; `rollouts_of` are the samples of stage 3. Raises Stopped where an alarm ended the run."""
+    """Trains from `checkpoint` (None: from the start) with all callbacks in order; `rollouts_of` are the samples of stage 3, for its
+    roll-outs.
+
+    Raises StoppedByAlarm if an alarm ended the run.
+    """
     out, alarm = Path(config.out), CollapseAlarm(isinstance(config, MonitoredConfig) and config.stop_on_alarm)
     log = StepLog(out / TELEMETRY)
     trainer.add_callback(Telemetry(log, alarm))
@@ -39,12 +43,12 @@ def train_monitored(trainer: Any, config: StageConfig, checkpoint: str | None, r
     if alarm.stopped:
         raise StoppedByAlarm(
             f"training was stopped by an alarm at {alarm.stopped}. The checkpoint is kept in {out / 'checkpoints'}; "
-            "with stop_on_alarm=false the same command goes on from it"
+            "with stop_on_alarm=false the same command resumes from it"
         )
 
 
 class _Complete(Exception):
-    """The checkpoint that was loaded is that of the last step."""
+    """The loaded checkpoint is the last step's."""
 
 
 class _StopWhenComplete(TrainerCallback):  # type: ignore[misc]
@@ -54,8 +58,10 @@ class _StopWhenComplete(TrainerCallback):  # type: ignore[misc]
 
 
 def resume(trainer: Any, checkpoint: str | None) -> None:
-    """Trains on from `checkpoint`. The one of the last step, which a run has that was killed before it had saved its model, is only loaded:
-    with `max_steps` in the middle of an epoch, transformers would do one step more.
+    """Trains from `checkpoint`, None for the start.
+
+    The last step's checkpoint, left by a run killed before it saved its model, is loaded without training: with `max_steps` inside an
+    epoch, transformers would do one step more.
     """
     trainer.add_callback(_StopWhenComplete())
     try:
@@ -67,7 +73,7 @@ def resume(trainer: Any, checkpoint: str | None) -> None:
 
 
 def trackers(names: str) -> list[str] | str:
-    """The names of trackers as transformers takes them. Raises UserError for one that it does not know or that is not installed."""
+    """Tracker names for transformers' `report_to`. Raises UserError for a tracker that is unknown or not installed."""
     from transformers.integrations import get_available_reporting_integrations
 
     given = [name.strip() for name in names.split(",") if name.strip() not in ("", "none")]
@@ -77,16 +83,14 @@ def trackers(names: str) -> list[str] | str:
     return given or "none"
 
 
-# Calibration on samples that are not trained on, looked at every `eval_steps` while training runs.
-
-_REPLICATES = 200  # of the bootstrap; enough for an interval to look at
+_REPLICATES = 200  # of the bootstrap; enough for monitoring
 _SHOWN = ("ece", "brier", "auroc")
 
 
 class HeldOutEvaluation(TrainerCallback):  # type: ignore[misc]
-    """Asks the model in training about held-out samples: before the first step, every `eval_steps` and after the last.
+    """Evaluates the model on held-out samples: before the first step, every `eval_steps` steps and after the last.
 
-    Nothing that training draws by chance is touched, so a run that is watched ends with the same weights as one that is not.
+    No random state of training is used, so a monitored run ends with the same weights as an unmonitored one.
     """
 
     def __init__(self, trainer: Any, config: MonitoredConfig, samples: Sequence[Sample], log: StepLog, alarm: CollapseAlarm) -> None:
@@ -94,31 +98,31 @@ class HeldOutEvaluation(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step == 0:
-            self._look(state, control)
+            self._evaluate(state, control)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step % self._config.eval_steps == 0 or state.global_step >= state.max_steps:
-            self._look(state, control)
+            self._evaluate(state, control)
 
-    def _look(self, state: Any, control: Any) -> None:
+    def _evaluate(self, state: Any, control: Any) -> None:
         outcomes = self._outcomes()
         row = {"kind": "held_out", "step": state.global_step, "temperature": self._config.eval_temperature, **held_out_metrics(outcomes)}
-        # The plain trainer's: TRL's own would count what the roll-outs have gathered so far as an evaluation.
-        due = control.should_log  # which the logging of anything puts out
+        # Trainer.log, not TRL's, which would report the roll-outs' metrics so far as an evaluation.
+        due = control.should_log  # logging resets it
         Trainer.log(self._trainer, _for_trackers(row))
         control.should_log = due
-        reading = ConfidenceStats(**row["reading"]) if row["reading"] else None
-        self._log.write([row, *self._alarm.hear("held_out", reading, state.global_step, control)])
+        stats = ConfidenceStats(**row["reading"]) if row["reading"] else None
+        self._log.write([row, *self._alarm.on_stats("held_out", stats, state.global_step, control)])
 
     def _outcomes(self) -> list[Outcome]:
-        """The outcomes of all samples, in every process. Each asks about equally many, as sharded weights need all of them at once."""
+        """The outcomes of all samples, in every process. All answer equally many, as sharded weights need every process in each pass."""
         from accelerate.utils import gather_object
 
         accelerator, samples = self._trainer.accelerator, self._samples
         share = -(-len(samples) // accelerator.num_processes)
         first = share * accelerator.process_index
         mine = [samples[place % len(samples)] for place in range(first, first + share)]
-        with _whole(self._trainer) as model:
+        with _evaluation_mode(self._trainer) as model:
             asked = LocalModel.of(
                 model,
                 self._trainer.processing_class,
@@ -135,8 +139,8 @@ class HeldOutEvaluation(TrainerCallback):  # type: ignore[misc]
 def held_out_metrics(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """`{"n", "source", "malformed", "groups": {GROUP or "overall": M}, "histogram", "reading"}`.
 
-    M has accuracy, ece, brier and auroc, each beside its interval as in `metrics.json` (None where it is not defined). `histogram` counts
-    the confidences of `source` in ten bins; `reading` is the alarm's, and None where nothing states a confidence.
+    M has accuracy, ece, brier and auroc, each with its interval as in `metrics.json` (None where undefined). `histogram` counts the
+    confidences of `source` in ten bins; `reading` holds the alarm's statistics, None if no answer states a confidence.
     """
     summary = summarise(outcomes, replicates=_REPLICATES)
     source = main_source(summary)
@@ -146,19 +150,19 @@ def held_out_metrics(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         groups[name] = {key: metrics.get(key) for key in ("n", "accuracy", "accuracy_ci")}
         groups[name] |= {key: confidence.get(key) for metric in _SHOWN for key in (metric, f"{metric}_ci")}
     stated = [(value, each.correct) for each in outcomes if (value := each.confidence.get(source)) is not None]
-    reading = ConfidenceStats.of(stated)
+    stats = ConfidenceStats.of(stated)
     return {
         "n": len(outcomes),
         "source": source,
         "malformed": summary["overall"]["malformed"]["share"],
         "groups": groups,
         "histogram": np.bincount(bin_of([value for value, _ in stated]), minlength=BINS).tolist(),
-        "reading": reading and vars(reading),
+        "reading": stats and vars(stats),
     }
 
 
 def _for_trackers(row: dict[str, Any]) -> dict[str, float]:
-    """`eval_accuracy`, `eval_ID VER/ece` and so on: trackers show them under "eval"."""
+    """The row's metrics for trackers, named `eval_accuracy`, `eval_ID VER/ece` and so on."""
     numbers = {"eval_malformed": row["malformed"]}
     for name, metrics in row["groups"].items():
         place = "" if name == "overall" else f"{name}/"
@@ -170,15 +174,15 @@ def _for_trackers(row: dict[str, Any]) -> dict[str, float]:
 
 
 def prompt_of_stage(config: MonitoredConfig) -> tuple[Prompt, bool]:
-    """How the stage is asked, and whether for a confidence."""
+    """The prompt of a stage, and whether it asks for a confidence."""
     if not isinstance(config, Stage1Config):
         return EMOCALIBER, True
     return (EMOCALIBER if config.reasoning else load_prompt("direct")), False
 
 
 @contextmanager
-def _whole(trainer: Any) -> Iterator[Any]:
-    """The model in training, its weights gathered if they are sharded, ready to answer; afterwards as it was."""
+def _evaluation_mode(trainer: Any) -> Iterator[Any]:
+    """The model in training, in evaluation mode with sharded weights gathered; its state is restored afterwards."""
     from trl.models.utils import unwrap_model_for_generation
 
     wrapped = trainer.model_wrapped if trainer.model_wrapped is not None else trainer.model

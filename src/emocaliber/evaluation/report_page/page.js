@@ -69,7 +69,7 @@ function bars(caption, entries, most = 1) {
 function distribution(sample) {
   const shares = sample.posterior ?? sample.votes;
   if (!shares) return null;
-  const caption = sample.posterior ? "how likely each emotion truly is" : "how many people chose each emotion";
+  const caption = sample.posterior ? "true probability of each emotion" : "annotators per emotion";
   const likeliest = Object.entries(shares).sort((a, b) => b[1] - a[1]);
   const shown = likeliest.filter(([label], rank) => rank < MOST_BARS || label === sample.truth || label === sample.answer);
   const entries = shown.map(([label, share]) => {

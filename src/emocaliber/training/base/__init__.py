@@ -1,1 +1,1 @@
-"""What only small models trained from nothing need: stage 0 and its vision pre-training."""
+"""Stage 0 and its vision pre-training, for small models trained from random weights."""

@@ -1,6 +1,6 @@
-"""Stage 0: a base checkpoint for `tiny`. It learns to see, then to put scenes into words; no label and no confidence is shown.
+"""Stage 0: a base checkpoint for `tiny`, by vision pre-training and then captioning of synthetic scenes, without labels or confidences.
 
-It plays the part of the public base checkpoint, from which larger models start.
+It takes the place of the public base checkpoint from which larger models start.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ QUESTION = "Describe this image."
 
 
 def tokenizer_texts(count: int, seed: int) -> list[str]:
-    """What the tokenizer is trained on: captions, reasoning, and the emotion words in every place they can stand."""
+    """The tokenizer's training texts: captions, reasoning, and the emotion labels in all their contexts."""
     rng = np.random.default_rng(seed)
     labels = [label for name in BUILT_IN for label in taxonomy(name).labels]
     texts = [QUESTION, "system user assistant You are a helpful assistant."] * 50

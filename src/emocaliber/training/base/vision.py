@@ -1,7 +1,7 @@
-"""Sight: before it is joined to a language model, the vision encoder of `tiny` learns to tell what a scene holds.
+"""Vision pre-training of `tiny`'s encoder: it learns to classify the concepts of synthetic scenes before it is joined to a language model.
 
-It plays the part of the vision pre-training behind a public base checkpoint. Each image token votes for every concept, and a picture's
-votes are the log-sum-exp over its tokens (multiple-instance learning): one token that sees a snake is enough.
+It takes the place of the vision pre-training behind a public base checkpoint. Each image token has a logit for every concept, and an
+image's logits are the log-sum-exp over its tokens (multiple-instance learning), so that one token that shows a snake suffices.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ from emocaliber.training.config import Stage0Config
 from emocaliber.training.trainer import common_arguments, last_checkpoint
 from emocaliber.training.watching import resume
 
+ENCODER = Path("sight") / "eyes.pt"  # in OUT: the pre-trained encoder's weights
+
 Row = Mapping[str, Any]
 CONCEPTS = {"element": tuple(ELEMENTS), "human": tuple(HUMANS), "context": tuple(CONTEXTS), "interaction": INTERACTIONS}
 
 
 class ConceptClassifier(nn.Module):
-    """A vision encoder with one linear head for each kind of concept."""
+    """A vision encoder with one linear classification head per kind of concept."""
 
     def __init__(self, visual: Any, width: int) -> None:
         super().__init__()
@@ -36,16 +38,16 @@ class ConceptClassifier(nn.Module):
         self.heads = nn.ModuleDict({kind: nn.Linear(width, len(keys)) for kind, keys in CONCEPTS.items()})
 
     def forward(self, pixel_values: torch.Tensor, image_grid_thw: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """`labels` (B, 4) index the concepts of each picture. Returns the summed cross-entropy, and every kind's logits side by side."""
+        """`labels` (B, 4) index the concepts of each image. Returns the summed cross-entropy and the kinds' concatenated logits."""
         features = self.visual(pixel_values, grid_thw=image_grid_thw).pooler_output
         sizes = (image_grid_thw.prod(-1) // self.visual.spatial_merge_size**2).tolist()
-        pictures = torch.split(features, sizes) if isinstance(features, torch.Tensor) else features
-        votes = [torch.stack([head(tokens).logsumexp(0) for tokens in pictures]) for head in self.heads.values()]
-        loss = torch.stack([cross_entropy(vote, label) for vote, label in zip(votes, labels.T, strict=True)]).sum()
-        return {"loss": loss, "logits": torch.cat(votes, -1)}
+        images = torch.split(features, sizes) if isinstance(features, torch.Tensor) else features
+        logits = [torch.stack([head(tokens).logsumexp(0) for tokens in images]) for head in self.heads.values()]
+        loss = torch.stack([cross_entropy(each, label) for each, label in zip(logits, labels.T, strict=True)]).sum()
+        return {"loss": loss, "logits": torch.cat(logits, -1)}
 
 
-class _Pictures(Dataset[Row]):
+class _Images(Dataset[Row]):
     def __init__(self, rows: Sequence[Row]) -> None:
         self._rows = rows
 
@@ -63,21 +65,21 @@ def _collate(processor: Any, batch: Sequence[Row]) -> dict[str, torch.Tensor]:
 
 
 def pretrain_vision(config: Stage0Config, model: Any, processor: Any, rows: Sequence[Row]) -> None:
-    """Trains the vision encoder of `model` in place, or loads it from `OUT/sight/eyes.pt` where that is done."""
-    done = Path(config.out) / "sight" / "eyes.pt"
+    """Trains the vision encoder of `model` in place, or loads it from `OUT/sight/eyes.pt` if that exists."""
+    encoder = Path(config.out) / ENCODER
     visual = model.model.visual
-    if not done.is_file():
+    if not encoder.is_file():
         arguments = common_arguments(config) | {
-            "output_dir": str(done.parent / "checkpoints"),
+            "output_dir": str(encoder.parent / "checkpoints"),
             "num_train_epochs": config.sight_epochs,
             "learning_rate": config.sight_learning_rate,
             "dataloader_num_workers": 1,
         }
-        sight = ConceptClassifier(visual, config.width)
+        classifier = ConceptClassifier(visual, config.width)
         collator = partial(_collate, processor)
-        trainer = Trainer(model=sight, args=TrainingArguments(**arguments), train_dataset=_Pictures(rows), data_collator=collator)
-        resume(trainer, last_checkpoint(done.parent))
-        half = done.with_suffix(".half")
+        trainer = Trainer(model=classifier, args=TrainingArguments(**arguments), train_dataset=_Images(rows), data_collator=collator)
+        resume(trainer, last_checkpoint(encoder.parent))
+        half = encoder.with_suffix(".half")
         torch.save(visual.state_dict(), half)
-        half.replace(done)
-    visual.load_state_dict(torch.load(done, weights_only=True))
+        half.replace(encoder)
+    visual.load_state_dict(torch.load(encoder, weights_only=True))
