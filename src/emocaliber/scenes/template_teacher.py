@@ -142,7 +142,7 @@ _GROUND = (
 )
 _CONTRAST = {
     1: ("{thing} are brighter than the ground and come forward.", "{thing} shine out from a darker ground."),
-    0: ("{thing} and ground are equally bright and weighted_vad.", "{thing} hardly differ from the ground in brightness."),
+    0: ("{thing} and ground are equally bright and blend.", "{thing} hardly differ from the ground in brightness."),
     -1: ("{thing} are darker than the ground and weigh on it.", "{thing} lie dark on a brighter ground."),
 }
 
@@ -226,7 +226,7 @@ _NOTHING = (
 )
 _NO_FIGURE = ("no figure can be made out.",)
 _NO_PLACE = ("the setting cannot be made out. All is {tone}.",)
-_NO_RELATION = ("without known part_vads, nothing weighs more.",)
+_NO_RELATION = ("without known parts, nothing weighs more.",)
 _GUESS = (
     "but for its tone nothing tells how it feels. It evokes {label}, at a guess.",
     "its tone settles next to nothing. At a guess it evokes {label}.",
