@@ -67,7 +67,7 @@ import json
 from emocaliber.confidence.incentives import Incentives
 print(json.dumps(list(Incentives(PRESETS["linear"]).warnings())))
 """
-    assert "stating the true probability does not pay best" in printed(blocks("A reward")[0] + use)
+    assert "stating the true probability does not maximise the expected reward" in printed(blocks("A reward")[0] + use)
 
 
 def test_the_model_answers_every_request() -> None:
