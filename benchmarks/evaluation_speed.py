@@ -1,4 +1,4 @@
-"""How long scoring and comparing take on one core, with intervals, against loops over resampled indices with scikit-learn and torchmetrics.
+"""Seconds to score and compare with intervals on one core, against loops over resampled indices with scikit-learn and torchmetrics.
 
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/evaluation_speed.py [--n 8035] [--many 1000000] [--replicates 1000]
 
@@ -134,7 +134,7 @@ def comparison(n: int, replicates: int) -> dict[str, object]:
 
 
 def index_loop(peer: Callable[[np.ndarray, np.ndarray], object], confidences: np.ndarray, correct: np.ndarray, replicates: int) -> float:
-    """Seconds for all replicates, from as many as ten seconds hold."""
+    """Seconds for all replicates, extrapolated from those of ten seconds."""
     random = np.random.default_rng(0)
     peer(confidences, correct)
     start, done = time.perf_counter(), 0
@@ -152,7 +152,7 @@ def scikit_learn(confidences: np.ndarray, correct: np.ndarray) -> object:
 
 
 def torchmetrics() -> Callable[[np.ndarray, np.ndarray], object] | None:
-    """torchmetrics' binary ECE, where it is installed (it is no dependency of this project)."""
+    """torchmetrics' binary ECE, if installed (not a dependency)."""
     try:
         import torch
         from torchmetrics.functional.classification import binary_calibration_error

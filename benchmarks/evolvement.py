@@ -1,4 +1,4 @@
-"""The shape of the paper's Table 6 in the known-answer world: scaffold, cold start and final model on the same unseen scenes.
+"""After the paper's Table 6, on synthetic scenes: scaffold, cold start and final model on the same unseen scenes.
 
     python benchmarks/evolvement.py --models runs/tiny/six [--n 2000] [--out docs/evolvement.md]
 
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def recalibrated(model: Path, copy: Path, held_out: Sequence[Sample]) -> Path:
-    """A copy of the model with a recalibration in its card. A copy of the same weights is left as it is."""
+    """A copy of the model with a fitted recalibration in its card; an existing copy of the same weights is reused."""
     if RECALIBRATION not in read_card(copy) or not filecmp.cmp(copy / WEIGHTS, model / WEIGHTS, shallow=False):
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(model, copy)
@@ -89,7 +89,7 @@ def recalibrated(model: Path, copy: Path, held_out: Sequence[Sample]) -> Path:
 
 
 def reading_accuracy(answers: Path, scenes: Mapping[str, Mapping[str, str]]) -> dict[str, float]:
-    """The share of all answers whose reasoning names what is there, by step; a malformed answer names nothing."""
+    """By step, the share of answers whose reasoning names the scene's concept; a malformed answer counts as naming none."""
     right = {"element": 0, "human": 0, "context": 0, "interaction": 0}
     total = 0
     for row in read_rows(answers):
@@ -102,7 +102,7 @@ def reading_accuracy(answers: Path, scenes: Mapping[str, Mapping[str, str]]) -> 
 
 
 def spread(confidences: Iterable[float | None]) -> float:
-    """The standard deviation of those that there are; nan if there are none."""
+    """The standard deviation of the confidences without missing ones; NaN if there are none."""
     stated = [each for each in confidences if each is not None]
     return pstdev(stated) if stated else float("nan")
 

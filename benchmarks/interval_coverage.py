@@ -1,4 +1,4 @@
-"""How often 95 % intervals hold the true number, and how often `compare` finds a difference where there is none, by simulation.
+"""The coverage of 95 % intervals, and the rate of false positives of `compare`, by simulation.
 
     OMP_NUM_THREADS=1 python benchmarks/interval_coverage.py [--data-sets 400] [--replicates 400]
     OMP_NUM_THREADS=1 python benchmarks/interval_coverage.py --false-stars [--pairs 1000] [--replicates 400]
@@ -46,7 +46,7 @@ SPREAD = {
 
 @dataclass(frozen=True)
 class System:
-    """How often each of 100 confidences is stated, and how often it is right then; both (100,)."""
+    """A simulated system: the probability of each of 100 confidences, and the accuracy at each, (100,) both."""
 
     share: Floats
     right: Floats
@@ -65,7 +65,7 @@ class System:
         return cls(about(brentq(lambda mean: float(about(mean) @ right) - accuracy, -12, 12)), right)
 
     def truth(self) -> dict[str, float]:
-        """The true numbers."""
+        """The true values of the metrics."""
         tally, accuracy = Tally(LEVELS, self.share * self.right, self.share * (1 - self.right)), float(self.share @ self.right)
         confusion = np.zeros((LABELS.size, LABELS.size + 1))
         confusion[:, :-1] = (1 - accuracy) * TRUTHS / (1 - TRUTHS[:, None])
@@ -74,7 +74,7 @@ class System:
         return {"accuracy": accuracy, "f1_macro": f1} | {name: float(stated.METRICS[name](tally)) for name in STATED}
 
     def outcomes(self, n: int, random: np.random.Generator, per_image: int = 1) -> list[Outcome]:
-        """n answers; those to one image have the same confidence, and are all right or all wrong."""
+        """n answers; the answers to one image share confidence and correctness."""
         level = np.repeat(random.choice(100, -(-n // per_image), p=self.share), per_image)[:n]
         right = np.repeat(random.random(-(-n // per_image)), per_image)[:n] < self.right[level]
         truths = random.choice(LABELS.size, n, p=TRUTHS)
@@ -123,7 +123,7 @@ def main() -> None:
 
 
 def coverage(system: System, n: int, data_sets: int, replicates: int, per_image: int = 1) -> dict[str, object]:
-    """By metric, how many of the intervals hold the truth, their mean width, the share of data sets without one, and how many have none."""
+    """By metric, the intervals' coverage, their mean width, and the share and number of data sets without an interval."""
     random = np.random.default_rng(n)
     truth = system.truth()
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in METRICS}
@@ -159,7 +159,7 @@ NONE = "none"
 
 
 def coverage_of_ece(right: Floats, n: int, data_sets: int, replicates: int) -> dict[str, float]:
-    """The true ECE, the share of data sets whose interval holds it, and the intervals' mean width."""
+    """The true ECE, the coverage of its interval, and the intervals' mean width."""
     random = np.random.default_rng(0)
     share = random.dirichlet(np.full(LEVELS.size, 0.5))
     truth = float(stated.METRICS["ece"](Tally(LEVELS, share * right, share * (1 - right))))
@@ -177,7 +177,7 @@ def coverage_of_ece(right: Floats, n: int, data_sets: int, replicates: int) -> d
 
 
 def false_stars(n: int, pairs: int, replicates: int) -> dict[str, object]:
-    """Of pairs of systems that answer each sample rightly with the same probability, the share with a star, by table and in any."""
+    """The share of pairs of equally accurate systems for which `compare` shows a star, by table and in any."""
     random = np.random.default_rng(n)
     system = System.of(0.6, 0.5)
     counts = dict.fromkeys(("answers", "confidence", "either"), 0)

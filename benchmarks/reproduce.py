@@ -1,12 +1,13 @@
-"""Tables 6 and 9 and Figure 6 of the paper in the known-answer world, from nothing, with several seeds: which of its claims hold there?
+"""Tables 6 and 9 and Figure 6 of the paper on synthetic scenes, from random weights, with several seeds: which of its claims hold there?
 
     python benchmarks/reproduce.py [--scale 6000] [--seeds 3] [--jobs 2] [--out runs/reproduce-6000]
 
-Stages 0 and 1 are trained once, as `configs/tiny` has them, and shared by all seeds: stage 0 plays the part of the public base checkpoint,
-and a scaffold that has seen less sees too little for the rest to mean anything. Each seed then has its own scenes, stage 2, and the four
-stages 3 of Table 9. `--scale` is the number of scenes of stage 2; stage 3 gets a third of it, and goes through them once. Seeds run side by
-side, `--jobs` at a time, and share the cores; OUT/seed-K/log.txt is what each says. A broken run goes on where it stopped. `--scale smoke`
-goes through everything in a minute or so and shows nothing. Writes OUT/reproduction.md and OUT/figure6.png and ends with one JSON line.
+Stages 0 and 1 are trained once, with the settings of `configs/tiny`, and shared by all seeds: stage 0 takes the place of the public base
+checkpoint, and a scaffold trained on fewer scenes is too inaccurate for the later stages to be informative. Each seed then has its own
+scenes, stage 2, and the four stage 3 variants of Table 9. `--scale` is the number of scenes of stage 2; stage 3 gets a third of it, for one
+epoch. Seeds run in parallel, `--jobs` at a time, and share the cores; OUT/seed-K/log.txt is each one's log. An interrupted run resumes.
+`--scale smoke` runs every step in about a minute, with meaningless results. Writes OUT/reproduction.md and OUT/figure6.png; the last line
+of stdout is one JSON object.
 """
 
 from __future__ import annotations
@@ -52,12 +53,12 @@ VARIANTS = {
     "EmoCaliber #4": ("default", False),
 }
 FINAL = "EmoCaliber #4"
-# Stage 3 is one pass here, shorter than that of `configs/tiny`, and so learns three times as fast. Credit is as equation 5 gives it.
+# Stage 3 is one epoch, shorter than that of `configs/tiny`, with three times its learning rate. Credit is equation 5's.
 SHORT: Mapping[str, Any] = {"max_steps": -1, "group_size": 4, "learning_rate": 3e-5, "credit": "response"}
 TEST_SEED = 7
-LITTLE = 0.02  # of accuracy; what stage 2 may cost
+LITTLE = 0.02  # of accuracy: the loss that stage 2 may cause
 
-# Enough to run through everything with models that learn nothing.
+# Enough to run every step, with models that learn nothing.
 SMOKE = ("scenes_size=56", "batch_size=8", "max_steps=1", "threads=1", "max_new_tokens=12", "inference_batch=8", "group_size=4")
 SMOKE_STAGE0 = ("width=64", "layers=1", "vision_width=64", "vision_layers=1", "image_side=56", "vocabulary=512", "sight_epochs=0.25")
 
@@ -252,14 +253,14 @@ def page(by_seed: Sequence[Mapping[str, Numbers]], verdicts: Sequence[tuple[Any,
         [text, verdict, NONE if mean is None else percent(mean) if ends is None else with_interval(mean, ends)]
         for text, verdict, mean, ends in verdicts
     ]
-    warning = ["This was a smoke run: its models have learnt nothing, and its numbers mean nothing.", ""] if scale == "smoke" else []
+    warning = ["This was a smoke run: its models are untrained, and its numbers are meaningless.", ""] if scale == "smoke" else []
     lines = [
         f"# The paper's claims in the known-answer world ({len(by_seed)} seeds, scale {scale})",
         "",
         *warning,
         f"Written by `python benchmarks/reproduce.py --scale {scale} --seeds {len(by_seed)}`. {test:,} unseen scenes, greedy answers,",
         "stated confidence. Percentages with 95 % intervals over seeds (Student's t).",
-        *([] if scale == "smoke" else [findings(int(scale))]),
+        *([] if scale == "smoke" else [training_sizes(int(scale))]),
         "",
         table([BASE, SCAFFOLD, COLD, FINAL], "After Table 6"),
         "",
@@ -272,12 +273,12 @@ def page(by_seed: Sequence[Mapping[str, Numbers]], verdicts: Sequence[tuple[Any,
     return "\n".join(lines) + "\n"
 
 
-def findings(scenes: int) -> str:
-    """How much the models have learnt from, beside what `tiny` has."""
+def training_sizes(scenes: int) -> str:
+    """The training set sizes of the stages, beside those of `tiny`."""
     first, second, third = (f"{load_config(stage, CONFIGS).scenes:,}" for stage in ("stage1", "stage2", "stage3"))
     return (
-        f"All seeds share stage 1, which learnt from {first} scenes. Stage 2 learnt from {scenes:,} and stage 3 from {scenes // 3:,} of\n"
-        f"each seed's own; those of `tiny`, which ships, from {second} and {third}."
+        f"All seeds share stage 1, trained on {first} scenes. Stage 2 was trained on {scenes:,} and stage 3 on {scenes // 3:,} scenes of\n"
+        f"each seed; those of the published `tiny` on {second} and {third}."
     )
 
 

@@ -1,13 +1,12 @@
-"""Seconds per step and peak memory of stages 1, 2 and 3 against TRL's own trainers: same model, data and settings, in turns.
+"""Seconds per step and peak memory of stages 1, 2 and 3 against TRL's own trainers, alternating, with the same model, data and settings.
 
     python benchmarks/train_speed.py [--stages 1 2 3] [--steps 4] [--repeats 3] [--clock wall]
 
 The model is a random Qwen2.5-VL of tiny's shape, the data are scenes of 448 x 448 pixels, which are 256 image tokens: about 280 tokens of
-prompt and 128 of answer, groups of 8. Every run is a process of its own, and ours and TRL's take turns. Times are medians over all steps
-but each run's first, which warms up. `passes` are forward and backward passes of policy and reference without roll-outs, and `step` is all
-of a step. On a machine that is busy with other things, `--clock cpu` counts the time that the process was computing, which is the time by
-the wall on an idle one (use it with OMP_NUM_THREADS=1). Memory is the highest resident size in training, less that before it. The last line
-is one JSON object.
+prompt and 128 of answer, groups of 8. Each run is a separate process. Times are medians over all steps
+but each run's first, which is warm-up. `passes` are forward and backward passes of policy and reference without roll-outs; `step` is a
+whole step. On a busy machine, `--clock cpu` measures the process's CPU time, which is the wall time of an idle machine (use it with
+OMP_NUM_THREADS=1). Memory is the peak resident size of training minus that before it. The last line is one JSON object.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def text(answer: str, confidence: float) -> str:
 
 
 @pytest.mark.parametrize("name", PROPER)
-def test_every_preset_with_a_score_pays_best_for_the_true_probability(name: str) -> None:
+def test_with_a_score_the_true_probability_maximises_the_expected_reward(name: str) -> None:
     check = CHECKS[name]
     assert check.honest
     inside = slice(1, -1) if check.settings.open_interval else slice(None)
@@ -41,13 +41,13 @@ def test_the_rewards_are_those_of_the_reward_function(name: str) -> None:
     assert check.settings.floor == reward("no tags", ("awe", "fear"), "awe", check.settings)[0]
 
 
-def test_a_reward_without_a_score_pays_for_no_confidence() -> None:
+def test_without_a_score_the_confidence_does_not_matter() -> None:
     check = CHECKS["correctness"]
     assert (check.honest, check.indifferent) == (False, True)
     assert check.warnings() == ["the expected reward does not depend on the stated confidence: nothing rewards calibration"]
 
 
-def test_equation_4_pays_more_for_a_wrong_answer_on_purpose_than_for_doubt() -> None:
+def test_equation_4_rewards_a_deliberately_wrong_answer_over_an_uncertain_one() -> None:
     # Being wrong for sure and saying so earns about 0 beside the format; honesty at p earns p - H(p), which is below 0 up to p = 0.64.
     def gain(p: float) -> float:
         return p + p * math.log(p) + (1 - p) * math.log(1 - p) - math.log(0.99)
@@ -63,16 +63,16 @@ def test_a_bounded_score_never_rewards_a_deliberately_wrong_answer(name: str) ->
 
 
 @pytest.mark.parametrize(("name", "start"), [("default", None), ("paper", 0.64), ("released", 0.96), ("brier", None), ("rlcr", None)])
-def test_where_a_wrong_answer_gets_less_than_garbage(name: str, start: float | None) -> None:
+def test_the_confidence_from_which_a_wrong_answer_earns_less_than_a_malformed_one(name: str, start: float | None) -> None:
     assert CHECKS[name].malformed_beats_wrong_from == (None if start is None else pytest.approx(start))
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_no_preset_pays_more_for_garbage_than_for_an_honest_answer(name: str) -> None:
+def test_no_preset_rewards_a_malformed_answer_over_an_honest_one(name: str) -> None:
     assert CHECKS[name].malformed_beats_honesty_below is None
 
 
-def test_a_floor_that_is_too_high_is_found() -> None:
+def test_too_high_a_floor_is_found() -> None:
     check = Incentives(parse_reward("paper malformed=1"))
     # The best at p pays 1 + p - H(p), which is below 1 up to p = 0.64.
     assert check.malformed_beats_honesty_below == pytest.approx(0.64)

@@ -44,7 +44,7 @@ def test_equation_6_by_hand(answer: str, confidence: float, expected: float) -> 
 
 @BOTH
 @pytest.mark.parametrize("p", np.linspace(0.01, 0.99, 50).round(2))
-def test_stating_the_true_probability_earns_most(settings: RewardSettings, p: float) -> None:
+def test_stating_the_true_probability_maximises_the_expected_reward(settings: RewardSettings, p: float) -> None:
     grid = np.arange(0, 101) / 100
     expected = [p * confidence_reward(True, c, settings) + (1 - p) * confidence_reward(False, c, settings) for c in grid]
     assert abs(grid[int(np.argmax(expected))] - p) <= 0.01 + 1e-9  # at 0.01 and 0.99 the clip makes neighbours equal
@@ -78,7 +78,7 @@ def test_the_papers_zero_for_malformed_texts_can_be_chosen() -> None:
     assert reward("no tags", CANDIDATES, "awe", RewardSettings(malformed=0.0)) == (0.0, {"format": 0.0, "correct": 0.0, "confidence": 0.0})
 
 
-def test_settings_that_mean_nothing_are_refused() -> None:
+def test_meaningless_settings_are_refused() -> None:
     with pytest.raises(UserError, match="no confidence reward 'entropy'; there are log_likelihood, brier"):
         RewardSettings(confidence="entropy")
     for clip in (0.0, 0.5, -1.0, math.nan):

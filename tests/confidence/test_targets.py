@@ -1,4 +1,4 @@
-"""Equation 2: right answers are taught at least 0.5, wrong ones at most 0.5, and near misses more than far ones."""
+"""Equation 2: targets of right answers are at least 0.5, of wrong ones at most 0.5, and higher for near misses than for far ones."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_right_answers_get_at_least_a_half_and_wrong_ones_at_most(answer: str, t
 
 
 @given(labels, st.floats(0.01, 1))
-def test_a_closer_miss_is_taught_more_confidence(truth: str, probability: float) -> None:
+def test_a_nearer_miss_has_a_higher_target(truth: str, probability: float) -> None:
     wrong = sorted((label for label in MIKELS if label != truth), key=lambda label: far(label, truth))
     targets = [confidence_target(label, truth, probability, MIKELS) for label in wrong]
     assert targets == sorted(targets, reverse=True)
@@ -56,7 +56,7 @@ def test_a_closer_miss_is_taught_more_confidence(truth: str, probability: float)
 
 
 @given(labels, labels, probabilities, probabilities)
-def test_a_surer_model_is_taught_more_where_right_and_less_where_wrong(answer: str, truth: str, p: float, q: float) -> None:
+def test_a_higher_probability_raises_right_and_lowers_wrong_targets(answer: str, truth: str, p: float, q: float) -> None:
     low, high = (confidence_target(answer, truth, x, MIKELS) for x in sorted((p, q)))
     assert low <= high if answer == truth else low >= high
 

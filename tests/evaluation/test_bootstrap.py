@@ -43,7 +43,7 @@ def test_the_counts_have_the_spread_of_a_multinomial() -> None:
     assert drawn.std() == pytest.approx(np.sqrt(share * (1 - share) / n), rel=0.05)
 
 
-def test_each_unit_changes_places_in_half_of_the_swaps() -> None:
+def test_each_unit_is_swapped_in_half_of_the_permutations() -> None:
     counts = Swapping(ResamplingUnits(own_images(50), ["a"] * 50), 2000, 0).counts(np.arange(50), np.arange(50), 50)
     assert set(np.unique(counts)) == {0.0, 1.0}
     assert counts.mean(axis=0) == pytest.approx(np.full(50, 0.5), abs=0.06)

@@ -132,7 +132,7 @@ def test_a_difference_in_macro_f1_has_no_interval_with_few_samples_per_label() -
     assert enough.interval is not None
 
 
-def test_what_two_systems_have_alike_is_not_tested() -> None:
+def test_identical_metrics_of_two_systems_are_not_tested() -> None:
     a, b = system(np.arange(40) < 20), system(np.arange(40) < 34)
     found = compare(a, b)
     alike = [each for each in found if each.metric in ("malformed", "brier")]
@@ -149,7 +149,7 @@ def test_few_differing_images_are_too_few_for_a_test() -> None:
     assert (enough.note, enough.p) == (None, 2 / 2**6)
 
 
-def test_answers_to_one_image_change_places_together() -> None:
+def test_answers_to_one_image_are_swapped_together() -> None:
     right = np.repeat(np.arange(8) < 7, 6)
     images = [f"{number // 6}.jpg" for number in range(48)]
     a = [replace(each, image=image) for each, image in zip(system(~right, tasks=("FI-8",)), images, strict=True)]

@@ -50,7 +50,7 @@ def test_a_custom_task_has_only_the_costs_that_its_outcomes_know() -> None:
     assert set(costs("Moods", ("calm", "tense"), {("calm", "tense"): 0.5, ("tense", "calm"): 0.5})) == {"loop_distance"}
 
 
-def test_agreement_is_the_share_of_viewers_behind_the_answer() -> None:
+def test_agreement_is_the_share_of_annotators_behind_the_answer() -> None:
     assert annotator_agreement(outcome("awe", votes={"awe": 3, "fear": 1})) == 0.75
     assert annotator_agreement(outcome("fear", posterior={"awe": 0.9, "fear": 0.1}, votes={"awe": 1})) == 0.1
     assert annotator_agreement(outcome(None, votes={"awe": 3})) == 0.0

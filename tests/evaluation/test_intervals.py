@@ -22,14 +22,14 @@ def test_a_share_over_shared_images_counts_as_many_samples_as_the_variance_of_th
     assert intervals.proportion(1.0, np.ones(1000), 100, 20).interval == intervals.clopper_pearson(20, 20)
 
 
-def test_the_mean_of_shares_is_surer_than_each_but_never_certain() -> None:
+def test_the_interval_of_a_mean_of_proportions_is_narrower_than_each_but_has_a_width() -> None:
     parts = [intervals.proportion(value, np.full(1000, value), 12, 12) for value in (0.0, 1.0)]
     low, high = intervals.mean_of_proportions(parts).interval or (0.5, 0.5)
     assert 0.3 < low < 0.42 and 0.58 < high < 0.7
     assert intervals.mean_of_proportions(parts[:1]).interval == parts[0].interval
 
 
-def test_the_mean_of_shares_over_the_same_images_is_no_surer_than_one() -> None:
+def test_the_mean_of_proportions_over_the_same_images_has_the_interval_of_one() -> None:
     replicates = np.random.default_rng(0).normal(0.5, 0.05, 10_000)
     part = intervals.proportion(0.5, replicates, 100, 100)
     assert intervals.mean_of_proportions([part, part]).interval == pytest.approx(part.interval, abs=1e-6)
@@ -43,7 +43,7 @@ def test_auroc_has_an_interval_that_holds_it_and_is_symmetric_in_right_and_wrong
     assert (1 - mirrored[1], 1 - mirrored[0]) == pytest.approx((low, high))
 
 
-def test_auroc_is_less_sure_where_replicates_of_images_scatter_more() -> None:
+def test_aurocs_interval_widens_with_the_variance_of_the_replicates() -> None:
     scattered = np.random.default_rng(0).normal(0.7, 0.1, 1000)
     alone, shared = (intervals.auroc(0.7, scattered, 100, 100, clustered=clustered).interval or (1, 0) for clustered in (False, True))
     assert shared[0] < alone[0] < alone[1] < shared[1]

@@ -179,7 +179,7 @@ def test_a_hundred_wrong_answers_at_confidence_1_have_no_calibration_error() -> 
     assert (sure["accuracy"], sure["ece"], sure["brier"], sure["auc"]) == (0, 0, 1, None)
 
 
-def test_what_leaves_the_file_is_counted() -> None:
+def test_excluded_answers_are_counted() -> None:
     task = parity([row(), row(None), row(confidence="sure"), row(error={"code": "timeout", "message": "m"})])["tasks"]["FI-8"]
     assert (task["n"], task["failed"], task["bad_confidence"], task["with_confidence"]) == (1, 2, 1, 0)
     assert task["ece"] is None and task["brier"] is None
@@ -191,7 +191,7 @@ def test_a_confidence_that_is_no_finite_number_is_missing(stated: object) -> Non
     assert (task["n"], task["with_confidence"], task["brier"]) == (2, 1, 0.25)
 
 
-def test_nothing_but_failures_gives_no_numbers() -> None:
+def test_only_failures_give_no_numbers() -> None:
     overall = parity([row(None)])["overall"]
     assert overall["n"] == 0
     assert all(overall[name] is None for name in ("accuracy", "accuracy_mean", "f1_weighted", "ece", "brier", "auc"))

@@ -53,7 +53,7 @@ def test_missing_confidences_lower_the_coverage_and_nothing_else() -> None:
     assert stated["undefined"]["auroc"] == "there is only one answer"
 
 
-def test_the_penalised_reading_takes_silence_for_certainty_and_error() -> None:
+def test_penalised_metrics_count_missing_as_wrong_at_confidence_1() -> None:
     unread = made("3", answer=None, malformed="ambiguous", confidence={"verb": 0.3})
     rows = [made("1", verb=0.8), made("2", answer="fear", verb=None), unread]
     penalised = summarise(rows)["tasks"]["FI-8"]["confidence"]["verb"]["penalised"]
@@ -168,7 +168,7 @@ def test_the_confusion_is_in_the_order_of_the_loop() -> None:
     assert confusion["rows"]["fear"] == {"sadness": 1, "malformed": 1}
 
 
-def test_people_are_asked_where_there_are_votes() -> None:
+def test_agreement_with_annotators_is_reported_for_votes() -> None:
     votes = {"awe": 3, "fear": 1}
     rows = [made("1", votes=votes, verb=0.9), made("2", votes=votes, answer="fear", verb=0.2), made("3", votes=votes, verb=0.7)]
     emotion = summarise(rows, replicates=50)["overall"]["emotion"]

@@ -174,7 +174,7 @@ def test_other_samples_than_the_test_splits_are_named() -> None:
     assert "test split: FI-2 50 (theirs: 1,000)." in section(markdown(summary), "Answers on ID VSA")
 
 
-def test_drawn_scenes_are_not_put_beside_the_paper() -> None:
+def test_synthetic_scenes_are_not_put_beside_the_paper() -> None:
     text = markdown(run(("awe", 0.9), ("fear", 0.5), posterior=KNOWN))
     assert "GPT-5" not in text and "synthetic scenes" in text
     assert cells(section(text, "Answers on ID VER"), "best possible")["FI-8 Acc"] == "80.00"

@@ -113,7 +113,7 @@ def test_every_answer_counts_and_calibration_is_over_those_that_state_one(out: P
     )
 
 
-def test_no_confidence_at_all_is_nan_and_never_nought(out: Path) -> None:
+def test_without_any_confidence_metrics_are_nan(out: Path) -> None:
     config = configured(out / "vecbench_fi_8.yaml")
     for metric in config["metric_list"]:
         if metric["metric"] in ("ece", "brier", "auroc"):

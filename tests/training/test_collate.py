@@ -71,7 +71,7 @@ def said(batch: dict[str, torch.Tensor], index: int, mask: torch.Tensor, process
     return text
 
 
-def test_the_labels_are_the_heads_and_tails_own_tokens_and_the_end(
+def test_labels_are_the_tokens_of_prefix_completion_and_end_of_turn(
     batch: dict[str, torch.Tensor], examples: list[TrainingExample], processor: Any
 ) -> None:
     for index, example in enumerate(examples):
@@ -80,7 +80,7 @@ def test_the_labels_are_the_heads_and_tails_own_tokens_and_the_end(
         assert (batch["labels"][index][loss_mask] == batch["input_ids"][index][loss_mask]).all()
 
 
-def test_without_a_head_everything_learnt_is_tail(batch: dict[str, torch.Tensor]) -> None:
+def test_without_a_prefix_all_labels_are_in_the_completion(batch: dict[str, torch.Tensor]) -> None:
     for index in (0, 1):
         assert (batch["in_completion"][index] == (batch["labels"][index] != IGNORED)).all()
 
@@ -138,7 +138,7 @@ def test_a_wrong_answers_target_is_at_most_a_half(images: list[str]) -> None:
 
 
 @pytest.mark.parametrize("response", ["", "no tags", ANSWER[:-3], ANSWER + "<confidence>0.50</confidence>"])
-def test_a_malformed_answer_is_no_example(images: list[str], response: str) -> None:
+def test_a_malformed_answer_gives_no_example(images: list[str], response: str) -> None:
     assert confidence_example(scaffold_row(images[0], response)) is None
 
 
@@ -168,7 +168,7 @@ def test_the_loss_by_hand() -> None:
     assert loss_of(LOGITS, LossSettings(anchor=0.3)).item() == pytest.approx(sum(completion) / 4 + 0.3 * prefix)
 
 
-def test_an_anchor_without_any_head_changes_nothing() -> None:
+def test_an_anchor_without_any_prefix_changes_nothing() -> None:
     everything = TARGETS != IGNORED
     assert loss_of(LOGITS, LossSettings(anchor=0.7), everything) == loss_of(LOGITS, PLAIN, everything)
 
@@ -179,7 +179,7 @@ def test_smoothing_spreads_a_decimals_target_over_the_digits_and_nothing_else() 
     assert smoothed.item() == pytest.approx((decimal + surprise(3, 0) + surprise(0.5, 0) + surprise(0, 1)) / 4)
 
 
-def test_without_an_anchor_nothing_but_the_tail_is_learnt() -> None:
+def test_without_an_anchor_only_the_completion_has_a_gradient() -> None:
     logits = LOGITS.clone().requires_grad_()
     loss_of(logits, PLAIN).backward()
     assert logits.grad is not None

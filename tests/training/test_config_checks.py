@@ -1,4 +1,4 @@
-"""What cannot work is said before anything heavy is loaded, with the file and what would be right."""
+"""Impossible settings are reported before a model is loaded, with the file and what would be right."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def complaint(folder: Path, stage: str, *overrides: str) -> str:
     return str(caught.value)
 
 
-def test_a_chain_of_stages_passes_though_its_models_are_still_to_come(folder: Path) -> None:
+def test_a_chain_of_stages_passes_before_its_models_exist(folder: Path) -> None:
     assert list(load_stages(folder)) == ["stage1", "stage2", "stage3"]
 
 
@@ -68,7 +68,7 @@ def test_a_chain_of_stages_passes_though_its_models_are_still_to_come(folder: Pa
         ("model=some/hub-id", None),
     ],
 )
-def test_what_cannot_work_is_named(folder: Path, override: str, said: str | None) -> None:
+def test_an_impossible_setting_is_named(folder: Path, override: str, said: str | None) -> None:
     if said is None:
         check_single_stage("stage1", load_config("stage1", folder, [override]), folder)
     else:
@@ -105,7 +105,7 @@ def test_a_row_of_a_test_split_is_refused_with_its_line(folder: Path) -> None:
     assert "stage1.jsonl, line 17: split is 'test'" in complaint(folder, "stage1")
 
 
-def test_a_stage_that_has_begun_but_not_finished_is_told_from_one_that_was_never_trained(folder: Path) -> None:
+def test_an_unfinished_stage_is_told_from_an_untrained_one(folder: Path) -> None:
     assert "there is no such folder" in complaint(folder, "stage2")
     (folder / "stage1" / "checkpoints").mkdir(parents=True)
     assert "its stage has started but not finished" in complaint(folder, "stage2")

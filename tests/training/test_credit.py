@@ -1,4 +1,4 @@
-"""Causal credit: the same gradient on average, with less noise, and exactly the tokens of the confidence."""
+"""Credit assignment: the same expected gradient with less variance, on exactly the tokens of the confidence."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def gradients_of_a_group(expected: bool, settings: RewardSettings) -> tuple[list
 
 
 @pytest.mark.parametrize("preset", ["default", "brier", "released"])
-def test_what_is_known_of_undrawn_digits_leaves_the_mean_and_takes_noise_away(preset: str) -> None:
+def test_control_variates_keep_the_mean_and_reduce_the_variance(preset: str) -> None:
     mean, noise = gradients_of_a_group(False, PRESETS[preset])
     known_mean, less = gradients_of_a_group(True, PRESETS[preset])
     for ours, causal in zip(known_mean, mean, strict=True):
@@ -121,7 +121,7 @@ def test_what_is_known_of_undrawn_digits_leaves_the_mean_and_takes_noise_away(pr
         assert ours.sum() < share * causal.sum()
 
 
-def test_the_natural_step_moves_every_logit_by_its_advantage_and_points_uphill() -> None:
+def test_the_natural_gradient_moves_every_logit_by_its_advantage_and_ascends() -> None:
     generator = torch.Generator().manual_seed(1)
     gains = torch.randn(4, 10, generator=generator, dtype=torch.float64)
     found = []
@@ -136,7 +136,7 @@ def test_the_natural_step_moves_every_logit_by_its_advantage_and_points_uphill()
     torch.testing.assert_close(10 * (found[0] * found[1]).sum(1), (odds * (gains - mean) ** 2).sum(1))
 
 
-def test_the_natural_step_keeps_apart_what_a_cold_start_tells_apart_by_one_digit() -> None:
+def test_the_natural_gradient_preserves_a_cold_starts_one_digit_discrimination() -> None:
     """Images right with probability 0.3 and 0.6, and a cold start that says nine more often of the second, as equation 2 teaches."""
     truth = torch.tensor([[0.3], [0.6]], dtype=torch.float64)
     earned = [torch.tensor(expected_decimal_rewards(right, SETTINGS), dtype=torch.float64) for right in (True, False)]
@@ -156,7 +156,7 @@ def test_the_natural_step_keeps_apart_what_a_cold_start_tells_apart_by_one_digit
     assert 1.3 * apart[0] < apart[1] < 0.3
 
 
-def test_a_decimal_gains_what_its_confidence_would_have_earned_more_than_the_others() -> None:
+def test_a_decimals_advantage_is_its_expected_reward_less_the_mean_of_the_group() -> None:
     gains = decimal_advantages([(0.93, True), None, (0.42, False)], SETTINGS)
     assert gains[1] is None
     right = [sum(math.log(max(first / 10 + second / 100, 0.01)) for second in range(10)) / 10 for first in range(10)]
@@ -165,7 +165,7 @@ def test_a_decimal_gains_what_its_confidence_would_have_earned_more_than_the_oth
     assert decimal_advantages([None, (0.93, True)], SETTINGS) == [None, [0.0] * 10]
 
 
-def test_a_confidence_is_compared_with_what_the_group_would_have_had_for_the_same_answer() -> None:
+def test_the_baseline_scores_the_groups_confidences_on_the_same_answer() -> None:
     stated = [(0.9, True), (0.5, False), None, (0.2, False)]
     found = confidence_advantages(stated, SETTINGS)
     rivals = [0.9, 0.5, 0.2]
@@ -209,7 +209,7 @@ def test_the_first_decimal_is_found_behind_the_point(tokenizer: Any) -> None:
     assert place_of(tokenizer("<answer>awe</answer>")["input_ids"]) == -1
 
 
-def test_digits_need_tokens_of_their_own(tokenizer: Any) -> None:
+def test_decimals_must_be_single_tokens(tokenizer: Any) -> None:
     assert tokenizer.decode(decimal_tokens(tokenizer)) == "0123456789"
 
     class Merging:
@@ -280,9 +280,7 @@ def test_in_training_the_tokens_of_the_confidence_have_its_advantage_and_all_oth
 
 
 @pytest.mark.parametrize("credit", ["expected", "natural"])
-def test_in_training_it_adds_what_is_known_of_undrawn_digits(
-    tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, credit: str
-) -> None:
+def test_in_training_it_adds_the_control_variates(tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, credit: str) -> None:
     compute, compared = ConfidenceCreditMixin._compute_loss, []
 
     def plain(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Stage 1 without reasoning, as EmoVIT's baseline is trained: the label alone is learnt, and asked for with the `direct` prompt."""
+"""Stage 1 without reasoning, as EmoVIT's baseline: the target is the label alone, with the `direct` prompt."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def base(processor: Any, tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_base_model_that_learns_from_labels_answers_with_a_label_at_once(base: Path, tmp_path: Path) -> None:
+def test_a_base_model_trained_on_labels_answers_with_a_label_alone(base: Path, tmp_path: Path) -> None:
     samples = tmp_path / "scenes" / "samples.jsonl"
     for _ in draw_samples(samples.parent, 16, seed=5, size=56, split="train", workers=1):
         pass

@@ -1,4 +1,4 @@
-"""Broken images are found before training begins, named with their rows, and what passed is not decoded again."""
+"""Unreadable images are found before training starts and named with their rows; checked images are not decoded again."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_scenes_that_are_drawn_by_the_same_command_are_not_checked(folder: Path)
     check_stage(load_config("stage1", folder, ["scenes=16"]))
 
 
-def test_what_passed_once_is_not_decoded_again_until_a_file_changes(folder: Path) -> None:
+def test_checked_images_are_not_decoded_again_until_a_file_changes(folder: Path) -> None:
     code = "import sys; from emocaliber.training import checks as c, config; c.check_stage(config.load_config('stage1', sys.argv[1]))"
     passing = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
     assert "checking images: 100%" in passing.stderr
@@ -123,7 +123,7 @@ def check_in_a_team(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_several_processes_come_to_the_conclusion_of_the_first(folder: Path, broken: bool) -> None:
+def test_several_processes_share_the_main_processs_verdict(folder: Path, broken: bool) -> None:
     if broken:
         cut(folder / "images" / "stage13.png")
     assert start_together(2, check_in_a_team, folder) == [0, 0]
@@ -140,7 +140,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("stage", ["stage0", "stage1", "stage3"])
-def test_an_image_that_goes_while_training_runs_ends_it_in_a_sentence_that_names_the_sample(
+def test_an_image_that_disappears_during_training_ends_it_with_the_samples_name(
     base: Path, tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone_after_all(config: StageConfig, *_: Any, **__: Any) -> None:
@@ -161,4 +161,4 @@ def test_an_image_that_goes_while_training_runs_ends_it_in_a_sentence_that_names
     said = str(caught.value)
     assert said.startswith(f"the image of sample {image.stem} cannot be opened any more: {image}: there is no such file")
     assert "\n" not in said
-    assert "the same command goes on" in said
+    assert "the same command resumes" in said

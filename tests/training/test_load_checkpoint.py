@@ -1,4 +1,4 @@
-"""What a stage goes on from: the settings of its model and processor, and the examples that fit."""
+"""What a stage starts from: its model, its processor, and the examples within max_length."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def test_pixel_limits_reach_the_images(base: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-def test_the_vision_encoder_learns_unless_it_is_frozen(base: Path, frozen: bool) -> None:
+def test_the_vision_encoder_is_trained_unless_frozen(base: Path, frozen: bool) -> None:
     model, _ = load_for_training(config(base, freeze_vision=frozen))
     assert all(weight.requires_grad is not frozen for weight in model.model.visual.parameters())
     assert all(weight.requires_grad for weight in model.model.language_model.parameters())
     assert model.dtype == torch.float32
 
 
-def test_examples_that_do_not_fit_are_left_out_and_counted(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_examples_beyond_max_length_are_dropped_and_counted(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, processor = load_for_training(config(base))
     examples = [TrainingExample("a.png", "What is it?", "The sea. " * count) for count in (1, 100, 2)]
     assert within_max_length(examples, processor, 0) is examples

@@ -1,4 +1,4 @@
-"""LoRA: only adapters learn, the finished model has them merged, and a broken run goes on."""
+"""LoRA: only adapters are trained, the finished model has them merged, and a killed run resumes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_in_stage_3_the_vision_encoder_has_adapters_too_and_the_reference_is_the
     assert any("visual" not in name for name in names)
 
 
-def test_a_run_that_is_killed_ends_as_if_it_had_not_been(folder: Path, tmp_path: Path) -> None:
+def test_a_killed_run_ends_with_the_same_weights(folder: Path, tmp_path: Path) -> None:
     runs = [config_of(folder, "stage1", out=str(tmp_path / name)) for name in ("killed", "whole")]
     kill_when(start(run_stage, "stage1", runs[0]), tmp_path / "killed", "checkpoints/checkpoint-*/trainer_state.json")
     assert last_checkpoint(tmp_path / "killed")

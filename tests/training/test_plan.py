@@ -1,4 +1,4 @@
-"""The plan counts what training really takes, for the 7B model without its weights."""
+"""The memory plan equals what training takes, for the 7B model without its weights."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def planned(stage: str, folder: str = "7b", devices: int = 8, **changes: Any) ->
 
 
 @needs_config
-def test_seven_billion_weights_take_18_bytes_each_where_they_learn() -> None:
+def test_seven_billion_trained_weights_take_18_bytes_each() -> None:
     parts = {name: pair[0] for name, pair in planned("stage3").parts.items()}
     weights = 8_292_166_656  # as the hub counts them
     assert parts["weights"] == parts["gradients"] == parts["reference model"] == 4 * weights
@@ -73,7 +73,7 @@ def test_checkpointing_keeps_a_fraction_of_the_activations() -> None:
 
 
 @needs_config
-def test_reading_groups_together_takes_less_than_reading_answers_one_by_one() -> None:
+def test_a_shared_prefix_takes_less_memory_than_separate_answers() -> None:
     shared, plain = (planned("stage3", shared_prefix=shared, max_new_tokens=256).parts for shared in (True, False))
     assert shared["activations"][0] < 0.6 * plain["activations"][0]
 
@@ -91,7 +91,7 @@ def test_adapters_are_counted_as_peft_makes_them() -> None:
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_a_measured_step_takes_what_was_planned(processor: Any, tmp_path: Path, checkpointing: bool) -> None:
+def test_a_measured_step_takes_the_planned_memory(processor: Any, tmp_path: Path, checkpointing: bool) -> None:
     torch.manual_seed(0)
     model = build_model(processor.tokenizer, width=256, layers=6, vision_width=64, vision_layers=1)
     freeze_vision(model)
@@ -132,7 +132,7 @@ def test_a_measured_step_takes_what_was_planned(processor: Any, tmp_path: Path, 
     assert made.total(sharded=False) == pytest.approx(standing + peak, rel=0.15)
 
 
-def test_a_model_that_is_not_here_is_asked_for_by_its_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_without_a_local_configuration_is_refused_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     config = Stage3Config(model="nobody/nothing", out="o", samples="s", learning_rate=1.0, batch_size=8)
     with pytest.raises(UserError, match=r"cannot read the configuration of the model nobody/nothing: .*weights are not needed"):

@@ -43,7 +43,7 @@ def test_the_recalibration_that_made_the_labels_is_found(true: Recalibration) ->
     assert found.n == len(numbers)
 
 
-def test_a_sure_mistake_does_not_outweigh_all_others() -> None:
+def test_one_confident_mistake_does_not_dominate_the_fit() -> None:
     never = StatedNumber(0.0, [[(0.0, 0.0)]])
     assert fit_recalibration([never], [True]).loss_before == pytest.approx(-log(NEAREST))
     assert never.recalibrated(Recalibration(1.0, 0.0)) == pytest.approx(NEAREST)
@@ -74,7 +74,7 @@ def bare(tmp_path: Path) -> Path:
     return tmp_path / "bare"
 
 
-def test_a_checkpoint_is_recalibrated_in_its_card_and_read_so(scenes: Path, bare: Path) -> None:
+def test_a_checkpoint_is_recalibrated_in_its_card_and_loads_so(scenes: Path, bare: Path) -> None:
     samples = list(read_samples(scenes))
     before = list(respond(samples[:3], LocalModel(bare)))
     assert all("recalibrated" not in row["confidence"] for row in before), "there is nothing that could be missing"
@@ -104,7 +104,7 @@ def test_each_question_has_a_recalibration_of_its_own_and_others_have_none(scene
         recalibrate(bare, [*read_samples(scenes), two[0]])
 
 
-def test_a_recalibration_that_does_not_say_for_which_labels_is_left_out_and_a_notice_says_so(bare: Path) -> None:
+def test_a_recalibration_without_labels_is_ignored_with_a_notice(bare: Path) -> None:
     write_card(bare, read_card(bare) | {"recalibration": {"temperature": 0.5, "bias": -0.2}})
     model = LocalModel(bare)
     assert model.stated_confidence.of(SIX)["recalibration"] is None

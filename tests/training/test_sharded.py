@@ -85,9 +85,7 @@ def _shard_on_cpus() -> None:
 
 @pytest.mark.parametrize("stage", ["stage1", "stage2", "stage3"])
 @pytest.mark.parametrize("sharding", ["fsdp2", "zero3"])
-def test_sharded_weights_learn_what_whole_ones_do_and_go_on_after_a_stop(
-    folder: Path, stage: str, sharding: str, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_sharded_training_equals_unsharded_and_resumes(folder: Path, stage: str, sharding: str, capfd: pytest.CaptureFixture[str]) -> None:
     if sharding == "zero3" and (find_spec("deepspeed") is None or shutil.which("c++") is None):
         pytest.skip("DeepSpeed (pip install deepspeed) and a C++ compiler are wanted for this")
     whole, sharded = (train(folder, f"{stage}-{way}", stage, way) for way in ("", sharding))

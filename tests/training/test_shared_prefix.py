@@ -1,4 +1,4 @@
-"""A group of answers read as one sequence has the log-probabilities, the gradients and the roll-outs that its answers have one by one."""
+"""A group in one sequence has the log-probabilities, gradients and roll-outs of separate sequences."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def one_by_one(model: Any, batch: tuple[Batch, int]) -> tuple[torch.Tensor, torc
     return chosen[answered], -(logps.exp() * logps).sum(-1)[answered]
 
 
-def test_log_probabilities_and_entropies_are_those_of_answers_read_one_by_one(model: Any, batch: tuple[Batch, int]) -> None:
+def test_log_probabilities_and_entropies_equal_those_of_separate_sequences(model: Any, batch: tuple[Batch, int]) -> None:
     shared, plain = group_logps(model, groups(batch)), one_by_one(model, batch)
     assert plain[0].std() > 0.5, "the model must tell tokens apart"
     for ours, theirs in zip(shared[:2], plain, strict=True):
@@ -109,7 +109,7 @@ def test_log_probabilities_and_entropies_are_those_of_answers_read_one_by_one(mo
         assert torch.allclose(ours, theirs, atol=1e-5)
 
 
-def test_every_parameters_gradient_is_the_same_the_vision_encoders_too(model: Any, batch: tuple[Batch, int]) -> None:
+def test_every_parameters_gradient_is_the_same_including_the_vision_encoders(model: Any, batch: tuple[Batch, int]) -> None:
     weights = torch.linspace(-1, 1, len(one_by_one(model, batch)[0]))  # as advantages: of either sign, and none the same
     gradients = []
     for logps in (group_logps(model, groups(batch))[0], one_by_one(model, batch)[0]):
@@ -123,7 +123,7 @@ def test_every_parameters_gradient_is_the_same_the_vision_encoders_too(model: An
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_groups_may_go_through_the_model_apart_or_together(model: Any, batch: tuple[Batch, int], attention: str) -> None:
+def test_the_number_of_groups_per_forward_pass_does_not_matter(model: Any, batch: tuple[Batch, int], attention: str) -> None:
     model.set_attn_implementation(attention)
     together = group_logps(model, groups(batch))[0]
     assert torch.allclose(group_logps(model, groups(batch), at_once=1)[0], together, atol=1e-5)
@@ -131,7 +131,7 @@ def test_groups_may_go_through_the_model_apart_or_together(model: Any, batch: tu
 
 
 @pytest.mark.parametrize("at_once", [0, 1, 2])
-def test_it_is_known_what_else_could_stand_at_a_place(model: Any, batch: tuple[Batch, int], at_once: int) -> None:
+def test_queried_positions_have_the_log_probabilities_of_alternatives(model: Any, batch: tuple[Batch, int], at_once: int) -> None:
     inputs, length = batch
     places = torch.tensor([0, 3, -1, 0, -1, -1, -1, -1, 2, 1, 0, -1])
     tokens = [5, 9, 40]
@@ -157,7 +157,7 @@ def test_padding_may_be_on_either_side(batch: tuple[Batch, int]) -> None:
         assert torch.equal(left.types, right.types)
 
 
-def test_an_answer_that_counts_for_nothing_has_no_tokens(model: Any, batch: tuple[Batch, int]) -> None:
+def test_a_fully_masked_answer_has_no_tokens(model: Any, batch: tuple[Batch, int]) -> None:
     inputs, length = batch
     mask = inputs["attention_mask"].clone()
     mask[1, -length:] = 0
@@ -279,12 +279,12 @@ def assert_same_steps(processor: Any, folder: Path, **settings: Any) -> None:
 @pytest.mark.parametrize(
     "settings", [{}, {"gradient_accumulation_steps": 2}, {"gradient_checkpointing": True}], ids=["one micro-batch", "two", "checkpointed"]
 )
-def test_a_step_is_trls_own_step(processor: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str], settings: dict[str, Any]) -> None:
+def test_a_step_equals_trls(processor: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str], settings: dict[str, Any]) -> None:
     assert_same_steps(processor, tmp_path, **settings)
     assert SENTENCE not in capfd.readouterr().err
 
 
-def test_under_autocast_to_16_bits_both_ways_agree_within_what_is_allowed(
+def test_under_autocast_to_16_bits_both_computations_agree_within_tolerance(
     processor: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     logs, plain = (steps_of(trainer_of(processor, tmp_path, shared_prefix=shared, bf16=True))[0][0] for shared in (True, False))
@@ -299,7 +299,7 @@ def unshuffled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("unshuffled")
-def test_adapters_learn_the_same(processor: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_adapters_get_the_same_update(processor: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     peft = pytest.importorskip("peft")
     adapters = peft.LoraConfig(r=4, target_modules=r".*(q_proj|qkv)", task_type="CAUSAL_LM")
     assert_same_steps(processor, tmp_path, peft_config=adapters, max_steps=2)
@@ -307,7 +307,7 @@ def test_adapters_learn_the_same(processor: Any, tmp_path: Path, capfd: pytest.C
 
 
 @pytest.mark.usefixtures("unshuffled")
-def test_steps_that_need_the_old_policy_are_trls_own_steps(processor: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_steps_with_an_old_policy_equal_trls(processor: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert_same_steps(processor, tmp_path, steps_per_generation=2, num_iterations=2, max_steps=4, learning_rate=0.1)
     assert SENTENCE not in capfd.readouterr().err
 
@@ -336,7 +336,7 @@ def test_micro_batches_hold_whole_groups(processor: Any, tmp_path: Path, monkeyp
         ({"attention": "flash_attention_2", "beta": 0.0}, "flash_attention_2 attention takes no tree mask (sdpa does)"),
     ],
 )
-def test_where_prefixes_cannot_be_shared_a_sentence_says_why(
+def test_a_warning_says_why_prefixes_cannot_be_shared(
     processor: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str], settings: dict[str, Any], reason: str
 ) -> None:
     trainer_of(processor, tmp_path, **settings)
@@ -344,7 +344,7 @@ def test_where_prefixes_cannot_be_shared_a_sentence_says_why(
 
 
 @pytest.mark.parametrize("what", ["answers", "roll-outs"])
-def test_where_the_numbers_differ_trls_way_is_taken_and_a_sentence_says_so(
+def test_trls_computation_is_used_with_a_warning_if_the_numbers_differ(
     processor: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     plain = steps_of(trainer_of(processor, tmp_path, shared_prefix=False))
@@ -373,7 +373,7 @@ def in_two_processes(rank: int, port: int, processor: Any, folder: Path) -> None
         torch.save((logs, weights), folder / f"{shared}-{rank}.pt")
 
 
-def test_two_processes_make_the_same_step_with_and_without(processor: Any, tmp_path: Path) -> None:
+def test_two_processes_make_the_same_step_with_and_without_sharing(processor: Any, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     processes = [start(in_two_processes, rank, port, processor, tmp_path) for rank in range(2)]

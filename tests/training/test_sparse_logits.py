@@ -1,4 +1,4 @@
-"""Logits are computed where the loss looks and nowhere else, and loss and gradients are those of all logits."""
+"""Logits are computed only at tokens in the loss, and loss and gradients equal those of all logits."""
 
 from __future__ import annotations
 

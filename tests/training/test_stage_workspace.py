@@ -1,4 +1,4 @@
-"""A stage goes on under the settings that it was begun with, and from what it was begun from, or says what differs."""
+"""A stage resumes only with the settings and inputs that it started with, and says what differs otherwise."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_finished_stage_with_the_same_settings_is_returned(folder: Path, tmp_p
     assert (tmp_path / "out" / "config.json").read_bytes() == before, "it was trained without"
 
 
-def test_where_nothing_was_trained_yet_the_settings_may_be_others(folder: Path, tmp_path: Path) -> None:
+def test_settings_may_change_before_anything_was_trained(folder: Path, tmp_path: Path) -> None:
     config = config_of(folder, tmp_path / "out")
     stage_workspace("stage3", config).write()
     half = tmp_path / "out" / "checkpoints" / "checkpoint-2"
@@ -89,14 +89,14 @@ def test_where_nothing_was_trained_yet_the_settings_may_be_others(folder: Path, 
         check_workspaces([("stage3", dataclasses.replace(config, learning_rate=0.5))])
 
 
-def test_a_model_folder_of_which_nobody_knows_how_it_was_made_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_model_folder_without_a_record_is_refused(folder: Path, tmp_path: Path) -> None:
     config = begun(config_of(folder, tmp_path / "out"), done=True)
     (tmp_path / "out" / "config.json").unlink()
     with pytest.raises(UserError, match=r"config\.json is missing, so it is not known how .*out was made"):
         run_stage("stage3", config)
 
 
-def test_a_model_that_was_trained_again_is_noticed_by_the_stage_after_it(folder: Path, tmp_path: Path) -> None:
+def test_a_retrained_model_is_detected_by_the_next_stage(folder: Path, tmp_path: Path) -> None:
     config = begun(config_of(folder, tmp_path / "out"), done=True)
     (tmp_path / "base" / "model.safetensors").write_bytes(b"others")
     with pytest.raises(UserError, match=r"out was made with other settings: made_from\.model was '\w{64}', and is '\w{64}'"):
@@ -105,7 +105,7 @@ def test_a_model_that_was_trained_again_is_noticed_by_the_stage_after_it(folder:
     assert run_stage("stage3", config), "a model that is gone is not another"
 
 
-def test_samples_that_changed_are_noticed(folder: Path, tmp_path: Path) -> None:
+def test_changed_samples_are_detected(folder: Path, tmp_path: Path) -> None:
     samples = tmp_path / "scenes" / "samples.jsonl"
     shutil.copytree(folder / "scenes" / "stage3", samples.parent)
     config = begun(config_of(folder, tmp_path / "out", "stage3", f"samples={samples}"))
@@ -114,7 +114,7 @@ def test_samples_that_changed_are_noticed(folder: Path, tmp_path: Path) -> None:
         run_stage("stage3", config)
 
 
-def test_samples_and_model_may_lie_elsewhere_if_they_are_the_same(folder: Path, tmp_path: Path) -> None:
+def test_samples_and_model_may_be_moved(folder: Path, tmp_path: Path) -> None:
     config = begun(config_of(folder, tmp_path / "out"), done=True)
     shutil.move(tmp_path / "base", tmp_path / "moved")
     shutil.copytree(folder / "scenes" / "stage3", tmp_path / "scenes")
@@ -221,7 +221,7 @@ runs = [{{name = "one", learning_rate = 0.001}}]
 # The scaffold's answers
 
 
-def test_the_scaffolds_answers_are_kept_for_the_same_question_to_the_same_model_only(folder: Path, tmp_path: Path) -> None:
+def test_scaffold_answers_are_reused_only_with_the_same_inference_settings(folder: Path, tmp_path: Path) -> None:
     config = config_of(folder, tmp_path / "out", "stage2", "max_new_tokens=4")
     assert isinstance(config, Stage2Config)
     samples = list(read_samples(config.samples))[:3]
@@ -273,7 +273,7 @@ def refused_in_a_team(words: list[str]) -> None:
     sys.exit(main(words))
 
 
-def test_a_team_of_processes_is_refused_as_one_is(folder: Path, tmp_path: Path) -> None:
+def test_several_processes_are_refused_like_one(folder: Path, tmp_path: Path) -> None:
     config = begun(config_of(folder, tmp_path / "out", "stage1", "accumulation=2"), "stage1")
     words = ["train", "stage1", "--config", str(folder), f"out={config.out}", f"model={tmp_path / 'base'}", "learning_rate=0.5"]
     assert start_together(2, refused_in_a_team, words) == [2, 2]

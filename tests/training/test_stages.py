@@ -1,4 +1,4 @@
-"""All four stages at microscopic scale: what each of them trains, and that being killed changes nothing."""
+"""All four stages at microscopic scale: what each of them trains, and that kill and resume change nothing."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_stage_3_trains_everything(trained: Path) -> None:
     assert changed(first, second, vision=True) == of_kind(first, vision=True)
 
 
-def test_stage_0_keeps_the_eyes_that_learnt_to_see(trained: Path) -> None:
+def test_stage_0_keeps_the_pre_trained_vision_encoder(trained: Path) -> None:
     eyes: Weights = torch.load(trained / "stage0" / "sight" / "eyes.pt", weights_only=True)
     held = weights(trained, "stage0")
     assert all(torch.equal(held[f"visual.{name}"], value) for name, value in eyes.items())
@@ -98,7 +98,7 @@ def test_every_stage_leaves_a_model_that_loads_with_its_processor(trained: Path)
         assert load_processor(trained / stage / "model").image_processor.size["longest_edge"] == 56 * 56 + 28
 
 
-def test_training_that_is_killed_in_every_stage_ends_as_if_it_had_not_been(trained: Path, tmp_path: Path) -> None:
+def test_training_killed_in_every_stage_ends_with_the_same_weights(trained: Path, tmp_path: Path) -> None:
     folder = write_configs(tmp_path)
     for whose in TRAININGS:
         kill_when(start(train_all, folder), folder, f"{whose}/checkpoints/checkpoint-*/trainer_state.json")
@@ -119,7 +119,7 @@ def test_training_that_is_killed_in_every_stage_ends_as_if_it_had_not_been(train
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_training_that_is_killed_after_its_last_step_does_no_step_more(trained: Path, tmp_path: Path, stage: str) -> None:
+def test_training_killed_after_its_last_step_does_no_further_step(trained: Path, tmp_path: Path, stage: str) -> None:
     kept = shutil.copytree(trained / stage, tmp_path / stage)
     shutil.rmtree(kept / "model")
     (kept / "sight" / "eyes.pt").unlink(missing_ok=True)
@@ -130,7 +130,7 @@ def test_training_that_is_killed_after_its_last_step_does_no_step_more(trained: 
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_scaffold_that_is_killed_gives_the_rest_of_its_answers_and_then_the_same_ones(trained: Path, tmp_path: Path) -> None:
+def test_killed_scaffold_inference_resumes_with_the_same_answers(trained: Path, tmp_path: Path) -> None:
     config = load_config("stage2", trained)
     runs = [dataclasses.replace(config, out=str(tmp_path / name)) for name in ("killed", "whole")]
     kill_when(start(run_stage, "stage2", runs[0]), tmp_path / "killed", "scaffold.jsonl")
@@ -146,7 +146,7 @@ def test_a_scaffold_that_is_killed_gives_the_rest_of_its_answers_and_then_the_sa
     assert len(answers[0]) == 32
 
 
-def test_the_newest_whole_checkpoint_is_taken_and_half_written_ones_are_removed(tmp_path: Path) -> None:
+def test_the_newest_complete_checkpoint_is_used_and_incomplete_ones_are_removed(tmp_path: Path) -> None:
     assert last_checkpoint(tmp_path) is None
     for step, whole in ((8, True), (20, True), (100, False)):
         folder = tmp_path / "checkpoints" / f"checkpoint-{step}"
@@ -236,7 +236,7 @@ def rollouts(short: Stage3Config) -> Rollouts:
     return heard
 
 
-def test_trl_asks_the_question_as_every_other_stage_does(short: Stage3Config, rollouts: Rollouts) -> None:
+def test_trls_prompt_is_that_of_every_other_stage(short: Stage3Config, rollouts: Rollouts) -> None:
     tokenizer = load_processor(short.model).tokenizer
     row = next(read_rows(short.samples))
     prompt = chat_prompt(question_for(row["task"], row["candidates"], confidence=True), tokenizer)
@@ -259,7 +259,7 @@ def test_no_image_is_ever_answered(short: Stage3Config, rollouts: Rollouts) -> N
     assert not {token for answer in rollouts.tokens for token in answer} & set(forbidden)
 
 
-def test_what_each_part_of_the_reward_came_to_is_kept_with_the_model_step_by_step(short: Stage3Config, rollouts: Rollouts) -> None:
+def test_the_mean_reward_parts_of_each_step_are_kept_with_the_model(short: Stage3Config, rollouts: Rollouts) -> None:
     steps = [entry for entry in json.loads((Path(short.out) / "model" / "rollouts.json").read_text()) if "reward" in entry]
     assert [entry["step"] for entry in steps] == [1, 2]
     for entry, texts in zip(steps, (rollouts.texts[:8], rollouts.texts[8:]), strict=True):
@@ -267,7 +267,7 @@ def test_what_each_part_of_the_reward_came_to_is_kept_with_the_model_step_by_ste
             assert entry[f"rewards/{part}/mean"] == pytest.approx(sum(letters_reward(text)[1][part] for text in texts) / 8)
 
 
-def test_rollouts_are_sampled_from_the_whole_distribution_once_and_every_weight_learns(
+def test_rollouts_are_sampled_once_from_the_full_distribution_and_every_weight_is_trained(
     short: Stage3Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import trl
@@ -288,7 +288,7 @@ def test_rollouts_are_sampled_from_the_whole_distribution_once_and_every_weight_
     assert all(weight.requires_grad for weight in given["model"].parameters())
 
 
-def test_the_parts_of_the_reward_are_those_of_the_one_scorer() -> None:
+def test_the_reward_parts_are_those_of_the_scorer() -> None:
     settings = RewardSettings(confidence="brier")
     labels = ["fear", "awe"]
     steps = Reasoning("a", "b", "c", "d", "e")
@@ -315,7 +315,7 @@ def test_the_parts_of_the_reward_are_those_of_the_one_scorer() -> None:
         ({"reward": "hope"}, "there is no reward preset 'hope'; there are default, paper, released"),
     ],
 )
-def test_groups_that_cannot_be_are_refused_before_anything_is_loaded(
+def test_impossible_groups_are_refused_before_anything_is_loaded(
     short: Stage3Config, tmp_path: Path, settings: dict[str, Any], complaint: str
 ) -> None:
     config = dataclasses.replace(short, out=str(tmp_path), model="nowhere", **settings)

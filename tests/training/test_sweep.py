@@ -77,7 +77,7 @@ def test_the_table_has_a_row_for_each_run_and_the_model_before(swept: Path) -> N
     assert all("[" in row[2] for row in rows[2:]), "with intervals"
 
 
-def test_what_is_finished_is_not_done_again(swept: Path) -> None:
+def test_finished_runs_are_not_repeated(swept: Path) -> None:
     out = swept.parent / "out"
     before = {file: file.stat().st_mtime_ns for pattern in ("*.safetensors", "responses.jsonl") for file in out.rglob(pattern)}
     table = (out / "table.md").read_text()
@@ -87,7 +87,7 @@ def test_what_is_finished_is_not_done_again(swept: Path) -> None:
     }
 
 
-def test_a_folder_that_was_trained_otherwise_is_not_taken_for_the_run(swept: Path) -> None:
+def test_a_folder_trained_with_other_settings_is_refused(swept: Path) -> None:
     other = swept.with_name("other.toml")
     other.write_text(swept.read_text().replace("0.001", "0.002"))
     with pytest.raises(UserError, match=r"model-2 was made with other settings: learning_rate was 0\.001, and is 0\.002\. Give"):
@@ -103,7 +103,7 @@ def test_a_folder_that_was_trained_otherwise_is_not_taken_for_the_run(swept: Pat
         ({"test_scenes": "many"}, "test_scenes must be of type int, not 'many'"),
     ],
 )
-def test_a_sweep_that_cannot_be_is_refused(folder: Path, tmp_path: Path, changes: dict[str, Any], complaint: str) -> None:
+def test_an_impossible_sweep_is_refused(folder: Path, tmp_path: Path, changes: dict[str, Any], complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
         load_sweep(write_sweep(folder, tmp_path / "sweep.toml", **changes))
 
@@ -136,7 +136,7 @@ def test_the_average_over_groups_is_the_papers_and_its_interval_that_of_independ
     assert table.marks[1, 4] == "best"
 
 
-def test_runs_that_ask_the_scaffold_the_same_share_its_answers(folder: Path, tmp_path: Path) -> None:
+def test_runs_with_the_same_inference_settings_share_scaffold_answers(folder: Path, tmp_path: Path) -> None:
     def config(name: str, *overrides: str) -> Stage2Config:
         made = load_config("stage2", folder, [f"out={tmp_path / name}", *overrides])
         assert isinstance(made, Stage2Config)

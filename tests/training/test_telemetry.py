@@ -1,4 +1,4 @@
-"""Watching a run: its telemetry, its roll-outs, held-out samples, trackers and the alarm."""
+"""Monitoring a run: telemetry, roll-outs, held-out samples, trackers and the alarm."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STEPS = Reasoning("a", "b", "c", "d", "e")
 @pytest.fixture(scope="module")
 def folder(processor: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Configurations, a base model, and held-out scenes."""
-    made = write_configs(tmp_path_factory.mktemp("watched"))
+    made = write_configs(tmp_path_factory.mktemp("monitored"))
     save_untrained(processor, made / "stage0" / "model")
     for _ in draw_samples(made / "held-out", 6, seed=6, size=56, split="train", workers=1):
         pass
@@ -59,20 +59,20 @@ def run_stage3(config: Stage3Config) -> Path:
 
 
 @pytest.fixture(scope="module")
-def watched(folder: Path) -> Path:
+def monitored(folder: Path) -> Path:
     """The folder of a stage 3 with held-out samples and TensorBoard."""
     held_out = f"validation={folder}/held-out/samples.jsonl"
-    config = stage3_config(folder, folder / "watched", held_out, "eval_steps=2", "report_to=tensorboard")
+    config = stage3_config(folder, folder / "monitored", held_out, "eval_steps=2", "report_to=tensorboard")
     run_stage3(config)
-    return folder / "watched"
+    return folder / "monitored"
 
 
 def rows_of(out: Path, kind: str) -> list[dict[str, Any]]:
     return [row for row in read_rows(out / "telemetry.jsonl") if row["kind"] == kind]
 
 
-def test_each_step_leaves_its_rewards_kl_lengths_and_malformed_share(watched: Path) -> None:
-    rows = rows_of(watched, "train")
+def test_each_step_leaves_its_rewards_kl_lengths_and_malformed_share(monitored: Path) -> None:
+    rows = rows_of(monitored, "train")
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     wanted = {"loss", "reward", "reward_format", "reward_correct", "reward_confidence", "kl", "length", "cut_off", "rollouts/malformed"}
     for row in rows:
@@ -80,17 +80,17 @@ def test_each_step_leaves_its_rewards_kl_lengths_and_malformed_share(watched: Pa
         assert row["rollouts/malformed"] == 1.0, "a model this small says nothing well-formed"
 
 
-def test_held_out_samples_are_asked_about_first_every_so_often_and_last(watched: Path) -> None:
-    rows = rows_of(watched, "held_out")
+def test_held_out_samples_are_evaluated_first_at_intervals_and_last(monitored: Path) -> None:
+    rows = rows_of(monitored, "held_out")
     assert [row["step"] for row in rows] == [0, 2, 4]
     assert all(row["n"] == 6 and row["malformed"] == 1.0 and row["groups"].keys() == {"ID VER", "overall"} for row in rows)
     assert all(row["groups"]["overall"]["accuracy"] == 0.0 and row["groups"]["overall"]["ece"] is None for row in rows)
 
 
-def test_trackers_get_the_same_numbers(watched: Path) -> None:
+def test_trackers_get_the_same_numbers(monitored: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    (file,) = (watched / "checkpoints").rglob("events.out.tfevents.*")
+    (file,) = (monitored / "checkpoints").rglob("events.out.tfevents.*")
     events = EventAccumulator(str(file.parent)).Reload()
     assert {"train/kl", "train/rewards/correct/mean", "train/rollouts/malformed", "eval/accuracy", "eval/ID VER/accuracy"} <= set(
         events.Tags()["scalars"]
@@ -98,14 +98,14 @@ def test_trackers_get_the_same_numbers(watched: Path) -> None:
     assert [event.step for event in events.Scalars("eval/malformed")] == [0, 2, 4]
 
 
-def test_watching_changes_nothing(folder: Path, watched: Path) -> None:
+def test_monitoring_changes_no_weight(folder: Path, monitored: Path) -> None:
     run_stage3(stage3_config(folder, folder / "unwatched"))
-    one, other = (load_file(out / "model" / "model.safetensors") for out in (watched, folder / "unwatched"))
+    one, other = (load_file(out / "model" / "model.safetensors") for out in (monitored, folder / "unwatched"))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_every_rollout_is_kept_with_what_it_earned(folder: Path, watched: Path) -> None:
-    rows = list(read_rows(watched / "rollouts.jsonl"))
+def test_every_rollout_is_logged_with_its_reward(folder: Path, monitored: Path) -> None:
+    rows = list(read_rows(monitored / "rollouts.jsonl"))
     assert [row["step"] for row in rows] == [step for step in (1, 2, 3, 4) for _ in range(4)]
     for first, second in zip(rows[::2], rows[1::2], strict=True):
         assert first["id"] == second["id"], "a group answers one question"
@@ -115,13 +115,13 @@ def test_every_rollout_is_kept_with_what_it_earned(folder: Path, watched: Path) 
             assert row["advantage"] == pytest.approx((total - other["reward"]["total"]) / 2, abs=1e-6)
 
 
-def test_the_temperature_of_the_rollouts_is_recorded_with_the_model(watched: Path) -> None:
-    assert read_card(watched / "model")["rollout_temperature"] == 1.0
+def test_the_temperature_of_the_rollouts_is_recorded_with_the_model(monitored: Path) -> None:
+    assert read_card(monitored / "model")["rollout_temperature"] == 1.0
 
 
-def test_a_trace_shows_the_rollouts_of_a_sample_in_a_run(watched: Path) -> None:
-    first = next(read_rows(watched / "rollouts.jsonl"))
-    found = trace(first["id"], watched)
+def test_a_trace_shows_the_rollouts_of_a_sample_in_a_run(monitored: Path) -> None:
+    first = next(read_rows(monitored / "rollouts.jsonl"))
+    found = trace(first["id"], monitored)
     assert [each["step"] for each in found["rollouts"]][:2] == [first["step"]] * 2
     assert found["task"] == "EmoSet-8"
     assert found["image_exists"]
@@ -131,13 +131,13 @@ def test_a_trace_shows_the_rollouts_of_a_sample_in_a_run(watched: Path) -> None:
     assert f"{first['advantage']:+.3f}" in text
 
 
-def test_an_unknown_sample_of_a_run_is_named(watched: Path) -> None:
+def test_an_unknown_sample_of_a_run_is_named(monitored: Path) -> None:
     with pytest.raises(UserError, match="has no sample 'nobody'"):
-        trace("nobody", watched)
+        trace("nobody", monitored)
 
 
-def test_a_run_that_an_alarm_stopped_keeps_its_checkpoint_and_can_go_on(
-    folder: Path, watched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_run_stopped_by_an_alarm_keeps_its_checkpoint_and_resumes(
+    folder: Path, monitored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     held_out = f"validation={folder}/held-out/samples.jsonl"
     stopping = stage3_config(folder, tmp_path, held_out, "eval_steps=3", "save_steps=100", "stop_on_alarm=true")
@@ -152,7 +152,7 @@ def test_a_run_that_an_alarm_stopped_keeps_its_checkpoint_and_can_go_on(
     assert [(row["step"], row["what"]) for row in rows_of(tmp_path, "alarm")] == [(3, "everything is sure")]
 
     run_stage3(dataclasses.replace(stopping, stop_on_alarm=False))
-    one, other = (load_file(out / "model" / "model.safetensors") for out in (tmp_path, watched))
+    one, other = (load_file(out / "model" / "model.safetensors") for out in (tmp_path, monitored))
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert [row["step"] for row in rows_of(tmp_path, "train")] == [1, 2, 3, 4]
 
@@ -161,7 +161,7 @@ def test_a_run_that_an_alarm_stopped_keeps_its_checkpoint_and_can_go_on(
     ("change", "complaint"),
     [({"split": "test"}, "is of the split 'test'"), ({}, "is also in .*held-out samples must not be trained on")],
 )
-def test_samples_that_must_not_be_watched_are_refused(folder: Path, change: dict[str, str], complaint: str) -> None:
+def test_forbidden_validation_samples_are_refused(folder: Path, change: dict[str, str], complaint: str) -> None:
     config = stage3_config(folder, folder / "none")
     rows = [row | change for row in read_rows(config.samples)]
     file = Path(config.samples).parent / "chosen.jsonl"
@@ -187,7 +187,7 @@ def said(answer: str, confidence: float) -> str:
     return render(Response(STEPS, answer, confidence))
 
 
-def test_rollouts_become_rows_and_numbers() -> None:
+def test_rollouts_become_rows_and_metrics() -> None:
     texts = [said("awe", 0.95), said("fear", 0.75), "no tags", said("awe", 0.5)]
     earned = [reward(text, sample("a")["candidates"], "awe", RewardSettings())[1] for text in texts]
     parts = {name: [each[name] for each in earned] for name in ("format", "correct", "confidence")}
@@ -209,7 +209,7 @@ def test_rollouts_become_rows_and_numbers() -> None:
     )
 
 
-def test_held_out_numbers_are_those_of_the_evaluation() -> None:
+def test_held_out_metrics_are_those_of_the_evaluation() -> None:
     answers = [("awe", 0.95), ("fear", 0.95), ("awe", 0.3), ("awe", 0.8)]
     found = held_out_metrics([outcome(sample(str(place)) | {"response": said(*each)}) for place, each in enumerate(answers)])
     overall = found["groups"]["overall"]
@@ -264,7 +264,7 @@ def test_the_alarm_stops_a_run_only_if_it_is_told_to() -> None:
         assert (control.should_training_stop, control.should_save, alarm.stopped is not None) == (stop, stop, stop)
 
 
-def test_a_run_that_goes_on_is_still_compared_with_its_beginning() -> None:
+def test_a_resumed_run_is_still_compared_with_its_start() -> None:
     alarm = CollapseAlarm(stop=False)
     first = ConfidenceStats.of(SOBER)
     assert first
@@ -272,7 +272,7 @@ def test_a_run_that_goes_on_is_still_compared_with_its_beginning() -> None:
     assert alarm.on_stats("held_out", ConfidenceStats.of(SURE), 5, TrainerControl())
 
 
-def test_steps_after_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
+def test_rows_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
     file = tmp_path / "log.jsonl"
     file.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
     log = StepLog(file)
@@ -283,7 +283,7 @@ def test_steps_after_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
     assert list(read_rows(file)) == [{"step": 1}, {"step": 2}, {"step": 3, "new": True}]
 
 
-def test_without_a_checkpoint_nothing_is_kept_as_even_the_first_look_is_taken_again(tmp_path: Path) -> None:
+def test_without_a_checkpoint_all_rows_are_dropped(tmp_path: Path) -> None:
     file = tmp_path / "log.jsonl"
     file.write_text('{"step": 0}\n{"step": 1}\n')
     log = StepLog(file)

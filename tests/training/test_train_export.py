@@ -1,4 +1,4 @@
-"""Exporting a finished run: a folder that loads, a card that is honest, and a word where it is asked at another temperature."""
+"""Exporting a finished run: a folder that loads, an accurate model card, and a warning at another temperature."""
 
 from __future__ import annotations
 
@@ -73,14 +73,14 @@ def test_an_exported_folder_loads_under_its_name_with_the_same_weights(run: Path
     assert not (out / "rollouts.json").exists()
 
 
-def test_a_model_asked_at_another_temperature_says_so(run: Path) -> None:
+def test_a_model_used_at_another_temperature_warns(run: Path) -> None:
     notice = LocalModel(exported(run)).notice
     assert notice
     assert "sampled at temperature 0.7, and it is used at 0" in notice
 
 
 @pytest.mark.parametrize(("temperature", "said"), [(0.0, False), (1.0, True), (0.7, False)])
-def test_a_card_that_names_the_source_of_the_confidence_is_believed_of_greedy_answers(temperature: float, said: bool) -> None:
+def test_a_cards_confidence_source_applies_to_greedy_answers(temperature: float, said: bool) -> None:
     notice = notice_of({"notice": "Mind.", "rollout_temperature": 0.7, "confidence_source": "verb_mean"}, temperature)
     assert notice is not None
     assert notice.startswith("Mind.")

@@ -1,4 +1,4 @@
-"""Held-out samples share no image with what any stage behind a model learnt from, whatever their files are called."""
+"""Held-out samples share no image with the training samples of the model's lineage, whatever their files are called."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def linked(image: Path) -> Path:
 
 @pytest.mark.parametrize("again", [lambda image: image, copied, linked])
 @pytest.mark.parametrize("stage", range(4))
-def test_an_image_of_any_stage_behind_the_exported_model_is_refused(project: Path, stage: int, again: Callable[[Path], Path]) -> None:
+def test_an_image_of_any_stage_in_the_models_lineage_is_refused(project: Path, stage: int, again: Callable[[Path], Path]) -> None:
     images = [photo(project / "new.png", size=(80, 80)), again(project / "images" / f"stage{stage}-1.png")]
     held_out = write_samples(project, "held-out", *images)
     said = rf"the image of sample held-out-1 of .*held-out\.jsonl is also in .*data/stage{stage}\.jsonl \(sample stage{stage}-1\)"
@@ -99,7 +99,7 @@ def test_a_stage_that_is_no_longer_there_is_named(project: Path) -> None:
 
 
 @pytest.mark.parametrize("base", ["Qwen/Qwen2.5-VL-7B-Instruct", "exported"])
-def test_a_model_that_no_stage_made_ends_the_chain(project: Path, base: str) -> None:
+def test_a_model_that_no_stage_made_ends_the_lineage(project: Path, base: str) -> None:
     (project / "exported").mkdir()
     settings = settings_of(project) | {"model": base}
     assert list(lineage_sample_files(project / "runs" / "stage3", settings)) == [project / "data" / "stage3.jsonl"]
@@ -123,7 +123,7 @@ def test_validation_while_training_is_checked_against_the_stages_before(project:
         validation_samples(config(project, Stage3Config, "stage3", "runs/stage2/model", held_out))
 
 
-def test_stages_that_are_still_to_be_trained_count_as_well(project: Path) -> None:
+def test_pending_stages_count_as_well(project: Path) -> None:
     """Of stages 2 and 3, both pending, the second validates on what the first will be trained on."""
     new = write_samples(project, "new", photo(project / "new.png", size=(80, 80)))
     held_out = write_samples(project, "held-out", project / "images" / "stage2-0.png")

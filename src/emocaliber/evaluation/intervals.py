@@ -126,10 +126,10 @@ def bootstrap_estimate(
         return IntervalEstimate(value, replicates, None, f"fewer than {FEWEST} images")
     if 2 * np.count_nonzero(defined) < replicates.size:
         return IntervalEstimate(value, replicates, None, "most replicates have no value")
-    drawn = replicates[defined]
-    bias = float(drawn.mean()) - value
-    weight = np.random.default_rng(0).exponential(size=drawn.size)
-    least, most = ((images * drawn + weight * end) / (images + weight) for end in unseen)
+    known = replicates[defined]
+    bias = float(known.mean()) - value
+    weight = np.random.default_rng(0).exponential(size=known.size)
+    least, most = ((images * known + weight * end) / (images + weight) for end in unseen)
     tail = (1 - level) / 2
     low = float(np.quantile(least, tail)) - bias - max(bias, 0.0)
     high = float(np.quantile(most, 1 - tail)) - bias - min(bias, 0.0)

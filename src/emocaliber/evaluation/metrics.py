@@ -16,6 +16,8 @@ from emocaliber.core.scoring import Outcome
 from emocaliber.core.tasks import taxonomy_of
 from emocaliber.emotions.taxonomy import Taxonomy, taxonomy
 
+Floats = NDArray[np.float64]
+
 
 def accuracy(confusion: Floats) -> Floats:
     """The share of right answers among all samples; a missing answer is not right."""
@@ -65,8 +67,6 @@ def _f1(confusion: Floats) -> tuple[Floats, Floats]:
 
 
 # Sufficient statistics of confidence metrics
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

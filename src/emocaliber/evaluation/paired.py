@@ -19,6 +19,8 @@ from emocaliber.evaluation.bootstrap import Ints, Resampling, ResamplingUnits, S
 from emocaliber.evaluation.estimates import FEWEST_PER_LABEL, Scope, confusion_cells, labels_of, rows_by_task
 from emocaliber.evaluation.metrics import Floats, Tally
 
+Bools = NDArray[np.bool_]
+
 _OF_TASKS: dict[str, Callable[[Floats], Floats]] = {
     "accuracy": metrics.accuracy,
     "f1_macro": metrics.f1_macro,
@@ -156,8 +158,6 @@ class PairedSystems:
 
 
 # Outcomes by column
-
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

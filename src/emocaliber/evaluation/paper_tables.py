@@ -75,20 +75,20 @@ def _answers(summary: Metrics, group: str, name: str) -> Table:
         scopes[_AVERAGE] = summary["groups"][group]
     columns = [(scope, metric) for scope in scopes for metric in ("acc", "f1")]
     run = _Run((name,), {column: scopes[column[0]] for column in columns})
-    drawn = any(map(is_synthetic, scopes.values()))
+    synthetic = any(map(is_synthetic, scopes.values()))
     best = _Run(("best possible",), {column: scopes[column[0]].get("best_possible") or {} for column in columns})
     table = ANSWER_TABLES[group]
     note = ["F1 is weighted by support: the paper prints that, under the name of macro F1."]
     if _AVERAGE in scopes:
         note.append("The average is the mean over the tasks.")
-    note += [SCENES] if drawn else [PAPER, _other_samples(summary, tasks)]
+    note += [SCENES] if synthetic else [PAPER, _other_samples(summary, tasks)]
     return _beside(
         f"Answers on {group}, after the paper's Table {table}",
         ("System",),
         columns,
-        [] if drawn else [((row.system,), row.figures) for row in paper_rows(table)],
+        [] if synthetic else [((row.system,), row.figures) for row in paper_rows(table)],
         [run],
-        [best] if drawn else [],
+        [best] if synthetic else [],
         " ".join(note).strip(),
     )
 
@@ -100,21 +100,21 @@ def _confidence(summary: Metrics, groups: Sequence[str], name: str) -> Table:
         _Run((name, source), {column: scopes[column[0]].get("confidence", {}).get(source, {}) for column in columns})
         for source in summary["settings"]["sources"]
     ]
-    drawn = any(map(is_synthetic, scopes.values()))
+    synthetic = any(map(is_synthetic, scopes.values()))
     posteriors = {group: (m.get("best_possible") or {}).get("confidence", {}).get("posterior", {}) for group, m in scopes.items()}
     best = _Run(("best possible", "posterior"), {column: posteriors[column[0]] for column in columns})
     note = [
         "Over all samples of a group that have a confidence. If calibrated: the ECE range of 95 % of perfectly calibrated",
         "models with the same confidences.",
     ]
-    note += [SCENES] if drawn else [PAPER, _other_samples(summary, [task for group in groups for task in group_tasks(group)])]
+    note += [SCENES] if synthetic else [PAPER, _other_samples(summary, [task for group in groups for task in group_tasks(group)])]
     return _beside(
         f"Confidence, after the paper's Table {CONFIDENCE_TABLE}",
         ("System", "Confidence"),
         columns,
-        [] if drawn else [((row.system, row.source), row.figures) for row in paper_rows(CONFIDENCE_TABLE)],
+        [] if synthetic else [((row.system, row.source), row.figures) for row in paper_rows(CONFIDENCE_TABLE)],
         runs,
-        [best] if drawn else [],
+        [best] if synthetic else [],
         " ".join(note).strip(),
     )
 

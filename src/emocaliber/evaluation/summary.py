@@ -180,8 +180,8 @@ def best_possible(posteriors: Sequence[Posterior], *, seed: int = 0) -> tuple[fl
     level, values = stated.levels(top)
     n = np.bincount(level)
     right = np.random.default_rng(seed).binomial(n, values, size=(_DRAWS, values.size)).astype(float)
-    drawn = Tally(values, right, n - right)
-    numbers = {name: _mean_of_defined(metric(drawn)) for name, metric in stated.METRICS.items()}
+    simulated = Tally(values, right, n - right)
+    numbers = {name: _mean_of_defined(metric(simulated)) for name, metric in stated.METRICS.items()}
     exact = {"ece": expected_ece(top), "brier": float(np.mean(top * (1 - top))), "auroc": expected_auroc(top)}
     return float(top.mean()), numbers | exact
 

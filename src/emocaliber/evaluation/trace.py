@@ -72,7 +72,7 @@ def _runs(folder: Path) -> Iterator[_Run]:
         if "task" not in first:
             continue  # a log of training or another file of rows
         placed = {row["id"]: (where, row) for where, row in response_rows(file)}
-        answered = {} if file == samples else placed  # the response of a sample to learn from is its teacher's
+        answered = {} if file == samples else placed  # a training sample's response is the teacher's
         outcomes = {key: outcome(row, where=where) for key, (where, row) in answered.items() if "response" in row}
         yield _Run(file, outcomes, {key: row for key, (_, row) in placed.items()})
         found = True

@@ -39,7 +39,7 @@ def training_image(path: str, sample: str) -> Image.Image:
         return open_image(path).image
     except ImageError as error:
         raise UserError(
-            f"the image of sample {display_name(sample)} cannot be opened any more: {error} When it is back, the same command goes on "
+            f"the image of sample {display_name(sample)} cannot be opened any more: {error} When it is restored, the same command resumes "
             "from the last checkpoint"
         ) from error
 

@@ -135,11 +135,11 @@ def model_card(
         "tags: [visual-emotion-comprehension, calibration, confidence]",
         "---",
     ]
-    drawn = "It was trained on synthetic scenes only: its answers on photographs are meaningless." if settings.get("scenes") else ""
+    notice = "It was trained on synthetic scenes only: its answers on photographs are meaningless." if settings.get("scenes") else ""
     parts = [
         "\n".join(filter(None, head)),
         f"# {name}",
-        f"Names the emotion that an image evokes. It {_PARTS[stage]}. {drawn}".strip(),
+        f"Names the emotion that an image evokes. It {_PARTS[stage]}. {notice}".strip(),
         "## Calibration",
         _calibration(run, scored),
         "## Decoding",
@@ -256,10 +256,10 @@ def fit_recalibrations(samples: Sequence[Sample], model: Model) -> Mapping[Label
     Raises UserError if fewer than `FEWEST` answers to one of the questions state a confidence.
     """
     questions: dict[frozenset[str], Labels] = {}
-    asked: Counter[frozenset[str]] = Counter()
+    sizes: Counter[frozenset[str]] = Counter()
     for sample in samples:
         questions.setdefault(question_key(sample.candidates), sample.candidates)
-        asked[question_key(sample.candidates)] += 1
+        sizes[question_key(sample.candidates)] += 1
     answers: dict[frozenset[str], tuple[list[StatedNumber], list[bool]]] = {key: ([], []) for key in questions}
     with tqdm(total=len(samples), desc="held-out answers", unit="answer", mininterval=1) as bar:
         for sample, _, understood in understand(samples, model, progress=lambda count: bar.update(count - bar.n)):
@@ -270,7 +270,7 @@ def fit_recalibrations(samples: Sequence[Sample], model: Model) -> Mapping[Label
     for key, (numbers, _) in answers.items():
         if len(numbers) < FEWEST:
             raise UserError(
-                f"{len(numbers)} of the answers to {asked[key]} held-out samples with the labels {', '.join(questions[key])} state a "
+                f"{len(numbers)} of the answers to {sizes[key]} held-out samples with the labels {', '.join(questions[key])} state a "
                 f"confidence that can be read, and recalibration needs at least {FEWEST}: give more samples of a task that the model knows"
             )
     return {questions[key]: fit_recalibration(numbers, right) for key, (numbers, right) in answers.items()}

@@ -13,12 +13,12 @@ from emocaliber.io.workspace import Workspace
 from emocaliber.training.checks import check_stage, load_stages
 from emocaliber.training.config import FINISHED, SETTINGS, STAGES, ModelConfig, StageConfig
 from emocaliber.training.distributed import on_main_process, print_once, world_size
-from emocaliber.training.trainer import finished, whole_checkpoints
+from emocaliber.training.trainer import complete_checkpoints, finished
 
-# Settings that change neither the data nor the mathematics of a step, and so may differ when a run goes on. `threads`,
-# `gradient_checkpointing` and `inference_batch` say how the same numbers are computed, and change no more than their rounding, as another
-# machine does. `save_steps` and `logging_steps` say how often something is written; `report_to` and what begins with `eval_`, like
-# `validation` and `stop_on_alarm`, how the run is watched, which draws nothing by chance; `out` is the folder itself.
+# Settings that may differ when a run resumes, as they change neither the data nor the mathematics of a step. `threads`,
+# `gradient_checkpointing` and `inference_batch` change results by rounding at most, like another machine. `save_steps` and `logging_steps`
+# set when something is written; `report_to`, `eval_*`, `validation` and `stop_on_alarm` set the monitoring, which uses no random numbers of
+# the training; `out` is the folder itself.
 FREE = (
     *("out", "threads", "gradient_checkpointing", "inference_batch"),
     *("save_steps", "logging_steps", "report_to", "validation", "eval_steps", "eval_temperature", "stop_on_alarm"),
@@ -123,4 +123,4 @@ def has_progress(config: StageConfig) -> bool:
     """Whether a stage's folder holds a model or a checkpoint to resume from; without either, it may start anew with other settings."""
     out = Path(config.out)
     encoder = out / "sight" / "eyes.pt"
-    return finished(config) is not None or encoder.is_file() or any(map(whole_checkpoints, (out, encoder.parent)))
+    return finished(config) is not None or encoder.is_file() or any(map(complete_checkpoints, (out, encoder.parent)))

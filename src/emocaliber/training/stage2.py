@@ -77,7 +77,7 @@ def _check_scaffold(config: Stage2Config, samples: list[Sample], file: Path) -> 
     These settings are recorded beside it, apart from the training's, so that another training run can reuse the answers.
     """
     folder = Path(config.samples).absolute().parent
-    asked = hashlib.sha256("".join(f"{json.dumps(sample.to_row(folder))}\n" for sample in samples).encode()).hexdigest()
+    digest = hashlib.sha256("".join(f"{json.dumps(sample.to_row(folder))}\n" for sample in samples).encode()).hexdigest()
     names = ("temperature", "seed", "max_new_tokens", "min_pixels", "max_pixels")
     workspace = Workspace(
         record_of(file),
@@ -85,7 +85,7 @@ def _check_scaffold(config: Stage2Config, samples: list[Sample], file: Path) -> 
             "model": identity_of_model(config.model),
             "settings": {name: getattr(config, name) for name in names},
             "prompt": {"name": EMOCALIBER.name, "questions": questions(samples, EMOCALIBER, confidence=False)},
-            "samples": asked,
+            "samples": digest,
         },
         path=file,
         remedy=f"Give the same settings, or remove {display_name(file.with_name('scaffold*'))} to ask again",

@@ -97,8 +97,8 @@ def run_sweep(path: str | Path) -> str:
     if sweep.before:
         answers = Path(sweep.out) / "before.jsonl"
         limit = configs[0].max_new_tokens
-        asked = respond_and_score(sweep.before["model"], samples, answers, sweep.batch_size, limit, EMOCALIBER, sweep.stage == "stage3")
-        rows.append(AblationRow(sweep.before["name"], {}, asked))
+        summary = respond_and_score(sweep.before["model"], samples, answers, sweep.batch_size, limit, EMOCALIBER, sweep.stage == "stage3")
+        rows.append(AblationRow(sweep.before["name"], {}, summary))
     for run, config in zip(sweep.runs, configs, strict=True):
         print(f"{display_name(run['name'])}: {config.out}")
         reuse_scaffold_answers(config, configs)

@@ -198,21 +198,21 @@ def finished(config: StageConfig) -> Path | None:
 
 def last_checkpoint(out: str | Path) -> str | None:
     """The newest complete checkpoint of a run, None without one. The main process removes incomplete ones."""
-    whole = whole_checkpoints(out)
+    complete = complete_checkpoints(out)
     if partial_state().is_main_process:
-        for folder in set((Path(out) / "checkpoints").glob("checkpoint-*")) - set(whole):
+        for folder in set((Path(out) / "checkpoints").glob("checkpoint-*")) - set(complete):
             shutil.rmtree(folder)
-    return str(whole[-1]) if whole else None
+    return str(complete[-1]) if complete else None
 
 
-def whole_checkpoints(out: str | Path) -> list[Path]:
+def complete_checkpoints(out: str | Path) -> list[Path]:
     """The complete checkpoints of a run by step. One cut off by a kill lacks `trainer_state.json`, which is written last."""
-    whole = []
+    complete = []
     for folder in (Path(out) / "checkpoints").glob("checkpoint-*"):
         with contextlib.suppress(OSError, ValueError):
             json.loads((folder / "trainer_state.json").read_text("utf-8"))
-            whole.append(folder)
-    return sorted(whole, key=lambda folder: int(folder.name.rsplit("-", 1)[1]))
+            complete.append(folder)
+    return sorted(complete, key=lambda folder: int(folder.name.rsplit("-", 1)[1]))
 
 
 def finish(config: StageConfig, trainer: Trainer, processor: Any, *, files: Sequence[tuple[str, str]] = ()) -> Path:

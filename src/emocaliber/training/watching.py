@@ -123,7 +123,7 @@ class HeldOutEvaluation(TrainerCallback):  # type: ignore[misc]
         first = share * accelerator.process_index
         mine = [samples[place % len(samples)] for place in range(first, first + share)]
         with _evaluation_mode(self._trainer) as model:
-            asked = LocalModel.of(
+            answering = LocalModel.of(
                 model,
                 self._trainer.processing_class,
                 batch_size=self._config.batch_size,
@@ -131,7 +131,7 @@ class HeldOutEvaluation(TrainerCallback):  # type: ignore[misc]
                 max_new_tokens=self._config.max_new_tokens,
             )
             prompt, confidence = prompt_of_stage(self._config)
-            rows = list(respond(mine, asked, prompt=prompt, confidence=confidence, lenient=prompt.lenient))
+            rows = list(respond(mine, answering, prompt=prompt, confidence=confidence, lenient=prompt.lenient))
         found = {row["id"]: outcome(row) for row in gather_object(rows)}
         return [found[sample.id] for sample in samples]
 
