@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from PIL import Image
 from tqdm import tqdm
 
@@ -16,9 +15,11 @@ from emocaliber.core.samples import Sample
 from emocaliber.errors import UserError
 from emocaliber.io.images import ImageError, open_image
 from emocaliber.io.rows import display_name, numbered_rows
-from emocaliber.models.local import chat_prompt
 from emocaliber.training.config import StageConfig
 from emocaliber.training.distributed import on_main_process
+
+if TYPE_CHECKING:
+    import torch
 
 IGNORED = -100
 
@@ -75,6 +76,10 @@ class ExampleCollator:
         self._digits = digit_tokens(self._tokenizer)
 
     def __call__(self, examples: Sequence[TrainingExample]) -> dict[str, torch.Tensor]:
+        import torch  # here, as checks read rows without it
+
+        from emocaliber.models.local import chat_prompt
+
         prompts = self._processor(
             images=[training_image(example.image, example.sample) for example in examples],
             text=[chat_prompt(example.question, self._tokenizer) for example in examples],
@@ -120,6 +125,8 @@ def digit_tokens(tokenizer: Any) -> list[int]:
 
 def _stacked(values: Any) -> torch.Tensor:
     """One tensor for all images, from the processor's array for all of them or its list of one array per image."""
+    import torch
+
     if isinstance(values, list) and values[0].ndim == 2:
         return torch.cat([torch.as_tensor(value) for value in values])
     return torch.as_tensor(values)

@@ -10,8 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-
 from emocaliber.errors import UserError
 from emocaliber.training.config import ModelConfig
 
@@ -112,6 +110,7 @@ def with_adapters(model: Any, config: ModelConfig) -> Any:
 
 def merge_adapters(base: Any, adapter: str | Path) -> Any:
     """`base`, the model that training started from, with the adapters of the folder `adapter` merged into its weights, in float32."""
+    import torch
     from peft import PeftModel
 
     return PeftModel.from_pretrained(base.to(torch.float32), adapter).merge_and_unload()
