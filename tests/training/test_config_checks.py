@@ -58,7 +58,7 @@ def test_a_chain_of_stages_passes_before_its_models_exist(folder: Path) -> None:
     [
         ("samples=none.jsonl", "none.jsonl: cannot be read (No such file or directory)"),
         ("batch_size=32", "stage1.jsonl has 16 rows, but a step takes 32 samples; make batch_size smaller"),
-        ("accumulation=3", "a step asks 24 samples"),
+        ("accumulation=3", "a step takes 24 samples"),
         ("warmup_ratio=1.5", "warmup_ratio must be at least 0 and below 1, not 1.5"),
         ('schedule="cosin"', "there is no schedule 'cosin'; there are linear, cosine"),
         ("lora_rank=-1", "lora_rank must not be negative, but is -1"),
@@ -138,7 +138,7 @@ def test_scenes_that_do_not_exist_are_refused_before_any_are_drawn(folder: Path)
 
 def test_the_command_ends_with_the_complaint_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "stage1", "--config", str(folder), "batch_size=32"]) == 2
-    assert "a step asks 32 samples" in capsys.readouterr().err
+    assert "a step takes 32 samples" in capsys.readouterr().err
 
 
 def test_checking_does_not_load_torch() -> None:

@@ -315,11 +315,11 @@ def test_steps_with_an_old_policy_equal_trls(processor: Any, tmp_path: Path, cap
 def test_micro_batches_hold_whole_groups(processor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[PromptGroup]] = []
 
-    def overheard(model: Any, groups: list[PromptGroup], *rest: Any) -> Any:
+    def recorded(model: Any, groups: list[PromptGroup], *rest: Any) -> Any:
         seen.append(groups)
         return group_logps(model, groups, *rest)
 
-    monkeypatch.setattr("emocaliber.training.stage3.group_logps", overheard)
+    monkeypatch.setattr("emocaliber.training.stage3.group_logps", recorded)
     steps_of(trainer_of(processor, tmp_path, gradient_accumulation_steps=2))
     reference, *policy = seen
     assert [len(groups) for groups in seen] == [4, 2, 2]
