@@ -1,4 +1,4 @@
-"""How long the audit's search takes among 100,000 hashes, whether it finds every pair, and how fast images are hashed.
+"""Time and recall of the near-duplicate search among 100,000 hashes, and the speed of hashing images.
 
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/audit_speed.py [--n 100000] [--distance 8] [--images 4000] [--folder DIR]
 

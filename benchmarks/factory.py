@@ -1,4 +1,4 @@
-"""Does the data factory lose a row or a dollar? It is killed again and again, and its service limits, fails and dawdles.
+"""Does the data factory lose a row or a dollar? It is killed repeatedly, while its service limits rates, fails and is slow.
 
     python benchmarks/factory.py [--n 10000] [--kills 5] [--per-second 60] [--concurrency 64] [--delay 0.2] [--seed 0]
 
@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from faulty_server import FaultyServer
 from provider import JUDGE_PROMPT, PRICES, TEACHER_PROMPT, Provider
 
-PACE = 1.1  # times the server's limit: a little too much, so that a moment without processor time is made up for; 429s do the rest
+RATE = 1.1  # times the server's limit, so that pauses are made up for; 429s limit the rest
 
 
 def main() -> None:
@@ -126,12 +126,12 @@ def row(folder: Path, number: int) -> dict[str, object]:
 
 
 def write_config(folder: Path, url: str, per_second: float, concurrency: int) -> Path:
-    """A recipe whose models are the server's, asked at its limit."""
+    """Writes a recipe whose models are the server's, asked at its rate limit."""
     for name, prompt in (("teacher", TEACHER_PROMPT), ("judge", JUDGE_PROMPT)):
         (folder / f"{name}.txt").write_text(prompt)
     tables = (
         f'[{name}]\nmodel = "openai:{name}"\nprompt = "{name}.txt"\nbase_url = "{url}"\nprices = {list(PRICES[name])}\n'
-        f"concurrency = {concurrency}\nrequests_per_minute = {60 * per_second * PACE}\nbackoff = 0.2\n"
+        f"concurrency = {concurrency}\nrequests_per_minute = {60 * per_second * RATE}\nbackoff = 0.2\n"
         for name in ("teacher", "judge")
     )
     config = folder / "recipe.toml"

@@ -13,7 +13,7 @@ from emocaliber.veccot.ledger import Ledger
 
 
 def ask_40(folder: Path, url: str) -> None:
-    """Asks 40 questions in batches of 5 and writes the texts to a file; goes on where an earlier client of the folder was."""
+    """Asks 40 questions in batches of 5 and writes the texts to a file; resumes what an earlier client of the folder left."""
     picture = Image.new("RGB", (8, 8), "teal")
     requests = (Request(picture, f"question {number}", key=str(number)) for number in range(40))
     with Ledger(folder / "ledger.sqlite", create=True) as book:

@@ -34,8 +34,8 @@ class BatchServer:
     """Runs while it is entered. A batch ends when it has been looked at `looks` times.
 
     `answer` gives status and body to a request's fields. `fault(method, path, nth)` gives the status of a request that fails, or
-    "drop": it is done, but nobody hears of it. `ends_as` is what a batch ends as after so many of its requests were answered. `room` is how
-    many batches may be under way. `full` and `half` count the answers given at full price and in batches, by question.
+    "drop": it is done, but its answer is lost. `ends_as` is a status and the number of answers after which a batch ends so. `room` is the
+    number of batches that may be open. `full` and `half` count the answers given at full price and in batches, by question.
     """
 
     answer: Callable[[dict[str, Any]], Answer] = told

@@ -1,4 +1,4 @@
-"""A small ledger for tests of what is made from one: drawn pictures, one attempt or more at each, verdicts as told."""
+"""A small ledger for tests of what is made from one: drawn pictures, with attempts and verdicts as given."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def told(label: str, number: int = 0) -> str:
 def record(
     book: Ledger, sample: Sample, verdicts: Sequence[Verdict], *, recipe: str, checks: Sequence[str] = ("length",), **more: Any
 ) -> None:
-    """One attempt per verdict, those rejected under all of `checks`; `more` are fields that are otherwise."""
+    """Records one attempt per verdict, the rejected ones with all of `checks` as reasons; `more` are other fields of the attempts."""
     for number, verdict in enumerate(verdicts, 1):
         failed = verdict == "failed"
         attempt = Attempt(

@@ -194,7 +194,7 @@ def test_an_interrupt_lets_what_is_under_way_end(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "stopping; what is under way ends first" in err
+    assert "stopping after the requests in flight" in err
     assert "it was told to stop" in out
     with Ledger(tmp_path / "ledger.db") as book:
         assert book.totals().cost == pytest.approx(provider.account), "all that was paid for is in the ledger"

@@ -78,6 +78,6 @@ def test_two_processes_find_what_one_finds_and_progress_counts(tmp_path: Path, m
     paths = [save(tmp_path / f"{number}.png", number) for number in range(6)]
     monkeypatch.setattr(module, "_FEW", 0)
     monkeypatch.setattr(module, "_CHUNK", 2)
-    heard: list[int] = []
-    assert fingerprints(paths, workers=2, progress=heard.append) == fingerprints(paths, workers=1)
-    assert heard == [0, 1, 2, 3, 4, 5, 6]
+    counts: list[int] = []
+    assert fingerprints(paths, workers=2, progress=counts.append) == fingerprints(paths, workers=1)
+    assert counts == [0, 1, 2, 3, 4, 5, 6]

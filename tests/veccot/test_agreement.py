@@ -1,4 +1,4 @@
-"""Audits: what the page shows and hides, and the agreement that comes out of its judgements."""
+"""Audits by people: what the page shows and hides, and the agreement computed from its judgements."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def test_where_the_queue_has_no_room_batches_wait_for_each_other(model: Callable
     assert max(server.half.values()) == 1
 
 
-def test_where_the_queue_has_no_room_for_one_batch_the_user_hears_of_it(model: Callable[..., BatchModel]) -> None:
+def test_where_the_queue_has_no_room_for_one_batch_the_user_is_told(model: Callable[..., BatchModel]) -> None:
     with BatchServer(room=0) as server, pytest.raises(UserError, match="Enqueued token limit reached; make batches smaller"):
         texts(model(server), 4)
 
@@ -265,5 +265,5 @@ def test_a_run_killed_at_any_step_goes_on_without_paying_twice(tmp_path: Path, c
     assert json.loads((tmp_path / "texts.json").read_text("utf-8")) == expected(40)
     paid = server.full + server.half
     assert len(paid) == 40
-    # A question asked at once whose answer nobody heard is asked again, with the same Idempotency-Key; nothing else is.
+    # A question sent outside a batch whose answer was lost is asked again, with the same Idempotency-Key; nothing else is.
     assert all(count == 1 for question, count in paid.items() if (where, question) != ("POST chat", "question 0"))

@@ -1,4 +1,4 @@
-"""What the checks that need no model turn down, for the right reason, and what they let pass."""
+"""The checks that need no model reject faulty texts for the right reason, and accept good ones."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_words_that_only_contain_the_label_are_not_the_label() -> None:
 
 
 @pytest.mark.parametrize("said", ["as the label says", "given  emotion", "the Ground\nTruth", "As an AI, I see", "I was told so"])
-def test_phrases_that_give_the_factory_away_are_forbidden(said: str) -> None:
+def test_phrases_that_leak_the_label_or_the_model_are_forbidden(said: str) -> None:
     assert "forbidden_phrase" in found(told(analysis=f"It is fun, {said}, which evokes amusement."))
 
 

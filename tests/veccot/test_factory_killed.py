@@ -1,4 +1,4 @@
-"""The factory, killed twice while it works through a service that limits, fails and dawdles, loses neither a row nor a dollar."""
+"""The factory, killed twice while it works through a service that limits rates, fails and is slow, loses neither a row nor a dollar."""
 
 from __future__ import annotations
 

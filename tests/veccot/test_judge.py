@@ -55,7 +55,7 @@ def test_no_text_breaks_the_reader(text: str) -> None:
         read_judgement(text)
 
 
-def test_a_text_is_turned_down_for_each_criterion_below_its_threshold() -> None:
+def test_a_text_is_rejected_for_each_criterion_below_its_threshold() -> None:
     judgement = read_judgement(json.dumps(FINE | {"hallucination": {"rating": 3, "reason": "There is no kite."}}))
     [found] = low_ratings(judgement, MinRatings())
     assert (found.check, found.detail) == ("hallucination", "rated 3 of 5: There is no kite.")

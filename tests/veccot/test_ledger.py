@@ -69,7 +69,7 @@ def test_todo_leaves_out_what_is_accepted_given_up_or_cannot_succeed(ledger: Led
     assert todo(ledger, max_attempts=2) == ["s3"]
 
 
-def test_todo_has_what_failed_in_passing_however_often(ledger: Ledger) -> None:
+def test_todo_has_transient_failures_however_often(ledger: Ledger) -> None:
     for _ in range(5):
         attempt(ledger, "s0", code="timeout")
         attempt(ledger, "s1", code=UNREADABLE)
@@ -78,7 +78,7 @@ def test_todo_has_what_failed_in_passing_however_often(ledger: Ledger) -> None:
     assert ledger.attempt_counts("s1", name) == AttemptCounts(attempts=5, rejected=0, unreadable=5)
 
 
-def test_todo_puts_those_turned_down_least_first(ledger: Ledger) -> None:
+def test_todo_puts_those_with_fewest_rejections_first(ledger: Ledger) -> None:
     attempt(ledger, "s0", "rejected")
     attempt(ledger, "s0", "rejected")
     attempt(ledger, "s1", "rejected")
@@ -114,7 +114,7 @@ def test_a_reply_is_paid_for_once_however_many_attempts_use_it(ledger: Ledger) -
     assert ledger.totals().cost == 0.75
 
 
-def test_the_totals_count_each_sample_once_and_each_objection(ledger: Ledger) -> None:
+def test_the_totals_count_each_sample_once_and_each_reason(ledger: Ledger) -> None:
     attempt(ledger, "s0", "rejected", cost=0.5)
     attempt(ledger, "s0", cost=0.25)
     attempt(ledger, "s1", "rejected")

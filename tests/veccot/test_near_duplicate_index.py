@@ -1,4 +1,4 @@
-"""Sketches estimate how alike two texts are, and forget nothing."""
+"""MinHash sketches estimate the similarity of two texts, and no accepted text is missed."""
 
 from __future__ import annotations
 

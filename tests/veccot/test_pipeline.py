@@ -252,7 +252,7 @@ def test_the_template_teacher_knows_only_synthetic_scenes(ledger: Ledger) -> Non
     run(ledger, TemplateTeacher(ledger.row))
     assert verdicts(ledger) == {**{f"s{number}": ["failed"] for number in range(6)}, "drawn": ["accepted"]}
     error = next(ledger.attempts()).error
-    assert error is not None and "the narrator knows only what `emocaliber scenes` drew, which 's0' is not" in error.message
+    assert error is not None and "'s0' is no synthetic scene, which the template teacher needs" in error.message
 
 
 def test_the_teacher_is_told_the_label_and_the_judge_the_text(ledger: Ledger) -> None:

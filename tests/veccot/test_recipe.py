@@ -1,4 +1,4 @@
-"""A recipe is read from a file and flags, complains in sentences, and knows what makes it another one."""
+"""A recipe is read from a file and flags, its errors are sentences, and its identity depends on what verdicts depend on."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def changed(file: Path, *changes: str) -> dict[str, Any]:
     return read_recipe(file, changes=changes).settings
 
 
-def test_what_a_verdict_depends_on_makes_another_recipe_and_pace_and_price_do_not(file: Path) -> None:
+def test_what_a_verdict_depends_on_makes_another_recipe_and_rate_and_price_do_not(file: Path) -> None:
     plain = changed(file)
     assert changed(file, "teacher.concurrency=1", "teacher.prices=[1, 1]", "judge.base_url=http://other", "judge.retries=1") == plain
     for change in (

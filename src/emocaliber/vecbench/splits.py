@@ -4,7 +4,7 @@ The paper says: FI is halved into FI-8 and FI-2; WebEmo goes 1:1:1 to WebEmo-25,
 for testing from each of these, from EmoSet and from UnbiasedEmo; Abstract and ArtPhoto are for testing alone; unselected images train.
 
 The rest is decided here. Halves, thirds and samples are stratified by label, as finely as the source labels it. Random order
-is that of a hash of seed and path, so neither the machine, the folder nor the order of the sources plays a part. Nothing of the
+follows a hash of seed and path, so it depends on neither the machine, the folder nor the order of the sources. Nothing of the
 out-of-domain sources trains. EmoSet keeps its own split: its training part has 94,481 images, the paper trains on 94,448, and all that
 is unselected would be 117,102.
 """

@@ -116,7 +116,7 @@ class _AnswerCall:
         self._failed: dict[str, ModelError] = {}
         place = f"batches of {model.name} at {api.name}"
         self._queue = BatchQueue(api, model.notes, place)
-        self._under_way = {key for batch in self._queue.batches for key in batch.keys}
+        self._in_flight = {key for batch in self._queue.batches for key in batch.keys}
         self._at_once_place = f"{place}: asked at once"
         self._at_once: dict[str, Counts] = json.loads(model.notes.noted(self._at_once_place) or "{}")
         at_once = sum(self._price(counts) for counts in self._at_once.values())
@@ -137,7 +137,7 @@ class _AnswerCall:
                     break
                 keys.append(payload.key)
             self._queue.start(buffer)
-        if not self._under_way.isdisjoint(keys):
+        if not self._in_flight.isdisjoint(keys):
             self._queue.collect(self._take, self._model.poll, self._report)
         yield from map(self._reply, keys)
         if reached:
@@ -149,13 +149,13 @@ class _AnswerCall:
     def _send(self, payload: Payload, buffer: BatchBuffer) -> None:
         """Adds a payload to the next batch, unless it is in flight or answered. Raises BudgetReached if it may exceed the budget."""
         key = payload.key
-        if key in self._under_way or self._journal.find(key):
+        if key in self._in_flight or self._journal.find(key):
             return
         counts = (ceil(payload.prompt_tokens * self._model.ratio), payload.limit)
         worst = (self._model.discount if self._model.dialect else 1.0) * self._price(counts)
         if self._model.budget is not None and self._committed + worst > self._model.budget:
             raise BudgetReached(
-                f"the budget of ${self._model.budget:g} takes no more requests (up to ${self._committed:.4f} spent or under way; the next "
+                f"the budget of ${self._model.budget:g} takes no more requests (up to ${self._committed:.4f} spent or reserved; the next "
                 f"may cost ${worst:.4f}). Run the same command again, with a larger --budget where it is spent"
             )
         self._committed += worst
@@ -163,7 +163,7 @@ class _AnswerCall:
             self._model.dialect = Compatibility()
             self._ask_at_once(payload, self._model.dialect)
             return
-        self._under_way.add(key)
+        self._in_flight.add(key)
         head = json.dumps({"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": None}).removesuffix("null}")
         data = head.encode() + payload.body(self._model.dialect.adapt(payload.fields)) + b"}\n"
         if len(buffer.keys) >= self._model.most_requests or (buffer.keys and buffer.size + len(data) > self._model.most_bytes):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from tqdm import tqdm
 
@@ -20,14 +20,11 @@ from emocaliber.errors import UserError
 from emocaliber.inference.plan import commit_of_model, sampling_key, sha256_of_model
 from emocaliber.io.lock import Lock
 from emocaliber.io.rows import Row, display_name
+from emocaliber.veccot.budget import CostEstimate
 from emocaliber.veccot.ledger import Attempt, Ledger, Totals
 from emocaliber.veccot.pipeline import Pipeline
 from emocaliber.veccot.recipe import Recipe, RecipeModel
 from emocaliber.veccot.teacher import TEMPLATE_TEACHER, TemplateTeacher
-
-if TYPE_CHECKING:
-    from emocaliber.veccot.budget import CostEstimate
-
 
 _FILES = ("train.jsonl", "samples.jsonl")
 
@@ -116,7 +113,7 @@ def build_ledger(
                 on_attempt=progress.on_attempt,
             )
             stopped = _run(pipeline, progress)
-        estimate = _estimate(book, name, chosen, attempts) if dry_run is not None else None
+        estimate = CostEstimate.of(book, name, chosen, attempts) if dry_run is not None else None
         return BuildResult(ledger, book.totals(), name, stopped, interrupted(), estimate)
 
 
@@ -150,12 +147,6 @@ def _teacher(book: Ledger, part: RecipeModel, budget: float | None, notes: Ledge
         if part.model == TEMPLATE_TEACHER
         else part.load(_journal(book.path, "teacher"), budget=budget, batches=notes)
     )
-
-
-def _estimate(book: Ledger, recipe: str, chosen: Sequence[str], attempts: int) -> CostEstimate:
-    from emocaliber.veccot.budget import CostEstimate
-
-    return CostEstimate.of(book, recipe, chosen, attempts)
 
 
 def _journal(ledger: Path, role: str) -> Path:
@@ -201,7 +192,7 @@ def _first_interrupt() -> Iterator[Callable[[], bool]]:
         if signals:
             raise KeyboardInterrupt
         signals.append(number)
-        print("\nemocaliber: stopping; what is under way ends first (interrupt again to leave at once: nothing is lost)", file=sys.stderr)
+        print("\nemocaliber: stopping after the requests in flight (interrupt again to leave at once: nothing is lost)", file=sys.stderr)
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

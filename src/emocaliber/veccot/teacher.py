@@ -43,9 +43,7 @@ class TemplateTeacher:
             if isinstance(text, str):
                 yield Reply(text, time.perf_counter() - began)
             else:
-                problem = (
-                    f"the narrator knows only what `emocaliber scenes` drew, which {request.key!r} is not; name a model as the teacher"
-                )
+                problem = f"{request.key!r} is no synthetic scene, which the template teacher needs; name a model as the teacher"
                 yield Reply("", time.perf_counter() - began, error=ModelError("not_recorded", problem))
 
 

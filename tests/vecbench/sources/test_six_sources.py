@@ -170,7 +170,7 @@ def test_broken_images_are_skipped_with_the_reason_and_counted_as_done(source: s
     assert done == list(range(1, len(reading.items) + 3))
 
 
-def test_a_fault_of_the_machine_stops_the_reading_and_leaves_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_transient_fault_stops_the_reader_and_leaves_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(images: list[str], *_: object) -> Iterator[ImageError]:
         return (ImageError("internal", f"{image}: cannot be read (Input/output error); try again.") for image in images)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
-from emocaliber.scenes.drawing.pen import SUPERSAMPLING, Colour, Pen, Point, between, oval, pick_colour, smooth
+from emocaliber.scenes.drawing.pen import SUPERSAMPLING, Colour, Pen, Point, between, oval, pick, smooth
 from emocaliber.scenes.drawing.styles import perceived
 
 LIGHTNESS = {"dark": 0.34, "mid-toned": 0.58, "bright": 0.82}
@@ -99,7 +99,7 @@ def _around(x: float, y: float, radii: Sequence[float], start: float = 0.0) -> l
 def dots(pen: Pen, rng: np.random.Generator, palette: Palette) -> None:
     for _ in range(int(rng.integers(45, 75))):
         r = between(rng, 0.012, 0.04)
-        pen.ellipse(between(rng, 0, 1), between(rng, 0, 1), r, r, pick_colour(rng, palette))
+        pen.ellipse(between(rng, 0, 1), between(rng, 0, 1), r, r, pick(rng, palette))
 
 
 def rays(pen: Pen, rng: np.random.Generator, palette: Palette) -> None:
@@ -110,14 +110,14 @@ def rays(pen: Pen, rng: np.random.Generator, palette: Palette) -> None:
             at = 2 * math.pi * (i + between(rng, -0.25, 0.25)) / count
             near, far, half = between(rng, 0.05, 0.1), between(rng, 0.3, 0.6), between(rng, 0.02, 0.05)
             tip = [(x + far * math.cos(at + side), y + far * math.sin(at + side)) for side in (-half, half)]
-            pen.polygon([(x + near * math.cos(at), y + near * math.sin(at)), *tip], pick_colour(rng, palette))
+            pen.polygon([(x + near * math.cos(at), y + near * math.sin(at)), *tip], pick(rng, palette))
 
 
 def blobs(pen: Pen, rng: np.random.Generator, palette: Palette) -> None:
     for _ in range(int(rng.integers(7, 11))):
         size = between(rng, 0.08, 0.18)
         outline = _around(between(rng, 0.05, 0.95), between(rng, 0.05, 0.95), (size * rng.uniform(0.75, 1.15, 8)).tolist())
-        pen.polygon(smooth(outline, closed=True), pick_colour(rng, palette))
+        pen.polygon(smooth(outline, closed=True), pick(rng, palette))
 
 
 def waves(pen: Pen, rng: np.random.Generator, palette: Palette) -> None:
@@ -127,7 +127,7 @@ def waves(pen: Pen, rng: np.random.Generator, palette: Palette) -> None:
     while y < 1:
         height = between(rng, 0.03, 0.06)
         ys = y + height * np.sin(2 * math.pi * length * xs + phase)
-        pen.line(zip(xs.tolist(), ys.tolist(), strict=True), between(rng, 0.025, 0.06), pick_colour(rng, palette))
+        pen.line(zip(xs.tolist(), ys.tolist(), strict=True), between(rng, 0.025, 0.06), pick(rng, palette))
         phase += between(rng, 0.2, 0.7)
         y += between(rng, 0.1, 0.16)
 
@@ -136,7 +136,7 @@ def bands(pen: Pen, rng: np.random.Generator, palette: Palette) -> None:
     y = between(rng, 0.04, 0.14)
     while y < 0.96:
         height = between(rng, 0.05, 0.14)
-        pen.polygon([(0, y), (1, y + between(rng, -0.01, 0.01)), (1, y + height), (0, y + height)], pick_colour(rng, palette))
+        pen.polygon([(0, y), (1, y + between(rng, -0.01, 0.01)), (1, y + height), (0, y + height)], pick(rng, palette))
         y += height + between(rng, 0.05, 0.12)
 
 
@@ -144,7 +144,7 @@ def spiral(pen: Pen, rng: np.random.Generator, palette: Palette) -> None:
     x, y, arms = between(rng, 0.35, 0.65), between(rng, 0.35, 0.65), int(rng.integers(2, 4))
     start, turns = between(rng, 0, 6), between(rng, 1.6, 2.4)
     for arm in range(arms):
-        colour = pick_colour(rng, palette)
+        colour = pick(rng, palette)
         previous: Point | None = None
         for i in range(40):
             t = i / 39
@@ -160,13 +160,13 @@ def shards(pen: Pen, rng: np.random.Generator, palette: Palette) -> None:
         x, y, at, reach = between(rng, 0, 1), between(rng, 0, 1), between(rng, 0, 2 * math.pi), between(rng, 0.15, 0.34)
         tip = (x + reach * math.cos(at), y + reach * math.sin(at))
         base = _around(x, y, rng.uniform(0.04, 0.11, 3).tolist(), at + math.pi / 3)
-        pen.polygon([tip, *base], pick_colour(rng, palette))
+        pen.polygon([tip, *base], pick(rng, palette))
 
 
 def scratches(pen: Pen, rng: np.random.Generator, palette: Palette) -> None:
     for _ in range(int(rng.integers(9, 14))):
         x, y, at, reach = between(rng, 0, 1), between(rng, 0, 1), between(rng, 0, math.pi), between(rng, 0.12, 0.3)
-        colour, dx, dy = pick_colour(rng, palette), math.cos(at), math.sin(at)
+        colour, dx, dy = pick(rng, palette), math.cos(at), math.sin(at)
         for _ in range(int(rng.integers(4, 8))):
             sideways, along, width = between(rng, -0.07, 0.07), between(rng, -0.05, 0.05), between(rng, 0.003, 0.009)
             middle = (x + sideways * -dy + along * dx, y + sideways * dx + along * dy)
@@ -176,7 +176,7 @@ def scratches(pen: Pen, rng: np.random.Generator, palette: Palette) -> None:
 
 def stains(pen: Pen, rng: np.random.Generator, palette: Palette) -> None:
     for _ in range(int(rng.integers(4, 7))):
-        x, y, size, colour = between(rng, 0.1, 0.9), between(rng, 0.1, 0.9), between(rng, 0.08, 0.17), pick_colour(rng, palette)
+        x, y, size, colour = between(rng, 0.1, 0.9), between(rng, 0.1, 0.9), between(rng, 0.08, 0.17), pick(rng, palette)
         pen.polygon(smooth(_around(x, y, (size * rng.uniform(0.5, 1.35, 17)).tolist()), closed=True, steps=3), colour)
         for _ in range(int(rng.integers(8, 16))):
             at, far, r = between(rng, 0, 2 * math.pi), size * between(rng, 1.15, 2.0), size * between(rng, 0.04, 0.16)
@@ -186,7 +186,7 @@ def stains(pen: Pen, rng: np.random.Generator, palette: Palette) -> None:
 def drips(pen: Pen, rng: np.random.Generator, palette: Palette) -> None:
     x = between(rng, -0.02, 0.03)
     while x < 1.02:
-        width, end, colour = between(rng, 0.012, 0.04), between(rng, 0.25, 0.95), pick_colour(rng, palette)
+        width, end, colour = between(rng, 0.012, 0.04), between(rng, 0.25, 0.95), pick(rng, palette)
         top = between(rng, -0.05, 0.12)
         pen.line([(x, top), (x + between(rng, -0.008, 0.008), end)], width, colour)
         pen.ellipse(x, end, 0.8 * width, 1.3 * width, colour)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from emocaliber.scenes.drawing.interiors import cell, cloud, fair, fir, flame, gradient, ridge, room
-from emocaliber.scenes.drawing.pen import Colour, Pen, between, pick_colour, shade, tint
+from emocaliber.scenes.drawing.pen import Colour, Pen, between, pick, shade, tint
 
 WHITE: Colour = (250, 250, 252)
 # A breaking wave's outline: x in wave lengths, y in the picture's height. Points 2 to 5, from 0, carry the foam.
@@ -30,7 +30,7 @@ def meadow(pen: Pen, rng: np.random.Generator) -> None:
     for _ in range(int(rng.integers(28, 46))):
         fx, fy = between(rng, 0, 1), between(rng, horizon + 0.2, 1)
         s = 0.007 + 0.016 * (fy - horizon)
-        petals = pick_colour(rng, ((250, 70, 90), (255, 225, 60), WHITE, (200, 90, 230), (255, 140, 190)))
+        petals = pick(rng, ((250, 70, 90), (255, 225, 60), WHITE, (200, 90, 230), (255, 140, 190)))
         for dx, dy in ((-1, 0), (1, 0), (0, -1), (0, 1)):
             pen.ellipse(fx + dx * s, fy + dy * s, s, s, petals)
         pen.ellipse(fx, fy, s * 0.8, s * 0.8, (250, 180, 30))
@@ -68,7 +68,7 @@ def _palm(pen: Pen, rng: np.random.Generator, x: float, foot: float) -> None:
 
 def _umbrella(pen: Pen, rng: np.random.Generator, x: float, top: float) -> None:
     pen.line([(x, top), (x, top + 0.42)], 0.014, WHITE)
-    colour = pick_colour(rng, ((235, 60, 60), (250, 140, 30), (240, 80, 160)))
+    colour = pick(rng, ((235, 60, 60), (250, 140, 30), (240, 80, 160)))
     for i in range(6):
         left = x - 0.18 + 0.06 * i
         pen.polygon([(x, top - 0.02), (left, top + 0.13), (left + 0.06, top + 0.13)], WHITE if i % 2 else colour)
@@ -99,7 +99,7 @@ def stars(pen: Pen, rng: np.random.Generator) -> None:
     gradient(pen, 0, 1, tint((8, 10, 45), rng, 8), tint((50, 40, 115), rng, 18))
     for _ in range(int(rng.integers(70, 110))):
         x, y, s = between(rng, 0, 1), between(rng, 0, 0.82), between(rng, 0.003, 0.008)
-        pen.ellipse(x, y, s, s, pick_colour(rng, (WHITE, (255, 238, 190), (190, 210, 255))))
+        pen.ellipse(x, y, s, s, pick(rng, (WHITE, (255, 238, 190), (190, 210, 255))))
     for _ in range(int(rng.integers(6, 11))):
         x, y, s = between(rng, 0.02, 0.98), between(rng, 0.02, 0.7), between(rng, 0.018, 0.034)
         pen.polygon([(x, y - s), (x + s / 4, y), (x, y + s), (x - s / 4, y)], WHITE)

@@ -15,7 +15,7 @@ from emocaliber.scenes.drawing.pen import (
     mirrored,
     outlined,
     oval,
-    pick_colour,
+    pick,
     shade,
     smooth,
     stroke,
@@ -53,8 +53,8 @@ def balloons(pen: Pen, rng: np.random.Generator) -> None:
 
 
 def cake(pen: Pen, rng: np.random.Generator) -> None:
-    sponge = tint(pick_colour(rng, [(214, 150, 84), (126, 74, 44), (240, 204, 130)]), rng)
-    icing = tint(pick_colour(rng, [(250, 176, 204), WHITE, (184, 224, 244)]), rng, 10)
+    sponge = tint(pick(rng, [(214, 150, 84), (126, 74, 44), (240, 204, 130)]), rng)
+    icing = tint(pick(rng, [(250, 176, 204), WHITE, (184, 224, 244)]), rng, 10)
     candles, flames = int(rng.integers(3, 6)), _brights(rng, 3)
     xs = np.linspace(0.28, 0.72, candles)
     for i, x in enumerate(xs.tolist()):
@@ -71,7 +71,7 @@ def cake(pen: Pen, rng: np.random.Generator) -> None:
 
 
 def clown(pen: Pen, rng: np.random.Generator) -> None:
-    hair, hat, nose = _brights(rng, 2)[0], tint(pick_colour(rng, [BLUE, VIOLET, GREEN]), rng), tint((232, 30, 36), rng, 14)
+    hair, hat, nose = _brights(rng, 2)[0], tint(pick(rng, [BLUE, VIOLET, GREEN]), rng), tint((232, 30, 36), rng, 14)
     puffs = [(0.14, 0.4), (0.1, 0.56), (0.17, 0.7)]
     curls = [(x if left else 1 - x, y) for x, y in puffs for left in (True, False)]
     outlined(pen, *((oval(x, y, 0.13, 0.12), hair) for x, y in curls))
@@ -111,7 +111,7 @@ def kite(pen: Pen, rng: np.random.Generator) -> None:
 
 
 def rocket(pen: Pen, rng: np.random.Generator) -> None:
-    hull, fins = tint((234, 236, 242), rng, 12), tint(pick_colour(rng, [RED, BLUE, ORANGE]), rng)
+    hull, fins = tint((234, 236, 242), rng, 12), tint(pick(rng, [RED, BLUE, ORANGE]), rng)
     reach = rng.uniform(0.95, 1.0)
     for half, tip, colour in ((0.17, reach, ORANGE), (0.1, reach - 0.1, YELLOW)):
         flame = [(0.5, 0.6), (0.5 + half * 0.8, 0.62), (0.5 + half, 0.8), (0.5 + half * 0.6, 0.84), (0.5, tip)]
@@ -159,7 +159,7 @@ def trophy(pen: Pen, rng: np.random.Generator) -> None:
     stem = [(0.46, 0.55), (0.54, 0.55), (0.57, 0.7), (0.68, 0.8), (0.32, 0.8), (0.43, 0.7)]
     outlined(pen, (stem, shade(gold, 0.8)), (cup, gold))
     outlined(pen, (oval(0.5, 0.07, 0.29, 0.05), shade(gold, 0.7)))
-    base = tint(pick_colour(rng, [(96, 52, 32), (60, 60, 72), (120, 40, 44)]), rng, 12)
+    base = tint(pick(rng, [(96, 52, 32), (60, 60, 72), (120, 40, 44)]), rng, 12)
     outlined(pen, ([(0.26, 0.8), (0.74, 0.8), (0.78, 0.97), (0.22, 0.97)], base))
     pen.rectangle(0.4, 0.85, 0.6, 0.92, gold)
     star = [turned([(0.5, 0.3 - (0.13 if i % 2 == 0 else 0.055))], (0.5, 0.3), 36 * i)[0] for i in range(10)]
@@ -184,8 +184,8 @@ LEAF: Colour = (70, 152, 62)
 
 
 def teacup(pen: Pen, rng: np.random.Generator) -> None:
-    cup = tint(pick_colour(rng, [(244, 244, 240), (120, 184, 220), (240, 176, 180), (170, 208, 160)]), rng, 14)
-    band = tint(pick_colour(rng, [(206, 60, 64), (40, 92, 170), (220, 150, 40)]), rng)
+    cup = tint(pick(rng, [(244, 244, 240), (120, 184, 220), (240, 176, 180), (170, 208, 160)]), rng, 14)
+    band = tint(pick(rng, [(206, 60, 64), (40, 92, 170), (220, 150, 40)]), rng)
     for x, sway in zip((0.28, 0.43, 0.58), rng.uniform(0.03, 0.06, 3).tolist(), strict=True):
         steam = smooth([(x, 0.38), (x - sway, 0.28), (x + sway, 0.16), (x, 0.03)])
         stroke(pen, steam, 0.034, WHITE, rim=(150, 150, 160), edge=0.014)
@@ -199,8 +199,8 @@ def teacup(pen: Pen, rng: np.random.Generator) -> None:
 
 
 def teddy(pen: Pen, rng: np.random.Generator) -> None:
-    fur = tint(pick_colour(rng, [(170, 110, 60), (198, 146, 92), (136, 84, 48)]), rng, 14)
-    pale, ribbon = shade(fur, 1.38), tint(pick_colour(rng, [(210, 40, 50), (50, 90, 200), (60, 150, 80)]), rng)
+    fur = tint(pick(rng, [(170, 110, 60), (198, 146, 92), (136, 84, 48)]), rng, 14)
+    pale, ribbon = shade(fur, 1.38), tint(pick(rng, [(210, 40, 50), (50, 90, 200), (60, 150, 80)]), rng)
     reach = rng.uniform(0.0, 0.06)
     arms = [oval(0.5 + s * 0.33, 0.62 - reach, 0.15, 0.09, s * -38) for s in (-1, 1)]
     legs = [oval(0.5 + s * 0.26, 0.87, 0.14, 0.11) for s in (-1, 1)]
@@ -241,8 +241,8 @@ def sunflower(pen: Pen, rng: np.random.Generator) -> None:
 
 
 def sailboat(pen: Pen, rng: np.random.Generator) -> None:
-    sail = tint(pick_colour(rng, [WHITE, (250, 230, 170), (240, 110, 90)]), rng, 12)
-    hull = tint(pick_colour(rng, [(170, 60, 44), (130, 80, 44), (40, 70, 140), (190, 40, 50)]), rng)
+    sail = tint(pick(rng, [WHITE, (250, 230, 170), (240, 110, 90)]), rng, 12)
+    hull = tint(pick(rng, [(170, 60, 44), (130, 80, 44), (40, 70, 140), (190, 40, 50)]), rng)
     sea = tint((44, 124, 190), rng)
     mast = 0.44 + rng.uniform(-0.03, 0.03)
     stroke(pen, [(mast, 0.04), (mast, 0.75)], 0.03, (120, 80, 46))
@@ -257,7 +257,7 @@ def sailboat(pen: Pen, rng: np.random.Generator) -> None:
 
 
 def whale(pen: Pen, rng: np.random.Generator) -> None:
-    skin = tint(pick_colour(rng, [(64, 116, 176), (84, 100, 130), (50, 90, 150)]), rng, 16)
+    skin = tint(pick(rng, [(64, 116, 176), (84, 100, 130), (50, 90, 150)]), rng, 16)
     water = tint((170, 220, 250), rng, 8)
     jet = rng.uniform(0.02, 0.06)
     for s in (-1, 1):

@@ -6,26 +6,11 @@ import math
 
 import numpy as np
 
-from emocaliber.scenes.drawing.pen import (
-    INK,
-    PALE,
-    WHITE,
-    Pen,
-    Point,
-    mirrored,
-    outlined,
-    oval,
-    pick_colour,
-    shade,
-    smooth,
-    stroke,
-    tint,
-    turned,
-)
+from emocaliber.scenes.drawing.pen import INK, PALE, WHITE, Pen, Point, mirrored, outlined, oval, pick, shade, smooth, stroke, tint, turned
 
 
 def snake(pen: Pen, rng: np.random.Generator) -> None:
-    skin = tint(pick_colour(rng, [(74, 156, 58), (110, 150, 40), (60, 140, 100), (190, 150, 50)]), rng, 14)
+    skin = tint(pick(rng, [(74, 156, 58), (110, 150, 40), (60, 140, 100), (190, 150, 50)]), rng, 14)
     mark, thick = shade(skin, 0.5), rng.uniform(0.13, 0.155)
     sway = rng.uniform(-0.03, 0.03)
     tail = smooth([(0.8, 0.86), (0.92, 0.78), (0.98, 0.62)], steps=4)
@@ -45,7 +30,7 @@ def snake(pen: Pen, rng: np.random.Generator) -> None:
 
 
 def spider(pen: Pen, rng: np.random.Generator) -> None:
-    fur, eye = tint((34, 28, 36), rng, 12), tint(pick_colour(rng, [(226, 30, 36), (250, 200, 40), (120, 220, 60)]), rng, 16)
+    fur, eye = tint((34, 28, 36), rng, 12), tint(pick(rng, [(226, 30, 36), (250, 200, 40), (120, 220, 60)]), rng, 16)
     mid, knee = 0.6 + rng.uniform(-0.03, 0.03), rng.uniform(0.0, 0.05)
     pen.line([(0.5, 0.0), (0.5, mid)], 0.036, INK)
     pen.line([(0.5, 0.0), (0.5, mid)], 0.016, WHITE)
@@ -66,7 +51,7 @@ def spider(pen: Pen, rng: np.random.Generator) -> None:
 
 
 def ghost(pen: Pen, rng: np.random.Generator) -> None:
-    sheet = tint(pick_colour(rng, [(246, 248, 252), (226, 236, 246), (236, 232, 246)]), rng, 8)
+    sheet = tint(pick(rng, [(246, 248, 252), (226, 236, 246), (236, 232, 246)]), rng, 8)
     waves, lift = int(rng.integers(3, 5)), rng.uniform(-0.05, 0.05)
     hem = [(x, 0.97 if i % 2 == 0 else 0.83) for i, x in enumerate(np.linspace(0.84, 0.16, 2 * waves - 1).tolist())]
     cloak = [*oval(0.5, 0.38, 0.3, 0.36, start=180, end=360), (0.82, 0.7), *smooth(hem, steps=4), (0.18, 0.7)]
@@ -83,7 +68,7 @@ def ghost(pen: Pen, rng: np.random.Generator) -> None:
 
 
 def skull(pen: Pen, rng: np.random.Generator) -> None:
-    bone = tint(pick_colour(rng, [(240, 232, 208), (224, 216, 196), (246, 242, 230)]), rng, 8)
+    bone = tint(pick(rng, [(240, 232, 208), (224, 216, 196), (246, 242, 230)]), rng, 8)
     jaw, socket = rng.uniform(0.22, 0.26), rng.uniform(0.115, 0.135)
     chin = mirrored([(0.5 + jaw, 0.6), (0.5 + jaw - 0.02, 0.93), (0.5 + jaw - 0.07, 0.97)])
     dome = smooth(mirrored([(0.5, 0.02), (0.8, 0.12), (0.94, 0.38), (0.88, 0.6), (0.72, 0.72)]), closed=True, steps=4)
@@ -97,8 +82,8 @@ def skull(pen: Pen, rng: np.random.Generator) -> None:
 
 
 def fist(pen: Pen, rng: np.random.Generator) -> None:
-    skin = tint(pick_colour(rng, [(240, 196, 160), (204, 146, 104), (150, 98, 64), (112, 72, 48)]), rng, 10)
-    cuff = tint(pick_colour(rng, [(200, 40, 44), (50, 80, 170), (60, 120, 70), (220, 160, 40)]), rng)
+    skin = tint(pick(rng, [(240, 196, 160), (204, 146, 104), (150, 98, 64), (112, 72, 48)]), rng, 10)
+    cuff = tint(pick(rng, [(200, 40, 44), (50, 80, 170), (60, 120, 70), (220, 160, 40)]), rng)
     outlined(pen, ([(0.3, 0.6), (0.74, 0.6), (0.7, 0.95), (0.34, 0.95)], skin))
     outlined(pen, ([(0.25, 0.85), (0.79, 0.85), (0.81, 0.98), (0.23, 0.98)], cuff))
     outlined(pen, (smooth([(0.14, 0.3), (0.9, 0.3), (0.88, 0.6), (0.74, 0.78), (0.3, 0.78), (0.14, 0.6)], closed=True, steps=4), skin))
@@ -113,8 +98,8 @@ def fist(pen: Pen, rng: np.random.Generator) -> None:
 
 
 def swords(pen: Pen, rng: np.random.Generator) -> None:
-    steel, gold = tint((206, 214, 224), rng, 12), tint(pick_colour(rng, [(232, 180, 50), (190, 120, 50), (170, 174, 184)]), rng, 14)
-    grip, spread = tint(pick_colour(rng, [(120, 40, 36), (60, 44, 34), (40, 60, 110)]), rng, 12), rng.uniform(39, 45)
+    steel, gold = tint((206, 214, 224), rng, 12), tint(pick(rng, [(232, 180, 50), (190, 120, 50), (170, 174, 184)]), rng, 14)
+    grip, spread = tint(pick(rng, [(120, 40, 36), (60, 44, 34), (40, 60, 110)]), rng, 12), rng.uniform(39, 45)
     for s in (-1, 1):
 
         def lay(points: list[Point], side: int = s) -> list[Point]:
@@ -142,7 +127,7 @@ THREAT = {
 
 
 def gravestone(pen: Pen, rng: np.random.Generator) -> None:
-    stone = tint(pick_colour(rng, [(150, 150, 156), (124, 130, 136), (168, 160, 150)]), rng, 12)
+    stone = tint(pick(rng, [(150, 150, 156), (124, 130, 136), (168, 160, 150)]), rng, 12)
     half, arch = rng.uniform(0.29, 0.34), rng.uniform(0.24, 0.34)
     slab = [*oval(0.5, 0.02 + arch, half, arch, start=180, end=360), (0.5 + half, 0.86), (0.5 - half, 0.86)]
     outlined(pen, ([(x + 0.07, y) for x, y in slab], shade(stone, 0.6)), (slab, stone))
@@ -157,7 +142,7 @@ def gravestone(pen: Pen, rng: np.random.Generator) -> None:
 
 
 def rose(pen: Pen, rng: np.random.Generator) -> None:
-    petal, stem = tint(pick_colour(rng, [(176, 28, 50), (156, 34, 74), (190, 46, 44)]), rng, 14), tint((104, 112, 50), rng, 12)
+    petal, stem = tint(pick(rng, [(176, 28, 50), (156, 34, 74), (190, 46, 44)]), rng, 14), tint((104, 112, 50), rng, 12)
     droop = rng.uniform(0.42, 0.48)
     stroke(pen, smooth([(0.62, 0.98), (0.64, 0.6), (0.62, 0.24), (0.46, 0.07), (0.3, 0.14), (0.27, 0.26)]), 0.05, stem)
     for x0, y0, x1, y1 in ((0.64, 0.66, 0.95, 0.82), (0.64, 0.46, 0.9, 0.54)):
@@ -176,7 +161,7 @@ def rose(pen: Pen, rng: np.random.Generator) -> None:
 
 
 def heart(pen: Pen, rng: np.random.Generator) -> None:
-    red = tint(pick_colour(rng, [(216, 30, 50), (196, 24, 40), (228, 50, 90)]), rng, 14)
+    red = tint(pick(rng, [(216, 30, 50), (196, 24, 40), (228, 50, 90)]), rng, 14)
     right: list[Point] = []
     for i in range(17):
         t = math.pi * i / 16
@@ -195,7 +180,7 @@ def heart(pen: Pen, rng: np.random.Generator) -> None:
 
 
 def apple(pen: Pen, rng: np.random.Generator) -> None:
-    skin = tint(pick_colour(rng, [(150, 140, 50), (168, 92, 40), (140, 110, 46)]), rng, 14)
+    skin = tint(pick(rng, [(150, 140, 50), (168, 92, 40), (140, 110, 46)]), rng, 14)
     rot, worm = shade(skin, 0.5), tint((168, 226, 84), rng, 16)
     side = [(0.5, 0.3), (0.66, 0.22), (0.84, 0.28), (0.91, 0.5), (0.82, 0.78), (0.64, 0.95), (0.5, 0.91)]
     stroke(pen, smooth([(0.5, 0.32), (0.48, 0.18), (0.56, 0.05)]), 0.05, (86, 56, 34))
@@ -220,7 +205,7 @@ def garbage(pen: Pen, rng: np.random.Generator) -> None:
     fish, peel = tint((232, 232, 218), rng, 10), tint((248, 206, 50), rng, 12)
     for x, y, rx, ry in ((0.74, 0.64, 0.24, 0.27), (0.37, 0.56, 0.34, 0.36)):
         x, top = x + rng.uniform(-0.02, 0.02), y - ry
-        bag = tint(pick_colour(rng, [(46, 48, 56), (40, 62, 52), (56, 54, 82)]), rng, 10)
+        bag = tint(pick(rng, [(46, 48, 56), (40, 62, 52), (56, 54, 82)]), rng, 10)
         ears = [(x - 0.13, top - 0.1), (x - 0.02, top - 0.06), (x + 0.05, top - 0.15), (x + 0.12, top - 0.06)]
         knot = [(x - 0.03, top + 0.05), *ears, (x + 0.03, top + 0.05)]
         lumps = [(x, top), (x + rx * 0.7, y - ry * 0.7), (x + rx, y + ry * 0.3), (x + rx * 0.85, y + ry * 0.95), (x, y + ry)]
@@ -242,7 +227,7 @@ def garbage(pen: Pen, rng: np.random.Generator) -> None:
 
 
 def cockroach(pen: Pen, rng: np.random.Generator) -> None:
-    shell = tint(pick_colour(rng, [(112, 56, 24), (92, 44, 26), (134, 70, 30)]), rng, 10)
+    shell = tint(pick(rng, [(112, 56, 24), (92, 44, 26), (134, 70, 30)]), rng, 10)
     dark, bend = shade(shell, 0.55), rng.uniform(0.0, 0.06)
     legs: list[list[Point]] = []
     for s in (-1, 1):

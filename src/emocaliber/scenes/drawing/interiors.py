@@ -7,13 +7,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from emocaliber.scenes.drawing.pen import Colour, Pen, Point, between, pick_colour, shade, tint
+from emocaliber.scenes.drawing.pen import Colour, Pen, Point, between, pick, shade, tint
 
 PARTY: tuple[Colour, ...] = ((235, 50, 70), (255, 205, 40), (50, 170, 235), (70, 200, 95), (240, 90, 190), (250, 135, 30))
 
 
 def fair(pen: Pen, rng: np.random.Generator) -> None:
-    top = pick_colour(rng, ((255, 150, 190), (125, 120, 235), (90, 205, 235)))
+    top = pick(rng, ((255, 150, 190), (125, 120, 235), (90, 205, 235)))
     gradient(pen, 0, 0.85, tint(top, rng, 14), tint((250, 220, 215), rng, 10))
     _ferris_wheel(pen, rng, between(rng, 0.66, 0.8), between(rng, 0.38, 0.46), between(rng, 0.26, 0.33))
     _tent(pen, rng, between(rng, 0.12, 0.28), between(rng, 0.24, 0.34))
@@ -23,10 +23,10 @@ def fair(pen: Pen, rng: np.random.Generator) -> None:
         rope = [(i / flags, start + sag * math.sin(math.pi * i / flags)) for i in range(flags + 1)]
         pen.line(rope, 0.006, (90, 70, 90))
         for (x0, y0), (x1, y1) in pairwise(rope):
-            pen.polygon([(x0, y0), (x1, y1), ((x0 + x1) / 2, max(y0, y1) + 0.065)], pick_colour(rng, PARTY))
+            pen.polygon([(x0, y0), (x1, y1), ((x0 + x1) / 2, max(y0, y1) + 0.065)], pick(rng, PARTY))
     for _ in range(50):
         x, y, s = between(rng, 0, 1), between(rng, 0.84, 1), between(rng, 0.006, 0.012)
-        pen.rectangle(x - s, y - s, x + s, y + s, pick_colour(rng, PARTY))
+        pen.rectangle(x - s, y - s, x + s, y + s, pick(rng, PARTY))
 
 
 def _ferris_wheel(pen: Pen, rng: np.random.Generator, x: float, y: float, r: float) -> None:
@@ -43,7 +43,7 @@ def _ferris_wheel(pen: Pen, rng: np.random.Generator, x: float, y: float, r: flo
 
 
 def _tent(pen: Pen, rng: np.random.Generator, x: float, top: float) -> None:
-    colour, half = pick_colour(rng, PARTY[:3]), between(rng, 0.2, 0.26)
+    colour, half = pick(rng, PARTY[:3]), between(rng, 0.2, 0.26)
     eaves = top + 0.2
     for i in range(8):
         left, right = x - half + half * i / 4, x - half + half * (i + 1) / 4
@@ -55,7 +55,7 @@ def _tent(pen: Pen, rng: np.random.Generator, x: float, top: float) -> None:
 
 
 def room(pen: Pen, rng: np.random.Generator) -> None:
-    wall = tint(pick_colour(rng, ((245, 200, 150), (240, 185, 165), (235, 210, 160))), rng, 12)
+    wall = tint(pick(rng, ((245, 200, 150), (240, 185, 165), (235, 210, 160))), rng, 12)
     pen.rectangle(0, 0, 1, 1, wall)
     stripes = int(rng.integers(9, 13))
     for i in range(stripes):
@@ -72,7 +72,7 @@ def room(pen: Pen, rng: np.random.Generator) -> None:
         pen.rectangle(x - 0.07, y - 0.06, x + 0.07, y + 0.06, (115, 70, 40))
         pen.rectangle(x - 0.05, y - 0.042, x + 0.05, y + 0.042, tint((150, 180, 150), rng, 40))
     pen.ellipse(between(rng, 0.4, 0.6), 0.93, 0.44, 0.08, tint((185, 60, 60), rng, 25))
-    sofa = tint(pick_colour(rng, ((190, 70, 60), (70, 110, 120), (120, 85, 130))), rng, 18)
+    sofa = tint(pick(rng, ((190, 70, 60), (70, 110, 120), (120, 85, 130))), rng, 18)
     x = between(rng, 0.36, 0.56)
     pen.ellipse(x, floor - 0.16, 0.32, 0.14, sofa)
     pen.rectangle(x - 0.32, floor - 0.16, x + 0.32, floor + 0.06, sofa)
@@ -88,7 +88,7 @@ def room(pen: Pen, rng: np.random.Generator) -> None:
 
 def _window(pen: Pen, rng: np.random.Generator, x: float, y: float) -> None:
     pen.rectangle(x - 0.14, y - 0.15, x + 0.14, y + 0.16, (252, 248, 240))
-    sky = tint(pick_colour(rng, ((150, 210, 245), (250, 190, 130), (45, 60, 120))), rng, 12)
+    sky = tint(pick(rng, ((150, 210, 245), (250, 190, 130), (45, 60, 120))), rng, 12)
     for column in (-1, 1):
         for row in (-1, 1):
             cx, cy = x + column * 0.062, y + row * 0.07
@@ -109,7 +109,7 @@ def cell(pen: Pen, rng: np.random.Generator) -> None:
     for row in range(int(floor / height) + 1):
         for column in range(-1, int(1 / width) + 2):
             x, y = (column + 0.5 * (row % 2)) * width, row * height
-            pen.rectangle(x + 0.006, y + 0.006, x + width - 0.006, y + height - 0.006, pick_colour(rng, bricks))
+            pen.rectangle(x + 0.006, y + 0.006, x + width - 0.006, y + height - 0.006, pick(rng, bricks))
     pen.rectangle(0, floor, 1, 1, shade(mortar, 0.62))
     x, y = between(rng, 0.25, 0.75), between(rng, 0.12, 0.17)
     pen.rectangle(x - 0.17, y - 0.1, x + 0.17, y + 0.11, shade(mortar, 0.6))

@@ -124,7 +124,7 @@ def stroke(pen: Pen, points: Sequence[Point], width: float, fill: Colour, rim: C
     pen.line(points, width, fill)
 
 
-def pick_colour(rng: np.random.Generator, palette: Sequence[Colour]) -> Colour:
+def pick(rng: np.random.Generator, palette: Sequence[Colour]) -> Colour:
     """One colour of the palette."""
     return palette[int(rng.integers(len(palette)))]
 

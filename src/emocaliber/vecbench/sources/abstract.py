@@ -16,48 +16,39 @@ from pathlib import Path
 from emocaliber.emotions.taxonomy import Taxonomy, taxonomy
 from emocaliber.io.row_formats import CsvTable, read_table, whole_number
 from emocaliber.io.rows import display_name
-from emocaliber.vecbench.sources.reader import (
-    Item,
-    LoadedSource,
-    Progress,
-    Skipped,
-    SkipReason,
-    collect,
-    files_below,
-    find_folder,
-    labelled,
-    majority_label,
-    no_progress,
-    not_the_data_set,
-    skipped_tie,
-    with_votes,
-)
+from emocaliber.vecbench.sources import reader
 
 _CSV = "ABSTRACT_groundTruth.csv"
 _IMAGES = "testImages_abstract"
 
 
-def read(folder: Path, *, check_images: bool = True, progress: Progress = no_progress) -> LoadedSource:
+def read(folder: Path, *, check_images: bool = True, progress: reader.Progress = reader.no_progress) -> reader.LoadedSource:
     """Abstract as its votes describe it; see `Reader`. Raises UserError, too, for a vote that is no whole number."""
     expected = f"{_CSV}, with {_IMAGES}/ or the images beside it"
-    home = find_folder(folder, [_IMAGES], lambda path: (path / _CSV).is_file(), name="Abstract", expected=expected)
+    home = reader.find_folder(folder, [_IMAGES], lambda path: (path / _CSV).is_file(), name="Abstract", expected=expected)
     root = home / _IMAGES if (home / _IMAGES).is_dir() else home
     table = read_table(home / _CSV, quote="'")
     emotions = taxonomy("mikels-8")
     columns = {column: label for column in table.columns[1:] if (label := emotions.canonical(column))}
     if set(columns.values()) != set(emotions.labels):
-        raise not_the_data_set(home, "Abstract", f"{_CSV} with a column for each of {', '.join(emotions.labels)}, not {table.header}")
-    return collect("abstract", root, _found(root, table, columns, emotions), check_images=check_images, progress=progress)
+        raise reader.not_the_data_set(
+            home, "Abstract", f"{_CSV} with a column for each of {', '.join(emotions.labels)}, not {table.header}"
+        )
+    return reader.collect("abstract", root, _found(root, table, columns, emotions), check_images=check_images, progress=progress)
 
 
-def _found(root: Path, table: CsvTable, columns: dict[str, str], emotions: Taxonomy) -> Iterator[Item | Skipped]:
+def _found(root: Path, table: CsvTable, columns: dict[str, str], emotions: Taxonomy) -> Iterator[reader.Item | reader.Skipped]:
     listed = set[str]()
     for where, row in table.rows:
         image = row[table.columns[0]]
         listed.add(image)
         votes = {label: whole_number(row[column], where, column) for column, label in columns.items()}
-        winner = majority_label(votes)
-        yield skipped_tie(image, votes) if winner is None else with_votes(labelled(root, image, winner, emotions, "abstract"), votes)
-    for path in files_below(root):
+        winner = reader.majority_label(votes)
+        yield (
+            reader.skipped_tie(image, votes)
+            if winner is None
+            else reader.with_votes(reader.labelled(root, image, winner, emotions, "abstract"), votes)
+        )
+    for path in reader.files_below(root):
         if path not in listed and path != _CSV:
-            yield Skipped(display_name(path), SkipReason.MISSING_ANNOTATION, f"{_CSV} does not list it")
+            yield reader.Skipped(display_name(path), reader.SkipReason.MISSING_ANNOTATION, f"{_CSV} does not list it")

@@ -9,16 +9,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from emocaliber.emotions.taxonomy import taxonomy
-from emocaliber.vecbench.sources.reader import LoadedSource, Progress, collect, files_below, find_folder, labelled, no_progress
+from emocaliber.vecbench.sources import reader
 
 
-def read(folder: Path, *, check_images: bool = True, progress: Progress = no_progress) -> LoadedSource:
+def read(folder: Path, *, check_images: bool = True, progress: reader.Progress = reader.no_progress) -> reader.LoadedSource:
     """ArtPhoto as it lies in the folder; see `Reader`."""
     emotions = taxonomy("mikels-8")
     expected = f"testImages_artphoto/ with files named EMOTION_ID.jpg for each of {', '.join(emotions.labels)}"
-    root = find_folder(folder, ["testImages_artphoto"], _is_artphoto, name="ArtPhoto", expected=expected)
-    found = (labelled(root, path, _emotion(path), emotions, "artphoto") for path in files_below(root))
-    return collect("artphoto", root, found, check_images=check_images, progress=progress)
+    root = reader.find_folder(folder, ["testImages_artphoto"], _is_artphoto, name="ArtPhoto", expected=expected)
+    found = (reader.labelled(root, path, _emotion(path), emotions, "artphoto") for path in reader.files_below(root))
+    return reader.collect("artphoto", root, found, check_images=check_images, progress=progress)
 
 
 def _emotion(path: str) -> str:

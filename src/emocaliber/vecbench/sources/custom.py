@@ -26,21 +26,7 @@ from emocaliber.emotions.taxonomy import Taxonomy, taxonomy
 from emocaliber.errors import UserError
 from emocaliber.io.row_formats import CsvTable, Place, number, read_table, whole_number
 from emocaliber.io.rows import display_name
-from emocaliber.vecbench.sources.reader import (
-    Item,
-    LoadedSource,
-    Progress,
-    Skipped,
-    collect,
-    files_below,
-    find_folder,
-    labelled,
-    majority_label,
-    no_progress,
-    skipped_tie,
-    subfolders,
-    with_votes,
-)
+from emocaliber.vecbench.sources import reader
 
 _VOTES = "votes."
 _SPLITS = ("train", "val", "test")
@@ -57,8 +43,8 @@ def read(
     midpoint: float | None = None,
     images: Path | None = None,
     check_images: bool = True,
-    progress: Progress = no_progress,
-) -> LoadedSource:
+    progress: reader.Progress = reader.no_progress,
+) -> reader.LoadedSource:
     """The data set called `name`, laid out as this module describes. Without `labels`, they are the ones that occur.
 
     Raises UserError, saying what was expected and what was found, for a folder or CSV that is laid out otherwise.
@@ -71,13 +57,15 @@ def read(
         raise UserError(f"{display_name(path)}: a folder; midpoint and images belong to a CSV file, so give that or leave them out.")
     else:
         expected = "a folder of images for each label"
-        root = find_folder(path, [], lambda folder: len(subfolders(folder)) > 1, name=f"a data set such as '{name}'", expected=expected)
-        emotions = _as_taxonomy(name, subfolders(root) if labels is None else labels)
-        found = (labelled(root, file, file.split("/")[0], emotions, name) for file in files_below(root))
-    return collect(name, root, found, check_images=check_images, progress=progress)
+        root = reader.find_folder(
+            path, [], lambda folder: len(reader.subfolders(folder)) > 1, name=f"a data set such as '{name}'", expected=expected
+        )
+        emotions = _as_taxonomy(name, reader.subfolders(root) if labels is None else labels)
+        found = (reader.labelled(root, file, file.split("/")[0], emotions, name) for file in reader.files_below(root))
+    return reader.collect(name, root, found, check_images=check_images, progress=progress)
 
 
-def _listed(root: Path, table: CsvTable, name: str, given: Taxonomy | None, midpoint: float | None) -> Iterator[Item | Skipped]:
+def _listed(root: Path, table: CsvTable, name: str, given: Taxonomy | None, midpoint: float | None) -> Iterator[reader.Item | reader.Skipped]:
     if "image" not in table.columns:
         raise UserError(f"{display_name(table.path)}: no column 'image'; found {table.header}.")
     if midpoint is not None:
@@ -90,10 +78,10 @@ def _listed(root: Path, table: CsvTable, name: str, given: Taxonomy | None, midp
             raise UserError(f"{where}: column 'image' is empty; give the path of an image.")
         label, votes = judge(where, row)
         if label is None:
-            yield skipped_tie(image, votes)
+            yield reader.skipped_tie(image, votes)
         else:
-            item = labelled(root, image, label, emotions, name, _split(where, row))
-            yield with_votes(item, votes) if votes else item
+            item = reader.labelled(root, image, label, emotions, name, _split(where, row))
+            yield reader.with_votes(item, votes) if votes else item
 
 
 def _by_labels_or_votes(table: CsvTable, name: str, given: Taxonomy | None) -> tuple[Taxonomy, _Judgement]:
@@ -113,7 +101,7 @@ def _by_labels_or_votes(table: CsvTable, name: str, given: Taxonomy | None) -> t
 
 def _label_or_majority(columns: dict[str, str], where: Place, row: dict[str, str]) -> tuple[str | None, dict[str, int]]:
     votes = {label: whole_number(row[column], where, column) for column, label in columns.items()}
-    return row["label"] if "label" in row else majority_label(votes), votes if any(votes.values()) else {}
+    return row["label"] if "label" in row else reader.majority_label(votes), votes if any(votes.values()) else {}
 
 
 def _by_ratings(table: CsvTable, emotions: Taxonomy, midpoint: float) -> tuple[Taxonomy, _Judgement]:

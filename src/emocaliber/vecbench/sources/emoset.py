@@ -17,39 +17,29 @@ from typing import Any
 from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
 from emocaliber.io.rows import display_name, opened
-from emocaliber.vecbench.sources.reader import (
-    Item,
-    LoadedSource,
-    Progress,
-    Skipped,
-    SkipReason,
-    collect,
-    find_folder,
-    labelled,
-    no_progress,
-)
+from emocaliber.vecbench.sources import reader
 
 _SPLITS = ("train", "val", "test")
 _FILES = ("info.json", *(f"{split}.json" for split in _SPLITS))
 _BELOW = ("EmoSet-118K", "EmoSet")
 
 
-def read(folder: Path, *, check_images: bool = True, progress: Progress = no_progress) -> LoadedSource:
+def read(folder: Path, *, check_images: bool = True, progress: reader.Progress = reader.no_progress) -> reader.LoadedSource:
     """EmoSet as its lists describe it, with its own splits; see `Reader`. Raises UserError, too, for a list that is none."""
     expected = f"{', '.join(_FILES)} beside image/ and annotation/"
-    root = find_folder(folder, _BELOW, _is_emoset, name="EmoSet-118K", expected=expected)
+    root = reader.find_folder(folder, _BELOW, _is_emoset, name="EmoSet-118K", expected=expected)
     _check_emotions(root / "info.json")
-    return collect("emoset", root, _found(root, check_images), check_images=check_images, progress=progress)
+    return reader.collect("emoset", root, _found(root, check_images), check_images=check_images, progress=progress)
 
 
-def _found(root: Path, check_annotations: bool) -> Iterator[Item | Skipped]:
+def _found(root: Path, check_annotations: bool) -> Iterator[reader.Item | reader.Skipped]:
     emotions = taxonomy("mikels-8")
     for split in _SPLITS:
         for emotion, image, annotation in _listed(root / f"{split}.json"):
             if check_annotations and not (root / annotation).is_file():
-                yield Skipped(display_name(image), SkipReason.MISSING_ANNOTATION, f"there is no {display_name(annotation)}")
+                yield reader.Skipped(display_name(image), reader.SkipReason.MISSING_ANNOTATION, f"there is no {display_name(annotation)}")
             else:
-                yield labelled(root, image, emotion, emotions, "emoset", split)
+                yield reader.labelled(root, image, emotion, emotions, "emoset", split)
 
 
 def _listed(path: Path) -> Iterator[tuple[str, str, str]]:

@@ -9,22 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from emocaliber.emotions.taxonomy import taxonomy
-from emocaliber.vecbench.sources.reader import (
-    LoadedSource,
-    Progress,
-    collect,
-    files_below,
-    find_folder,
-    has_folder_per_label,
-    labelled,
-    no_progress,
-)
+from emocaliber.vecbench.sources import reader
 
 
-def read(folder: Path, *, check_images: bool = True, progress: Progress = no_progress) -> LoadedSource:
+def read(folder: Path, *, check_images: bool = True, progress: reader.Progress = reader.no_progress) -> reader.LoadedSource:
     """FI as it lies in the folder; see `Reader`."""
     emotions = taxonomy("mikels-8")
     expected = f"emotion_dataset/ with a folder of photographs for each of {', '.join(emotions.labels)}"
-    root = find_folder(folder, ["emotion_dataset"], has_folder_per_label(emotions), name="FI", expected=expected)
-    found = (labelled(root, path, path.split("/")[0], emotions, "fi") for path in files_below(root))
-    return collect("fi", root, found, check_images=check_images, progress=progress)
+    root = reader.find_folder(folder, ["emotion_dataset"], reader.has_folder_per_label(emotions), name="FI", expected=expected)
+    found = (reader.labelled(root, path, path.split("/")[0], emotions, "fi") for path in reader.files_below(root))
+    return reader.collect("fi", root, found, check_images=check_images, progress=progress)

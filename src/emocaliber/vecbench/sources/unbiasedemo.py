@@ -9,24 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from emocaliber.emotions.taxonomy import taxonomy
-from emocaliber.vecbench.sources.reader import (
-    LoadedSource,
-    Progress,
-    collect,
-    files_below,
-    find_folder,
-    has_folder_per_label,
-    labelled,
-    no_progress,
-)
+from emocaliber.vecbench.sources import reader
 
 _BELOW = ("images", "UnBiasedEmo/images", "UnbiasedEmo/images")
 
 
-def read(folder: Path, *, check_images: bool = True, progress: Progress = no_progress) -> LoadedSource:
+def read(folder: Path, *, check_images: bool = True, progress: reader.Progress = reader.no_progress) -> reader.LoadedSource:
     """UnbiasedEmo as it lies in the folder; see `Reader`."""
     emotions = taxonomy("unbiasedemo-6")
     expected = f"UnBiasedEmo/images/ with a folder of objects for each of {', '.join(emotions.labels)}"
-    root = find_folder(folder, _BELOW, has_folder_per_label(emotions), name="UnbiasedEmo", expected=expected)
-    found = (labelled(root, path, path.split("/")[0], emotions, "unbiasedemo") for path in files_below(root))
-    return collect("unbiasedemo", root, found, check_images=check_images, progress=progress)
+    root = reader.find_folder(folder, _BELOW, reader.has_folder_per_label(emotions), name="UnbiasedEmo", expected=expected)
+    found = (reader.labelled(root, path, path.split("/")[0], emotions, "unbiasedemo") for path in reader.files_below(root))
+    return reader.collect("unbiasedemo", root, found, check_images=check_images, progress=progress)

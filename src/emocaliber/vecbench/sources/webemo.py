@@ -14,36 +14,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from emocaliber.emotions.taxonomy import Taxonomy, taxonomy
-from emocaliber.vecbench.sources.reader import (
-    Item,
-    LoadedSource,
-    Progress,
-    Skipped,
-    collect,
-    files_below,
-    find_folder,
-    labelled,
-    no_progress,
-    subfolders,
-)
+from emocaliber.vecbench.sources import reader
 
 _SPLITS = ("train", "val", "test")
 _BELOW = ("images", "WEBEmo/images", "WebEmo/images")
 
 
-def read(folder: Path, *, check_images: bool = True, progress: Progress = no_progress) -> LoadedSource:
+def read(folder: Path, *, check_images: bool = True, progress: reader.Progress = reader.no_progress) -> reader.LoadedSource:
     """WebEmo as it lies in the folder, with its own splits; see `Reader`."""
     expected = "WEBEmo/images/ with the folders train25 and test25, each with folders 0 to 24"
-    root = find_folder(folder, _BELOW, _is_webemo, name="WebEmo", expected=expected)
-    return collect("webemo", root, _found(root), check_images=check_images, progress=progress)
+    root = reader.find_folder(folder, _BELOW, _is_webemo, name="WebEmo", expected=expected)
+    return reader.collect("webemo", root, _found(root), check_images=check_images, progress=progress)
 
 
-def _found(root: Path) -> Iterator[Item | Skipped]:
+def _found(root: Path) -> Iterator[reader.Item | reader.Skipped]:
     emotions = taxonomy("webemo-25")
     for split in _splits(root):
-        for path in files_below(root / f"{split}25"):
+        for path in reader.files_below(root / f"{split}25"):
             word = _emotion(path.split("/")[0], emotions)
-            yield labelled(root, f"{split}25/{path}", word, emotions, "webemo", split)
+            yield reader.labelled(root, f"{split}25/{path}", word, emotions, "webemo", split)
 
 
 def _emotion(folder: str, emotions: Taxonomy) -> str:
@@ -55,7 +44,7 @@ def _emotion(folder: str, emotions: Taxonomy) -> str:
 def _is_webemo(folder: Path) -> bool:
     """Whether the folder's splits hold all 25 emotions between them."""
     emotions = taxonomy("webemo-25")
-    words = (_emotion(name, emotions) for split in _splits(folder) for name in subfolders(folder / f"{split}25"))
+    words = (_emotion(name, emotions) for split in _splits(folder) for name in reader.subfolders(folder / f"{split}25"))
     return {emotions.canonical(word) for word in words} >= set(emotions.labels)
 
 
