@@ -65,7 +65,9 @@ def read(
     return reader.collect(name, root, found, check_images=check_images, progress=progress)
 
 
-def _listed(root: Path, table: CsvTable, name: str, given: Taxonomy | None, midpoint: float | None) -> Iterator[reader.Item | reader.Skipped]:
+def _listed(
+    root: Path, table: CsvTable, name: str, given: Taxonomy | None, midpoint: float | None
+) -> Iterator[reader.Item | reader.Skipped]:
     if "image" not in table.columns:
         raise UserError(f"{display_name(table.path)}: no column 'image'; found {table.header}.")
     if midpoint is not None:
