@@ -87,14 +87,14 @@ def test_flags_replace_what_the_run_file_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("model = 3", r"run\.toml: model must be of type str, not 3"),
+        ("model = 3", r"run\.toml: model must be a text, not 3"),
         ('model = "tiny"\ntemprature = 1', r"run\.toml: there is no setting 'temprature' here; the settings are model, prompt, lenient"),
-        ('model = "tiny"\nsettings = 1', r"run\.toml: settings must be of type table, not 1"),
-        ('model = "tiny"\n[settings]\ntemperature = "hot"', r"run\.toml, \[settings\]: temperature must be of type float, not 'hot'"),
+        ('model = "tiny"\nsettings = 1', r"run\.toml: settings must be a table, not 1"),
+        ('model = "tiny"\n[settings]\ntemperature = "hot"', r"run\.toml, \[settings\]: temperature must be a number, not 'hot'"),
         ('model = "tiny"\n[settings]\nbatch_size = 0', r"run\.toml, \[settings\]: batch_size is 0; it must be at least 1"),
         ('model = "tiny"\n[settings]\ntemperature = nan', r"run\.toml, \[settings\]: temperature is nan; it must be at least 0"),
         ('model = "tiny"\n[settings]\napi_key = "sk-1"', r"a key does not belong in a file; .* OPENAI_API_KEY"),
-        ('model = "tiny"\n[strategy]\nconsistency = true', r"run\.toml, \[strategy\]: consistency must be of type int, not True"),
+        ('model = "tiny"\n[strategy]\nconsistency = true', r"run\.toml, \[strategy\]: consistency must be a whole number, not True"),
         ('model = "tiny"\n[strategy]\nsamples = 2', r"run\.toml, \[strategy\]: there is no setting 'samples' here; .*consistency"),
         ('prompt = "emocaliber"', "no model is named"),
         ('model = "tiny"\nprompt = "nonsense"', "there is no prompt 'nonsense'"),

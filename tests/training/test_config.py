@@ -44,11 +44,11 @@ def test_overrides_replace_what_the_file_says(file: Path) -> None:
     [
         ("anchr = 1.0", "there is no setting 'anchr' here; the settings are .*anchor"),
         ("group_size = 8", "there is no setting 'group_size' here"),
-        ('anchor = "1"', "anchor must be of type float, not '1'"),
-        ("anchor = true", "anchor must be of type float, not True"),
-        ("accumulation = 1.5", r"accumulation must be of type int, not 1\.5"),
-        ("bf16 = 1", "bf16 must be of type bool, not 1"),
-        ("schedule = 3", "schedule must be of type str, not 3"),
+        ('anchor = "1"', "anchor must be a number, not '1'"),
+        ("anchor = true", "anchor must be a number, not True"),
+        ("accumulation = 1.5", r"accumulation must be a whole number, not 1\.5"),
+        ("bf16 = 1", "bf16 must be true or false, not 1"),
+        ("schedule = 3", "schedule must be a text, not 3"),
         ("accumulation = 0", "accumulation must be positive, not 0"),
         ("save_steps = -1", "save_steps must be positive, not -1"),
         ("scenes_unfamiliar = 1.5", r"scenes_unfamiliar must be between 0 and 1, not 1\.5"),
@@ -66,8 +66,8 @@ def test_a_bad_setting_is_named_with_its_file(file: Path, line: str, complaint: 
     [
         ("batch_size", "the override 'batch_size' must look like key=value"),
         ("batchsize=8", "there is no setting 'batchsize' here"),
-        ("batch_size=many", "batch_size must be of type int, not 'many'"),
-        ("batch_size=", "batch_size must be of type int, not ''"),
+        ("batch_size=many", "batch_size must be a whole number, not 'many'"),
+        ("batch_size=", "batch_size must be a whole number, not ''"),
         ("learning_rate=0", r"learning_rate must be positive, not 0\.0"),
     ],
 )

@@ -99,8 +99,8 @@ def test_a_folder_trained_with_other_settings_is_refused(swept: Path) -> None:
     [
         ({"stage": "stage0"}, "stage must be one of stage1, stage2, stage3, not 'stage0'"),
         ({"metrics": ["luck"]}, "there is no metric 'luck'; there are accuracy"),
-        ({"speed": 3}, "there is no setting 'speed' in a sweep"),
-        ({"test_scenes": "many"}, "test_scenes must be of type int, not 'many'"),
+        ({"speed": 3}, "there is no setting 'speed' here"),
+        ({"test_scenes": "many"}, "test_scenes must be a whole number, not 'many'"),
     ],
 )
 def test_an_impossible_sweep_is_refused(folder: Path, tmp_path: Path, changes: dict[str, Any], complaint: str) -> None:

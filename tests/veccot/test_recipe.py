@@ -126,7 +126,7 @@ def test_a_budget_wants_the_prices_of_all_that_is_paid(file: Path) -> None:
         ("{}[teacher]\nprompt = 3", "prompt must be a text, not 3"),
         ("{}[teacher]\nprompt = 'none.txt'", "none.txt: cannot be read as a prompt"),
         ("{}[checks]\nshort = 3", r"\[checks\]: there is no setting 'short' here; the settings are shortest"),
-        ("{}[checks]\nshortest = 'a'", "shortest must be a number like 12, not 'a'"),
+        ("{}[checks]\nshortest = 'a'", "shortest must be a whole number, not 'a'"),
         ("{}[checks]\nshortest = 2.5", "not 2.5"),
         ("{}[checks]\nforbidden = 'a'", "forbidden must be a list of texts"),
         ("{}[least]\nconformity = true", "not True"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,18 +33,33 @@ def toml_value(text: str) -> Any:
 
 
 def typed(values: Mapping[str, Any], kinds: Mapping[str, str], where: str) -> dict[str, Any]:
-    """The values, with whole numbers converted to floats where a float is expected.
+    """The values, with whole numbers converted to floats where a float is expected, and lists of texts to tuples.
 
-    `kinds` maps every allowed name to its types, such as "str | list". Raises UserError, naming `where`, for an unknown name or a value of
-    another type.
+    `kinds` maps every allowed name to its types, such as "str | list"; "tuple[str, ...]" is a list of texts, none of them blank. Raises
+    UserError, naming `where`, for an unknown name or a value of another type.
     """
+    place = f"{where}: " if where else ""
     checked = dict(values)
     for name, value in values.items():
         if name not in kinds:
-            raise UserError(f"{where}: there is no setting {name!r} here; the settings are {', '.join(kinds)}")
+            raise UserError(f"{place}there is no setting {name!r} here; the settings are {', '.join(kinds)}")
         wanted = kinds[name].split(" | ")
         if "float" in wanted and type(value) is int:
             checked[name] = value = float(value)
-        if type(value).__name__ not in wanted:
-            raise UserError(f"{where}: {name} must be of type {' or '.join(wanted).replace('dict', 'table')}, not {value!r}")
+        if "tuple[str, ...]" in wanted and isinstance(value, list) and all(isinstance(each, str) and each.strip() for each in value):
+            checked[name] = tuple(value)
+        elif type(value).__name__ not in wanted:
+            raise UserError(f"{place}{name} must be {' or '.join(_WORDS[each] for each in wanted if each != 'None')}, not {value!r}")
     return checked
+
+
+_WORDS = {
+    **{"str": "a text", "int": "a whole number", "float": "a number", "bool": "true or false"},
+    **{"list": "a list", "tuple[str, ...]": "a list of texts", "dict": "a table"},
+}
+
+
+def field_types(kind: type) -> dict[str, str]:
+    """The fields of a dataclass with their types, for `typed`; what a list or a table holds is left out."""
+    types = {field.name: str(field.type) for field in dataclasses.fields(kind)}
+    return {name: wanted if wanted.startswith("tuple") else wanted.partition("[")[0] for name, wanted in types.items()}

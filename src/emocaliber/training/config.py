@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from emocaliber.errors import UserError
-from emocaliber.io.settings import read_toml, toml_value, typed
+from emocaliber.io.settings import field_types, read_toml, toml_value, typed
 
 STAGES = ("stage0", "stage1", "stage2", "stage3")
 FINISHED = "model"  # the folder in OUT that a stage leaves behind when it is complete
@@ -181,7 +181,7 @@ def load_config(stage: str, path: str | Path, overrides: Sequence[str] = ()) -> 
 
 def _checked(kind: type[C], values: dict[str, Any], where: str) -> C:
     fields = {field.name: field for field in dataclasses.fields(kind)}
-    values = typed(values, {name: str(field.type) for name, field in fields.items()}, where)
+    values = typed(values, field_types(kind), where)
     missing = [name for name, field in fields.items() if field.default is dataclasses.MISSING and name not in values]
     if missing:
         raise UserError(f"{where}: {', '.join(missing)} must be given")

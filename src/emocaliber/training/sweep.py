@@ -19,7 +19,7 @@ from emocaliber.evaluation.tables import AblationRow, ablation_table, check_metr
 from emocaliber.inference.engine import respond_into
 from emocaliber.inference.plan import identity_of_model, questions
 from emocaliber.io.rows import display_name, write_atomically
-from emocaliber.io.settings import read_toml
+from emocaliber.io.settings import field_types, read_toml, typed
 from emocaliber.io.workspace import Workspace, record_of
 from emocaliber.models.local import LocalModel
 from emocaliber.training.checks import check_stage
@@ -62,13 +62,8 @@ def load_sweep(path: str | Path) -> Sweep:
     """Reads a sweep's TOML file. Raises UserError naming the file, the key and what would be right."""
     remedy = "give a TOML file such as configs/ablations/table7.toml"
     values = read_toml(Path(path), str(path), f"cannot read the sweep {path}: {{reason}}; {remedy}")
+    values = typed(values, field_types(Sweep), str(path))
     fields = {each.name: each for each in dataclasses.fields(Sweep)}
-    if unknown := next((key for key in values if key not in fields), None):
-        raise UserError(f"{path}: there is no setting {unknown!r} in a sweep; the settings are {', '.join(fields)}")
-    for name, each in fields.items():
-        wanted = str(each.type).partition("[")[0]
-        if name in values and type(values[name]).__name__ != wanted:
-            raise UserError(f"{path}: {name} must be of type {wanted}, not {values[name]!r}")
     needed = [n for n, each in fields.items() if each.default is each.default_factory is dataclasses.MISSING and n not in values]
     if needed:
         raise UserError(f"{path}: {', '.join(needed)} must be given")

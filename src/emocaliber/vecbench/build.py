@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from emocaliber.core.tasks import TASKS, canonical_task
 from emocaliber.emotions.taxonomy import Taxonomy, taxonomy
 from emocaliber.errors import UserError
 from emocaliber.io.rows import Row, display_name, write_atomically
+from emocaliber.io.settings import read_toml, typed
 from emocaliber.io.workspace import package_version
 from emocaliber.vecbench.manifest import Manifest, by_task, counts, data_card
 from emocaliber.vecbench.sources import READERS, SOURCES
@@ -215,35 +215,27 @@ class BuildConfig:
 
 def read_config(path: Path) -> BuildConfig:
     """The configuration in a TOML file; paths in it are relative to it. Raises UserError naming file, key and remedy."""
-    try:
-        table = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{display_name(path)}: cannot be read ({error}); give a TOML file such as configs/vecbench.toml") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{display_name(path)}: not valid TOML: {error}") from None
+    name = display_name(path)
+    table = read_toml(path, name, f"{name}: cannot be read ({{reason}}); give a TOML file such as configs/vecbench.toml")
     try:
         return _config(table, path.absolute().parent)
     except UserError as error:
-        raise UserError(f"{display_name(path)}: {error}") from None
+        raise UserError(f"{name}: {error}") from None
 
 
 def _config(table: Mapping[str, Any], folder: Path) -> BuildConfig:
     table = _checked(table, _KEYS, "")
-    sources = {name: folder / _as(str, value, f"sources.{name}") for name, value in table.pop("sources", {}).items()}
-    custom = {name: _custom(value, f"custom.{name}", folder) for name, value in table.pop("custom", {}).items()}
-    if "own_split" in table:
-        table["own_split"] = tuple(_as(str, name, "own_split") for name in table["own_split"])
+    sources = {name: folder / path for name, path in _each("str", table.pop("sources", {}), "[sources]").items()}
+    custom = {name: _custom(value, f"custom.{name}", folder) for name, value in _each("dict", table.pop("custom", {}), "[custom]").items()}
     return BuildConfig(sources=sources, custom=custom, **table)
 
 
-def _custom(value: object, where: str, folder: Path) -> CustomSource:
-    table = _checked(_as(dict, value, where), _CUSTOM_KEYS, f"{where}.")
+def _custom(table: Mapping[str, Any], where: str, folder: Path) -> CustomSource:
+    table = _checked(table, _CUSTOM_KEYS, f"[{where}]")
     if "path" not in table:
         raise UserError(f"{where}: no path; give that of a folder or a CSV file")
     if "labels" in table and "taxonomy" in table:
         raise UserError(f"{where}: labels and a taxonomy; give one of them")
-    if "labels" in table:
-        table["labels"] = tuple(_as(str, label, f"{where}.labels") for label in table["labels"])
     if "taxonomy" in table:
         name = table["taxonomy"]
         table["taxonomy"] = str(folder / name) if (folder / name).is_file() else name
@@ -252,34 +244,26 @@ def _custom(value: object, where: str, folder: Path) -> CustomSource:
     return CustomSource(**table | {key: folder / table[key] for key in ("path", "images") if key in table})
 
 
-_NUMBER = (int, float)
-_KEYS: dict[str, type | tuple[type, ...]] = {
-    **{"sources": dict, "custom": dict, "polarity": dict, "own_split": list},
-    **{"seed": int, "test_size": int, "check_images": bool},
+_TEXTS = "tuple[str, ...]"
+_KEYS = {
+    **{"sources": "dict", "custom": "dict", "polarity": "dict", "own_split": _TEXTS},
+    **{"seed": "int", "test_size": "int", "check_images": "bool"},
 }
-_CUSTOM_KEYS: dict[str, type | tuple[type, ...]] = {
-    **{"path": str, "images": str, "labels": list, "taxonomy": str, "midpoint": _NUMBER, "test_size": int, "reader": str},
+_CUSTOM_KEYS = {
+    **{"path": "str", "images": "str", "labels": _TEXTS, "taxonomy": "str", "midpoint": "float", "test_size": "int", "reader": "str"},
 }
 
 
-def _checked(table: Mapping[str, Any], kinds: Mapping[str, type | tuple[type, ...]], prefix: str) -> dict[str, Any]:
-    for key, value in table.items():
-        if key not in kinds:
-            raise UserError(f"{prefix}{key}: unknown key; there are {', '.join(kinds)}")
-        _as(kinds[key], value, f"{prefix}{key}")
-        if kinds[key] is int and value < 0:
-            raise UserError(f"{prefix}{key}: is {value}; it must not be negative")
-    return dict(table)
+def _checked(table: Mapping[str, Any], kinds: Mapping[str, str], where: str) -> dict[str, Any]:
+    checked = typed(table, kinds, where)
+    for key, value in checked.items():
+        if kinds[key] == "int" and value < 0:
+            raise UserError(f"{where}{': ' if where else ''}{key} must not be negative, as {value} is")
+    return checked
 
 
-def _as(kind: type | tuple[type, ...], value: Any, key: str) -> Any:
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        names = " or ".join(_WORDS[each] for each in (kind if isinstance(kind, tuple) else (kind,)))
-        raise UserError(f"{key}: is {value!r}; it must be {names}")
-    return value
-
-
-_WORDS = {dict: "a table", list: "a list", str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+def _each(kind: str, table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    return typed(table, dict.fromkeys(table, kind), where)
 
 
 # The cache of loaded sources.

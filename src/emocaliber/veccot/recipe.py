@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from emocaliber.core.model import Model
 from emocaliber.core.prompts import listed
@@ -16,7 +15,7 @@ from emocaliber.core.samples import Sample
 from emocaliber.core.tasks import TASKS
 from emocaliber.errors import UserError
 from emocaliber.io.rows import display_name
-from emocaliber.io.settings import read_toml, toml_value
+from emocaliber.io.settings import field_types, read_toml, toml_value, typed
 from emocaliber.models import load_model
 from emocaliber.veccot.checks import CHECKS, Check, CheckSettings, name_of
 from emocaliber.veccot.teacher import CHECKS_ALONE, MinRatings
@@ -123,8 +122,8 @@ def read_recipe(file: Path | None = None, flags: Mapping[str, Mapping[str, Any]]
     return Recipe(
         teacher=_part("teacher", tables["teacher"], where),
         judge=None if tables["judge"]["model"] == CHECKS_ALONE else _part("judge", tables["judge"], where),
-        limits=_typed(CheckSettings, tables["checks"], f"{where}, [checks]"),
-        min_ratings=_typed(MinRatings, tables["least"], f"{where}, [least]"),
+        limits=CheckSettings(**typed(tables["checks"], field_types(CheckSettings), f"{where}, [checks]")),
+        min_ratings=MinRatings(**typed(tables["least"], field_types(MinRatings), f"{where}, [least]")),
     )
 
 
@@ -138,43 +137,24 @@ def _read(file: Path, where: str) -> dict[str, dict[str, Any]]:
     return tables
 
 
+_PART = {"prompt": "str", "api_key_env": "str", "temperature": "float"}  # the others are checked by `load_model`
+
+
 def _part(role: Role, table: Mapping[str, Any], where: str) -> RecipeModel:
     settings = dict(table)
     where = f"{where}, [{role}]"
     if "api_key" in settings:
         raise UserError(f"{where}: a key does not belong in a file; name the variable of the environment that holds it, as api_key_env")
-    for key, kind in (("prompt", str), ("api_key_env", str), ("temperature", (int, float))):
-        if key in settings and (not isinstance(settings[key], kind) or isinstance(settings[key], bool)):
-            raise UserError(f"{where}: {key} must be a {'text' if kind is str else 'number'}, not {settings[key]!r}")
+    settings |= typed({key: settings[key] for key in _PART if key in settings}, _PART, where)
     prompt = settings.pop("prompt", None)
     return RecipeModel(
         model=settings.pop("model"),
         prompt=PromptTemplate.load(role, None if prompt is None else Path(prompt)),
         # A retry after a rejection must be able to give another text, so the teacher samples by default.
-        temperature=float(settings.pop("temperature", 0.7 if role == "teacher" else 0.0)),
+        temperature=settings.pop("temperature", 0.7 if role == "teacher" else 0.0),
         api_key_env=settings.pop("api_key_env", None),
         settings=settings,
     )
-
-
-T = TypeVar("T", CheckSettings, MinRatings)
-
-
-def _typed(kind: type[T], table: Mapping[str, Any], where: str) -> T:
-    known: dict[str, Any] = {each.name: each.default for each in dataclasses.fields(kind)}
-    values: dict[str, Any] = {}
-    for name, value in table.items():
-        if name not in known:
-            raise UserError(f"{where}: there is no setting {name!r} here; the settings are {', '.join(known)}")
-        if isinstance(known[name], tuple):
-            if not isinstance(value, list) or not all(isinstance(each, str) and each.strip() for each in value):
-                raise UserError(f"{where}: {name} must be a list of texts, not {value!r}")
-            values[name] = tuple(value)
-        elif type(value) is not int and not (isinstance(known[name], float) and type(value) is float):
-            raise UserError(f"{where}: {name} must be a number like {known[name]}, not {value!r}")
-        else:
-            values[name] = type(known[name])(value)
-    return kind(**values)
 
 
 # Prompt templates: text files with slots, which users may replace.
