@@ -75,11 +75,11 @@ def test_a_prompt_of_ones_own_is_a_file(tmp_path: Path) -> None:
         ("question = ", r"mine\.toml is not TOML"),
         ('question = "What?"', r"mine\.toml: question must be a text with {candidates} in it"),
         ("", r"mine\.toml: question must be a text with {candidates} in it"),
-        ("question = 3", r"mine\.toml: question must be a str, not 3"),
-        ('question = "{candidates}"\nlenient = "yes"', r"mine\.toml: lenient must be a bool, not 'yes'"),
+        ("question = 3", r"mine\.toml: question must be a text, not 3"),
+        ('question = "{candidates}"\nlenient = "yes"', r"mine\.toml: lenient must be true or false, not 'yes'"),
         (
             'question = "{candidates}"\nquestions = "x"',
-            r"mine\.toml: there is no setting 'questions' in a prompt; the settings are question, ",
+            r"mine\.toml: there is no setting 'questions' here; the settings are question, ",
         ),
     ],
 )

@@ -6,7 +6,6 @@ to ask for a stated confidence; `lenient`, true for models that were not trained
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,9 +17,10 @@ from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
 from emocaliber.io.plugins import Registry
 from emocaliber.io.rows import display_name
+from emocaliber.io.settings import read_toml, typed
 
 _FOLDER = Path(__file__).parent
-_SETTINGS = {"question": str, "confidence": str, "lenient": bool, "source": str}
+_SETTINGS = {"question": "str", "confidence": "str", "lenient": "bool", "source": "str"}
 
 Write = Callable[[Sequence[str], str, bool], str]  # candidates, noun, whether a confidence is wanted
 
@@ -66,18 +66,8 @@ def load_prompt(name: str) -> Prompt:
         return PROMPTS[name]
     file = Path(name) if name.endswith(".toml") else _FOLDER / f"{name}.toml"
     where = display_name(file)
-    try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        known = ", ".join(prompt_names())
-        raise UserError(f"there is no prompt {name!r}; there are {known}, or give a TOML file of your own") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{where} is not TOML: {error}") from error
-    for key, kind in _SETTINGS.items():
-        if not isinstance(values.get(key, kind()), kind):
-            raise UserError(f"{where}: {key} must be a {kind.__name__}, not {values[key]!r}")
-    if unknown := sorted(set(values) - set(_SETTINGS)):
-        raise UserError(f"{where}: there is no setting {unknown[0]!r} in a prompt; the settings are {', '.join(_SETTINGS)}")
+    unknown = f"there is no prompt {name!r}; there are {', '.join(prompt_names())}, or give a TOML file of your own"
+    values = typed(read_toml(file, where, unknown), _SETTINGS, where)
     question = str(values.get("question", ""))
     if "{candidates}" not in question:
         raise UserError(f"{where}: question must be a text with {{candidates}} in it, where the labels go")
