@@ -30,7 +30,7 @@ from emocaliber.models.strategies import (
     SetOfVision,
     Strategy,
     apply,
-    polarity,
+    polarity_by_family,
     read_faces,
 )
 from faulty_server import Answer, Asked, FaultyServer, completion
@@ -288,8 +288,10 @@ def test_a_candidate_of_unknown_polarity_stays_on_both_sides() -> None:
 )
 def test_every_emotion_has_the_polarity_of_its_family_and_few_have_another_valence(name: str, otherwise: list[str]) -> None:
     emotions = taxonomy(name)
-    assert {polarity(label) for label in emotions.labels} == set(POLARITIES)
-    assert [label for label in emotions.labels if (emotions.vad[label].valence > 0) != (polarity(label) == "positive")] == otherwise
+    assert {polarity_by_family(label) for label in emotions.labels} == set(POLARITIES)
+    assert [
+        label for label in emotions.labels if (emotions.vad[label].valence > 0) != (polarity_by_family(label) == "positive")
+    ] == otherwise
 
 
 # Set of Vision
