@@ -38,7 +38,7 @@ def of_concepts() -> Image.Image:
 
 
 def of_tasks() -> Image.Image:
-    rows = [(name, name, kind) for name, kind in SCENE_SUBTASKS.items()] + [("out of distribution", "EmoSet-8", ood_subtask("EmoSet-8"))]
+    rows = [(name, name, kind) for name, kind in SCENE_SUBTASKS.items()] + [("OOD", "EmoSet-8", ood_subtask("EmoSet-8"))]
     pictures = []
     for title, name, kind in rows:
         labels = taxonomy(task(name).taxonomy)

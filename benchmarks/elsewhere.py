@@ -60,8 +60,8 @@ def main() -> None:
 def pictures(folder: Path, n: int, oasis: Path | None) -> dict[str, list[Sample]]:
     """The samples of each row of the table."""
     rows = {name: drawn(folder / name, n, name) for name in TASKS}
-    rows["OOD pictures, eight emotions"] = drawn(folder / "ood-8", n, "EmoSet-8", ood_share=1.0)
-    rows["OOD pictures, polarity"] = drawn(folder / "ood-2", n, "FI-2", ood_share=1.0)
+    rows["OOD, eight emotions"] = drawn(folder / "ood-8", n, "EmoSet-8", ood_share=1.0)
+    rows["OOD, polarity"] = drawn(folder / "ood-2", n, "FI-2", ood_share=1.0)
     if oasis:
         items = custom.read(oasis / "ratings.csv", "OASIS", midpoint=MIDPOINT, images=oasis / "images").items
         candidates = ("positive", "negative")

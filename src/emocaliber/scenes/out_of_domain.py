@@ -141,7 +141,7 @@ def mood_vad(scene: MoodScene) -> VAD:
 # refusal. A model trained on in-domain scenes alone recognises one in every picture. On these pictures next to nothing says which answer is
 # right, so the right confidence is about one over the number of candidates. Two weak effects remain: the picture's colour tone (brightness
 # and saturation), and a positivity offset (Ito & Cacioppo 2005): people rate neutral pictures a little above neutral. They raise the
-# likelier of two answers to at most 0.75, and make the likeliest answer depend on the picture.
+# likelier of two answers to 0.77 at most, and make the likeliest answer depend on the picture.
 
 OOD_ELEMENT = Concept("unfamiliar", "nothing familiar", VAD(0.0, 0.0, 0.0))
 POSITIVITY_OFFSET = 0.052  # of valence, whatever the tone: 61 % of annotators say positive, as for the paintings of Abstract (140 of 229)

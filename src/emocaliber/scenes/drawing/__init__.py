@@ -1,1 +1,1 @@
-"""Drawing scenes: every concept as simple shapes, put together into a picture."""
+"""Draws synthetic scenes: concepts as simple shapes, composed into a picture and finished in a style."""

@@ -1,4 +1,4 @@
-"""One abstract picture, drawn: a washed ground, marks on it, and a surface over both."""
+"""Draws abstract pictures: a washed ground, marks on it, and a surface over both."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STAND_OUT = 0.09  # marks as bright as their ground are moved this much in light
 def draw_abstract(marks: str, colour: str, ground: str, surface: str, rng: np.random.Generator, size: int = 224) -> Image.Image:
     """The picture as RGB, `size` x `size` pixels; the same `rng` state gives the same one. Raises KeyError for a key that does not exist.
 
-    Hues are drawn at random, since they carry no meaning, and nothing else is done to light or colour, since these do.
+    Hues are random, as they carry no meaning. Lightness and saturation do, so no finish is applied.
     """
     hue = between(rng, 0, 360)
     behind = hue + between(rng, 90, 270)
@@ -84,7 +84,7 @@ def _rough(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
 _SURFACES = {"smooth": _smooth, "hazy": _hazy, "grainy": _grainy, "rough": _rough, "cracked": _smooth}
 
 
-# The marks of abstract pictures, each strewn over the whole picture in a palette's colours. None shows a thing.
+# The drawers of marks. Each scatters its marks over the whole picture, in a palette's colours; none shows an object.
 
 Palette = Sequence[Colour]
 MarkDrawer = Callable[[Pen, np.random.Generator, Palette], None]

@@ -1,4 +1,4 @@
-"""One scene, drawn: the context, and before it the element and the human figure, near each other or apart."""
+"""Composes a scene's picture: the context, and in front of it the element and the human figure, near each other or apart."""
 
 from __future__ import annotations
 

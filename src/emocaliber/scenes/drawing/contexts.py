@@ -1,4 +1,4 @@
-"""The twelve contexts, each painted over the whole picture."""
+"""Drawers of the twelve contexts, each covering the whole picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Elements of celebration and play."""
+"""Drawers of the pleasant elements: celebration and play (`JOYFUL`), rest, nature and wonder (`CALM`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Elements of fear and of power."""
+"""Drawers of the unpleasant elements: fear and power (`THREAT`), loss and disgust (`DARK`)."""
 
 from __future__ import annotations
 

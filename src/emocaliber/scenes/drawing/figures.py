@@ -1,4 +1,4 @@
-"""The eight human figures, each filling the unit square."""
+"""Drawers of the eight human figures, each filling the unit square."""
 
 from __future__ import annotations
 

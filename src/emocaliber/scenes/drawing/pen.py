@@ -1,4 +1,4 @@
-"""A pen for drawing in a unit square, wherever that square lies in the picture."""
+"""A pen that draws in a unit square anywhere in a picture, outlined shapes, and random choices."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def shade(colour: Colour, factor: float) -> Colour:
     return r, g, b
 
 
-# Shapes with a rim, so that an element stands out from any background, and the curves they are made of.
+# Outlined shapes, which stand out from any background, and their curves.
 
 INK: Colour = (28, 24, 34)  # the rim of bright shapes: it shows on light grounds, and on dark ones the shape itself does
 PALE: Colour = (238, 232, 214)  # the rim of dark shapes, for the same reason

@@ -1,4 +1,4 @@
-"""Many small pictures on one sheet, to look at a whole sample at a glance."""
+"""Contact sheets: many small pictures with captions in one image."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def _browned(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     return _inked(_grain(_greyed(picture), rng, 4, 10), ramp)
 
 
-# Colours by what the eye calls brightness, saturation and hue: the OKLab space of Ottosson (2020).
+# Colours by perceived lightness, saturation and hue: the OKLab space of Ottosson (2020).
 
 _STEPS = 9  # halvings in the search for the strongest colour; 0.4 / 2**9 is below a step of 1/255
 
