@@ -204,7 +204,7 @@ def short(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Stage3Conf
 
 @pytest.fixture(scope="module")
 def rollouts(short: Stage3Config) -> Rollouts:
-    """Two steps of two questions with four answers each, overheard."""
+    """Two steps of two questions with four answers each, recorded."""
     from trl import GRPOTrainer
 
     heard = Rollouts()
@@ -274,12 +274,12 @@ def test_rollouts_are_sampled_once_from_the_full_distribution_and_every_weight_i
 
     given: dict[str, Any] = {}
 
-    class Overheard(trl.GRPOTrainer):  # type: ignore[misc]
+    class Recorded(trl.GRPOTrainer):  # type: ignore[misc]
         def __init__(self, **arguments: Any) -> None:
             given.update(arguments)
             raise InterruptedError
 
-    monkeypatch.setattr(trl, "GRPOTrainer", Overheard)
+    monkeypatch.setattr(trl, "GRPOTrainer", Recorded)
     with pytest.raises(InterruptedError):
         run_stage("stage3", dataclasses.replace(short, out=str(tmp_path), temperature=0.8))
     arguments = given["args"]

@@ -1,6 +1,6 @@
 """Out-of-distribution check: a model on the nine synthetic subtasks (three of them out of domain), OOD pictures and photographs.
 
-    python benchmarks/elsewhere.py [--model tiny] [--n 500] [--oasis FOLDER] [--source recalibrated] [--out docs/elsewhere.md]
+    python benchmarks/out_of_distribution.py [--model tiny] [--n 500] [--oasis FOLDER] [--source recalibrated] [--out docs/out-of-distribution.md]
 
 Draws N unseen scenes of each subtask (seed 8), and as many OOD pictures; takes the photographs of OASIS (a folder with ratings.csv
 and images/, by default below $EMOCALIBER_DATA; without it they are left out) as a polarity task, positive where the mean valence is above
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=500)
     data = os.environ.get("EMOCALIBER_DATA")
     parser.add_argument("--oasis", type=Path, default=Path(data) / "oasis" if data else None, metavar="FOLDER")
-    parser.add_argument("--work", type=Path, default=Path("runs/elsewhere"))
+    parser.add_argument("--work", type=Path, default=Path("runs/out_of_distribution"))
     parser.add_argument("--source", choices=SOURCES)
     parser.add_argument("--out", type=Path, help="a Markdown file for the table")
     args = parser.parse_args()
@@ -54,7 +54,7 @@ def main() -> None:
     print(text)
     if args.out:
         write_atomically(args.out, text)
-    print(json.dumps({"benchmark": "elsewhere", "model": args.model, "n": args.n, "source": args.source, "found": found}))
+    print(json.dumps({"benchmark": "out_of_distribution", "model": args.model, "n": args.n, "source": args.source, "found": found}))
 
 
 def pictures(folder: Path, n: int, oasis: Path | None) -> dict[str, list[Sample]]:
@@ -130,7 +130,7 @@ def report(found: dict[str, dict[str, Any]], n: int) -> str:
     lines = [
         "# Other questions, out-of-distribution pictures, photographs",
         "",
-        f"Written by `python benchmarks/elsewhere.py --n {n}`. Synthetic pictures of seed {SEED}, greedy answers, confidence as",
+        f"Written by `python benchmarks/out_of_distribution.py --n {n}`. Synthetic pictures of seed {SEED}, greedy answers, confidence as",
         "`predict` reads it ([confidence-sources.md](confidence-sources.md)).",
         "",
         Table(header, rows, note=note).as_markdown(),
