@@ -184,7 +184,7 @@ def read_toml_names(stage: str) -> list[str]:
 
 
 def answer_for_the_scaffold(folder: Path, samples: Path, count: int, seed: int) -> None:
-    """For the smoke run, whose scaffold says nothing that could be read: the narrator's answers in its place."""
+    """For the smoke run, whose scaffold says nothing that could be read: the template teacher's answers in its place."""
     for _ in draw_samples(samples.parent, count, seed, size=56, split="train"):
         pass
     rows = ({**row, "image": str(samples.parent.absolute() / row["image"])} for row in read_rows(samples))
