@@ -255,7 +255,7 @@ def page(by_seed: Sequence[Mapping[str, Numbers]], verdicts: Sequence[tuple[Any,
     ]
     warning = ["This was a smoke run: its models are untrained, and its numbers are meaningless.", ""] if scale == "smoke" else []
     lines = [
-        f"# The paper's claims in the known-answer world ({len(by_seed)} seeds, scale {scale})",
+        f"# The paper's claims on synthetic scenes ({len(by_seed)} seeds, scale {scale})",
         "",
         *warning,
         f"Written by `python benchmarks/reproduce.py --scale {scale} --seeds {len(by_seed)}`. {test:,} unseen scenes, greedy answers,",

@@ -74,6 +74,6 @@ def test_a_smoke_run_writes_the_page_and_says_that_it_is_meaningless(tmp_path: P
     found = json.loads(done.stdout.splitlines()[-1])
     assert len(found["claims"]) == 9
     page = (tmp_path / "reproduction.md").read_text()
-    assert "its numbers mean nothing" in page
+    assert "its numbers are meaningless" in page
     assert page.count("EmoCaliber #") == 5
     assert (tmp_path / "figure6.png").read_bytes().startswith(b"\x89PNG")
