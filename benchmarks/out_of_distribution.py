@@ -1,6 +1,6 @@
 """Out-of-distribution check: a model on the nine synthetic subtasks (three of them out of domain), OOD pictures and photographs.
 
-    python benchmarks/out_of_distribution.py [--model tiny] [--n 500] [--oasis FOLDER] [--source recalibrated] [--out docs/out-of-distribution.md]
+    python benchmarks/out_of_distribution.py [--model tiny] [--n 500] [--oasis FOLDER] [--source recalibrated] [--out FILE]
 
 Draws N unseen scenes of each subtask (seed 8), and as many OOD pictures; takes the photographs of OASIS (a folder with ratings.csv
 and images/, by default below $EMOCALIBER_DATA; without it they are left out) as a polarity task, positive where the mean valence is above

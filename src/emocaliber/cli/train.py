@@ -12,7 +12,7 @@ _HELP = {
     "stage0": "a base checkpoint from scratch, for tiny",
     "stage1": "structured reasoning (eq. 1)",
     "stage2": "verbalized confidence (eq. 2, 3)",
-    "stage3": "calibration by reinforcement (eq. 4, 5)",
+    "stage3": "calibration by reinforcement learning (eq. 4, 5)",
     "all": "all stages with a file in the folder, in order",
 }
 _HELP_SWEEP = (
