@@ -37,15 +37,16 @@ def test_the_mean_of_proportions_over_the_same_images_has_the_interval_of_one() 
 
 @pytest.mark.parametrize("value", [0.0, 0.3, 0.5, 1.0])
 def test_auroc_has_an_interval_that_holds_it_and_is_symmetric_in_right_and_wrong(value: float) -> None:
-    low, high = intervals.auroc(value, NONE_DRAWN, 3, 9, clustered=False).interval or (1, 0)
+    low, high = intervals.auroc_estimate(value, NONE_DRAWN, 3, 9, clustered=False).interval or (1, 0)
     assert 0 <= low <= value <= high <= 1 and high - low > 0.3
-    mirrored = intervals.auroc(1 - value, NONE_DRAWN, 9, 3, clustered=False).interval or (1, 0)
+    mirrored = intervals.auroc_estimate(1 - value, NONE_DRAWN, 9, 3, clustered=False).interval or (1, 0)
     assert (1 - mirrored[1], 1 - mirrored[0]) == pytest.approx((low, high))
 
 
 def test_aurocs_interval_widens_with_the_variance_of_the_replicates() -> None:
     scattered = np.random.default_rng(0).normal(0.7, 0.1, 1000)
-    alone, shared = (intervals.auroc(0.7, scattered, 100, 100, clustered=clustered).interval or (1, 0) for clustered in (False, True))
+    estimates = [intervals.auroc_estimate(0.7, scattered, 100, 100, clustered=clustered) for clustered in (False, True)]
+    alone, shared = (estimate.interval or (1, 0) for estimate in estimates)
     assert shared[0] < alone[0] < alone[1] < shared[1]
 
 
@@ -80,7 +81,7 @@ def test_what_is_not_defined_has_no_interval() -> None:
     assert intervals.bootstrap_estimate(float("nan"), np.ones(10), 50).interval is None
     assert intervals.bootstrap_estimate(0.5, np.array([np.nan] * 6 + [0.5] * 4), 50).why == "most replicates have no value"
     assert intervals.bootstrap_estimate(0.5, np.array([np.nan] * 4 + [0.5] * 6), 50).interval is not None
-    assert intervals.auroc(float("nan"), np.full(10, np.nan), 5, 0, clustered=False).interval is None
+    assert intervals.auroc_estimate(float("nan"), np.full(10, np.nan), 5, 0, clustered=False).interval is None
 
 
 @pytest.mark.parametrize("value", [0.0, 0.02, 1.0])

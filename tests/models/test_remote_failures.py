@@ -114,12 +114,12 @@ def test_retry_after_is_seconds_or_a_date() -> None:
 
 
 def test_pauses_are_chosen_by_chance_grow_and_end() -> None:
-    patience = RetryPolicy(retries=6, pause=1.0, timeout=20.0)
+    policy = RetryPolicy(retries=6, pause=1.0, timeout=20.0)
     for attempt, most in ((1, 1), (2, 2), (4, 8), (6, 20), (500, 20)):
-        pauses = [patience.wait(attempt, None) for _ in range(300)]
+        pauses = [policy.wait(attempt, None) for _ in range(300)]
         assert 0 <= min(pauses) < most / 4 and most * 0.75 < max(pauses) <= most
-    assert all(5 <= patience.wait(1, 5.0) <= 6 for _ in range(50))
-    assert patience.wait(1, 86_400.0) == 20.0
+    assert all(5 <= policy.wait(1, 5.0) <= 6 for _ in range(50))
+    assert policy.wait(1, 86_400.0) == 20.0
 
 
 def test_a_server_that_asks_to_be_left_alone_is_left_alone_by_all() -> None:

@@ -164,7 +164,7 @@ class OutcomeCounts:
     def _confusion(self, task: str) -> Confusion:
         outcomes = [self.outcomes[row] for row in self.rows[task].tolist()]
         truths, answers = [outcome.ground_truth for outcome in outcomes], [outcome.answer for outcome in outcomes]
-        labels = labels_of(task, {*truths, *answers})
+        labels = confusion_labels(task, {*truths, *answers})
         k, cells = len(labels), confusion_cells(truths, answers, labels)
         counts = np.bincount(cells, minlength=k * (k + 1)).reshape(k, k + 1).astype(float)
         replicates = self.resampling.counts(self.rows[task], cells, k * (k + 1)).reshape(-1, k, k + 1)
@@ -278,7 +278,7 @@ def scopes_of(tasks: Iterable[str]) -> list[Scope]:
     ]
 
 
-def labels_of(task: str, occurring: Iterable[str | None]) -> tuple[str, ...]:
+def confusion_labels(task: str, occurring: Iterable[str | None]) -> tuple[str, ...]:
     """The occurring labels in the order of the task's emotion loop if it has one; None is ignored."""
     order = known.loop().order if (known := taxonomy_of(task)) else ()
     labels = [label for label in occurring if label is not None]

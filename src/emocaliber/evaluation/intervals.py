@@ -72,7 +72,9 @@ def mean_of_proportions(shares: Sequence[IntervalEstimate]) -> IntervalEstimate:
     return IntervalEstimate(value, replicates, (max(float(low), 0.0), min(float(high), 1.0)))
 
 
-def auroc(value: float, replicates: Floats, right: float, wrong: float, *, clustered: bool, level: float = LEVEL) -> IntervalEstimate:
+def auroc_estimate(
+    value: float, replicates: Floats, right: float, wrong: float, *, clustered: bool, level: float = LEVEL
+) -> IntervalEstimate:
     """The AUROC of the given numbers of right and wrong answers, NaN without either.
 
     The interval inverts the score test with the variance of Hanley and McNeil (1982) at the true value: Newcombe (2006, method 5). It has a

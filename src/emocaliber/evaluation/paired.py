@@ -16,7 +16,7 @@ from emocaliber.core.scoring import Outcome
 from emocaliber.errors import UserError
 from emocaliber.evaluation import metrics, stated
 from emocaliber.evaluation.bootstrap import Ints, Resampling, ResamplingUnits, Swapping
-from emocaliber.evaluation.estimates import FEWEST_PER_LABEL, Scope, confusion_cells, labels_of, rows_by_task
+from emocaliber.evaluation.estimates import FEWEST_PER_LABEL, Scope, confusion_cells, confusion_labels, rows_by_task
 from emocaliber.evaluation.metrics import Floats, Tally
 
 Bools = NDArray[np.bool_]
@@ -141,7 +141,7 @@ class PairedSystems:
         for task, rows in self.rows.items():
             columns = self._both[0].truths, *(each.answers for each in self._both)
             truths, *answers = ([column[row] for row in rows.tolist()] for column in columns)
-            labels = self._labels[task] = labels_of(task, {*truths, *answers[0], *answers[1]})
+            labels = self._labels[task] = confusion_labels(task, {*truths, *answers[0], *answers[1]})
             k = len(labels)
             counts = self._counted(rows, [confusion_cells(truths, each, labels) for each in answers], k * (k + 1))
             a, b = (each.reshape(-1, k, k + 1) for each in counts)

@@ -138,7 +138,7 @@ def _estimate(name: str, value: float, tally: Tally, replicated: Tally, images: 
     replicates = METRICS[name](replicated)
     if name == "auroc":
         right, wrong = float(tally.rights), float(tally.n - tally.rights)
-        return intervals.auroc(value, replicates, right, wrong, clustered=bool(images < tally.n))
+        return intervals.auroc_estimate(value, replicates, right, wrong, clustered=bool(images < tally.n))
     # Errors on one image may be correlated, which widens the null distribution by up to the root of the answers per image.
     floor = None if null is None else float(np.nanquantile(null, intervals.LEVEL)) * float(np.sqrt(tally.n / images))
     unseen, within = (-1.0, 1.0), BOUNDS.get(name, (0.0, 1.0))

@@ -54,20 +54,20 @@ class Batch:
 
 
 class BatchApi:
-    """The client of one service. Transient failures are retried, as `patience` says; other failures raise UserError.
+    """The client of one service. Transient failures are retried, as `retry_policy` says; other failures raise UserError.
 
     The key appears in no message. Use as a context manager.
     """
 
-    def __init__(self, model: str, base_url: str, key: str, patience: RetryPolicy) -> None:
+    def __init__(self, model: str, base_url: str, key: str, retry_policy: RetryPolicy) -> None:
         key = usable_key(key)
-        self._model, self._patience = model, patience
+        self._model, self._retry_policy = model, retry_policy
         self.name = Server.at(base_url).name  # the address without secrets
         self._redactor = Redactor(key)
         self._client = httpx2.Client(
             base_url=base_url.rstrip("/") + "/",
             headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=patience.timeout,
+            timeout=retry_policy.timeout,
         )
 
     def __enter__(self) -> BatchApi:
@@ -96,7 +96,7 @@ class BatchApi:
         """Starts a batch of the requests in an uploaded file. Sent twice it would be paid for twice, so before a retry (and with
         `perhaps_made`) the batch of that `name` is looked up first."""
         fields = {"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h", "metadata": {_MARK: name}}
-        for attempt in range(1, self._patience.retries + 2):
+        for attempt in range(1, self._retry_policy.retries + 2):
             if (attempt > 1 or perhaps_made) and (found := self.find(name)):
                 return found
             try:
@@ -138,7 +138,7 @@ class BatchApi:
         return self._checked(self._send(method, path, **content), f"{method} {path}")
 
     def _send(self, method: str, path: str, **content: Any) -> httpx2.Response:
-        for attempt in range(1, self._patience.retries + 2):
+        for attempt in range(1, self._retry_policy.retries + 2):
             try:
                 return self._once(method, path, **content)
             except FailedAttempt as failed:
@@ -157,9 +157,9 @@ class BatchApi:
         return response
 
     def _wait(self, attempt: int, failed: FailedAttempt) -> None:
-        if attempt > self._patience.retries:
+        if attempt > self._retry_policy.retries:
             raise UserError(f"{failed.message}; run the same command again to go on") from None
-        time.sleep(self._patience.wait(attempt, failed.after))
+        time.sleep(self._retry_policy.wait(attempt, failed.after))
 
     def _checked(self, response: httpx2.Response, what: str) -> Json:
         if response.status_code != 200:
@@ -170,11 +170,11 @@ class BatchApi:
         return found
 
     def _refusal(self, response: httpx2.Response, what: str) -> UserError:
-        complaint = ServerMessage.read(self._redactor.body(response.content))
+        message = ServerMessage.read(self._redactor.body(response.content))
         if response.status_code in (401, 402, 403):
-            failure_of(response.status_code, response.headers, complaint, self.name, self._model)
+            failure_of(response.status_code, response.headers, message, self.name, self._model)
         hint = "; is it a service that takes batches?" if response.status_code in (404, 405) else ""
-        return UserError(f"{self.name} answered {response.status_code} to {what}: {complaint}{hint}")
+        return UserError(f"{self.name} answered {response.status_code} to {what}: {message}{hint}")
 
 
 # The open batches.

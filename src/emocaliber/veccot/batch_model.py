@@ -81,14 +81,14 @@ class BatchModel:
         if base_url is not None and not isinstance(base_url, str):
             raise UserError("batches are made at one service; give one base_url")
         self.base_url = base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI
-        self.wording = PayloadBuilder(model, temperature, seed, max_new_tokens, 20 if logprobs else None, image_format)
+        self.payloads = PayloadBuilder(model, temperature, seed, max_new_tokens, 20 if logprobs else None, image_format)
         self._key = os.environ.get("OPENAI_API_KEY", "") if api_key is None else api_key
         if not self._key and self.base_url == OPENAI:
             raise UserError(f"{OPENAI} wants a key: set OPENAI_API_KEY, or give the address of another service as base_url")
-        self._patience = RetryPolicy(retries, backoff, timeout)
+        self._retry_policy = RetryPolicy(retries, backoff, timeout)
         self._spent = Usage(0, 0, None if prices is None else 0.0)
         # Learnt from the first request: which fields to leave out, and the ratio of an image's tokens to their estimate.
-        self.dialect: Compatibility | None = None
+        self.compatibility: Compatibility | None = None
         self.ratio = 1.0
 
     @property
@@ -98,7 +98,7 @@ class BatchModel:
 
     def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
         """Replies in order, once all are there."""
-        with BatchApi(self.name, self.base_url, self._key, self._patience) as api, closing(Journal(self.journal)) as journal:
+        with BatchApi(self.name, self.base_url, self._key, self._retry_policy) as api, closing(Journal(self.journal)) as journal:
             yield from _AnswerCall(self, api, journal).replies(requests)
 
     def pay(self, usage: Usage) -> None:
@@ -112,7 +112,7 @@ class _AnswerCall:
 
     def __init__(self, model: BatchModel, api: BatchApi, journal: Journal) -> None:
         self._model, self._api, self._journal = model, api, journal
-        self._books = Budget(model.prices, None)
+        self._budget = Budget(model.prices, None)
         self._failed: dict[str, ModelError] = {}
         place = f"batches of {model.name} at {api.name}"
         self._queue = BatchQueue(api, model.notes, place)
@@ -129,7 +129,7 @@ class _AnswerCall:
         with tempfile.TemporaryFile() as file:
             buffer = BatchBuffer(file)
             for request in requests:
-                payload = self._model.wording.payload(request)
+                payload = self._model.payloads.payload(request)
                 try:
                     self._send(payload, buffer)
                 except BudgetReached as error:
@@ -152,33 +152,33 @@ class _AnswerCall:
         if key in self._in_flight or self._journal.find(key):
             return
         counts = (ceil(payload.prompt_tokens * self._model.ratio), payload.limit)
-        worst = (self._model.discount if self._model.dialect else 1.0) * self._price(counts)
+        worst = (self._model.discount if self._model.compatibility else 1.0) * self._price(counts)
         if self._model.budget is not None and self._committed + worst > self._model.budget:
             raise BudgetReached(
                 f"the budget of ${self._model.budget:g} takes no more requests (up to ${self._committed:.4f} spent or reserved; the next "
                 f"may cost ${worst:.4f}). Run the same command again, with a larger --budget where it is spent"
             )
         self._committed += worst
-        if self._model.dialect is None:
-            self._model.dialect = Compatibility()
-            self._ask_at_once(payload, self._model.dialect)
+        if self._model.compatibility is None:
+            self._model.compatibility = Compatibility()
+            self._ask_at_once(payload, self._model.compatibility)
             return
         self._in_flight.add(key)
         head = json.dumps({"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": None}).removesuffix("null}")
-        data = head.encode() + payload.body(self._model.dialect.adapt(payload.fields)) + b"}\n"
+        data = head.encode() + payload.body(self._model.compatibility.adapt(payload.fields)) + b"}\n"
         if len(buffer.keys) >= self._model.most_requests or (buffer.keys and buffer.size + len(data) > self._model.most_bytes):
             self._queue.start(buffer)
         buffer.add(key, data, worst)
 
-    def _ask_at_once(self, payload: Payload, dialect: Compatibility) -> None:
+    def _ask_at_once(self, payload: Payload, compatibility: Compatibility) -> None:
         while True:
-            status, headers, body = self._api.ask(payload.body(dialect.adapt(payload.fields)), dialect.key_of(payload.key))
+            status, headers, body = self._api.ask(payload.body(compatibility.adapt(payload.fields)), compatibility.key_of(payload.key))
             if status == 200:
                 if counts := self._keep(payload.key, body, at_once=True):
                     self._model.ratio = max(self._model.ratio, counts[0] / payload.prompt_tokens)
                 return
-            complaint = ServerMessage.read(body)
-            notices = dialect.learn(f"{complaint.parameter} {complaint.message}", payload.fields) if status in (400, 422) else []
+            message = ServerMessage.read(body)
+            notices = compatibility.learn(f"{message.parameter} {message.message}", payload.fields) if status in (400, 422) else []
             if not notices:
                 self._fail(payload.key, self._api.failure(status, headers, body))
                 return
@@ -244,4 +244,4 @@ class _AnswerCall:
 
     def _price(self, counts: Counts) -> float:
         """Dollars outside batches; 0 if prices are not known."""
-        return self._books.cost(counts) or 0.0
+        return self._budget.cost(counts) or 0.0

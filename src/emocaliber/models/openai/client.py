@@ -143,9 +143,9 @@ class CompletionClient:
                 status, headers, body = await self._post(payload, server)
                 if status == 200:
                     break
-                complaint = ServerMessage.read(body)
-                if status not in (400, 422) or not self._adapts(complaint, payload, version):
-                    raise failure_of(status, headers, complaint, server.name, self._model)
+                server_message = ServerMessage.read(body)
+                if status not in (400, 422) or not self._adapts(server_message, payload, version):
+                    raise failure_of(status, headers, server_message, server.name, self._model)
             seconds = time.monotonic() - began
             counts: Counts | None = None
             try:
@@ -188,11 +188,11 @@ class CompletionClient:
         shown = {name.lower(): self._redactor.text(value) for name, value in response.headers.items()}
         return response.status_code, shown, self._redactor.body(response.content)
 
-    def _adapts(self, complaint: ServerMessage, payload: Payload, version: int) -> bool:
+    def _adapts(self, server_message: ServerMessage, payload: Payload, version: int) -> bool:
         """Whether the refused payload can be sent again without the fields that the server refuses."""
         if self._compatibility.version != version:  # learnt from another request while this one was under way
             return True
-        changes = self._compatibility.learn(f"{complaint.parameter} {complaint.message}", payload.fields)
+        changes = self._compatibility.learn(f"{server_message.parameter} {server_message.message}", payload.fields)
         for change in changes:
             print(f"{self._model}: {change}", file=sys.stderr)
         return bool(changes)

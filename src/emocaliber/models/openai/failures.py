@@ -73,23 +73,23 @@ class ServerMessage:
         return self.message or "(no reason given)"
 
 
-def failure_of(status: int, headers: Mapping[str, str], complaint: ServerMessage, server: str, model: str) -> FailedAttempt:
+def failure_of(status: int, headers: Mapping[str, str], server_message: ServerMessage, server: str, model: str) -> FailedAttempt:
     """The failure that a status other than 200 stands for. Raises UserError for one that every request would meet."""
     if status in (401, 403):
-        raise UserError(f"{server} refuses the key ({status}): {complaint}. Set OPENAI_API_KEY to a key that may use {model!r} there")
-    if status == 402 or complaint.code == "insufficient_quota":
-        raise UserError(f"{server}: the account has no credit left ({status}): {complaint}. Top it up, then continue with --resume")
-    if status == 404 or complaint.code == "model_not_found" or (status == 400 and complaint.parameter == "model"):
+        raise UserError(f"{server} refuses the key ({status}): {server_message}. Set OPENAI_API_KEY to a key that may use {model!r} there")
+    if status == 402 or server_message.code == "insufficient_quota":
+        raise UserError(f"{server}: the account has no credit left ({status}): {server_message}. Top it up, then continue with --resume")
+    if status == 404 or server_message.code == "model_not_found" or (status == 400 and server_message.parameter == "model"):
         raise UserError(
-            f"{server} has no model {model!r} ({status}): {complaint}. Check the model's name, and --base-url, which often ends in /v1"
+            f"{server} has no model {model!r} ({status}): {server_message}. Check the model's name, and --base-url, which often ends in /v1"
         )
     if 300 <= status < 400:
         raise UserError(f"{server} answers that it has moved ({status}) to {headers.get('location', 'somewhere')}. Give that as --base-url")
-    message = f"{server} answered {status}: {complaint}"
+    message = f"{server} answered {status}: {server_message}"
     if status in _TRANSIENT or status >= 500:
         code = "rate_limited" if status == 429 else "server_error"
         return FailedAttempt(code, message, after=retry_after(headers), broken=status >= 500)
-    if complaint.code.lower() in _FILTERED:
+    if server_message.code.lower() in _FILTERED:
         return FailedAttempt("refused", message, again=False)
     return FailedAttempt("bad_request", message, again=False)
 

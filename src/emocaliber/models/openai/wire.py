@@ -274,11 +274,11 @@ class Compatibility:
         """The idempotency key of a payload with this key; another one once fields have changed, as a server may store its refusal."""
         return hashlib.sha256(f"{key} {self!r}".encode()).hexdigest() if self.version else key
 
-    def learn(self, complaint: str, fields: Mapping[str, Any]) -> list[str]:
+    def learn(self, message: str, fields: Mapping[str, Any]) -> list[str]:
         """Changes what is sent after the refusal of `fields`. Returns a sentence for the user on each change, if any."""
         adapted = self.adapt(fields)
-        named = [name for name in _CONSEQUENCES if name in adapted and re.search(rf"\b{name}\b", complaint, re.IGNORECASE)]
-        if "max_tokens" in named and not _UNKNOWN.search(complaint):  # the limit is too high for this request alone
+        named = [name for name in _CONSEQUENCES if name in adapted and re.search(rf"\b{name}\b", message, re.IGNORECASE)]
+        if "max_tokens" in named and not _UNKNOWN.search(message):  # the limit is too high for this request alone
             named.remove("max_tokens")
         if "logprobs" in named or "top_logprobs" in named:
             named = [name for name in named if name not in ("logprobs", "top_logprobs")] + [self._fewer_logprobs(fields)]
@@ -288,7 +288,7 @@ class Compatibility:
         return [f"the server refuses {name}: {_CONSEQUENCES[name]}" for name in named]
 
     def _fewer_logprobs(self, fields: Mapping[str, Any]) -> str:
-        """Asks for fewer alternatives before none at all, as the complaint may be about their number only."""
+        """Asks for fewer alternatives before none at all, as the message may be about their number only."""
         adapted = self.adapt(fields)
         while self._step + 1 < len(_ALTERNATIVES):
             self._step += 1
