@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-servers lint reproduce tiny clean
+.PHONY: demo test test-fast test-servers lint reproduce tiny clean
 
 demo: $(VENV)/.ready
 	$(BIN)/emocaliber predict examples/images --report demo-report
@@ -15,11 +15,15 @@ test: $(VENV)/.ready-dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
+# While you work: without what takes longer than a second or so (kills, shards, whole training runs).
+test-fast: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest -m "not slow"
+
 # The vllm kind and the client of remote models against real engines and servers on this machine (docs/vllm.md). VLLM is an environment
 # that has vLLM; one that is not there is made, with vLLM's build for GPUs.
 VLLM ?= .venv-vllm
 test-servers: $(VENV)/.ready-dev $(VLLM)/bin/vllm
-	EMOCALIBER_VLLM=$(abspath $(VLLM)) $(BIN)/python -m pytest -m slow tests/models/test_real_servers.py
+	EMOCALIBER_VLLM=$(abspath $(VLLM)) $(BIN)/python -m pytest -m real_servers tests/models/test_real_servers.py
 
 # Tables 6 and 9 and Figure 6 in the known-answer world, with three seeds: which of the paper's claims hold there? About three
 # hours on two cores; it goes on where it was broken off. SCALE is the number of scenes of stage 2, or `smoke`, which takes a minute or two.

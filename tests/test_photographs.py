@@ -19,6 +19,7 @@ from emocaliber.vecbench.sources import custom
 MIDDLE = 4  # of OASIS's scale of valence
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("EMOCALIBER_DATA" not in os.environ, reason="EMOCALIBER_DATA does not name the folder of real inputs")
 def test_tiny_guesses_at_photographs_and_says_so(tiny_model: Model) -> None:
     folder = Path(os.environ["EMOCALIBER_DATA"]) / "oasis"

@@ -60,6 +60,7 @@ def test_a_reward_of_ones_own_is_checked_for_its_incentives(tmp_path: Path) -> N
     assert "mixed" in emocaliber("rewards", "--preset", "nothing", "--plugin", PLUGINS / "own_reward.py", where=tmp_path).stderr
 
 
+@pytest.mark.slow
 def test_a_prompt_and_a_strategy_of_ones_own_are_asked_by(tmp_path: Path) -> None:
     drawn = emocaliber("scenes", "scenes", "--n", 2, "--seed", 3, where=tmp_path)
     assert drawn.returncode == 0, drawn.stderr
@@ -75,6 +76,7 @@ def test_a_prompt_and_a_strategy_of_ones_own_are_asked_by(tmp_path: Path) -> Non
     assert "brief" in without.stderr
 
 
+@pytest.mark.slow
 def test_a_reader_of_ones_own_builds_a_benchmark(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     for name in ("joy-1.png", "joy-2.png", "fear-1.png"):

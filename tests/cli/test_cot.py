@@ -43,6 +43,7 @@ def build(folder: Path, *more: str) -> int:
     return main(["cot", "build", str(folder), "--ledger", str(folder / "ledger.db"), *more])
 
 
+@pytest.mark.slow
 def test_two_thousand_scenes_offline_from_samples_to_three_stages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     samples(tmp_path, 2000)
     assert build(tmp_path, *OFFLINE) == 0
@@ -71,7 +72,7 @@ def test_statistics_and_audit_read_the_ledger(tmp_path: Path, capsys: pytest.Cap
     [
         (("--judge", "checks"), "no teacher is named; give --teacher"),
         (("--teacher", "narrator"), "no judge is named; give --judge"),
-        ((*OFFLINE, "--set", "checks.shortest=many"), r"shortest must be a number"),
+        ((*OFFLINE, "--set", "checks.shortest=many"), r"shortest must be a whole number"),
         ((*OFFLINE, "--teacher-prompt", "/none.txt"), "/none.txt: cannot be read as a prompt"),
         (("--teacher", "openai:m", "--judge", "checks", "--budget", "1"), r"a budget needs prices: give \[teacher\]"),
     ],
@@ -128,6 +129,7 @@ def api(folder: Path, url: str) -> list[str]:
     return ["--teacher", "openai:teacher", "--judge", "openai:judge", *prompts, "--set", *words]
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_all_will_cost(tmp_path: Path, provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
     samples(tmp_path, 120)
     with FaultyServer(provider) as server:
@@ -144,6 +146,7 @@ def test_a_dry_run_says_what_all_will_cost(tmp_path: Path, provider: Provider, c
     assert price == pytest.approx(provider.account - before, rel=0.25)
 
 
+@pytest.mark.slow
 def test_the_budget_stops_a_run_before_it_is_exceeded(tmp_path: Path, provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
     samples(tmp_path, 100)
     with FaultyServer(provider) as server:
@@ -176,6 +179,7 @@ def test_batches_build_the_same_ledger_at_half_the_price(tmp_path: Path, provide
         assert server.half.total() > server.full.total()
 
 
+@pytest.mark.slow
 def test_an_interrupt_lets_what_is_under_way_end(tmp_path: Path) -> None:
     samples(tmp_path, 300)
     provider = Provider(delay=0.1, broken=0.0, slow=0.0)

@@ -247,6 +247,7 @@ sys.exit(args.run(args))
 """
 
 
+@pytest.mark.slow
 def test_after_kill_9_the_same_command_ends_with_the_same_rows(tmp_path: Path) -> None:
     folder = photos(tmp_path / "in", 6)
     for number in range(6, 50):

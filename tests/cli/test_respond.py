@@ -159,6 +159,7 @@ def in_a_process(seconds_each: float, *words: object) -> subprocess.Popen[bytes]
     return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
+@pytest.mark.slow
 def test_a_shard_that_is_killed_ends_with_the_rows_of_one_that_was_not(samples: Path, tmp_path: Path) -> None:
     list(draw_samples(samples.parent, 16, 0, size=32, workers=1))
     words = ["respond", samples, "--model", "m", "--shard", "2/2", "--out"]
@@ -179,6 +180,7 @@ def test_a_shard_that_is_killed_ends_with_the_rows_of_one_that_was_not(samples: 
     assert second["ended"] is not None
 
 
+@pytest.mark.slow
 def test_of_two_processes_on_one_file_one_works_and_the_other_says_who_has_it(samples: Path, tmp_path: Path) -> None:
     list(draw_samples(samples.parent, 16, 0, size=32, workers=1))
     words = ["respond", samples, "--model", "m", "--resume", "--out", tmp_path / "r.jsonl"]

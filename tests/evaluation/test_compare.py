@@ -46,6 +46,7 @@ RENAMED: dict[str, Callable[[int], str | None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [4, 400, 50_001])
 @pytest.mark.parametrize("name", RENAMED)
 def test_a_system_never_differs_from_itself_whatever_its_images_are_called(n: int, name: str) -> None:
@@ -57,6 +58,7 @@ def test_a_system_never_differs_from_itself_whatever_its_images_are_called(n: in
         assert each.p is None and each.p_holm is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_image", [1, 2])
 @pytest.mark.parametrize("n", [400, 50_001])
 def test_interval_and_test_agree_on_systems_that_differ_in_one_percent_of_answers(n: int, per_image: int) -> None:

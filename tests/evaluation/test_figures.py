@@ -106,6 +106,7 @@ def test_answers_that_are_all_right_or_all_wrong_can_be_drawn(tmp_path: Path, co
     assert "risk_coverage" in drawn(outcomes, tmp_path)
 
 
+@pytest.mark.slow
 def test_names_of_tasks_are_made_fit_for_files_and_kept_apart(tmp_path: Path) -> None:
     names = drawn([*answered("../a b", 5), *answered("../a_b", 5), *answered("../A b", 5), *answered("気分 $x$", 5)], tmp_path)
     confusions = [name for name in names if name.startswith("confusion")]

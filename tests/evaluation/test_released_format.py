@@ -20,6 +20,7 @@ SIZES = {"Abstract-8": 229, "Artphoto-8": 806}  # 1,000 of each other subtask: 8
 Truth = tuple[str, bool, float | None]  # task, whether the answer is right, the confidence that can be read
 
 
+@pytest.mark.slow
 def test_the_released_form_is_scored_as_independent_formulas_say(tmp_path: Path) -> None:
     rows, truths = released_rows()
     assert len(rows) == 8035

@@ -220,6 +220,7 @@ outcome_lists = st.lists(
 ).map(lambda rows: [Outcome(**{**row.to_row(), "id": str(number)}) for number, row in enumerate(rows)])  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(outcome_lists, st.data())
 def test_the_order_of_rows_changes_not_one_digit(rows: list[Outcome], data: st.DataObject) -> None:
@@ -227,6 +228,7 @@ def test_the_order_of_rows_changes_not_one_digit(rows: list[Outcome], data: st.D
     assert json.dumps(summarise(shuffled, replicates=20)) == json.dumps(summarise(rows, replicates=20))
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(outcome_lists)
 def test_every_number_is_defined_or_null_with_a_reason(rows: list[Outcome]) -> None:

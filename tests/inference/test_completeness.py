@@ -118,6 +118,7 @@ def test_the_images_that_a_run_asked_about_are_known_by_its_samples(samples: Pat
     assert images_asked_about(rows) == frozenset()
 
 
+@pytest.mark.slow
 def test_the_page_of_a_run_shows_the_images_it_asked_about(samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = ask(samples, tmp_path / "run")
     assert score(tmp_path) == 0
@@ -140,6 +141,7 @@ def score(tmp_path: Path, *flags: str) -> int:
     return main(["score", str(tmp_path / "run"), "--out", str(tmp_path / "scored"), "--replicates", "200", *flags])
 
 
+@pytest.mark.slow
 def test_score_refuses_an_incomplete_run_and_with_partial_says_so_on_every_output(
     samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -160,6 +162,7 @@ def test_score_refuses_an_incomplete_run_and_with_partial_says_so_on_every_outpu
     assert metrics["settings"]["partial"] == "7 of 14 samples: shards 2-3 of 4 are missing"
 
 
+@pytest.mark.slow
 def test_a_complete_run_says_nothing_of_it(samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ask(samples, tmp_path / "run")
     assert score(tmp_path, "--partial") == 0

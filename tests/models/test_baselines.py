@@ -117,6 +117,7 @@ def test_every_answer_is_asked_for_and_read_as_the_file_says(file: Path, samples
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["emocaliber", "consistency"])
 def test_a_run_file_with_another_model_runs_whole(name: str, samples: list[Sample], tmp_path: Path, tiny_model: Model) -> None:
     file = tmp_path / "samples.jsonl"

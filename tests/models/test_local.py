@@ -137,6 +137,7 @@ def test_requests_of_different_length_may_share_a_batch(mite: Path) -> None:
     assert long.text.startswith(short.text)
 
 
+@pytest.mark.slow
 def test_an_answer_in_another_spelling_of_its_label_is_not_asked_for_again(tiny_model: Model) -> None:
     assert isinstance(tiny_model, LocalModel)
     image = open_image(min((Path(__file__).parents[2] / "examples" / "images").glob("*.*"))).image  # type: ignore[union-attr]

@@ -81,6 +81,7 @@ THEIR_LIMITS = {"min_pixels": 3136, "max_pixels": 12_845_056}
 PHOTOS = [(500, 400), (400, 500), (640, 480), (224, 224), (1024, 300), (57, 900)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("settings", "grid"), [(THEIR_LIMITS, [1, 28, 36]), ({}, [1, 30, 36])])
 def test_the_public_qwen_sees_a_photo_of_500_by_400(public: Path, settings: dict[str, int], grid: list[int]) -> None:
     processor = load_processor(public, **settings)

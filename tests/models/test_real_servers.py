@@ -32,7 +32,7 @@ from emocaliber.scenes.subtasks import SCENE_SUBTASKS
 VLLM = Path(os.environ.get("EMOCALIBER_VLLM", ""))
 PATIENCE = float(os.environ.get("EMOCALIBER_VLLM_PATIENCE", 1800))  # seconds until a server must be up: on an idle CPU it takes 100
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.real_servers,
     pytest.mark.skipif(not os.environ.get("EMOCALIBER_VLLM"), reason="EMOCALIBER_VLLM names no environment with vLLM"),
 ]
 

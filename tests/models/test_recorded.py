@@ -170,6 +170,7 @@ def spoken(number: int, tokens: int) -> dict[str, Any]:
     return {"id": f"s{number}", "response": "".join(each["token"] for each in content), "logprobs": {"content": content}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "rows", "most"), [(".jsonl", 2000, 3e6), (".parquet", 500, 15e6), (".arrow", 500, 15e6)])
 def test_memory_does_not_grow_with_what_rows_hold(tmp_path: Path, suffix: str, rows: int, most: float) -> None:
     source = tmp_path / "rows.jsonl"

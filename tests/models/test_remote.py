@@ -283,6 +283,7 @@ def test_a_model_that_thought_until_the_limit_has_said_nothing() -> None:
 # The stream
 
 
+@pytest.mark.slow
 def test_requests_are_taken_a_bounded_number_ahead_and_a_slow_one_holds_nobody_up() -> None:
     taken = 0
 

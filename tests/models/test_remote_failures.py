@@ -77,6 +77,7 @@ def test_a_fault_that_passes_is_got_over(fault: Answer) -> None:
 CODES = {"429": "rate_limited", "500": "server_error", "hang": "timeout", "slow trickle": "timeout"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS, ids=FAULTS)
 def test_a_fault_that_stays_is_one_reply_with_an_error(fault: str) -> None:
     with FaultyServer(lambda asked: FAULTS[fault] if asked.question == "q1" else answering(asked)) as server:
@@ -301,6 +302,7 @@ for reply in model.answer(Request(image, f"q{number}") for number in range(count
 """
 
 
+@pytest.mark.slow
 def test_nothing_that_was_received_is_paid_for_again_after_a_kill(tmp_path: Path) -> None:
     journal = tmp_path / "run.journal"
     with FaultyServer(lambda asked: Answer(answering(asked).body, delay=0.03)) as server:

@@ -131,6 +131,7 @@ def test_every_kind_of_concept_pulls_in_every_direction() -> None:
         assert (values.max(0) > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("EMOCALIBER_DATA" not in os.environ, reason="EMOCALIBER_DATA is not set")
 def test_peoples_votes_give_the_shipped_temperature() -> None:
     script = Path(__file__).parents[2] / "benchmarks" / "fit_annotators.py"

@@ -136,6 +136,7 @@ def test_an_unknown_task_is_named(tmp_path: Path) -> None:
         draw(tmp_path, 1, task="Joy-1")
 
 
+@pytest.mark.slow
 def test_labels_are_drawn_as_the_posteriors_say(tmp_path: Path) -> None:
     drawn = rows(draw(tmp_path, 600, seed=5, size=16))
     labels = taxonomy("mikels-8").labels
@@ -238,6 +239,7 @@ for done in draw_samples(sys.argv[1], 400, 0, size=64, workers=1):
 """
 
 
+@pytest.mark.slow
 def test_a_second_process_does_not_draw_into_the_same_folder(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", DRAWING, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -69,6 +69,7 @@ def test_a_mixture_that_was_broken_off_goes_on_to_the_same_bytes(tmp_path: Path)
     assert broken == whole
 
 
+@pytest.mark.slow
 def test_another_seed_or_number_is_added_and_ids_say_which_is_meant(tmp_path: Path) -> None:
     shares = parse_mixture("EmoSet-8, FI-2")
     for n, seed in ((6, 0), (4, 5), (8, 0)):

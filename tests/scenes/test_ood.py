@@ -71,6 +71,7 @@ def test_pictures_differ_widely_in_light_and_in_how_much_is_going_on() -> None:
     assert max(detail) > 8 * min(detail)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("EMOCALIBER_DATA" not in os.environ, reason="EMOCALIBER_DATA does not name the folder of real inputs")
 def test_pictures_are_as_varied_as_photographs_are_in_light_colour_and_detail() -> None:
     """The middle 80 % spread at least as wide as those of OASIS's photographs, and 85 % of the photographs lie within their range."""

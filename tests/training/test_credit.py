@@ -110,6 +110,7 @@ def gradients_of_a_group(expected: bool, settings: RewardSettings) -> tuple[list
     return mean, [squares - total**2 for total, squares in zip(mean, square, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["default", "brier", "released"])
 def test_control_variates_keep_the_mean_and_reduce_the_variance(preset: str) -> None:
     mean, noise = gradients_of_a_group(False, PRESETS[preset])
@@ -258,6 +259,7 @@ def _train(folder: Path, batch_size: int, credit: str) -> None:
     run_stage("stage3", config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_in_training_the_tokens_of_the_confidence_have_its_advantage_and_all_others_the_responses(
     tokenizer: Any, tmp_path: Path, processes: int
@@ -279,6 +281,7 @@ def test_in_training_the_tokens_of_the_confidence_have_its_advantage_and_all_oth
             assert advantage == pytest.approx(credit if in_confidence else row["advantage"], abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("credit", ["expected", "natural"])
 def test_in_training_it_adds_the_control_variates(tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, credit: str) -> None:
     compute, compared = ConfidenceCreditMixin._compute_loss, []

@@ -31,6 +31,7 @@ def base(processor: Any, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_base_model_trained_on_labels_answers_with_a_label_alone(base: Path, tmp_path: Path) -> None:
     samples = tmp_path / "scenes" / "samples.jsonl"
     for _ in draw_samples(samples.parent, 16, seed=5, size=56, split="train", workers=1):

@@ -139,6 +139,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_base(tmp_path_factory.mktemp("base"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["stage0", "stage1", "stage3"])
 def test_an_image_that_disappears_during_training_ends_it_with_the_samples_name(
     base: Path, tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch

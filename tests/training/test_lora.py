@@ -42,6 +42,7 @@ def changed(before: Weights, after: Weights) -> set[str]:
     return {name for name in before if not torch.equal(before[name], after[name])}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
 def test_only_the_linear_layers_of_the_language_model_change(folder: Path, stage: str) -> None:
     model = run_stage(stage, config_of(folder, stage, max_steps=2, out=str(folder / stage)))
@@ -61,6 +62,7 @@ def test_in_stage_3_the_vision_encoder_has_adapters_too_and_the_reference_is_the
     assert any("visual" not in name for name in names)
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_weights(folder: Path, tmp_path: Path) -> None:
     runs = [config_of(folder, "stage1", out=str(tmp_path / name)) for name in ("killed", "whole")]
     kill_when(start(run_stage, "stage1", runs[0]), tmp_path / "killed", "checkpoints/checkpoint-*/trainer_state.json")

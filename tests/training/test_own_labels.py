@@ -81,6 +81,7 @@ def test_a_reward_knows_the_spellings_of_the_task() -> None:
     assert reward(text, ["irritabilty", "rage"], "irritabilty")[0] == RewardSettings().floor
 
 
+@pytest.mark.slow
 def test_a_task_of_ones_own_in_another_script_goes_through_all_stages(tmp_path: Path) -> None:
     folder = write_base(tmp_path)
     names = {label: f"чувство {number}" for number, label in enumerate(taxonomy("mikels-8").labels)}

@@ -90,6 +90,7 @@ def test_adapters_are_counted_as_peft_makes_them() -> None:
     assert counted.adapters == sum(weight.numel() for weight in made.parameters() if weight.requires_grad)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_a_measured_step_takes_the_planned_memory(processor: Any, tmp_path: Path, checkpointing: bool) -> None:
     torch.manual_seed(0)
@@ -132,6 +133,7 @@ def test_a_measured_step_takes_the_planned_memory(processor: Any, tmp_path: Path
     assert made.total(sharded=False) == pytest.approx(standing + peak, rel=0.15)
 
 
+@pytest.mark.slow
 def test_a_model_without_a_local_configuration_is_refused_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     config = Stage3Config(model="nobody/nothing", out="o", samples="s", learning_rate=1.0, batch_size=8)

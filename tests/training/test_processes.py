@@ -33,6 +33,7 @@ def _train(command: list[str]) -> None:
     sys.exit(main(command))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
 def test_two_processes_train_as_one(folder: Path, stage: str) -> None:
     outs = [folder / f"{stage}-{name}" for name in ("one", "two")]
@@ -52,6 +53,7 @@ def test_two_processes_train_as_one(folder: Path, stage: str) -> None:
         assert torch.allclose(first[name], second[name], atol=1e-5), name
 
 
+@pytest.mark.slow
 def test_scaffold_answers_are_shared_out_and_joined_in_order(folder: Path) -> None:
     files = []
     for processes in (1, 2):

@@ -31,6 +31,7 @@ def a_digit(odds: Any) -> StatedNumber:
     return StatedNumber(0.5, [[(digit / 10, log(weight)) for digit, weight in enumerate(odds)]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("true", [Recalibration(0.4, -0.3), Recalibration(0.7, 0.0), Recalibration(1.0, 0.5), Recalibration(1.6, -1.0)])
 def test_the_recalibration_that_made_the_labels_is_found(true: Recalibration) -> None:
     random = np.random.default_rng(3)
@@ -74,6 +75,7 @@ def bare(tmp_path: Path) -> Path:
     return tmp_path / "bare"
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_recalibrated_in_its_card_and_loads_so(scenes: Path, bare: Path) -> None:
     samples = list(read_samples(scenes))
     before = list(respond(samples[:3], LocalModel(bare)))
@@ -92,6 +94,7 @@ def test_a_checkpoint_is_recalibrated_in_its_card_and_loads_so(scenes: Path, bar
     assert fit_recalibrations(samples, LocalModel(bare)) == found, "one recalibration is not fitted on top of another"
 
 
+@pytest.mark.slow
 def test_each_question_has_a_recalibration_of_its_own_and_others_have_none(scenes: Path, bare: Path, tmp_path: Path) -> None:
     for _ in draw_samples(tmp_path / "two", 100, 24, "FI-2", size=112, split="validation"):
         pass

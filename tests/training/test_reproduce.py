@@ -66,6 +66,7 @@ def test_the_claims_point_where_the_paper_does(reproduce: ModuleType) -> None:
     assert all(claim.value(models) > 0 for claim in reproduce.CLAIMS)
 
 
+@pytest.mark.slow
 def test_a_smoke_run_writes_the_page_and_says_that_it_is_meaningless(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPT), "--scale", "smoke", "--seeds", "1", "--out", str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}

@@ -83,6 +83,7 @@ def _shard_on_cpus() -> None:
     AcceleratorState.__init__ = begin_sharded
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["stage1", "stage2", "stage3"])
 @pytest.mark.parametrize("sharding", ["fsdp2", "zero3"])
 def test_sharded_training_equals_unsharded_and_resumes(folder: Path, stage: str, sharding: str, capfd: pytest.CaptureFixture[str]) -> None:

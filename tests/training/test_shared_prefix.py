@@ -276,6 +276,7 @@ def assert_same_steps(processor: Any, folder: Path, **settings: Any) -> None:
         assert torch.allclose(weights[name], weight, atol=1e-5), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [{}, {"gradient_accumulation_steps": 2}, {"gradient_checkpointing": True}], ids=["one micro-batch", "two", "checkpointed"]
 )
@@ -284,6 +285,7 @@ def test_a_step_equals_trls(processor: Any, tmp_path: Path, capfd: pytest.Captur
     assert SENTENCE not in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_under_autocast_to_16_bits_both_computations_agree_within_tolerance(
     processor: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -298,6 +300,7 @@ def unshuffled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trl.trainer.grpo_trainer.shuffle_sequence_dict", lambda batch: batch)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unshuffled")
 def test_adapters_get_the_same_update(processor: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     peft = pytest.importorskip("peft")
@@ -306,6 +309,7 @@ def test_adapters_get_the_same_update(processor: Any, tmp_path: Path, capfd: pyt
     assert SENTENCE not in capfd.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unshuffled")
 def test_steps_with_an_old_policy_equal_trls(processor: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert_same_steps(processor, tmp_path, steps_per_generation=2, num_iterations=2, max_steps=4, learning_rate=0.1)
@@ -343,6 +347,7 @@ def test_a_warning_says_why_prefixes_cannot_be_shared(
     assert capfd.readouterr().err.splitlines()[-1] == f"stage 3 {SENTENCE}: {reason}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["answers", "roll-outs"])
 def test_trls_computation_is_used_with_a_warning_if_the_numbers_differ(
     processor: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, what: str
@@ -373,6 +378,7 @@ def in_two_processes(rank: int, port: int, processor: Any, folder: Path) -> None
         torch.save((logs, weights), folder / f"{shared}-{rank}.pt")
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_same_step_with_and_without_sharing(processor: Any, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -193,6 +193,7 @@ def test_another_scenes_seed_draws_and_uses_the_new_scenes_and_keeps_the_old(fol
     assert len(list(read_rows(samples))) == 18
 
 
+@pytest.mark.slow
 def test_another_test_seed_of_a_sweep_is_scored_on_the_new_scenes(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "base", tmp_path / "base")
     file = tmp_path / "sweep.toml"

@@ -98,6 +98,7 @@ def test_every_stage_leaves_a_model_that_loads_with_its_processor(trained: Path)
         assert load_processor(trained / stage / "model").image_processor.size["longest_edge"] == 56 * 56 + 28
 
 
+@pytest.mark.slow
 def test_training_killed_in_every_stage_ends_with_the_same_weights(trained: Path, tmp_path: Path) -> None:
     folder = write_configs(tmp_path)
     for whose in TRAININGS:
@@ -118,6 +119,7 @@ def test_training_killed_in_every_stage_ends_with_the_same_weights(trained: Path
         assert all(torch.equal(one[name], other[name]) for name in one), stage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_training_killed_after_its_last_step_does_no_further_step(trained: Path, tmp_path: Path, stage: str) -> None:
     kept = shutil.copytree(trained / stage, tmp_path / stage)
@@ -130,6 +132,7 @@ def test_training_killed_after_its_last_step_does_no_further_step(trained: Path,
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_killed_scaffold_inference_resumes_with_the_same_answers(trained: Path, tmp_path: Path) -> None:
     config = load_config("stage2", trained)
     runs = [dataclasses.replace(config, out=str(tmp_path / name)) for name in ("killed", "whole")]

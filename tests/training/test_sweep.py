@@ -61,6 +61,7 @@ def swept(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_every_run_has_a_folder_with_its_model_and_answers(swept: Path) -> None:
     for name, rate in (("model-1", 1e-4), ("model-2", 1e-3)):
         out = swept.parent / "out" / name

@@ -71,6 +71,7 @@ def rows_of(out: Path, kind: str) -> list[dict[str, Any]]:
     return [row for row in read_rows(out / "telemetry.jsonl") if row["kind"] == kind]
 
 
+@pytest.mark.slow
 def test_each_step_leaves_its_rewards_kl_lengths_and_malformed_share(monitored: Path) -> None:
     rows = rows_of(monitored, "train")
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
@@ -98,6 +99,7 @@ def test_trackers_get_the_same_numbers(monitored: Path) -> None:
     assert [event.step for event in events.Scalars("eval/malformed")] == [0, 2, 4]
 
 
+@pytest.mark.slow
 def test_monitoring_changes_no_weight(folder: Path, monitored: Path) -> None:
     run_stage3(stage3_config(folder, folder / "unwatched"))
     one, other = (load_file(out / "model" / "model.safetensors") for out in (monitored, folder / "unwatched"))
@@ -136,6 +138,7 @@ def test_an_unknown_sample_of_a_run_is_named(monitored: Path) -> None:
         trace("nobody", monitored)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_by_an_alarm_keeps_its_checkpoint_and_resumes(
     folder: Path, monitored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -113,6 +113,7 @@ def test_a_card_without_any_numbers_says_that(run: Path) -> None:
     assert "Not measured" in (exported(run) / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_with_held_out_samples_the_card_says_how_it_was_recalibrated(run: Path) -> None:
     for _ in draw_samples(run.parent / "held-out", 110, 29, size=112, split="validation"):
         pass

@@ -69,6 +69,7 @@ def without_images(benchmark: Benchmark) -> list[Row]:
     return [{name: value for name, value in row.items() if name != "image"} for row in (*benchmark.train, *benchmark.test)]
 
 
+@pytest.mark.slow
 def test_from_whole_data_sets_the_test_split_has_the_papers_size() -> None:
     assert sizes(whole().test) == TEST
 
@@ -179,6 +180,7 @@ def test_a_task_that_says_what_trains_is_obeyed() -> None:
     assert ({row["image"][-5] for row in benchmark.test}, len(benchmark.train)) == ({"6", "7", "8", "9"}, 6)
 
 
+@pytest.mark.slow
 def test_stages_share_the_training_rows_as_vec_cot_does() -> None:
     rows = whole().train
     stage = assign_stages(rows, seed=0)

@@ -239,6 +239,7 @@ def clients() -> ForkServerContext:
     return context
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["POST chat", "POST files", "POST batches", "GET batches", "GET files", "DELETE files"])
 def test_a_run_killed_at_any_step_goes_on_without_paying_twice(tmp_path: Path, clients: ForkServerContext, where: str) -> None:
     """The client is killed (`kill -9`) while it waits for the answer to the second request of a kind, and run again."""

@@ -172,6 +172,7 @@ def scenes(n: int) -> Iterator[tuple[Sample, str]]:
         yield Sample.from_row(row, f"scene {number}"), row["response"]
 
 
+@pytest.mark.slow
 def test_planted_faults_are_rejected_for_the_right_reason_and_good_texts_are_not() -> None:
     planted: Counter[str] = Counter()
     caught: Counter[str] = Counter()

@@ -20,6 +20,7 @@ def experiment(*args: Any) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_every_sample_is_exported_once_and_the_ledger_has_the_servers_account(tmp_path: Path) -> None:
     found = experiment(tmp_path, 200, 2, 100.0, 32, 0.05, 0)
     assert found["accepted"] + found["rejected"] == 200, found
