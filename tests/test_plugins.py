@@ -54,6 +54,7 @@ def test_a_task_and_a_metric_of_ones_own_stand_in_the_tables_of_score(tmp_path: 
     assert line.startswith("|") and "Brier" in line
 
 
+@pytest.mark.slow
 def test_a_reward_of_ones_own_is_checked_for_its_incentives(tmp_path: Path) -> None:
     done = emocaliber("rewards", "--preset", "mixed", "--plugin", PLUGINS / "own_reward.py", where=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -90,6 +91,7 @@ def test_a_reader_of_ones_own_builds_a_benchmark(tmp_path: Path) -> None:
     assert "there is no reader 'by-name'; there are folder-or-csv" in without.stderr
 
 
+@pytest.mark.slow
 def test_an_installed_plugin_is_found_by_its_entry_point(tmp_path: Path) -> None:
     site = tmp_path / "site"
     (site / "moods-1.0.dist-info").mkdir(parents=True)

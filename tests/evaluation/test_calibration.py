@@ -58,6 +58,7 @@ def test_many_tallies_at_once_give_what_each_gives_alone(metric: Callable[[Tally
     np.testing.assert_allclose(together, alone, atol=1e-4 if metric is calibration.ece_smooth else 1e-12)
 
 
+@pytest.mark.slow
 @every_metric
 @given(judged)
 def test_a_confidence_that_nobody_states_changes_nothing(metric: Callable[[Tally], Floats], pairs: list[tuple[float, bool]]) -> None:

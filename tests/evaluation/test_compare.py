@@ -89,6 +89,7 @@ def test_a_better_system_is_found_and_pairing_makes_the_interval_narrow() -> Non
     assert high - low < 0.6 * (2 * 1.96 * np.sqrt(2 * 0.25 / 600)), "two unpaired systems would differ by this much"
 
 
+@pytest.mark.slow
 def test_without_a_difference_few_tables_have_a_star() -> None:
     random = np.random.default_rng(5)
     starred = 0

@@ -67,6 +67,7 @@ def test_confidence_of_right_and_wrong_answers_is_shown_as_shares_of_each() -> N
     assert heights.sum() == pytest.approx(2)
 
 
+@pytest.mark.slow
 def test_a_run_of_two_tasks_has_figures_of_all_answers_and_by_task(tmp_path: Path) -> None:
     assert drawn([*answered("FI-8", 40), *answered("EmoSet-8", 30)], tmp_path) == [
         "reliability",

@@ -29,6 +29,7 @@ def test_accuracy_and_f1_agree_with_scikit_learn(pairs: Pairs) -> None:
         assert ours(confusion(pairs)) == pytest.approx(f1_score(truths, said, labels=labels, average=average, zero_division=0))
 
 
+@pytest.mark.slow
 @given(st.lists(answered, min_size=2, max_size=4))
 def test_many_confusions_at_once_give_what_each_gives_alone(runs: list[Pairs]) -> None:
     tables = [confusion(pairs) for pairs in runs]

@@ -514,6 +514,7 @@ def test_random_bytes_raise_nothing_but_image_errors(data: bytes) -> None:
     opens_or_says_why(data)
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(deadline=None, max_examples=400)
 def test_damaged_images_raise_nothing_but_image_errors(draw: st.DataObject) -> None:

@@ -261,6 +261,7 @@ def test_parquet_columns_without_a_common_type_become_json_text(tmp_path: Path) 
     assert list(read_rows(tmp_path / "rows.parquet")) == [{"a": "1", "b": "{}"}, {"a": '"x"', "b": None}, {"a": None, "b": None}]
 
 
+@pytest.mark.slow
 @given(ROWS)
 @settings(deadline=None, max_examples=60)
 def test_any_rows_convert_to_every_format(tmp_path_factory: pytest.TempPathFactory, items: list[dict[str, Any]]) -> None:

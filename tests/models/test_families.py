@@ -27,6 +27,7 @@ REQUESTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_batch_is_answered_as_its_requests_are_alone_token_for_token(families: Mapping[str, Path], family: str) -> None:
     together, alone = (list(LocalModel(families[family], batch_size=size, **SMALL).answer(REQUESTS)) for size in (5, 1))

@@ -51,6 +51,7 @@ def count(reply: Reply) -> int:
     return len(reply.tokens.pieces)
 
 
+@pytest.mark.slow
 def test_replies_come_in_order_whatever_is_answered_together(mite: Path) -> None:
     alone = texts(mite, batch_size=1)
     assert len(set(alone)) > 1

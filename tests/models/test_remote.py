@@ -301,6 +301,7 @@ def test_requests_are_taken_a_bounded_number_ahead_and_a_slow_one_holds_nobody_u
         assert [reply.text for reply in replies] == [f"answer to q{number}" for number in range(1, 200)]
 
 
+@pytest.mark.slow
 def test_closing_the_stream_stops_the_requests() -> None:
     with FaultyServer(lambda asked: Answer(answering(asked).body, delay=0.0 if asked.question == "q0" else 0.4)) as server:
         replies = model_at(server, concurrency=4).answer(requests(100))

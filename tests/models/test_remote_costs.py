@@ -169,6 +169,7 @@ def test_a_file_that_is_no_journal_is_refused_and_left_alone(tmp_path: Path, lin
 # The rate limit
 
 
+@pytest.mark.slow
 def test_requests_go_out_evenly_at_the_rate_allowed() -> None:
     times: list[float] = []
 

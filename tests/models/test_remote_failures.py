@@ -65,6 +65,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_a_fault_that_passes_is_got_over(fault: Answer) -> None:
     with FaultyServer(lambda asked: fault if asked.nth == 0 and asked.question in ("q1", "q2") else answering(asked)) as server:
@@ -89,6 +90,7 @@ def test_a_fault_that_stays_is_one_reply_with_an_error(fault: str) -> None:
     assert server.url in second.error.message and "(attempt 2, the last)" in second.error.message
 
 
+@pytest.mark.slow
 def test_everything_at_once_is_got_over_in_order() -> None:
     faults = [fault for name, fault in FAULTS.items() if name != "slow trickle"]
 
@@ -165,6 +167,7 @@ def test_replies_before_the_end_of_the_run_are_yielded() -> None:
             next(replies)
 
 
+@pytest.mark.slow
 def test_the_end_of_a_run_does_not_wait_for_those_who_wait() -> None:
     """One waits for the rate limit, one to be asked again; neither has been sent."""
 
@@ -201,6 +204,7 @@ def test_several_servers_share_the_work_evenly() -> None:
     assert abs(len(one.asked) - len(two.asked)) <= 20 and len(one.asked) + len(two.asked) == 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["500", "hang", "cut body"])
 def test_a_server_that_fails_is_rested_and_the_others_go_on(fault: str) -> None:
     with FaultyServer(lambda asked: FAULTS[fault]) as sick, FaultyServer() as well:
@@ -209,6 +213,7 @@ def test_a_server_that_fails_is_rested_and_the_others_go_on(fault: str) -> None:
     assert len(well.delivered) == 100 and len(sick.asked) < 20
 
 
+@pytest.mark.slow
 def test_a_server_that_is_down_is_done_without_and_taken_back_when_it_is_up() -> None:
     with FaultyServer() as well, FaultyServer() as other:
         model = RemoteModel("gpt", base_url=[closed_port(), well.url, other.url], backoff=0.05, concurrency=4)

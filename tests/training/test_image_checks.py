@@ -92,6 +92,7 @@ def test_scenes_that_are_drawn_by_the_same_command_are_not_checked(folder: Path)
     check_stage(load_config("stage1", folder, ["scenes=16"]))
 
 
+@pytest.mark.slow
 def test_checked_images_are_not_decoded_again_until_a_file_changes(folder: Path) -> None:
     code = "import sys; from emocaliber.training import checks as c, config; c.check_stage(config.load_config('stage1', sys.argv[1]))"
     passing = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
@@ -122,6 +123,7 @@ def check_in_a_team(folder: Path) -> None:
     (folder / f"said-{os.environ['RANK']}.json").write_text(json.dumps([said, len(opened)]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", [False, True])
 def test_several_processes_share_the_main_processs_verdict(folder: Path, broken: bool) -> None:
     if broken:

@@ -52,6 +52,7 @@ def test_only_the_linear_layers_of_the_language_model_change(folder: Path, stage
     assert (folder / stage / "adapter" / "adapter_model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_in_stage_3_the_vision_encoder_has_adapters_too_and_the_reference_is_the_model_without_them(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,7 @@ def test_seven_billion_trained_weights_take_18_bytes_each() -> None:
     assert parts["optimiser (AdamW)"] == 8 * weights
 
 
+@pytest.mark.slow
 @needs_config
 def test_the_papers_configuration_fits_eight_cards_of_80_gb_only_sharded() -> None:
     for stage in ("stage1", "stage2", "stage3"):

@@ -316,6 +316,7 @@ def test_steps_with_an_old_policy_equal_trls(processor: Any, tmp_path: Path, cap
     assert SENTENCE not in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_micro_batches_hold_whole_groups(processor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[PromptGroup]] = []
 

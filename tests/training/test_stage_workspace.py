@@ -48,6 +48,7 @@ def begun(config: StageConfig, stage: str = "stage3", *, done: bool = False) -> 
     return config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("done", [False, True])
 def test_another_reward_is_refused_whether_the_stage_has_finished_or_not(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], done: bool
@@ -263,6 +264,7 @@ def resume_again_and_again(out: Path) -> None:
     sys.exit(0)
 
 
+@pytest.mark.slow
 def test_two_processes_that_resume_do_not_remove_half_written_checkpoints_from_under_each_other(tmp_path: Path) -> None:
     whole = tmp_path / "checkpoints" / "checkpoint-2"
     whole.mkdir(parents=True)
@@ -274,6 +276,7 @@ def refused_in_a_team(words: list[str]) -> None:
     sys.exit(main(words))
 
 
+@pytest.mark.slow
 def test_several_processes_are_refused_like_one(folder: Path, tmp_path: Path) -> None:
     config = begun(config_of(folder, tmp_path / "out", "stage1", "accumulation=2"), "stage1")
     words = ["train", "stage1", "--config", str(folder), f"out={config.out}", f"model={tmp_path / 'base'}", "learning_rate=0.5"]

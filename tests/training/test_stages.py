@@ -239,6 +239,7 @@ def rollouts(short: Stage3Config) -> Rollouts:
     return heard
 
 
+@pytest.mark.slow
 def test_trls_prompt_is_that_of_every_other_stage(short: Stage3Config, rollouts: Rollouts) -> None:
     tokenizer = load_processor(short.model).tokenizer
     row = next(read_rows(short.samples))

@@ -38,6 +38,7 @@ def test_a_plain_picture_has_no_hash(noise: int) -> None:
     assert perceptual_hash(Image.fromarray(pixels.astype(np.uint8))) is None
 
 
+@pytest.mark.slow
 @settings(max_examples=25)  # a large distance takes a thousand sorts
 @given(
     st.lists(st.integers(0, 2**64 - 1) | st.sampled_from([0, 2**64 - 1, 0xFF, 0xF0F0]), max_size=40),

@@ -74,6 +74,7 @@ def test_from_whole_data_sets_the_test_split_has_the_papers_size() -> None:
     assert sizes(whole().test) == TEST
 
 
+@pytest.mark.slow
 def test_the_training_split_differs_from_the_papers_only_as_the_sources_do() -> None:
     ours = sizes(whole().train)
     assert ours.keys() == TRAIN.keys()

@@ -48,6 +48,7 @@ class TwoModels:
         return status, answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [None, 0.03])
 def test_a_ledger_is_built_through_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: float | None) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "EMPTY")
