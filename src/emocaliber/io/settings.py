@@ -6,9 +6,14 @@ import dataclasses
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from emocaliber.errors import UserError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+C = TypeVar("C", bound="DataclassInstance")
 
 
 def read_toml(file: Path, where: str, unreadable: str) -> dict[str, Any]:
@@ -59,7 +64,15 @@ _WORDS = {
 }
 
 
-def field_types(kind: type) -> dict[str, str]:
-    """The fields of a dataclass with their types, for `typed`; what a list or a table holds is left out."""
-    types = {field.name: str(field.type) for field in dataclasses.fields(kind)}
-    return {name: wanted if wanted.startswith("tuple") else wanted.partition("[")[0] for name, wanted in types.items()}
+def settings_of(kind: type[C], values: Mapping[str, Any], where: str) -> C:
+    """An instance of the dataclass `kind` with these values, checked by `typed` against its fields; what a list or a table holds is not.
+
+    Raises UserError, naming `where`, as `typed` does and for fields without a default that are missing.
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    types = {name: str(field.type) for name, field in fields.items()}
+    values = typed(values, {name: text if text.startswith("tuple") else text.partition("[")[0] for name, text in types.items()}, where)
+    missing = [n for n, field in fields.items() if field.default is field.default_factory is dataclasses.MISSING and n not in values]
+    if missing:
+        raise UserError(f"{where}: {', '.join(missing)} must be given")
+    return kind(**values)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 from emocaliber.errors import UserError
-from emocaliber.io.settings import field_types, read_toml, toml_value, typed
+from emocaliber.io.settings import read_toml, settings_of, toml_value
 
 STAGES = ("stage0", "stage1", "stage2", "stage3")
 FINISHED = "model"  # the folder in OUT that a stage leaves behind when it is complete
@@ -159,7 +157,6 @@ CREDITS = ("response", "causal", "expected", "natural")
 EXPECTED_CREDITS = ("expected", "natural")  # those that use the probabilities of all ten first decimals
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt")  # the ones without further settings
 CONFIGS: dict[str, type[StageConfig]] = {"stage0": Stage0Config, "stage1": Stage1Config, "stage2": Stage2Config, "stage3": Stage3Config}
-C = TypeVar("C", bound=StageConfig)
 
 
 def load_config(stage: str, path: str | Path, overrides: Sequence[str] = ()) -> StageConfig:
@@ -176,17 +173,8 @@ def load_config(stage: str, path: str | Path, overrides: Sequence[str] = ()) -> 
         if not equals:
             raise UserError(f"{file}: the override {text!r} must look like key=value")
         values[key.strip()] = toml_value(value.strip())
-    return _checked(CONFIGS[stage], values, str(file))
-
-
-def _checked(kind: type[C], values: dict[str, Any], where: str) -> C:
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    values = typed(values, field_types(kind), where)
-    missing = [name for name, field in fields.items() if field.default is dataclasses.MISSING and name not in values]
-    if missing:
-        raise UserError(f"{where}: {', '.join(missing)} must be given")
-    config = kind(**values)
-    check_settings(config, where)
+    config = settings_of(CONFIGS[stage], values, str(file))
+    check_settings(config, str(file))
     return config
 
 

@@ -19,7 +19,7 @@ from emocaliber.evaluation.tables import AblationRow, ablation_table, check_metr
 from emocaliber.inference.engine import respond_into
 from emocaliber.inference.plan import identity_of_model, questions
 from emocaliber.io.rows import display_name, write_atomically
-from emocaliber.io.settings import field_types, read_toml, typed
+from emocaliber.io.settings import read_toml, settings_of
 from emocaliber.io.workspace import Workspace, record_of
 from emocaliber.models.local import LocalModel
 from emocaliber.training.checks import check_stage
@@ -62,12 +62,7 @@ def load_sweep(path: str | Path) -> Sweep:
     """Reads a sweep's TOML file. Raises UserError naming the file, the key and what would be right."""
     remedy = "give a TOML file such as configs/ablations/table7.toml"
     values = read_toml(Path(path), str(path), f"cannot read the sweep {path}: {{reason}}; {remedy}")
-    values = typed(values, field_types(Sweep), str(path))
-    fields = {each.name: each for each in dataclasses.fields(Sweep)}
-    needed = [n for n, each in fields.items() if each.default is each.default_factory is dataclasses.MISSING and n not in values]
-    if needed:
-        raise UserError(f"{path}: {', '.join(needed)} must be given")
-    sweep = Sweep(**values)
+    sweep = settings_of(Sweep, values, str(path))
     if sweep.stage not in STAGES[1:]:
         raise UserError(f"{path}: stage must be one of {', '.join(STAGES[1:])}, not {sweep.stage!r}")
     names = [_slug(run.get("name")) for run in sweep.runs]

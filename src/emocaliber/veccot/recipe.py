@@ -15,7 +15,7 @@ from emocaliber.core.samples import Sample
 from emocaliber.core.tasks import TASKS
 from emocaliber.errors import UserError
 from emocaliber.io.rows import display_name
-from emocaliber.io.settings import field_types, read_toml, toml_value, typed
+from emocaliber.io.settings import read_toml, settings_of, toml_value, typed
 from emocaliber.models import load_model
 from emocaliber.veccot.checks import CHECKS, Check, CheckSettings, name_of
 from emocaliber.veccot.teacher import CHECKS_ALONE, MinRatings
@@ -122,8 +122,8 @@ def read_recipe(file: Path | None = None, flags: Mapping[str, Mapping[str, Any]]
     return Recipe(
         teacher=_part("teacher", tables["teacher"], where),
         judge=None if tables["judge"]["model"] == CHECKS_ALONE else _part("judge", tables["judge"], where),
-        limits=CheckSettings(**typed(tables["checks"], field_types(CheckSettings), f"{where}, [checks]")),
-        min_ratings=MinRatings(**typed(tables["least"], field_types(MinRatings), f"{where}, [least]")),
+        limits=settings_of(CheckSettings, tables["checks"], f"{where}, [checks]"),
+        min_ratings=settings_of(MinRatings, tables["least"], f"{where}, [least]"),
     )
 
 
