@@ -22,7 +22,6 @@ from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
 from emocaliber.models.openai.model import RemoteModel
 from emocaliber.models.strategies import (
-    POLARITIES,
     CoarseToFine,
     Consistent,
     Face,
@@ -30,12 +29,13 @@ from emocaliber.models.strategies import (
     SetOfVision,
     Strategy,
     apply,
-    polarity_by_family,
+    polarity_of,
     read_faces,
 )
 from faulty_server import Answer, Asked, FaultyServer, completion
 
 LABELS = taxonomy("mikels-8").labels
+POLARITIES = Labels(("positive", "negative"))
 POSITIVE, NEGATIVE = LABELS[:4], LABELS[4:]
 IMAGE = Image.new("RGB", (300, 200), "gray")
 
@@ -288,8 +288,8 @@ def test_a_candidate_of_unknown_polarity_stays_on_both_sides() -> None:
 )
 def test_every_emotion_has_the_polarity_of_its_family_and_few_have_another_valence(name: str, otherwise: list[str]) -> None:
     emotions = taxonomy(name)
-    assert {polarity_by_family(label) for label in emotions.labels} == set(POLARITIES)
-    positive = {label for label in emotions.labels if polarity_by_family(label) == "positive"}
+    assert {polarity_of(label) for label in emotions.labels} == set(POLARITIES)
+    positive = {label for label in emotions.labels if polarity_of(label) == "positive"}
     assert [label for label in emotions.labels if (emotions.vad[label].valence > 0) != (label in positive)] == otherwise
 
 

@@ -174,6 +174,18 @@ def _listed(words: Sequence[str]) -> str:
     return ", ".join(f"'{word}'" for word in words)
 
 
+POLARITIES = ("positive", "negative")
+
+
+def polarity_by_family(label: str, known: Taxonomy) -> str | None:
+    """The polarity to which a label's families lead: `known`'s, then WebEmo's seven; None where they lead to none."""
+    name: str | None = label
+    for families in (known.parents, taxonomy("webemo-7").parents):
+        if name is not None and name not in POLARITIES:
+            name = families.get(name)
+    return name if name in POLARITIES else None
+
+
 # Reading taxonomies.
 
 BUILT_IN = ("mikels-8", "webemo-25", "webemo-7", "polarity-2", "unbiasedemo-6")

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from emocaliber.core.scoring import Outcome
 from emocaliber.core.tasks import taxonomy_of
-from emocaliber.emotions.taxonomy import Taxonomy, taxonomy
+from emocaliber.emotions.taxonomy import POLARITIES, Taxonomy, polarity_by_family
 
 Floats = NDArray[np.float64]
 
@@ -119,8 +119,6 @@ def tally_of(outcomes: Iterable[Outcome], source: str) -> Tally:
 
 # Emotion-specific metrics: severity of errors, and agreement with annotators
 
-_POLES = ("positive", "negative")
-
 
 @dataclass(frozen=True)
 class AnswerCost:
@@ -160,15 +158,10 @@ def costs(task: str, labels: Sequence[str], distances: Mapping[tuple[str, str], 
 
 def polarity(known: Taxonomy, label: str) -> str | None:
     """ "positive" or "negative": by the label's families where they lead there, else by the sign of its valence; None without either."""
-    name: str | None = label
-    for families in (known.parents, taxonomy("webemo-7").parents):
-        if name in _POLES:
-            break
-        name = families.get(name) if name is not None else None
-    if name in _POLES:
-        return name
+    if family := polarity_by_family(label, known):
+        return family
     vad = known.vad.get(label)
-    return None if vad is None else _POLES[vad.valence < 0]
+    return None if vad is None else POLARITIES[vad.valence < 0]
 
 
 def annotator_shares(outcome: Outcome) -> Mapping[str, float] | None:

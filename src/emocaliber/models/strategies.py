@@ -20,7 +20,7 @@ from emocaliber.core.model import Model, Reply, Request, Usage, mixed_seed
 from emocaliber.core.prompts import listed
 from emocaliber.core.sources import P_TRUE_QUESTION, consistency, evidence, p_true
 from emocaliber.emotions.labels import Labels
-from emocaliber.emotions.taxonomy import BUILT_IN, taxonomy
+from emocaliber.emotions.taxonomy import BUILT_IN, POLARITIES, polarity_by_family, taxonomy
 from emocaliber.errors import UserError
 from emocaliber.io.plugins import Registry
 from emocaliber.io.rows import display_name, numbered_rows
@@ -217,7 +217,7 @@ class SelfJudged(Wrapper):
 
 # Coarse-to-fine inference (Fang et al. 2025).
 
-POLARITIES = Labels(("positive", "negative"))
+_POLARITIES = Labels(POLARITIES)
 CERTAIN = 0.1  # alpha of that paper: the least variance of the two probabilities (eq. 4 there) at which the first answer is relied on
 _QUESTION = (
     "Is the emotion that this image evokes positive or negative? Positive emotions are {positive}; negative emotions are {negative}. "
@@ -253,38 +253,39 @@ class CoarseToFine(Wrapper):
 
 
 @cache
-def polarity_by_family(label: str) -> str | None:
-    """The polarity of an emotion by the families of the built-in taxonomies (not by its valence: awe's is just below 0); else None."""
-    for name in BUILT_IN:
-        emotions = taxonomy(name)
-        family = emotions.parents.get(emotions.canonical(label) or "")
-        found = family if family in POLARITIES else polarity_by_family(family) if family and family != label else None
-        if found:
+def polarity_of(label: str) -> str | None:
+    """The polarity of an emotion by the families of the built-in taxonomies (not by its valence: awe's is just below 0); else None.
+
+    A polarity itself is no emotion.
+    """
+    for emotions in map(taxonomy, BUILT_IN):
+        name = emotions.canonical(label)
+        if name and name not in POLARITIES and (found := polarity_by_family(name, emotions)):
             return found
     return None
 
 
 def _can_be_narrowed(request: Request) -> bool:
-    return {polarity_by_family(label) for label in request.candidates} >= set(POLARITIES) and listed(request.candidates) in request.question
+    return {polarity_of(label) for label in request.candidates} >= set(_POLARITIES) and listed(request.candidates) in request.question
 
 
 def _of(candidates: Labels, wanted: str) -> Labels:
     """The candidates of the wanted polarity, and those of unknown polarity."""
-    return candidates.only(label for label in candidates if polarity_by_family(label) in (wanted, None))
+    return candidates.only(label for label in candidates if polarity_of(label) in (wanted, None))
 
 
 def _coarse(request: Request) -> Request:
-    members = {each: ", ".join(label for label in request.candidates if polarity_by_family(label) == each) for each in POLARITIES}
-    return replace(request, question=_QUESTION.format(**members), candidates=POLARITIES, temperature=0.0)
+    members = {each: ", ".join(label for label in request.candidates if polarity_of(label) == each) for each in _POLARITIES}
+    return replace(request, question=_QUESTION.format(**members), candidates=_POLARITIES, temperature=0.0)
 
 
 def _fine(request: Request, first: Reply) -> Request:
-    understood = evidence(first, POLARITIES)
+    understood = evidence(first, _POLARITIES)
     if understood is None:
         return request
     choice = understood.at_answer
     if choice:
-        positive, negative = (choice.distribution[each] for each in POLARITIES)
+        positive, negative = (choice.distribution[each] for each in _POLARITIES)
         if ((positive - negative) / 2) ** 2 < CERTAIN:
             hint = f" At first sight the emotion seemed positive with probability {positive:.0%} and negative with {negative:.0%}."
             return replace(request, question=request.question + hint)
