@@ -9,12 +9,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emocaliber.predict.predictor import Prediction, Predictor, load
+    from emocaliber.errors import UserError
+    from emocaliber.predict.prediction import Prediction, Predictions
+    from emocaliber.predict.predictor import Predictor, load
 
     __version__: str
 
 
-__all__ = ["Prediction", "Predictor", "__version__", "load"]
+_HOMES = {
+    "Prediction": "emocaliber.predict.prediction",
+    "Predictions": "emocaliber.predict.prediction",
+    "Predictor": "emocaliber.predict.predictor",
+    "UserError": "emocaliber.errors",
+    "load": "emocaliber.predict.predictor",
+}
+
+__all__ = ["Prediction", "Predictions", "Predictor", "UserError", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
@@ -23,8 +33,12 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("emocaliber")
-    if name in __all__:
-        from emocaliber.predict import predictor as prediction
+    if name in _HOMES:
+        from importlib import import_module
 
-        return getattr(prediction, name)
-    raise AttributeError(f"module 'emocaliber' has no attribute {name!r}")
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'emocaliber' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -26,7 +26,7 @@ from stand_ins import ColourModel, photo
 
 @pytest.fixture(autouse=True)
 def model(monkeypatch: pytest.MonkeyPatch, colour_model: ColourModel) -> ColourModel:
-    def load_model(name: str, batch_size: int = 4, retries: int = 0) -> ColourModel:
+    def load_model(name: str, batch_size: int = 4, **_: object) -> ColourModel:
         colour_model.window = batch_size
         return colour_model
 
@@ -216,7 +216,7 @@ def test_a_task_the_model_has_not_learnt_is_warned_of(
 ) -> None:
     model.tasks = ("EmoSet-8",)
     run(photos(tmp_path, 1), *settings)
-    assert ("warning: colour was trained on EmoSet-8" in capsys.readouterr().err) is warned
+    assert ("warning: colour was not taught all of these labels, only those of EmoSet-8" in capsys.readouterr().err) is warned
 
 
 def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,7 +239,7 @@ import argparse, sys
 from stand_ins import ColourModel
 from emocaliber.predict import predictor
 from emocaliber.cli import predict
-predictor.load_model = lambda name, retries=0: ColourModel(seconds_each=0.02, window=3)
+predictor.load_model = lambda name, **_: ColourModel(seconds_each=0.02, window=3)
 parser = argparse.ArgumentParser()
 predict.add_parser(parser.add_subparsers())
 args = parser.parse_args(sys.argv[1:])

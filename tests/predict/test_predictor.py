@@ -34,7 +34,8 @@ def test_a_prediction_says_what_why_and_how_sure(tmp_path: Path, colour_model: C
 
 def test_a_row_has_the_fields_of_the_contract(tmp_path: Path, colour_model: ColourModel) -> None:
     row = Predictor(colour_model).predict(photo(tmp_path / "a.png")).to_row()
-    assert " ".join(row) == "image task emotion confidence confidence_source accepted reasoning alternatives response model seconds error"
+    first = "image task emotion confidence confidence_source accepted unfamiliar untaught"
+    assert " ".join(row) == f"{first} reasoning alternatives response model seconds error"
     assert tuple(row["reasoning"]) == STEPS
     assert set(row["alternatives"][0]) == {"emotion", "probability"}
 
@@ -131,8 +132,8 @@ def test_a_recalibration_speaks_for_the_labels_it_was_fitted_on_alone(tiny_model
     predictor = Predictor(tiny_model)
     for task in ("EmoSet-8", "FI-8", "Artphoto-8", "WebEmo-7", "WebEmo-25", "FI-2", "WebEmo-2"):
         assert predictor.source_for(Query.of(task)) == "recalibrated"
-    for other in (Query.of("UnbiasedEmo-6"), Query.of(labels="calm,tense")):
-        assert predictor.source_for(other) == "verb_mean"
+    for other, source in ((Query.of("UnbiasedEmo-6"), "verb_mean"), (Query.of(labels="calm,tense"), "chance")):
+        assert predictor.source_for(other) == source
         assert predictor.warnings(other)
     assert predictor.source_for(Query.of(labels=["NEGATIVE", "Positive!"])) == "recalibrated", "in any order and spelling"
     assert predictor.warnings(Query.of("WebEmo-25")) == ()

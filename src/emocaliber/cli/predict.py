@@ -18,7 +18,8 @@ from emocaliber.errors import UserError
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from emocaliber.predict.predictor import Prediction, Query
+    from emocaliber.predict.prediction import Prediction
+    from emocaliber.predict.predictor import Query
 
 
 _LONGEST_NAME = 40
@@ -67,8 +68,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _predict(args: argparse.Namespace) -> int:
     from emocaliber.io.rows import display_name
+    from emocaliber.predict.given import UNNAMED
     from emocaliber.predict.output import PredictionFile
-    from emocaliber.predict.predictor import UNNAMED, Query, load, status
+    from emocaliber.predict.prediction import status
+    from emocaliber.predict.predictor import Query, load
     from emocaliber.predict.report import write_prediction_report
 
     query = Query.of(args.task, args.labels, args.min_confidence)

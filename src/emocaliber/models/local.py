@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,16 @@ from emocaliber.core.response import Malformed, parse
 from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import label_key
 from emocaliber.errors import UserError
+from emocaliber.models.constrained import ConstrainedDecoding, Grammar, Vocabulary, answer_only, five_steps
 from emocaliber.models.processor import collate, load_processor
+from emocaliber.models.taught import TaughtQuestions
 from emocaliber.models.tokens import Likeliest, Recorder, Sampler, TokenBytes, first_tokens
 
 CARD = "emocaliber.json"  # beside the weights of a checkpoint trained here: its name, notice, tasks and decoding settings
 TRAINED_AT = "rollout_temperature"  # key of the card: the temperature of stage 3's roll-outs
+COMMITS_AFTER = "commits_after"  # key of the card: words of the analysis after which it names the emotion
+FIXED_QUESTIONS = "fixed_questions"  # key of the card: whether the model understands no questions but those of its tasks
+UNFAMILIAR = "unfamiliar"  # key of the card: the words by which its first step says that it recognises nothing
 RECALIBRATION = "recalibration"  # key of the card: the recalibrations of its stated confidence
 _RETRY_TEMPERATURE = 0.7
 _VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
@@ -136,6 +142,8 @@ class LocalModel:
         min_pixels: int | None = None,
         max_pixels: int | None = None,
         device: str | None = None,
+        threads: int | None = None,
+        free: bool = True,
     ) -> None:
         self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.float32 if self._device == "cpu" else torch.bfloat16
@@ -146,7 +154,7 @@ class LocalModel:
         except (OSError, ValueError, ImportError) as error:
             reason = (str(error).strip() or repr(error)).splitlines()[0]
             raise UserError(f"cannot load a model from {folder}: {reason} Give a checkpoint folder, a hub id, or 'tiny'.") from error
-        self._settle(read_card(folder), str(folder), batch_size, temperature, retries, seed, max_new_tokens)
+        self._settle(read_card(folder), str(folder), batch_size, temperature, retries, seed, max_new_tokens, free)
 
     @classmethod
     def of(
@@ -155,7 +163,7 @@ class LocalModel:
         """A `LocalModel` around a loaded model, such as one in training. Its `generation_config` is replaced."""
         made = cls.__new__(cls)
         made.processor, made._model, made._device = processor, model, str(model.device)
-        made._settle({}, "loaded", batch_size, temperature, 0, seed, max_new_tokens)
+        made._settle({}, "loaded", batch_size, temperature, 0, seed, max_new_tokens, free=True)
         return made
 
     def _settle(
@@ -167,16 +175,20 @@ class LocalModel:
         retries: int,
         seed: int,
         max_new_tokens: int | None,
+        free: bool,
     ) -> None:
         self.name: str = card.get("name", name)
         self.notice: str | None = notice_of(card, temperature)
         self._ours = bool(card)
-        self.tasks: tuple[str, ...] | None = tuple(card["tasks"]) if "tasks" in card else None
         self.confidence_source: str | None = card.get("confidence_source")
         self.stated_confidence = StatedConfidence(card)
         self.window: int | None = _BATCHES_PER_WINDOW * batch_size
         self._batch_size = batch_size
-        self._temperature, self._retries, self._seed = temperature, retries, seed
+        self._temperature, self._retries, self._seed, self._free = temperature, retries, seed, free
+        self._commits_after: tuple[str, ...] = tuple(card.get(COMMITS_AFTER, ()))
+        self.tasks: tuple[str, ...] | None = tuple(card["tasks"]) if "tasks" in card else None
+        self.fixed_questions: bool = bool(card.get(FIXED_QUESTIONS)) and not free
+        self.unfamiliar: str | None = card.get(UNFAMILIAR)
         self._max_new_tokens: int = max_new_tokens or card.get("max_new_tokens", 1024)
         self._tokenizer = self.processor.tokenizer
         self._token_bytes = TokenBytes(self._tokenizer)
@@ -209,6 +221,8 @@ class LocalModel:
         inputs = {name: each.to(self._model.dtype) if each.is_floating_point() else each for name, each in inputs.items()}
         temperature = self._temperature if request.temperature is None else request.temperature
         limit, seed = request.max_new_tokens or self._max_new_tokens, mixed_seed(self._seed, request.seed)
+        if not self._free:  # labels that the model was never taught may take more tokens than its responses leave for them
+            limit += 2 * max((len(label.encode()) for label in request.candidates), default=0)
         return _Prompt(inputs, request.candidates, temperature, limit, seed, time.perf_counter() - start)
 
     def _answer_window(self, window: Sequence[_Prompt | Reply]) -> Iterator[Reply]:
@@ -264,6 +278,9 @@ class LocalModel:
         inputs = {name: each.to(self._device) for name, each in collate([prompt.inputs for prompt in batch], self._pad).items()}
         recorder = Recorder(self._watched(batch).to(self._device))
         processors: list[Any] = [recorder]
+        if not self._free:
+            grammars = [self._grammar(prompt.candidates) for prompt in batch]
+            processors.append(ConstrainedDecoding(grammars, [prompt.limit for prompt in batch], self._vocabulary))
         if any(prompt.temperature for prompt in batch):
             processors.append(Sampler([prompt.temperature for prompt in batch], [prompt.seed for prompt in batch], self._device))
         longest = max(prompt.limit for prompt in batch)
@@ -271,6 +288,19 @@ class LocalModel:
         ids, logprobs = recorder.finish(sequences)
         seconds = (time.perf_counter() - start) / len(batch)
         return [self._reply(*row, seconds) for row in zip(batch, ids, logprobs, strict=True)]
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        return Vocabulary(self._token_bytes, len(self._tokenizer), self._ends, vision_tokens(self._model.config, self._tokenizer))
+
+    def _grammar(self, candidates: Labels) -> Grammar | None:
+        if not candidates:
+            return None
+        if not self._ours:
+            return answer_only(candidates)
+        taught = TaughtQuestions.of(self)
+        guessed = taught is not None and taught.fixed and not taught.covers(candidates)
+        return five_steps(candidates, self._commits_after, brief=guessed)
 
     def _watched(self, batch: Sequence[_Prompt]) -> torch.Tensor:
         """The first tokens of each row's candidates, (rows, most tokens of any row), padded with -1."""

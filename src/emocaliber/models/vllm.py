@@ -16,7 +16,7 @@ import numpy as np
 from emocaliber.core.model import ModelError, Reply, Request, Tokens, Usage, mixed_seed
 from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
-from emocaliber.models.local import StatedConfidence, chat_prompt, notice_of, read_card, vision_tokens
+from emocaliber.models.local import UNFAMILIAR, StatedConfidence, chat_prompt, notice_of, read_card, vision_tokens
 from emocaliber.models.processor import load_processor
 from emocaliber.models.tokens import TOP, Likeliest, TokenBytes
 
@@ -69,6 +69,7 @@ class VllmModel:
         self.tasks: tuple[str, ...] | None = tuple(card["tasks"]) if "tasks" in card else None
         self.confidence_source: str | None = card.get("confidence_source")
         self.stated_confidence = StatedConfidence(card)
+        self.unfamiliar: str | None = card.get(UNFAMILIAR)
         self._temperature, self._seed = temperature, seed
         self._max_new_tokens: int = max_new_tokens or card.get("max_new_tokens", 1024)
         self._ahead = 2 * concurrency

@@ -11,7 +11,8 @@ from emocaliber.errors import UserError
 from emocaliber.inference.plan import commit_of_model, identity_of_model
 from emocaliber.io.rows import Row, RowWriter, convert, display_name, read_rows
 from emocaliber.io.workspace import Workspace, record_of
-from emocaliber.predict.predictor import Prediction, Query, Status, status
+from emocaliber.predict.prediction import Prediction, Status, status
+from emocaliber.predict.predictor import Query
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 

@@ -2,95 +2,34 @@
 
 from __future__ import annotations
 
-import io
-import os
-import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+import warnings as python_warnings
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
 from types import MappingProxyType
-from typing import Any, Literal
-
-from PIL import Image, ImageOps
+from typing import Any
 
 from emocaliber.core.model import Model, Reply
-from emocaliber.core.response import Malformed, Reasoning, Response, parse
-from emocaliber.core.sources import SOURCES, Evidence, margin, recalibrated, verb, verb_mean
+from emocaliber.core.response import Malformed, Response, parse
+from emocaliber.core.sources import SOURCES, Evidence, margin, norm, recalibrated, verb, verb_mean
 from emocaliber.core.tasks import labels_of
 from emocaliber.core.tasks import task as task_called
 from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
 from emocaliber.inference.engine import ImageQuestion, QuestionResult, ask_all, question_for
-from emocaliber.io.images import DEFAULT_LIMITS, ImageError, OpenedImage, read_image
 from emocaliber.io.rows import display_name
 from emocaliber.models import LOCAL, kind_of, load_model
+from emocaliber.models.taught import TaughtQuestions
+from emocaliber.predict.given import ImageSource, each_image, key_of, to_open
+from emocaliber.predict.prediction import Failure, Prediction, Predictions
 
-ImageSource = str | os.PathLike[str] | bytes | Image.Image  # bytes are those of an image file, not a path
 GivenLabels = str | Iterable[str]
 DEFAULT_TASK = "EmoSet-8"
 CUSTOM_TASK = "custom"
-UNNAMED = "-"
+CHANCE = "chance"  # the confidence source of a model that was not taught the labels
 RETRIES = 3  # for an answer that cannot be parsed
-
-
-@dataclass(frozen=True)
-class Failure:
-    """The error of a prediction: `code` is one of `images.CODES` or `model.MODEL_ERRORS`, or "malformed"; `message` a sentence."""
-
-    code: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A model's prediction for one image. `image` is the path as given, or "-" for an image without one.
-
-    `confidence` is in [0, 1] and comes from `confidence_source`, one of `sources.SOURCES` ("verb" is the stated one). It is at least
-    1/k for k candidates (chance); a note says where it was raised. `accepted` is None without `min_confidence`; False means abstain.
-    `alternatives` is the model's distribution over the candidates, likeliest first; empty if the model does not provide it.
-    `notes` are remarks for the reader, such as that only the first frame of an animation was used, or that the model was asked twice.
-    """
-
-    image: str
-    task: str
-    emotion: str | None
-    confidence: float | None
-    confidence_source: str
-    accepted: bool | None
-    reasoning: Reasoning | None
-    alternatives: Mapping[str, float]
-    response: str | None
-    model: str
-    seconds: float | None
-    error: Failure | None
-    notes: tuple[str, ...] = ()
-
-    def to_row(self) -> dict[str, Any]:
-        """The prediction as a JSON row, without its notes."""
-        return {
-            "image": self.image,
-            "task": self.task,
-            "emotion": self.emotion,
-            "confidence": self.confidence,
-            "confidence_source": self.confidence_source,
-            "accepted": self.accepted,
-            "reasoning": asdict(self.reasoning) if self.reasoning else None,
-            "alternatives": [{"emotion": emotion, "probability": probability} for emotion, probability in self.alternatives.items()],
-            "response": self.response,
-            "model": self.model,
-            "seconds": self.seconds,
-            "error": asdict(self.error) if self.error else None,
-        }
-
-
-Status = Literal["answered", "accepted", "abstained", "failed"]
-
-
-def status(row: Mapping[str, Any]) -> Status:
-    """The status of a prediction row; "answered" if no `min_confidence` decided between "accepted" and "abstained"."""
-    if row["error"] is not None:
-        return "failed"
-    return "answered" if row["accepted"] is None else "accepted" if row["accepted"] else "abstained"
+_AT_ONCE = 256  # images of a stream that are open at the same time, for a model without a window
 
 
 @dataclass(frozen=True)
@@ -135,53 +74,106 @@ class Predictor:
         self.confidence_source: str = confidence or getattr(model, "confidence_source", None) or verb.__name__
         if self.confidence_source not in SOURCES:
             raise UserError(f"there is no confidence source {self.confidence_source!r}; the sources are {', '.join(SOURCES)}")
+        self._taught = TaughtQuestions.of(model)
+        self._warned: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"<Predictor of {self.model.name}, confidence: {self.confidence_source}>"
 
     def predict(
         self, image: ImageSource, task: str = DEFAULT_TASK, labels: GivenLabels | None = None, min_confidence: float | None = None
     ) -> Prediction:
-        """The prediction for one image: a path, the bytes of an image file, or a Pillow image.
+        """The prediction for one image: a path, the bytes of an image file, an open file, a Pillow image, an array or a torch tensor.
 
-        `labels` replaces the candidates of the task. An image that cannot be used raises nothing: its prediction has an `error`. Raises
-        UserError for an unknown task, invalid labels, or a `min_confidence` outside [0, 1].
+        `labels` replaces the candidates of the task. What users of the model must know comes once as a warning. An image that cannot be
+        used raises nothing: its prediction has an `error`. Raises UserError for an unknown task, invalid labels, a `min_confidence` outside
+        [0, 1] and an address of the web; TypeError for anything that is no image.
         """
-        return next(self.ask([image], Query.of(task, labels, min_confidence)))
+        query = Query.of(task, labels, min_confidence)
+        self._warn(query)
+        return next(self.ask([image], query))
 
     def predict_many(
         self,
-        images: Iterable[ImageSource],
+        images: ImageSource | Iterable[ImageSource],
         task: str = DEFAULT_TASK,
         labels: GivenLabels | None = None,
         min_confidence: float | None = None,
         *,
         done: Collection[str] = (),
-    ) -> Iterator[Prediction]:
-        """Predictions in order, computed in batches, without images in `done`. Raises as `predict` does, before the first prediction."""
-        return self.ask(images, Query.of(task, labels, min_confidence), done=done)
+        progress: bool | None = None,
+    ) -> Predictions:
+        """The predictions for many images, in order: a list, a generator, a folder, a glob, or an array of four dimensions.
+
+        They are computed in batches while they are read (see `Predictions`); images whose path is in `done` are left out. `progress`
+        shows a bar; by default in notebooks. Raises as `predict` does, and UserError for a folder or glob without images.
+        """
+        query = Query.of(task, labels, min_confidence)
+        found = each_image(images)
+        self._warn(query)
+        coming = self.ask(found, query, done=done)
+        if in_notebook() if progress is None else progress:
+            coming = _with_bar(coming, len(found) if isinstance(found, Sequence) else None)
+        return Predictions(coming)
 
     def ask(self, images: Iterable[ImageSource], query: Query, *, done: Collection[str] = ()) -> Iterator[Prediction]:
-        """`predict_many` for a query."""
-        question = question_for(query.task, query.candidates)
-        asks = [ImageQuestion(_key(image), _to_open(image), question, query.candidates) for image in images]
-        return (self._prediction(answered, query) for answered in ask_all(asks, self.model, done=done))
+        """The predictions for single images, without warnings. A sequence is checked before the first of them; a stream as it is read."""
+        task, asked, wanted = query.task, query.candidates, query.candidates
+        if self._taught and self._taught.fixed:
+            (task, asked), wanted = self._taught.asked_with(query.task, query.candidates), self._taught.spelt(query.candidates)
+        question = question_for(task, asked)
+
+        def asks(some: Iterable[ImageSource]) -> list[ImageQuestion]:
+            return [ImageQuestion(key_of(image), to_open(image), question, wanted) for image in some]
+
+        if isinstance(images, Sequence):
+            results = ask_all(asks(images), self.model, done=done)
+        else:
+            stream = iter(images)
+            parts = iter(lambda: asks(islice(stream, self.model.window or _AT_ONCE)), [])
+            results = chain.from_iterable(ask_all(part, self.model, done=done) for part in parts)
+        return (self._prediction(answered, query) for answered in results)
 
     def source_for(self, query: Query) -> str:
-        """The confidence source for this query. A recalibration holds only for the labels it was fitted on.
+        """The confidence source for this query: the one that the caller named, or else one that holds for its labels.
 
-        For other labels, `recalibrated` is replaced by `verb_mean`, unless the caller named a source.
+        A recalibration holds only for the labels it was fitted on. For others it is replaced by `norm` where the model is asked a question
+        it was taught, and by `verb_mean` where it is not; and by "chance" for labels that it was not taught.
         """
-        if self._named or self.confidence_source != recalibrated.__name__ or self._is_recalibrated(query):
+        if self._named:
             return self.confidence_source
-        return verb_mean.__name__
+        if self.untaught(query):
+            return CHANCE
+        if self.confidence_source != recalibrated.__name__ or self._is_recalibrated(query):
+            return self.confidence_source
+        return norm.__name__ if self._taught and self._taught.fixed else verb_mean.__name__
+
+    def untaught(self, query: Query) -> bool | None:
+        """Whether the model was not taught the labels of this query; None if that is not known."""
+        covered = self._taught.covers(query.candidates) if self._taught else None
+        return None if covered is None else not covered
 
     def warnings(self, query: Query) -> tuple[str, ...]:
         """Warnings from the model's card about this query: the model was not trained on it, or is not calibrated for it."""
-        tasks: Collection[str] | None = getattr(self.model, "tasks", None)
-        asked = "labels of your own" if query.task == CUSTOM_TASK else query.task
-        if tasks and query.task not in tasks:
-            return (f"{self.model.name} was trained on {', '.join(tasks)}; its answers and confidence on {asked} are unreliable",)
+        name, asked = self.model.name, "labels of your own" if query.task == CUSTOM_TASK else query.task
+        tasks = ", ".join(self._taught.tasks) if self._taught else ""
+        if self.untaught(query):
+            confidence = "" if self._named else ", and their confidence is that of chance"
+            return (f"{name} was not taught all of these labels, only those of {tasks}: its answers are guesses{confidence}",)
+        if self._taught and query.task not in self._taught.tasks and not self._is_recalibrated(query):
+            other, _ = self._taught.asked_with(query.task, query.candidates)
+            if other != query.task:
+                return (f"{name} was not taught {asked} as a question; it is asked that of {other}, and answers among these labels only",)
+            return (f"{name} was trained on {tasks}; its answers and confidence on {asked} are unreliable",)
         if self.confidence_source == recalibrated.__name__ and not self._is_recalibrated(query):
-            return (f"{self.model.name} is not calibrated on {asked}, so its confidence there may be far off",)
+            return (f"{name} is not calibrated on {asked}, so its confidence there may be far off",)
         return ()
+
+    def _warn(self, query: Query) -> None:
+        for sentence in (*((self.model.notice or "").splitlines()), *self.warnings(query)):
+            if sentence not in self._warned:
+                self._warned.add(sentence)
+                python_warnings.warn(sentence, stacklevel=3)
 
     def _is_recalibrated(self, query: Query) -> bool:
         stated = getattr(self.model, "stated_confidence", None)
@@ -198,8 +190,9 @@ class Predictor:
         response = parsed if isinstance(parsed, Response) else None
         evidence = Evidence(reply, response, query.candidates) if reply and response else None
         source = self.source_for(query)
-        read = SOURCES[source](evidence) if evidence else None
-        confidence = None if read is None else round(max(read, _chance(source, query)), 6)
+        least = _chance(source, query)
+        read = None if evidence is None else least if source == CHANCE else SOURCES[source](evidence)
+        confidence = None if read is None else round(max(read, least), 6)
         choice = evidence.at_commitment if evidence else None
         alternatives = sorted(choice.distribution.items(), key=lambda item: -item[1]) if choice else []
         return Prediction(
@@ -209,6 +202,8 @@ class Predictor:
             confidence=confidence,
             confidence_source=source,
             accepted=query.accepts(confidence),
+            unfamiliar=self._unfamiliar(response),
+            untaught=self.untaught(query),
             reasoning=response.reasoning if response else None,
             alternatives=MappingProxyType({emotion: round(probability, 6) for emotion, probability in alternatives}),
             response=reply.text if reply and not reply.error else None,
@@ -223,16 +218,21 @@ class Predictor:
             ),
         )
 
+    def _unfamiliar(self, response: Response | None) -> bool | None:
+        words: str | None = getattr(self.model, "unfamiliar", None)
+        return words in response.reasoning.element.casefold() if words and response else None
+
 
 def load(name: str = "tiny", *, confidence: str | None = None, **settings: Any) -> Predictor:
     """A predictor with the model called `name`: "tiny" (shipped with the package), or any other that `models.load_model` knows.
 
     `confidence` is the confidence source, one of `sources.SOURCES` (default: that of the model's card, or "verb", the stated one).
-    `settings` are those of the model's class, such as `batch_size`. A local model samples an answer that cannot be parsed again, up to
-    `retries` times (default: 3). Raises UserError for a model that cannot be loaded.
+    `settings` are those of the model's class, such as `batch_size`, `device` or `threads`. A local model answers nothing but the
+    candidates, unless `free`, and samples an answer that cannot be parsed again, up to `retries` times (default: 3). Raises UserError for
+    a model that cannot be loaded.
     """
-    again = {"retries": RETRIES} if kind_of(name) == LOCAL else {}
-    return Predictor(load_model(name, **again | settings), confidence)
+    for_predictions = {"retries": RETRIES, "free": False} if kind_of(name) == LOCAL else {}
+    return Predictor(load_model(name, **for_predictions | settings), confidence)
 
 
 def _retries_note(reply: Reply | None) -> tuple[str, ...]:
@@ -256,29 +256,16 @@ def _chance(source: str, query: Query) -> float:
     return 0.0 if source == margin.__name__ else 1 / len(query.candidates)
 
 
-def _key(image: ImageSource) -> str:
-    return os.fspath(image) if isinstance(image, str | os.PathLike) else UNNAMED
-
-
-def _to_open(image: ImageSource) -> str | OpenedImage | ImageError:
-    if isinstance(image, str | os.PathLike):
-        return os.fspath(image)
+def in_notebook() -> bool:
+    """Whether this runs in a notebook."""
     try:
-        return read_image(image) if isinstance(image, bytes) else _opened(image)
-    except ImageError as error:
-        return error
+        from IPython.core.getipython import get_ipython
+    except ImportError:
+        return False
+    return type(get_ipython()).__name__ == "ZMQInteractiveShell"
 
 
-def _opened(image: Image.Image) -> OpenedImage:
-    """A Pillow image as upright RGB, converted like an image file by way of one in memory."""
-    file = io.BytesIO()
-    try:
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode in ("I", "I;16", "F"):
-            upright.save(file, "TIFF")
-        else:
-            keeps = upright.mode in ("1", "L", "LA", "P", "RGB", "RGBA")
-            (upright if keeps else upright.convert("RGB")).save(file, "PNG", compress_level=1)
-    except Exception as error:  # Pillow reads files late, and decoders raise nearly everything
-        raise ImageError("corrupt", f"the image cannot be decoded ({error}); open the file anew.") from error
-    return read_image(file.getvalue(), replace(DEFAULT_LIMITS, max_bytes=sys.maxsize))
+def _with_bar(coming: Iterator[Prediction], total: int | None) -> Iterator[Prediction]:
+    from tqdm import tqdm
+
+    yield from tqdm(coming, total=total, desc="predicting", unit=" image", disable=total == 1)

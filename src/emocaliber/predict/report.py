@@ -12,7 +12,7 @@ from typing import Any
 
 from emocaliber.core.response import STEPS
 from emocaliber.io.rows import Row, display_name, write_atomically
-from emocaliber.predict.predictor import status
+from emocaliber.predict.prediction import status
 from emocaliber.render.html import render_page, thumbnails
 
 # The longer side of the thumbnails in pixels, by their number. 5,000 images make a page of 26 MB, which opens in seconds.

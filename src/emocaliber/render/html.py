@@ -32,6 +32,11 @@ def render_page(folder: str, **values: Any) -> str:
     return page
 
 
+def render_fragment(template: str, **values: Any) -> str:
+    """Part of a page, for a notebook: a template of this package with `values`, which are escaped."""
+    return str(_environment().get_template(template).render(**values))
+
+
 def thumbnails(paths: Iterable[ImagePath], side: int) -> Iterator[str | None]:
     """A JPEG data URI for each image, with sides of at most `side` pixels; None for an image that cannot be opened.
 

@@ -1,0 +1,239 @@
+"""Constrained decoding: where a response names its emotion, it can name none but the candidates.
+
+A `Grammar` is a sequence of parts: free text up to a closing text, and one of several texts. `five_steps` is the grammar of checkpoints
+trained here, whose responses then always parse; `answer_only` constrains no more than the content of `<answer>`, for all others. Where a
+model keeps to the grammar by itself, its text stays the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+import torch
+from transformers import LogitsProcessor
+
+from emocaliber.core.response import STEPS
+from emocaliber.emotions.labels import Labels
+from emocaliber.models.tokens import TokenBytes
+
+_CONFIDENCES = tuple(b"%.2f</confidence>" % (hundredths / 100) for hundredths in range(101))
+_SOMETHING = b"."  # stands for all free text before the beginning of its closing text
+_SPARE = 8  # tokens, for texts that are not written in their longest ones
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several texts. With `word`, what follows must not continue it as a word. `optional`: it and all after it may be left out."""
+
+    texts: tuple[bytes, ...]
+    word: bool = False
+    optional: bool = False
+
+    def continues(self, said: bytes) -> bool:
+        """Whether one of the texts begins with `said`, and is longer."""
+        return any(text.startswith(said) and text != said for text in self.texts)
+
+
+@dataclass(frozen=True)
+class Free:
+    """Some text (or none, if it may be `empty`), and then `close`. The text holds no "<", unless it may hold any `tags`; then `close` need
+    not come."""
+
+    close: bytes
+    tags: bool = False
+    empty: bool = False
+
+    def reduced(self, said: bytes) -> bytes:
+        """What of `said` decides how it can go on: whether there is some text, and the beginning of `close` at its end."""
+        size = next(size for size in range(min(len(said), len(self.close) - 1), -1, -1) if said.endswith(self.close[:size]))
+        before = said[: len(said) - size]
+        return (_SOMETHING if before.strip() else b"") + said[len(said) - size :]
+
+
+State = tuple[int, bytes]  # the number of the part, and what of its text decides how it can go on
+START: State = (0, b"")
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """A sequence of parts. After the last one the text is over if it is `closed`, and free otherwise."""
+
+    parts: tuple[Choice | Free, ...]
+    closed: bool
+
+    def after(self, state: State, text: bytes) -> State | None:
+        """The state after `text`; None if it breaks the grammar."""
+        for byte in text:
+            following = self._after(state, bytes((byte,)))
+            if following is None:
+                return None
+            state = following
+        return state
+
+    def _after(self, state: State, byte: bytes) -> State | None:
+        place, said = state
+        if place == len(self.parts):
+            return None if self.closed else state
+        part, longer = self.parts[place], said + byte
+        if isinstance(part, Choice):
+            if longer in part.texts or part.continues(longer):
+                over = longer in part.texts and not part.word and not part.continues(longer)
+                return (place + 1, b"") if over else (place, longer)
+            complete = said in part.texts and not (part.word and _continues_word(byte))
+            return self._after((place + 1, b""), byte) if complete else None
+        if longer.endswith(part.close) and (part.tags or part.empty or longer.startswith(_SOMETHING)):
+            return place + 1, b""
+        reduced = part.reduced(longer)
+        closing = reduced.removeprefix(_SOMETHING)
+        stray = b"<" in longer.removesuffix(closing) or (closing == reduced and closing.startswith(b"<") and not part.empty)
+        return None if stray and not part.tags else (place, reduced)
+
+    def may_end(self, state: State) -> bool:
+        """Whether the text may end in this state."""
+        place, said = state
+        if place == len(self.parts):
+            return True
+        part = self.parts[place]
+        return part.tags if isinstance(part, Free) else part.optional and not said
+
+    def remaining(self, state: State) -> Sequence[Sequence[bytes]]:
+        """For each part that is not over, the texts that it may still need; for a free part, the rest of its closing text."""
+        place, said = state
+        rest = []
+        for number, part in enumerate(self.parts[place:], place):
+            here = said if number == place else b""
+            if isinstance(part, Choice):
+                rest.append([text[len(here) :] for text in part.texts if text.startswith(here)])
+            else:
+                rest.append([part.close[len(here.removeprefix(_SOMETHING)) :]])
+        return rest
+
+
+@lru_cache(maxsize=1024)
+def five_steps(labels: Labels, commits_after: tuple[str, ...] = (), *, brief: bool = False) -> Grammar:
+    """The grammar of a five-step response with one of `labels` as its answer, and, if the model goes on, a confidence of two decimals.
+
+    `commits_after`: words of the analysis after which it names its emotion, too; with `brief`, it adds nothing there, and the answer
+    repeats that emotion.
+    """
+    named = tuple(label.encode() for label in labels)
+    answers, over = tuple(name + b"</answer>" for name in named), b"</analysis></think><answer>"
+    parts: list[Choice | Free] = [Choice((b"<think><element>",))]
+    parts += [Free(f"</{step}><{following}>".encode()) for step, following in pairwise(STEPS)]
+    parts += [Free(f" {words}".encode(), empty=True) for words in commits_after]
+    if commits_after and brief:
+        parts.append(Choice(tuple(b" " + name + b"." + over + name + b"</answer>" for name in named)))
+    elif commits_after:
+        parts += [Choice(tuple(b" " + name for name in named), word=True), Free(over, empty=True), Choice(answers)]
+    else:
+        parts += [Free(over), Choice(answers)]
+    parts += [Choice((b"<confidence>",), optional=True), Choice(_CONFIDENCES)]
+    return Grammar(tuple(parts), closed=True)
+
+
+@lru_cache(maxsize=1024)
+def answer_only(labels: Labels) -> Grammar:
+    """The grammar of any text in which `<answer>`, where it first comes, holds one of `labels`."""
+    return Grammar((Free(b"<answer>", tags=True), Choice(tuple(label.encode() + b"</answer>" for label in labels))), closed=False)
+
+
+class Vocabulary:
+    """The tokens of a vocabulary of `size` tokens by their bytes, without those in `unused`; `ends` end a text."""
+
+    def __init__(self, token_bytes: TokenBytes, size: int, ends: Sequence[int], unused: Iterable[int] = ()) -> None:
+        left_out = {*unused, *ends}
+        self.ends, self.piece = ends, token_bytes.piece
+        self._tokens = {token: piece for token in range(size) if token not in left_out and (piece := self.piece(token))}
+        self._by_first: dict[int, list[int]] = {}
+        self._by_piece: dict[bytes, int] = {}
+        for token, piece in self._tokens.items():
+            self._by_first.setdefault(piece[0], []).append(token)
+            self._by_piece.setdefault(piece, token)
+
+    def allowed(self, grammar: Grammar, state: State, *, hurry: bool) -> tuple[list[int], bool]:
+        """Tokens, and whether they are the ones allowed in this state (else, those forbidden).
+
+        In a `hurry`, free text ends, and texts are written in their longest tokens.
+        """
+        ends = list(self.ends) if grammar.may_end(state) else []
+        remaining = grammar.remaining(state)
+        if not remaining:
+            return (ends, True) if grammar.closed else ([], False)
+        place, said = state
+        part = grammar.parts[place]
+        pieces = self._tokens.items()
+        if hurry and (isinstance(part, Choice) or said.startswith(_SOMETHING)):
+            first = {longest for text in remaining[0] if (longest := self._longest(text)) is not None}
+            if first:
+                return sorted(first), True
+        if isinstance(part, Choice) or (b"<" in said and not part.tags):
+            firsts = {text[0] for text in remaining[0] if text}
+            if isinstance(part, Choice) and said in part.texts:
+                firsts = set(range(256))
+            likely = [token for first in firsts for token in self._by_first.get(first, ())]
+            return sorted(ends + [token for token in likely if grammar.after(state, self._tokens[token]) is not None]), True
+        risky = (token for token, piece in pieces if (b"<" in piece and not part.tags) or part.close in said + piece)
+        broken = [token for token in risky if grammar.after(state, self._tokens[token]) is None]
+        return sorted(broken + ([] if ends else list(self.ends))), False
+
+    def length(self, text: bytes) -> int:
+        """The number of tokens of `text`, written in the longest ones."""
+        count = 0
+        while text:
+            longest = self._longest(text)
+            text = text[len(self._tokens[longest]) if longest is not None else 1 :]
+            count += 1
+        return count
+
+    def _longest(self, text: bytes) -> int | None:
+        """The longest token that `text` begins with."""
+        return next((self._by_piece[text[:end]] for end in range(len(text), 0, -1) if text[:end] in self._by_piece), None)
+
+
+class ConstrainedDecoding(LogitsProcessor):  # type: ignore[misc]
+    """Keeps each row of a batch to its grammar (None: to none), within its limit of tokens. One instance serves one call of `generate`."""
+
+    def __init__(self, grammars: Sequence[Grammar | None], limits: Sequence[int], vocabulary: Vocabulary) -> None:
+        self._grammars, self._limits, self._vocabulary = grammars, limits, vocabulary
+        self._states: list[State | None] = [START if grammar else None for grammar in grammars]
+        self._count = 0
+        self._allowed: Callable[[Grammar, State, bool], tuple[torch.Tensor, bool]] = lru_cache(None)(self._compute)
+        self._needed: Callable[[Grammar, State], int] = lru_cache(None)(self._compute_needed)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if self._count:
+            self._read(input_ids[:, -1].tolist())
+        for row, (grammar, state, limit) in enumerate(zip(self._grammars, self._states, self._limits, strict=True)):
+            if grammar is None or state is None:
+                continue
+            hurry = grammar.closed and limit - self._count <= self._needed(grammar, state) + _SPARE
+            tokens, only_these = self._allowed(grammar, state, hurry)
+            tokens = tokens.to(scores.device)
+            if only_these:
+                kept = scores[row, tokens]
+                scores[row] = float("-inf")
+                scores[row, tokens] = kept
+            else:
+                scores[row, tokens] = float("-inf")
+        self._count += 1
+        return scores
+
+    def _read(self, tokens: Sequence[int]) -> None:
+        for row, (grammar, state, token) in enumerate(zip(self._grammars, self._states, tokens, strict=True)):
+            if grammar and state:
+                over = token in self._vocabulary.ends
+                self._states[row] = None if over else grammar.after(state, self._vocabulary.piece(token))
+
+    def _compute(self, grammar: Grammar, state: State, hurry: bool) -> tuple[torch.Tensor, bool]:
+        tokens, only_these = self._vocabulary.allowed(grammar, state, hurry=hurry)
+        return torch.tensor(tokens, dtype=torch.long), only_these and bool(tokens)
+
+    def _compute_needed(self, grammar: Grammar, state: State) -> int:
+        return sum(max(map(self._vocabulary.length, texts), default=0) + 1 for texts in grammar.remaining(state))
+
+
+def _continues_word(byte: bytes) -> bool:
+    return byte.isalnum() or byte >= b"\x80"

@@ -1,0 +1,170 @@
+"""A prediction, and a series of them, as a program and a notebook show them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from emocaliber.core.response import STEPS, Reasoning
+from emocaliber.errors import UserError
+from emocaliber.io.rows import display_name
+from emocaliber.render.html import render_fragment
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SHOWN = 20  # predictions in a notebook's table
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The error of a prediction: `code` is one of `images.CODES` or `model.MODEL_ERRORS`, or "malformed"; `message` a sentence."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, repr=False)
+class Prediction:
+    """A model's prediction for one image. `image` is the path as given, or "-" for an image without one.
+
+    `confidence` is in [0, 1] and comes from `confidence_source`: one of `sources.SOURCES` ("verb" is the stated one), or "chance" for
+    labels that the model was not taught, where it is 1/k. It is never below 1/k for k candidates; a note says where it was raised.
+    `accepted` is None without `min_confidence`; False means abstain. `alternatives` is the model's distribution over the candidates,
+    likeliest first; empty if the model does not provide it. `unfamiliar`: whether the model says that it recognises nothing in the image;
+    `untaught`: whether it was never taught these labels; both None where that is not known. `notes` are remarks for the reader, such as
+    that only the first frame of an animation was used, or that the model was asked twice.
+    """
+
+    image: str
+    task: str
+    emotion: str | None
+    confidence: float | None
+    confidence_source: str
+    accepted: bool | None
+    unfamiliar: bool | None
+    untaught: bool | None
+    reasoning: Reasoning | None
+    alternatives: Mapping[str, float]
+    response: str | None
+    model: str
+    seconds: float | None
+    error: Failure | None
+    notes: tuple[str, ...] = ()
+
+    def to_row(self) -> dict[str, Any]:
+        """The prediction as a JSON row, without its notes."""
+        return {
+            "image": self.image,
+            "task": self.task,
+            "emotion": self.emotion,
+            "confidence": self.confidence,
+            "confidence_source": self.confidence_source,
+            "accepted": self.accepted,
+            "unfamiliar": self.unfamiliar,
+            "untaught": self.untaught,
+            "reasoning": asdict(self.reasoning) if self.reasoning else None,
+            "alternatives": [{"emotion": emotion, "probability": probability} for emotion, probability in self.alternatives.items()],
+            "response": self.response,
+            "model": self.model,
+            "seconds": self.seconds,
+            "error": asdict(self.error) if self.error else None,
+        }
+
+    def __repr__(self) -> str:
+        name = display_name(self.image)
+        if self.error:
+            return f"<Prediction {name}: {self.error.code}>"
+        sure = "no confidence" if self.confidence is None else f"confidence {self.confidence:.2f} ({self.confidence_source})"
+        marks = [mark for mark, holds in (("unfamiliar", self.unfamiliar), ("untaught labels", self.untaught)) if holds]
+        return f"<Prediction {name}: {', '.join([str(self.emotion), sure, *marks])}>"
+
+    def _repr_html_(self) -> str:
+        return render_fragment("predict/page/prediction.html", predictions=[self], steps=STEPS, left_out=0)
+
+
+Status = Literal["answered", "accepted", "abstained", "failed"]
+
+
+def status(row: Mapping[str, Any]) -> Status:
+    """The status of a prediction row; "answered" if no `min_confidence` decided between "accepted" and "abstained"."""
+    if row["error"] is not None:
+        return "failed"
+    return "answered" if row["accepted"] is None else "accepted" if row["accepted"] else "abstained"
+
+
+class Predictions(Sequence[Prediction]):
+    """Predictions in the order of their images, each computed when it is first needed, and kept.
+
+    Iterating gives them as they come; `len`, slices and tables compute all of them. After an interruption, those computed are still there.
+    """
+
+    def __init__(self, coming: Iterator[Prediction]) -> None:
+        self._coming = coming
+        self._made: list[Prediction] = []
+
+    def __iter__(self) -> Iterator[Prediction]:
+        place = 0
+        while place < len(self._made) or self._advance():
+            yield self._made[place]
+            place += 1
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    @overload
+    def __getitem__(self, place: int) -> Prediction: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Prediction]: ...
+    def __getitem__(self, place: int | slice) -> Prediction | list[Prediction]:
+        if isinstance(place, slice) or place < 0:
+            return self._all()[place]
+        while place >= len(self._made) and self._advance():
+            pass
+        return self._made[place]
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """All predictions as JSON rows."""
+        return [each.to_row() for each in self]
+
+    def to_frame(self) -> pd.DataFrame:
+        """All predictions as a pandas DataFrame with one row per image.
+
+        The reasoning has a column for each step, and the distribution one for each candidate, `p_` and its name; `error` is the code.
+        Raises UserError without pandas.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise UserError("a DataFrame needs pandas: pip install pandas; `to_rows` gives the same as plain dicts") from error
+        return pd.DataFrame([_flat(each) for each in self])
+
+    def __repr__(self) -> str:
+        return f"<Predictions: {len(self._made)} computed so far>" if self._advance() else f"<Predictions: {len(self._made)}>"
+
+    def _repr_html_(self) -> str:
+        left_out = max(len(self) - _SHOWN, 0)
+        return render_fragment("predict/page/prediction.html", predictions=self[:_SHOWN], steps=STEPS, left_out=left_out)
+
+    def _advance(self) -> bool:
+        following = next(self._coming, None)
+        if following is not None:
+            self._made.append(following)
+        return following is not None
+
+    def _all(self) -> list[Prediction]:
+        while self._advance():
+            pass
+        return self._made
+
+
+def _flat(prediction: Prediction) -> dict[str, Any]:
+    row = prediction.to_row()
+    reasoning, alternatives, error = row.pop("reasoning"), row.pop("alternatives"), row.pop("error")
+    return (
+        row
+        | {step: reasoning and reasoning[step] for step in STEPS}
+        | {f"p_{each['emotion']}": each["probability"] for each in alternatives}
+        | {"error": error and error["code"], "message": error and error["message"]}
+    )
