@@ -6,7 +6,12 @@ ec.load("tiny").predict("photo.jpg", task="EmoSet-8")
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# OpenMP's threads otherwise spin while they wait for each other: beside another process, models of any size take three to ten times
+# longer. Read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from emocaliber.errors import UserError

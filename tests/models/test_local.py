@@ -291,3 +291,20 @@ def test_a_folder_without_a_model_is_refused_with_what_would_do(tmp_path: Path, 
 
 def test_tiny_is_the_shipped_checkpoint(tiny_model: Model) -> None:
     assert json.loads((TINY / "emocaliber.json").read_text())["name"] == tiny_model.name == "tiny"
+
+
+def test_a_device_is_checked_and_threads_are_set_while_the_model_works(mite: Path) -> None:
+    for device, complaint in (
+        ("tpu", "there is no device 'tpu'; give one of cpu, cuda, mps"),
+        ("cuda:99", "cuda:99 is not available; PyTorch"),
+    ):
+        with pytest.raises(UserError, match=complaint):
+            LocalModel(mite, device=device)
+    before, seen = torch.get_num_threads(), []
+    model = LocalModel(mite, threads=3, max_new_tokens=2)
+    hook = torch.nn.modules.module.register_module_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    try:
+        next(model.answer([request(0)]))
+    finally:
+        hook.remove()
+    assert set(seen) == {3} and torch.get_num_threads() == before

@@ -1,11 +1,12 @@
-"""`LocalModel`: checkpoints through transformers, in batches, on a GPU or a CPU; and the cards of checkpoints trained here."""
+"""`LocalModel`: checkpoints through transformers, in batches, on a GPU or a CPU."""
 
 from __future__ import annotations
 
-import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -17,24 +18,19 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForImageTextToText, GenerationConfig
 from transformers.utils.logging import disable_progress_bar
 
-from emocaliber.core.model import ModelError, Recalibration, Reply, Request, Tokens, Usage, mixed_seed
+from emocaliber.core.model import ModelError, Reply, Request, Tokens, Usage, mixed_seed
 from emocaliber.core.response import Malformed, parse
 from emocaliber.emotions.labels import Labels
-from emocaliber.emotions.taxonomy import label_key
 from emocaliber.errors import UserError
+from emocaliber.models.card import COMMITS_AFTER, FIXED_QUESTIONS, UNFAMILIAR, StatedConfidence, notice_of, read_card
 from emocaliber.models.constrained import ConstrainedDecoding, Grammar, Vocabulary, answer_only, five_steps
 from emocaliber.models.processor import collate, load_processor
 from emocaliber.models.taught import TaughtQuestions
 from emocaliber.models.tokens import Likeliest, Recorder, Sampler, TokenBytes, first_tokens
 
-CARD = "emocaliber.json"  # beside the weights of a checkpoint trained here: its name, notice, tasks and decoding settings
-TRAINED_AT = "rollout_temperature"  # key of the card: the temperature of stage 3's roll-outs
-COMMITS_AFTER = "commits_after"  # key of the card: words of the analysis after which it names the emotion
-FIXED_QUESTIONS = "fixed_questions"  # key of the card: whether the model understands no questions but those of its tasks
-UNFAMILIAR = "unfamiliar"  # key of the card: the words by which its first step says that it recognises nothing
-RECALIBRATION = "recalibration"  # key of the card: the recalibrations of its stated confidence
 _RETRY_TEMPERATURE = 0.7
 _VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
+_SMALL, _THREADS_OF_SMALL_MODELS = 100_000_000, 4  # parameters, threads
 _BATCHES_PER_WINDOW = 4  # enough to batch prompts of similar length; one window is in memory at a time
 
 
@@ -42,63 +38,6 @@ def chat_prompt(question: str, tokenizer: Any) -> str:
     """The prompt text: one user turn with one image and the question, up to the start of the answer."""
     content = [{"type": "image"}, {"type": "text", "text": question}]
     return str(tokenizer.apply_chat_template([{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True))
-
-
-def read_card(folder: str | Path) -> dict[str, Any]:
-    """The card of a checkpoint trained here (`emocaliber.json`); empty for other checkpoints."""
-    card = Path(folder) / CARD
-    return dict(json.loads(card.read_text(encoding="utf-8"))) if card.is_file() else {}
-
-
-def write_card(folder: str | Path, card: Mapping[str, Any]) -> None:
-    """Writes the card of the checkpoint in `folder`."""
-    (Path(folder) / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-
-
-class StatedConfidence:
-    """How to read a checkpoint's stated confidence, by its card: the sampling temperature of its training, and its recalibrations.
-
-    Each recalibration was fitted on one question, identified by its set of labels.
-    """
-
-    def __init__(self, card: Mapping[str, Any]) -> None:
-        self.rollout_temperature: float = card.get(TRAINED_AT, 1.0)
-        self.recalibrations: Mapping[frozenset[str], Recalibration] = {
-            question_key(each["labels"]): Recalibration(each["temperature"], each["bias"]) for each in _fitted(card)
-        }
-
-    def of(self, candidates: Sequence[str]) -> dict[str, Any]:
-        """The fields of `Tokens` in the answer to a question with these candidates."""
-        return {"rollout_temperature": self.rollout_temperature, "recalibration": self.recalibrations.get(question_key(candidates))}
-
-
-def question_key(labels: Sequence[str]) -> frozenset[str]:
-    """The identity of a question for recalibration: its labels, in any order and spelling."""
-    return frozenset(map(label_key, labels))
-
-
-def _fitted(card: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """The recalibrations of a card. One of an older form, which does not name the labels it was fitted on, is not used."""
-    held = card.get(RECALIBRATION)
-    return held if isinstance(held, list) else []
-
-
-def notice_of(card: Mapping[str, Any], temperature: float) -> str | None:
-    """What users must know of a checkpoint, one sentence a line; None if nothing.
-
-    That is the notice of its card, a recalibration that cannot be used, and a `temperature` other than that of the training of its
-    confidence. A card that names a `confidence_source` was measured on greedy answers, so temperature 0 needs no notice.
-    """
-    notice, trained = card.get("notice"), card.get(TRAINED_AT)
-    sentences = [notice] if notice else []
-    if isinstance(card.get(RECALIBRATION), dict):
-        sentences.append("the card does not name the labels of its recalibration, which is therefore not used; export the checkpoint again")
-    if trained is not None and trained != temperature and not (temperature == 0 and "confidence_source" in card):
-        sentences.append(
-            f"the model's confidence was trained on answers sampled at temperature {trained:g}, and it is used at {temperature:g}, "
-            "where its accuracy differs: the stated confidence may be too low or too high"
-        )
-    return "\n".join(sentences) or None
 
 
 @dataclass(frozen=True)
@@ -127,7 +66,9 @@ class LocalModel:
 
     Temperature 0 decodes greedily. Samples at a higher one depend on `seed` and the seed of the request, not on the batch. A request whose
     reply cannot be parsed is sampled again, up to `retries` times; measurements leave it at 0. `batch_size` is halved whenever memory runs
-    out. `min_pixels` and `max_pixels` are as in `load_processor`. Raises UserError for a checkpoint that cannot be loaded.
+    out. `device` is cpu, cuda, cuda:N or mps; `threads` are those of the CPU (default: at most four for a small model). Unless `free`, the
+    model can name no emotion but the candidates (see `constrained`). `min_pixels` and `max_pixels` are as in `load_processor`. Raises
+    UserError for a checkpoint that cannot be loaded, and for a device that is not there.
     """
 
     def __init__(
@@ -145,8 +86,8 @@ class LocalModel:
         threads: int | None = None,
         free: bool = True,
     ) -> None:
-        self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = torch.float32 if self._device == "cpu" else torch.bfloat16
+        self._device = _available(device)
+        dtype = torch.bfloat16 if self._device.startswith("cuda") else torch.float32
         disable_progress_bar()  # of loading weights, so that the first output is an answer
         try:
             self.processor = load_processor(folder, min_pixels=min_pixels, max_pixels=max_pixels)
@@ -154,7 +95,7 @@ class LocalModel:
         except (OSError, ValueError, ImportError) as error:
             reason = (str(error).strip() or repr(error)).splitlines()[0]
             raise UserError(f"cannot load a model from {folder}: {reason} Give a checkpoint folder, a hub id, or 'tiny'.") from error
-        self._settle(read_card(folder), str(folder), batch_size, temperature, retries, seed, max_new_tokens, free)
+        self._settle(read_card(folder), str(folder), batch_size, temperature, retries, seed, max_new_tokens, free, threads)
 
     @classmethod
     def of(
@@ -163,7 +104,7 @@ class LocalModel:
         """A `LocalModel` around a loaded model, such as one in training. Its `generation_config` is replaced."""
         made = cls.__new__(cls)
         made.processor, made._model, made._device = processor, model, str(model.device)
-        made._settle({}, "loaded", batch_size, temperature, 0, seed, max_new_tokens, free=True)
+        made._settle({}, "loaded", batch_size, temperature, 0, seed, max_new_tokens, free=True, threads=None)
         return made
 
     def _settle(
@@ -176,6 +117,7 @@ class LocalModel:
         seed: int,
         max_new_tokens: int | None,
         free: bool,
+        threads: int | None,
     ) -> None:
         self.name: str = card.get("name", name)
         self.notice: str | None = notice_of(card, temperature)
@@ -183,6 +125,7 @@ class LocalModel:
         self.confidence_source: str | None = card.get("confidence_source")
         self.stated_confidence = StatedConfidence(card)
         self.window: int | None = _BATCHES_PER_WINDOW * batch_size
+        self._threads = threads or (_few_threads(self._model) if self._device == "cpu" else None)
         self._batch_size = batch_size
         self._temperature, self._retries, self._seed, self._free = temperature, retries, seed, free
         self._commits_after: tuple[str, ...] = tuple(card.get(COMMITS_AFTER, ()))
@@ -284,7 +227,8 @@ class LocalModel:
         if any(prompt.temperature for prompt in batch):
             processors.append(Sampler([prompt.temperature for prompt in batch], [prompt.seed for prompt in batch], self._device))
         longest = max(prompt.limit for prompt in batch)
-        sequences = self._model.generate(**inputs, max_new_tokens=longest, logits_processor=processors)
+        with _threads(self._threads):
+            sequences = self._model.generate(**inputs, max_new_tokens=longest, logits_processor=processors)
         ids, logprobs = recorder.finish(sequences)
         seconds = (time.perf_counter() - start) / len(batch)
         return [self._reply(*row, seconds) for row in zip(batch, ids, logprobs, strict=True)]
@@ -320,6 +264,40 @@ class LocalModel:
         )
         usage = Usage(prompt.length, min(length + 1, len(said)))
         return Reply(b"".join(pieces).decode(errors="replace"), seconds + prompt.seconds, tokens, usage)
+
+
+def _available(device: str | None) -> str:
+    """The device called `device`, by default a GPU of NVIDIA or AMD, or else the CPU. Raises UserError for one that is not there."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device is None:
+        return "cuda" if there["cuda"] else "cpu"
+    kind, _, number = device.partition(":")
+    if kind not in there or (number and not number.isdecimal()):
+        raise UserError(f"there is no device {device!r}; give one of {', '.join(there)}, or one GPU of several as cuda:1")
+    if not there[kind] or (kind == "cuda" and int(number or 0) >= torch.cuda.device_count()):
+        seen = ", ".join(name for name in there if there[name])
+        raise UserError(f"the device {device} is not available; PyTorch {torch.__version__} finds: {seen}")
+    return device
+
+
+def _few_threads(model: Any) -> int | None:
+    """The number of threads for a small model, which more would slow down; None (PyTorch's own) for others, or if the user set it."""
+    if "OMP_NUM_THREADS" in os.environ or sum(each.numel() for each in model.parameters()) > _SMALL:
+        return None
+    return min(torch.get_num_threads(), _THREADS_OF_SMALL_MODELS)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """PyTorch's number of threads, for as long as the model works."""
+    before = torch.get_num_threads()
+    if count and count != before:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        if count and count != before:
+            torch.set_num_threads(before)
 
 
 def _ends(model: Any, tokenizer: Any) -> list[int]:

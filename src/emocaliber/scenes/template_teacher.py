@@ -89,6 +89,7 @@ _INTERACTION = {
         "with nobody near, {thing} stands apart, and the setting matters more.",
     ),
 }
+COMMITS = "evokes"  # the word after which every analysis names the emotion
 ANALYSIS = (
     "taken together, the scene is {v}, {a} and {d}. It evokes {label}.",
     "as a whole it feels {v}, {a} and {d}, which evokes {label}.",
