@@ -41,7 +41,7 @@ def distance(a: str, b: str, sight: str) -> float:
 
 
 @pytest.mark.parametrize("sight", SIGHTS)
-@pytest.mark.parametrize(("name", "least"), [("mikels-8", 0.075), ("webemo-7", 0.055), ("unbiasedemo-6", 0.055), ("polarity-2", 0.15)])
+@pytest.mark.parametrize(("name", "least"), [("mikels-8", 0.07), ("webemo-7", 0.055), ("unbiasedemo-6", 0.055), ("polarity-2", 0.15)])
 def test_no_two_emotions_of_a_small_taxonomy_look_alike(name: str, least: float, sight: str) -> None:
     apart = {(a, b): distance(a, b, sight) for a, b in combinations(taxonomy(name).labels, 2)}
     assert min(apart.values()) >= least, min(apart, key=apart.__getitem__)

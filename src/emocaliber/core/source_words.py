@@ -14,10 +14,8 @@ class SourceWords(NamedTuple):
     sentence: str
 
 
-_STATED = "the number that the model states in its answer"
-
 SOURCE_WORDS: Mapping[str, SourceWords] = {
-    "verb": SourceWords("stated confidence", "Stated confidence", _STATED),
+    "verb": SourceWords("stated confidence", "Stated confidence", "the number that the model states in its answer"),
     "ans": SourceWords("answer token", "Probability of the answer token", "the probability of the answer's first decisive token"),
     "avg": SourceWords("mean token probability", "Mean token probability", "the mean probability of all tokens of the response"),
     "commit": SourceWords(
@@ -38,12 +36,13 @@ SOURCE_WORDS: Mapping[str, SourceWords] = {
     "verb_mean": SourceWords(
         "mean stated confidence",
         "Mean stated confidence",
-        f"{_STATED}, averaged over the numbers that it might have stated, by their probability",
+        "the confidence that the model states, averaged over the numbers that it might have stated, by their probability",
     ),
     "recalibrated": SourceWords(
         "recalibrated confidence",
         "Recalibrated confidence",
-        f"{_STATED}, averaged over the numbers that it might have stated and then corrected by what it got right on other images",
+        "the confidence that the model states, averaged over the numbers that it might have stated, "
+        "then corrected by how often it was right on other images",
     ),
     "consistency": SourceWords("consistency", "Share of equal answers", "the share of other sampled answers that say the same"),
     "p_true": SourceWords("P(true)", "P(true)", "the probability with which the model, asked whether its answer is right, says yes"),

@@ -23,12 +23,12 @@ from emocaliber.emotions.taxonomy import BUILT_IN, Taxonomy, label_key, taxonomy
 _WHEEL = "mikels-8"
 # Of each emotion on the wheel, in the order of the loop: how deep its colour is, from 0 (lightest) to 1. The first is red.
 _DEPTHS = {
-    **{"anger": 1.0, "fear": 1.0, "disgust": 2 / 3, "sadness": 1 / 3},
-    **{"awe": 0.0, "contentment": 1 / 3, "excitement": 0.0, "amusement": 2 / 3},
+    **{"anger": 1.0, "fear": 1.0, "disgust": 1.0, "sadness": 1 / 3},
+    **{"awe": 0.0, "contentment": 1 / 3, "excitement": 2 / 3, "amusement": 0.0},
 }
-_FIRST_HUE = 27.0  # degrees
-_OTHER_DEPTHS = {"joy": 0.5, "love": 0.25, "surprise": 0.75, "confusion": 0.0}
-_DEPTH_OFF_LOOP = 6.0  # for all other words: depth added for each VAD unit from the loop, so that words with the same nearest place differ
+_FIRST_HUE = 36.0  # degrees
+_OTHER_DEPTHS = {"joy": 0.5, "love": 0.25, "surprise": 0.75, "confusion": 0.75}
+_DEPTH_OFF_LOOP = 2.9  # for all other words: depth added for each VAD unit from the loop, so that words with the same nearest place differ
 _CHROMA = 0.15
 _LIGHT, _DARK = (0.64, 0.40), (0.88, 0.64)  # lightness at depths 0 and 1, on light and on dark pages
 _LEAST_CONTRAST = 3.0  # of marks, by WCAG 2.2, 1.4.11

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import sys
 from collections import Counter
@@ -14,8 +13,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from markupsafe import Markup
-
 from emocaliber.core.response import STEPS, Malformed, parse
 from emocaliber.core.scoring import Outcome
 from emocaliber.core.tasks import labels_of
@@ -23,7 +20,7 @@ from emocaliber.evaluation.calibration import reliability_bins
 from emocaliber.evaluation.metrics import tally_of
 from emocaliber.evaluation.stated import NOT_SHARES
 from emocaliber.io.rows import Row, write_atomically
-from emocaliber.render.html import render_page, thumbnails
+from emocaliber.render.html import file_link, render_page, script_data, thumbnails
 from emocaliber.render.table import percent
 
 # The most overconfident answers get thumbnails, the others links: 400 take seconds to make and 3 MB of the page.
@@ -79,7 +76,7 @@ def write_report(
         sources=sources,
         thumbnailed=min(_THUMBNAILS, len(outcomes)),
         refused=shown.refused,
-        data=_script_data({"sources": sources, "steps": STEPS, "samples": samples}),
+        data=script_data({"sources": sources, "steps": STEPS, "samples": samples}),
         percent=percent,
         number=_number,
         title=title,
@@ -179,7 +176,7 @@ def _samples(
     made = thumbnails((path for path in pictured if path), _SIDE)
     return [
         _sample(outcome, rows.get(outcome.id, {}), sources)
-        | {"link": path and _link(path, folder), "thumbnail": next(made) if picture else None}
+        | {"link": path and file_link(path, folder), "thumbnail": next(made) if picture else None}
         for outcome, path, picture in zip(ordered, paths, chain(pictured, repeat(None)), strict=False)
     ]
 
@@ -222,18 +219,9 @@ def _image_path(row: Row, images: Path) -> Path | None:
         return None
 
 
-def _link(path: Path, folder: Path) -> str:
-    return quote(Path(os.path.relpath(path, folder)).as_posix(), errors="surrogateescape")
-
-
 def _embedded(path: Path) -> str:
     return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _query(text: str) -> str:
     return quote(text, safe="", errors="replace")
-
-
-def _script_data(data: object) -> Markup:
-    """`data` as JSON, with "<" escaped so that no text in it can end the script element."""
-    return Markup(json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"))
