@@ -7,7 +7,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import accumulate, repeat
+from itertools import accumulate, repeat, takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from emocaliber.io.rows import Row, display_name, write_atomically
 from emocaliber.predict.predictor import status
 from emocaliber.render.html import file_link, render_page, script_data, thumbnails
 
-# The longer side of the thumbnails in pixels, by their number. 5,000 images make a page of 34 MB, which opens in seconds.
+# The longer side of the thumbnails in pixels, by their number. 5,000 images make a page of 36 MB, which opens in seconds.
 _THUMBNAILS = ((600, 280), (2000, 160), (6000, 96))
 _SHOWN_ALTERNATIVES = 5
 _BINS = 20  # of the histogram
@@ -97,7 +97,7 @@ def kept_by_threshold(confidences: Sequence[float]) -> list[Kept]:
 
 
 def _columns(rows: Sequence[Row], emotions: Sequence[str]) -> list[list[tuple[str, int]]]:
-    """The histogram of confidence: for each of 20 bins, the emotions with their counts, in the order of `emotions`. 1 is in the last bin."""
+    """The histogram of confidence: for each of 20 bins, the emotions with their counts, in the order given. 1 is in the last bin."""
     bins: list[Counter[str]] = [Counter() for _ in range(_BINS)]
     for row in rows:
         if row["confidence"] is not None:
@@ -111,9 +111,8 @@ def _percent(fraction: float) -> str:
 
 def _common_folder(names: Sequence[str]) -> str:
     """The folder that all names lie in, with its slash; "" if there is none."""
-    folders = [name[: name.rfind("/") + 1] for name in names]
-    common = os.path.commonprefix(folders)
-    return common[: common.rfind("/") + 1]
+    levels = zip(*(name.split("/")[:-1] for name in names), strict=False)
+    return "".join(f"{level[0]}/" for level in takewhile(lambda level: len(set(level)) == 1, levels))
 
 
 def _cards(rows: Sequence[Row], side: int | None, common: str, folder: Path) -> Iterator[dict[str, Any]]:
