@@ -21,7 +21,7 @@ LINES = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DPI = 130
 _COLUMNS = 3
 _MARGINS = (0.6, 0.15, 0.45, 0.45)  # inches to the left, right, bottom and top of each panel
-_HEAD, _LEGEND_ROW = 0.3, 0.2  # inches above the panels: the title, and each row of the legend
+_HEAD, _LEGEND_ROW = 0.3, 0.17  # inches above the panels: the title, and each row of the legend
 _NARROWEST, _LETTER, _ENTRY = 4.2, 0.092, 1.2  # widths in inches: the narrowest figure, a letter of the title, an entry of the legend
 _STYLE: dict[Any, Any] = {
     "font.size": 8,
@@ -50,7 +50,7 @@ class PanelFigure:
         margins: tuple[float, float, float, float] = _MARGINS,
     ) -> None:
         left, right, bottom, top = margins
-        self._columns = min(_COLUMNS, panels)
+        self._columns = 2 if panels == 4 else min(_COLUMNS, panels)
         self._cell = (left + width + right, bottom + height + top)
         self._corner = (left, bottom)
         self._panel = (width, height)
