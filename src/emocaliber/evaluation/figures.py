@@ -135,7 +135,7 @@ def risk_coverage_figure(title: str, panels: Mapping[str, Mapping[str, Tally]], 
         highest, most = 0.05, 0
         for source, tally in tallies.items():
             coverage, risk = risk_coverage(tally)
-            least = max(_LOWEST_COVERAGE, min(_FEWEST / tally.n, 0.5))
+            least = max(_LOWEST_COVERAGE, min(_FEWEST / float(tally.n), 0.5))
             start = int(np.searchsorted(coverage, least - 1e-9))
             before = [0.0] if start == 0 else []  # the strictest threshold keeps many answers: extend its risk to 0
             axes.plot([*before, *coverage[start:]], [*risk[: len(before)], *risk[start:]], **look[source])
@@ -154,9 +154,10 @@ def risk_coverage_figure(title: str, panels: Mapping[str, Mapping[str, Tally]], 
 
 def _areas(tallies: Mapping[str, Tally]) -> list[str]:
     """Lines of a title with the area under each curve."""
+    separator = ",\n"
     areas = [f"{display_name(source)} {percent(float(aurc(tally)))}" for source, tally in tallies.items()]
     lines = [", ".join(areas[place : place + _AREAS_PER_LINE]) for place in range(0, len(areas), _AREAS_PER_LINE)]
-    return [("AURC " if place == 0 else "") + line for place, line in enumerate(lines)]
+    return f"AURC {separator.join(lines)}".splitlines() if lines else []
 
 
 def confidence_figure(title: str, tallies: Mapping[str, Tally], names: Mapping[str, str] = _NO_NAMES) -> Figure:
@@ -214,6 +215,7 @@ def _file_name(kind: str, task: str, taken: set[str]) -> str:
 # Confusion matrices
 
 _MALFORMED = "malformed"
+_GRID = "#d9e2ec"
 _MOST_SLANTED, _MOST_COUNTS = 10, 30  # labels, above which names are vertical, and counts are left out
 _LONGEST = 40  # letters of a name
 _LETTER = 0.068  # inches
@@ -244,7 +246,10 @@ def confusion_figure(task: str, confusion: Mapping[str, Any]) -> Figure:
     axes.set_xlabel("Answer", fontweight="bold")
     axes.set_ylabel("Truth (number of answers)", fontweight="bold")
     axes.spines[:].set_visible(False)
-    axes.tick_params(length=0, pad=7)
+    axes.tick_params(which="both", length=0, pad=7)
+    axes.set_xticks(np.arange(len(answers) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(labels) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color=_GRID, linewidth=0.5)
     colours = [emotion_colour(label, taxonomy_of(task)).light for label in labels]
     for place, colour in enumerate(colours):
         axes.add_patch(Rectangle((-0.5, place - 0.5), -0.09, 1, color=colour, clip_on=False, linewidth=0))

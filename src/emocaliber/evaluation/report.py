@@ -67,10 +67,10 @@ def write_report(
             file=sys.stderr,
         )
     labels = list(dict.fromkeys(label for outcome in outcomes for label in _labels(outcome)))
-    known = [found for task in summary["tasks"] if (found := taxonomy_of(task))]
+    taxonomies = {found for task in summary["tasks"] if (found := taxonomy_of(task))}
     page = render_page(
         "evaluation/report_page",
-        styles=emotion_styles(labels, known[0] if len(known) == len(summary["tasks"]) == 1 else None),
+        styles=emotion_styles(labels, *taxonomies) if len(taxonomies) == 1 else emotion_styles(labels),
         name=name,
         made=datetime.now().astimezone(),
         summary=summary,
@@ -138,7 +138,7 @@ def _headline(overall: Mapping[str, Any], sources: Sequence[str]) -> list[dict[s
 
 def _cell(m: Mapping[str, Any], key: str) -> dict[str, Any]:
     """A number with its interval and null band, None where missing, and the reason if the number is undefined."""
-    reason = (m.get("undefined") or {}).get(key, "not defined for every row")
+    reason = (m.get("undefined") or {}).get(key, "not defined for every task and group")
     return {"key": key, "value": m.get(key), "ci": m.get(f"{key}_ci"), "null": m.get(f"{key}_null"), "reason": reason}
 
 

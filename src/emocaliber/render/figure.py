@@ -56,13 +56,14 @@ class PanelFigure:
         self._panel = (width, height)
         width = max(self._columns * self._cell[0], left + _LETTER * len(title), _NARROWEST)
         entries = max(1, int((width - _MARGINS[0]) / _ENTRY))
-        self._head = _HEAD + _LEGEND_ROW * math.ceil(len(legend) / entries)
+        rows = math.ceil(len(legend) / entries)
+        self._head = _HEAD + _LEGEND_ROW * rows
         self._size = (width, math.ceil(panels / self._columns) * self._cell[1] + self._head)
         self.figure = Figure(figsize=self._size, dpi=_DPI)
         x, y = (_MARGINS[0] / width, 1 / self._size[1])
         self.figure.text(x, 1 - 0.1 * y, title, va="top", fontsize=10, fontweight="bold")
         if legend:
-            columns, corner = min(entries, len(legend)), (x, 1 - 0.33 * y)
+            columns, corner = math.ceil(len(legend) / rows), (x, 1 - 0.33 * y)
             self.figure.legend(handles=legend, loc="upper left", bbox_to_anchor=corner, ncols=columns, borderpad=0, borderaxespad=0)
 
     def axes(self, panel: int, bottom: float = 0.0, top: float = 1.0) -> Axes:
