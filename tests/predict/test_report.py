@@ -142,6 +142,12 @@ def test_the_source_of_the_confidence_is_named_in_words(tmp_path: Path) -> None:
     assert "of my own" in page([row | {"confidence_source": "of my own"}], tmp_path).text
 
 
+def test_the_thin_bars_are_explained_where_there_are_any(tmp_path: Path) -> None:
+    (row,) = rows(photo(tmp_path / "a.png"))
+    assert "thin bars" in page([row], tmp_path).text
+    assert "thin bars" not in page([row | {"alternatives": []}], tmp_path).text
+
+
 def test_what_the_model_does_not_know_is_said_and_can_be_chosen(tmp_path: Path) -> None:
     (row,) = rows(photo(tmp_path / "a.png"))
     flagged = [row | {"unfamiliar": True, "untaught": True}, row | {"unfamiliar": False, "untaught": None}, row]

@@ -65,6 +65,7 @@ def write_prediction_report(rows: Iterable[Row], folder: str | Path, *, model: s
         flags={flag: sum(row.get(flag) is True for row in answered) for flag in ("unfamiliar", "untaught")},
         mean_confidence=statistics.fmean(confidences) if confidences else None,
         sources=list(map(source_words, sources)),
+        has_alternatives=any(row["alternatives"] for row in answered),
         same_as_alternatives=sources == [norm.__name__],
         columns=_columns(answered, [emotion for emotion, _ in counts.most_common()]),
         kept=kept_by_threshold(confidences),

@@ -61,7 +61,7 @@ function bars(caption, entries, most = 1) {
     const fill = make("div", name in shades ? { class: `shade${shades[name]}` } : {});
     fill.style.width = `${(100 * (value ?? 0)) / most}%`;
     const cell = make("td", {}, make("div", { class: "bar" }, fill));
-    return make("tr", {}, make("th", { scope: "row", class: kind ?? "", title: said ?? "" }, name, kind ? make("small", {}, ` ${kind}`) : null), cell, make("td", {}, shown));
+    return make("tr", {}, make("th", { scope: "row", class: kind ?? "", title: said ?? "" }, name, kind ? make("small", {}, ` (${kind.replace(" ", ", ")})`) : null), cell, make("td", {}, shown));
   });
   return make("table", { class: "bars" }, make("caption", {}, caption), make("tbody", {}, ...rows));
 }

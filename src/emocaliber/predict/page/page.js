@@ -9,7 +9,7 @@ const marker = document.querySelector(".marker");
 let shown = cards;
 
 const rows = () => JSON.parse(document.getElementById("data").textContent);
-const percent = (fraction) => `${(100 * fraction).toFixed(0)} %`;
+const percent = (fraction) => `${(100 * fraction).toFixed(0)}\u00a0%`;
 
 // What a card is compared by; a tie keeps the order given.
 const orders = {
@@ -50,8 +50,8 @@ function keep() {
   const mean = kept.reduce((sum, confidence) => sum + confidence, 0) / kept.length;
   const expected = document.querySelector(".chart .expected") && kept.length ? `, expected accuracy ${percent(mean)}` : "";
   slider.parentElement.parentElement.querySelector("output").textContent =
-    `${slider.value} %: ${kept.length} of ${stated.length} kept (${percent(kept.length / stated.length)})${expected}`;
-  marker.setAttribute("d", slider.value === "0" ? "" : `M${3 * slider.value} 0V120`);
+    `${slider.value}\u00a0%: ${kept.length} of ${stated.length} kept${expected}`;
+  marker.setAttribute("d", slider.value === "0" ? "" : `M${3 * slider.value} 0V80`);
 }
 
 // The rows of the cards shown, in their order, as in predict's own files; with those of failed images if no card is hidden.
