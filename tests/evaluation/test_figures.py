@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import warnings
@@ -11,9 +12,11 @@ import pytest
 from PIL import Image
 
 from emocaliber.core.scoring import Outcome
+from emocaliber.emotions import taxonomy
 from emocaliber.errors import UserError
 from emocaliber.evaluation.figures import confidence_figure, confusion_figure, draw_figures, reliability_figure, risk_coverage_figure
 from emocaliber.evaluation.metrics import Tally
+from emocaliber.evaluation.shown import shown_sources
 from emocaliber.evaluation.summary import summarise
 from emocaliber.render.figure import PanelFigure, png, style
 
@@ -44,6 +47,7 @@ def drawn(outcomes: list[Outcome], folder: Path, most_tasks: int = 30) -> list[s
 
 
 TALLY = Tally(np.array([0.25, 0.75, 0.85]), np.array([1.0, 1.0, 3.0]), np.array([3.0, 1.0, 0.0]))
+MANY = Tally(TALLY.values, 10 * TALLY.right, 10 * TALLY.wrong)
 
 
 def test_reliability_shows_the_accuracy_at_each_mean_confidence() -> None:
@@ -55,9 +59,41 @@ def test_reliability_shows_the_accuracy_at_each_mean_confidence() -> None:
 
 
 def test_risk_against_coverage_ends_at_the_error_rate_of_all_answers() -> None:
-    (axes,) = risk_coverage_figure("title", {"overall": {"verb": TALLY}}, ["verb"]).axes
+    (axes,) = risk_coverage_figure("title", {"overall": {"verb": MANY}}, ["verb"]).axes
     curve = np.asarray(axes.lines[0].get_xydata())
     assert np.allclose(curve, [[0, 0], [3 / 9, 0], [5 / 9, 1 / 5], [1, 4 / 9]])
+
+
+def test_the_risk_of_a_few_answers_is_left_out_and_that_there_are_few_is_said() -> None:
+    (axes,) = risk_coverage_figure("title", {"overall": {"verb": TALLY}}, ["verb"]).axes
+    assert np.allclose(np.asarray(axes.lines[0].get_xydata()), [[5 / 9, 1 / 5], [1, 4 / 9]])
+    assert "few" in axes.get_title(loc="left")
+    (axes,) = risk_coverage_figure("title", {"overall": {"verb": Tally(TALLY.values, 99 * TALLY.right, TALLY.wrong)}}, ["verb"]).axes
+    assert "few" not in axes.get_title(loc="left")
+
+
+def test_every_curve_has_its_area_in_the_title() -> None:
+    sources = ["verb", "ans", "avg", "commit", "norm"]
+    (axes,) = risk_coverage_figure("title", {"overall": dict.fromkeys(sources, MANY)}, sources).axes
+    assert len(re.findall(r"\w+ \d\d?\.\d\d", axes.get_title(loc="left"))) == len(sources)
+
+
+def test_the_main_source_and_those_with_the_most_answers_are_shown() -> None:
+    coverage = {"verb": 0.4, "ans": 0.5, "avg": 0.7, "norm": 0.0, "commit": 0.9, "margin": 0.7}
+    numbers = {
+        "overall": {"confidence": {source: {"coverage": share} for source, share in coverage.items()}},
+        "settings": {"sources": list(coverage)},
+    }
+    assert shown_sources(numbers) == ["verb", "avg", "commit", "margin"]
+    assert shown_sources(numbers, 99) == ["verb", "ans", "avg", "commit", "margin"]
+
+
+def test_axes_are_called_by_their_source() -> None:
+    for draw in (
+        reliability_figure("t", {"ans": TALLY}, {"ans": {}}, {"ans": "Token"}),
+        confidence_figure("t", {"ans": TALLY}, {"ans": "Token"}),
+    ):
+        assert draw.axes[-1].get_xlabel() == "Token"
 
 
 def test_confidence_of_right_and_wrong_answers_is_shown_as_shares_of_each() -> None:
@@ -142,7 +178,7 @@ def test_a_folder_that_cannot_be_written_is_a_users_mistake(tmp_path: Path) -> N
 
 def texts(confusion: dict[str, Any]) -> dict[tuple[int, int], str]:
     """The counts written into the cells, by row and column."""
-    axes = confusion_figure("FI-8", confusion).axes[0]
+    axes = confusion_figure("moods", confusion).axes[0]
     return {(round(text.get_position()[1]), round(text.get_position()[0])): text.get_text() for text in axes.texts}
 
 
@@ -152,8 +188,14 @@ def test_a_confusion_keeps_the_order_of_its_labels_and_writes_its_counts() -> No
 
 
 def test_a_confusion_is_shaded_by_the_share_of_its_row() -> None:
-    figure = confusion_figure("FI-8", {"labels": ["awe", "fear"], "rows": {"awe": {"awe": 3, "fear": 1}, "fear": {}}})
+    figure = confusion_figure("moods", {"labels": ["awe", "fear"], "rows": {"awe": {"awe": 3, "fear": 1}, "fear": {}}})
     assert figure.axes[0].images[0].get_array().tolist() == [[0.75, 0.25], [0.0, 0.0]]  # type: ignore[union-attr]
+
+
+def test_a_confusion_names_its_axes_and_keeps_labels_that_do_not_occur() -> None:
+    axes = confusion_figure("FI-8", {"labels": ["awe", "fear"], "rows": {"awe": {"awe": 3}}}).axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Answer", "Truth (number of answers)")
+    assert [text.get_text() for text in axes.get_xticklabels()] == list(taxonomy("mikels-8").loop().order)
 
 
 def test_text_of_a_confusion_stays_inside_the_figure() -> None:

@@ -14,6 +14,8 @@ import pytest
 
 from emocaliber.core.response import Reasoning, Response, render
 from emocaliber.core.scoring import outcome
+from emocaliber.core.source_words import SOURCE_WORDS
+from emocaliber.core.sources import SOURCES
 from emocaliber.evaluation import report
 from emocaliber.evaluation.report import write_report
 from stand_ins import photo
@@ -156,7 +158,30 @@ def test_the_reliability_diagram_leads_to_the_answers_of_each_bin(tmp_path: Path
         "#source=verb&low=0.2&high=0.3",
         "#source=verb&low=0.8&high=0.9",
     ]
-    assert "2 answers over 0.8 up to 0.9: stated 87.50 %, right 50.00 %" in shown.text
+    assert "2 answers over 0.8 up to 0.9: mean confidence 87.50 %, right 50.00 %" in shown.text
+
+
+def test_each_source_is_explained_and_names_its_axis(tmp_path: Path) -> None:
+    stated = {"coverage": 1.0, "ece": 0.2}
+    numbers = summary(confidence=dict.fromkeys(SOURCES, stated)) | {"settings": {"sources": list(SOURCES)}}
+    shown = page(tmp_path, row("a") | {"confidence": dict.fromkeys(SOURCES, 0.6)}, numbers=numbers)
+    for source in SOURCES:
+        words = SOURCE_WORDS[source]
+        assert f"{source} is {words.sentence}." in shown.text and f"{words.axis}, %" in shown.text
+    assert shown.text.count("Stated confidence, %") == 1
+    assert len(shown.all("details")) == 2, "more diagrams, and more tables"
+
+
+def test_synthetic_scenes_are_said_to_be(tmp_path: Path) -> None:
+    drawn = row("b", posterior={"awe": 0.9, "fear": 0.1})
+    assert "1 of these are answers about synthetic scenes" in page(tmp_path, row("a"), drawn, numbers=summary() | {"n": 2}).text
+    assert "synthetic" not in page(tmp_path, row("a")).text
+
+
+def test_labels_that_do_not_occur_keep_their_place_in_the_confusion(tmp_path: Path) -> None:
+    confusion = {"labels": ["awe", "fear"], "rows": {"awe": {"fear": 2}}}
+    shown = page(tmp_path, row("a"), numbers=summary(emotion={"confusion": confusion}))
+    assert shown.text.count("contentment") == 2, "as a row and as a column"
 
 
 def test_each_count_of_the_confusion_leads_to_its_answers(tmp_path: Path) -> None:

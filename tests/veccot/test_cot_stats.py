@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from emocaliber.core.samples import Sample
 from emocaliber.veccot.ledger import Ledger
@@ -85,6 +87,12 @@ def test_a_ledger_of_untried_samples_has_no_shares_and_still_a_table_and_a_figur
     assert "untried" in stats_text(found)
     assert stats_figure(found).startswith(b"\x89PNG")
     assert all(table.rows for table in stats_tables(found))
+
+
+def test_a_figure_has_panels_only_for_what_happened(tmp_path: Path, ledger: Path) -> None:
+    smooth = ledger_stats(ledger_of(tmp_path / "smooth.sqlite", [(sample(tmp_path, 0, label="awe"), ("accepted",))]))
+    heights = [Image.open(io.BytesIO(stats_figure(found))).height for found in (smooth, ledger_stats(ledger))]
+    assert not smooth["reasons"] and heights[0] < 0.7 * heights[1], "three panels in one row, four in two"
 
 
 def test_the_interval_is_exact_at_the_ends() -> None:

@@ -11,14 +11,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 from scipy.special import betaincinv
 
 from emocaliber.core.scoring import Outcome
+from emocaliber.core.source_words import source_words
+from emocaliber.core.tasks import taxonomy_of
+from emocaliber.emotions.colours import emotion_colour
 from emocaliber.evaluation.calibration import BINS, bin_of, reliability_bins
 from emocaliber.evaluation.metrics import Floats, Tally, tally_of
 from emocaliber.evaluation.ranking import aurc, risk_coverage
-from emocaliber.evaluation.tables import sources_of
+from emocaliber.evaluation.shown import MOST_SOURCES, shown_labels, shown_sources
 from emocaliber.io.rows import display_name, write_atomically
 from emocaliber.render.figure import BLUE, GREY, LINES, VERMILION, PanelFigure, png, style
 from emocaliber.render.table import interval, percent, with_interval
@@ -26,32 +29,38 @@ from emocaliber.render.table import interval, percent, with_interval
 Summary = Mapping[str, Any]
 
 MOST_TASKS = 30  # shown in a figure and given a confusion matrix: the largest tasks
-_LOWEST_COVERAGE = 0.05  # below it the risk of a few answers is too noisy
-_MOST_AREAS = 3  # in a title
+_LOWEST_COVERAGE, _FEWEST = 0.05, 10  # share and number of answers below which their risk is too noisy to draw
+_AREAS_PER_LINE = 2
+_NO_NAMES: Mapping[str, str] = {}
+_ROUGH = 100  # answers, below which a figure says that it is rough
 
 
-def draw_figures(summary: Summary, outcomes: Sequence[Outcome], folder: str | Path, *, most_tasks: int = MOST_TASKS) -> list[Path]:
+def draw_figures(
+    summary: Summary, outcomes: Sequence[Outcome], folder: str | Path, *, most_tasks: int = MOST_TASKS, most_sources: int = MOST_SOURCES
+) -> list[Path]:
     """Writes the figures as PNG files into a folder and returns their paths in order.
 
-    `summary` is the outcomes' summary. Without confidences there are no figures about them, with one task none by task; of more than
-    `most_tasks` tasks only the largest are drawn. Raises UserError if a file cannot be written.
+    `summary` is the outcomes' summary. Without confidences there are no figures about them, with one task none by task. Of more than
+    `most_tasks` tasks only the largest are drawn; of more than `most_sources` sources of confidence the main one and those with the most
+    answers. Raises UserError if a file cannot be written.
     """
     paths = []
     with style():
-        for name, figure in _figures(summary, outcomes, most_tasks):
+        for name, figure in _figures(summary, outcomes, most_tasks, most_sources):
             paths.append(Path(folder) / f"{name}.png")
             write_atomically(paths[-1], png(figure))
     return paths
 
 
-def _figures(summary: Summary, outcomes: Sequence[Outcome], most_tasks: int) -> Iterator[tuple[str, Figure]]:
+def _figures(summary: Summary, outcomes: Sequence[Outcome], most_tasks: int, most_sources: int) -> Iterator[tuple[str, Figure]]:
     tasks = _largest(summary, most_tasks)
-    overall = {source: tally for source in sources_of(summary) if (tally := tally_of(outcomes, source)).n}
+    overall = {source: tally for source in shown_sources(summary, most_sources) if (tally := tally_of(outcomes, source)).n}
     if overall:
         stated = {source: summary["overall"]["confidence"][source] for source in overall}
-        yield "reliability", reliability_figure("Reliability diagram. All answers", overall, stated)
+        axes = {source: source_words(source).axis for source in overall}
+        yield "reliability", reliability_figure("Reliability diagram. All answers", overall, stated, axes)
         yield "risk_coverage", risk_coverage_figure("Risk-coverage curve. All answers", {"overall": overall}, list(overall))
-        yield "confidence", confidence_figure("Confidence of right and of wrong answers. All answers", overall)
+        yield "confidence", confidence_figure("Confidence of right and of wrong answers. All answers", overall, axes)
     if len(tasks) > 1:
         yield from _figures_by_task(summary, outcomes, tasks, list(overall))
     names: set[str] = set()
@@ -70,21 +79,27 @@ def _figures_by_task(
     if of_first:
         stated = {task: summary["tasks"][task]["confidence"][sources[0]] for task in of_first}
         by_task = f"By task ({display_name(sources[0])})"
-        yield "reliability_by_task", reliability_figure(f"Reliability diagrams. {by_task}", of_first, stated)
+        axes = dict.fromkeys(of_first, source_words(sources[0]).axis)
+        yield "reliability_by_task", reliability_figure(f"Reliability diagrams. {by_task}", of_first, stated, axes)
         yield "risk_coverage_by_task", risk_coverage_figure("Risk-coverage curves. By task", tallies, sources)
-        yield "confidence_by_task", confidence_figure(f"Confidence of right and of wrong answers. {by_task}", of_first)
+        yield "confidence_by_task", confidence_figure(f"Confidence of right and of wrong answers. {by_task}", of_first, axes)
 
 
-def reliability_figure(title: str, tallies: Mapping[str, Tally], stated: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Reliability diagrams: accuracy against mean confidence per bin with Clopper-Pearson intervals, above the number of answers per
-    bin."""
+def reliability_figure(
+    title: str, tallies: Mapping[str, Tally], stated: Mapping[str, Mapping[str, Any]], names: Mapping[str, str] = _NO_NAMES
+) -> Figure:
+    """Reliability diagrams: accuracy against mean confidence per bin with Clopper-Pearson intervals, above the number of answers per bin.
+
+    `names` has the name of the axis of confidence in each panel.
+    """
     sheet = PanelFigure(len(tallies), title, height=3.0)
     for panel, (name, tally) in enumerate(tallies.items()):
         bins = reliability_bins(tally)
         above, below = sheet.axes(panel, 0.3, 1.0), sheet.axes(panel, 0.0, 0.24)
         m = stated[name]
         ece = with_interval(m.get("ece"), m.get("ece_ci"))
-        above.set_title(f"{display_name(name)}, n = {int(tally.n):,}\nECE {ece}; if calibrated {interval(m.get('ece_null'))}", loc="left")
+        null = f"; if calibrated {interval(m['ece_null'])}" if m.get("ece_null") else ""
+        above.set_title(f"{display_name(name)}, n = {int(tally.n):,}\nECE {ece}{null}", loc="left")
         above.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--")
         accuracy = np.array([each.accuracy for each in bins])
         ends = np.abs(np.array([each.accuracy_ci for each in bins]).T - accuracy)
@@ -96,7 +111,8 @@ def reliability_figure(title: str, tallies: Mapping[str, Tally], stated: Mapping
         edges, sizes = [each.low for each in bins], [each.n for each in bins]
         below.bar(edges, sizes, 1 / BINS, align="edge", color=BLUE, edgecolor="white", linewidth=0.6)
         most = int(max(sizes))
-        below.set(xlim=(0, 1), ylim=(0, most), yticks=[0, most], yticklabels=["0", f"{most:,}"], xlabel="Confidence", ylabel="Answers")
+        below.set(xlim=(0, 1), ylim=(0, most), yticks=[0, most], yticklabels=["0", f"{most:,}"])
+        below.set(xlabel=names.get(name, "Confidence"), ylabel="Answers")
     return sheet.figure
 
 
@@ -112,31 +128,45 @@ def risk_coverage_figure(title: str, panels: Mapping[str, Mapping[str, Tally]], 
         Line2D([], [], color=GREY, linewidth=0.8, linestyle="--", label="chance"),
         Line2D([], [], color=GREY, linewidth=0.8, linestyle=":", label="perfect"),
     ]
-    sheet = PanelFigure(len(panels), title, legend=handles)
+    lines = 2 + max((len(_areas(tallies)) for tallies in panels.values()), default=1)
+    sheet = PanelFigure(len(panels), title, legend=handles, margins=(0.6, 0.15, 0.45, 0.15 * lines))
     for panel, (name, tallies) in enumerate(panels.items()):
         axes = sheet.axes(panel)
-        highest = 0.05
+        highest, most = 0.05, 0
         for source, tally in tallies.items():
             coverage, risk = risk_coverage(tally)
-            start = int(np.searchsorted(coverage, _LOWEST_COVERAGE))
+            least = max(_LOWEST_COVERAGE, min(_FEWEST / float(tally.n), 0.5))
+            start = int(np.searchsorted(coverage, least - 1e-9))
             before = [0.0] if start == 0 else []  # the strictest threshold keeps many answers: extend its risk to 0
             axes.plot([*before, *coverage[start:]], [*risk[: len(before)], *risk[start:]], **look[source])
-            highest = max(highest, *risk[start:])
+            highest, most = max(highest, *risk[start:]), max(most, int(tally.n))
         if tallies:
             tally = next(iter(tallies.values()))
             right = float(tally.rights / tally.n)
             kept = np.linspace(max(right, 1e-9), 1, 50)
             axes.axhline(1 - right, color=GREY, linewidth=0.8, linestyle="--")
             axes.plot(kept, 1 - right / kept, color=GREY, linewidth=0.8, linestyle=":")
-        areas = [f"{display_name(source)} {percent(float(aurc(tally)))}" for source, tally in tallies.items()]
-        axes.set_title(f"{display_name(name)}\nAURC {', '.join(areas[:_MOST_AREAS]) or 'not defined'}", loc="left")
-        axes.set(xlim=(0, 1), ylim=(0, 1.1 * highest), xlabel="Share of answers kept", ylabel="Share of them wrong")
+        few = ": few, so rough" if 0 < most < _ROUGH else ""
+        axes.set_title("\n".join([f"{display_name(name)}, n = {most:,}{few}", *(_areas(tallies) or ["AURC not defined"])]), loc="left")
+        axes.set(xlim=(0, 1), ylim=(0, min(1.1 * highest, 1.02)), xlabel="Share of answers kept", ylabel="Share of them wrong")
     return sheet.figure
 
 
-def confidence_figure(title: str, tallies: Mapping[str, Tally]) -> Figure:
-    """Histograms of confidence for right and for wrong answers, with Clopper-Pearson intervals, after the paper's Figure 6."""
-    sheet = PanelFigure(len(tallies), title, legend=[Patch(color=BLUE, label="right"), Patch(color=VERMILION, label="wrong")])
+def _areas(tallies: Mapping[str, Tally]) -> list[str]:
+    """Lines of a title with the area under each curve."""
+    separator = ",\n"
+    areas = [f"{display_name(source)} {percent(float(aurc(tally)))}" for source, tally in tallies.items()]
+    lines = [", ".join(areas[place : place + _AREAS_PER_LINE]) for place in range(0, len(areas), _AREAS_PER_LINE)]
+    return f"AURC {separator.join(lines)}".splitlines() if lines else []
+
+
+def confidence_figure(title: str, tallies: Mapping[str, Tally], names: Mapping[str, str] = _NO_NAMES) -> Figure:
+    """Histograms of confidence for right and for wrong answers, with Clopper-Pearson intervals, after the paper's Figure 6.
+
+    The bars of either colour sum to 1. `names` has the name of the axis of confidence in each panel.
+    """
+    legend = [Patch(color=BLUE, label="right answers"), Patch(color=VERMILION, label="wrong answers")]
+    sheet = PanelFigure(len(tallies), title, legend=legend)
     for panel, (name, tally) in enumerate(tallies.items()):
         axes = sheet.axes(panel)
         for side, (counts, colour) in enumerate(((tally.right, BLUE), (tally.wrong, VERMILION))):
@@ -148,7 +178,7 @@ def confidence_figure(title: str, tallies: Mapping[str, Tally]) -> Figure:
                 axes.bar(at, inside / total, 0.4 / BINS, color=colour, yerr=errors, error_kw={"elinewidth": 0.7, "ecolor": "#333333"})
         right, n = int(tally.rights), int(tally.n)
         axes.set_title(f"{display_name(name)}\n{right:,} right, {n - right:,} wrong", loc="left")
-        axes.set(xlim=(0, 1), xlabel="Confidence", ylabel="Share of the right, of the wrong")
+        axes.set(xlim=(0, 1), xlabel=names.get(name, "Confidence"), ylabel="Share of all answers of that colour")
         axes.set_ylim(bottom=0)
     return sheet.figure
 
@@ -185,6 +215,7 @@ def _file_name(kind: str, task: str, taken: set[str]) -> str:
 # Confusion matrices
 
 _MALFORMED = "malformed"
+_GRID = "#d9e2ec"
 _MOST_SLANTED, _MOST_COUNTS = 10, 30  # labels, above which names are vertical, and counts are left out
 _LONGEST = 40  # letters of a name
 _LETTER = 0.068  # inches
@@ -193,9 +224,10 @@ _LETTER = 0.068  # inches
 def confusion_figure(task: str, confusion: Mapping[str, Any]) -> Figure:
     """A task's confusion matrix from `metrics.json`, truth by answer, shaded by the share of its row.
 
-    Labels are in the order of the emotion loop, so that near misses lie near the diagonal. Cells without answers are empty.
+    Labels are in the order of the emotion loop, so that near misses lie near the diagonal; also those that do not occur. Cells without
+    answers are empty.
     """
-    labels, rows = confusion["labels"], confusion["rows"]
+    labels, rows = shown_labels(task, confusion["labels"]), confusion["rows"]
     answers = [*labels, *([_MALFORMED] if any(_MALFORMED in row for row in rows.values()) else [])]
     counts = np.array([[rows.get(truth, {}).get(answer, 0) for answer in answers] for truth in labels], dtype=float)
     totals = counts.sum(axis=1, keepdims=True)
@@ -203,7 +235,7 @@ def confusion_figure(task: str, confusion: Mapping[str, Any]) -> Figure:
     side, upright = _side(len(labels)), len(labels) > _MOST_SLANTED
     truths = [f"{_short(label)} ({int(total):,})" for label, total in zip(labels, totals[:, 0], strict=True)]
     below = _LETTER * max(map(len, map(_short, answers))) * (1 if upright else 0.75)
-    margins = (0.2 + _LETTER * max(map(len, truths)), 0.65, 0.2 + below, 0.2)
+    margins = (0.4 + _LETTER * max(map(len, truths)), 0.65, 0.4 + below, 0.2)
     sheet = PanelFigure(1, f"{display_name(task)}: truth by answer", width=side * len(answers), height=side * len(labels), margins=margins)
     axes = sheet.axes(0)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -211,8 +243,17 @@ def confusion_figure(task: str, confusion: Mapping[str, Any]) -> Figure:
     turned = {"rotation": 90} if upright else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(range(len(answers)), list(map(_short, answers)), fontsize=max(size, 7), **turned)
     axes.set_yticks(range(len(labels)), truths, fontsize=max(size, 7))
+    axes.set_xlabel("Answer", fontweight="bold")
+    axes.set_ylabel("Truth (number of answers)", fontweight="bold")
     axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
+    axes.tick_params(which="both", length=0, pad=7)
+    axes.set_xticks(np.arange(len(answers) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(labels) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color=_GRID, linewidth=0.5)
+    colours = [emotion_colour(label, taxonomy_of(task)).light for label in labels]
+    for place, colour in enumerate(colours):
+        axes.add_patch(Rectangle((-0.5, place - 0.5), -0.09, 1, color=colour, clip_on=False, linewidth=0))
+        axes.add_patch(Rectangle((place - 0.5, len(labels) - 0.5), 1, 0.09, color=colour, clip_on=False, linewidth=0))
     if len(labels) <= _MOST_COUNTS:
         for truth, answer in np.argwhere(counts):
             shade = "white" if shares[truth, answer] > 0.55 else "black"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import sys
 from collections import Counter
@@ -14,16 +13,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from markupsafe import Markup
-
 from emocaliber.core.response import STEPS, Malformed, parse
 from emocaliber.core.scoring import Outcome
-from emocaliber.core.tasks import labels_of
+from emocaliber.core.source_words import source_words
+from emocaliber.core.tasks import labels_of, taxonomy_of
+from emocaliber.emotions.colours import emotion_styles
 from emocaliber.evaluation.calibration import reliability_bins
 from emocaliber.evaluation.metrics import tally_of
+from emocaliber.evaluation.shown import shown_labels, shown_sources
 from emocaliber.evaluation.stated import NOT_SHARES
+from emocaliber.evaluation.tables import main_source
 from emocaliber.io.rows import Row, write_atomically
-from emocaliber.render.html import render_page, thumbnails
+from emocaliber.render.html import file_link, render_page, script_data, thumbnails
 from emocaliber.render.table import percent
 
 # The most overconfident answers get thumbnails, the others links: 400 take seconds to make and 3 MB of the page.
@@ -53,8 +54,10 @@ def write_report(
     number of others is printed to stderr. The page makes no network requests. Raises UserError if it cannot be written.
     """
     folder = Path(folder).absolute()
-    sources = summary["settings"]["sources"]
-    scopes = _scopes(summary)
+    first = main_source(summary)
+    sources = sorted(summary["settings"]["sources"], key=lambda source: source != first)
+    answers, *stated = _tables(_scopes(summary), sources)
+    chosen = shown_sources(summary)
     shown = _AllowedImages([Path(place).resolve() for place in (images, *image_folders)], known)
     samples = _samples(outcomes, {row["id"]: row for row in rows}, sources, Path(images).absolute(), folder, shown)
     if shown.refused:
@@ -63,15 +66,26 @@ def write_report(
             "--images DIR allows those of another folder",
             file=sys.stderr,
         )
+    labels = list(dict.fromkeys(label for outcome in outcomes for label in _labels(outcome)))
+    taxonomies = {found for task in summary["tasks"] if (found := taxonomy_of(task))}
     page = render_page(
         "evaluation/report_page",
+        styles=emotion_styles(labels, *taxonomies) if len(taxonomies) == 1 else emotion_styles(labels),
         name=name,
         made=datetime.now().astimezone(),
         summary=summary,
         headline=_headline(summary["overall"], sources),
-        tables=list(_tables(scopes, sources)),
-        diagrams=[(source, bins) for source in sources if (bins := reliability_bins(tally_of(outcomes, source)))],
-        confusions=[(task, m["emotion"]["confusion"]) for task, m in summary["tasks"].items() if (m.get("emotion") or {}).get("confusion")],
+        answer_table=answers,
+        stated_tables=list(zip(sources, stated, strict=True)),
+        words={source: source_words(source) for source in sources},
+        diagrams=[(source, source in chosen, bins) for source in sources if (bins := reliability_bins(tally_of(outcomes, source)))],
+        confusions=[
+            (task, shown_labels(task, confusion["labels"]), confusion["rows"])
+            for task, m in summary["tasks"].items()
+            if (confusion := (m.get("emotion") or {}).get("confusion"))
+        ],
+        shades={label: place for place, label in enumerate(labels)},
+        drawn=sum(outcome.posterior is not None for outcome in outcomes),
         figures=[(path.stem.replace("_", " "), _embedded(path)) for path in figures],
         tasks=list(summary["tasks"]),
         truths=Counter(outcome.ground_truth for outcome in outcomes),
@@ -79,7 +93,15 @@ def write_report(
         sources=sources,
         thumbnailed=min(_THUMBNAILS, len(outcomes)),
         refused=shown.refused,
-        data=_script_data({"sources": sources, "steps": STEPS, "samples": samples}),
+        data=script_data(
+            {
+                "sources": sources,
+                "words": [source_words(source).sentence for source in sources],
+                "shades": {label: place for place, label in enumerate(labels)},
+                "steps": STEPS,
+                "samples": samples,
+            }
+        ),
         percent=percent,
         number=_number,
         title=title,
@@ -116,21 +138,23 @@ def _headline(overall: Mapping[str, Any], sources: Sequence[str]) -> list[dict[s
 
 def _cell(m: Mapping[str, Any], key: str) -> dict[str, Any]:
     """A number with its interval and null band, None where missing, and the reason if the number is undefined."""
-    reason = (m.get("undefined") or {}).get(key, "not defined here")
+    reason = (m.get("undefined") or {}).get(key, "not defined for every task and group")
     return {"key": key, "value": m.get(key), "ci": m.get(f"{key}_ci"), "null": m.get(f"{key}_null"), "reason": reason}
 
 
 def _tables(scopes: Sequence[tuple[str, str, Mapping[str, Any]]], sources: Sequence[str]) -> Iterable[dict[str, Any]]:
-    """The tables of the page, with the columns for which any scope has a number."""
-    parts: list[tuple[str, list[dict[str, Any]]]] = [("Answers", [_answer_numbers(m) for _, _, m in scopes])]
-    parts += [(f"Confidence: {source}", [_stated_numbers(m, source) for _, _, m in scopes]) for source in sources]
-    for caption, members in parts:
+    """The tables of the page: of answers, then of each source. They have the columns for which any scope has a number, and say why where a
+    number is missing.
+    """
+    parts = [[_answer_numbers(m) for _, _, m in scopes], *([_stated_numbers(m, source) for _, _, m in scopes] for source in sources)]
+    for members in parts:
         keys = [key for key in dict.fromkeys(chain.from_iterable(members)) if any(_is_number(m.get(key)) for m in members)]
         rows = [
             {"kind": kind, "name": name, "n": scope["n"], "cells": [_cell(m, key) for key in keys]}
             for (kind, name, scope), m in zip(scopes, members, strict=True)
         ]
-        yield {"caption": caption, "keys": keys, "rows": rows}
+        missing = {cell["key"]: cell["reason"] for row in rows for cell in row["cells"] if cell["value"] is None}
+        yield {"keys": keys, "rows": rows, "missing": missing}
 
 
 def _answer_numbers(m: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,9 +203,15 @@ def _samples(
     made = thumbnails((path for path in pictured if path), _SIDE)
     return [
         _sample(outcome, rows.get(outcome.id, {}), sources)
-        | {"link": path and _link(path, folder), "thumbnail": next(made) if picture else None}
+        | {"link": path and file_link(path, folder), "thumbnail": next(made) if picture else None}
         for outcome, path, picture in zip(ordered, paths, chain(pictured, repeat(None)), strict=False)
     ]
+
+
+def _labels(outcome: Outcome) -> list[str]:
+    """The labels that the page may show of an outcome."""
+    shares = outcome.posterior or outcome.votes or {}
+    return [outcome.ground_truth, *([outcome.answer] if outcome.answer is not None else []), *shares]
 
 
 def _sample(outcome: Outcome, row: Row, sources: Sequence[str]) -> Row:
@@ -222,18 +252,9 @@ def _image_path(row: Row, images: Path) -> Path | None:
         return None
 
 
-def _link(path: Path, folder: Path) -> str:
-    return quote(Path(os.path.relpath(path, folder)).as_posix(), errors="surrogateescape")
-
-
 def _embedded(path: Path) -> str:
     return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _query(text: str) -> str:
     return quote(text, safe="", errors="replace")
-
-
-def _script_data(data: object) -> Markup:
-    """`data` as JSON, with "<" escaped so that no text in it can end the script element."""
-    return Markup(json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"))

@@ -21,7 +21,7 @@ LINES = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DPI = 130
 _COLUMNS = 3
 _MARGINS = (0.6, 0.15, 0.45, 0.45)  # inches to the left, right, bottom and top of each panel
-_HEAD, _LEGEND_ROW = 0.3, 0.2  # inches above the panels: the title, and each row of the legend
+_HEAD, _LEGEND_ROW = 0.3, 0.17  # inches above the panels: the title, and each row of the legend
 _NARROWEST, _LETTER, _ENTRY = 4.2, 0.092, 1.2  # widths in inches: the narrowest figure, a letter of the title, an entry of the legend
 _STYLE: dict[Any, Any] = {
     "font.size": 8,
@@ -50,19 +50,20 @@ class PanelFigure:
         margins: tuple[float, float, float, float] = _MARGINS,
     ) -> None:
         left, right, bottom, top = margins
-        self._columns = min(_COLUMNS, panels)
+        self._columns = 2 if panels == 4 else min(_COLUMNS, panels)
         self._cell = (left + width + right, bottom + height + top)
         self._corner = (left, bottom)
         self._panel = (width, height)
         width = max(self._columns * self._cell[0], left + _LETTER * len(title), _NARROWEST)
         entries = max(1, int((width - _MARGINS[0]) / _ENTRY))
-        self._head = _HEAD + _LEGEND_ROW * math.ceil(len(legend) / entries)
+        rows = math.ceil(len(legend) / entries)
+        self._head = _HEAD + _LEGEND_ROW * rows
         self._size = (width, math.ceil(panels / self._columns) * self._cell[1] + self._head)
         self.figure = Figure(figsize=self._size, dpi=_DPI)
         x, y = (_MARGINS[0] / width, 1 / self._size[1])
         self.figure.text(x, 1 - 0.1 * y, title, va="top", fontsize=10, fontweight="bold")
         if legend:
-            columns, corner = min(entries, len(legend)), (x, 1 - 0.33 * y)
+            columns, corner = math.ceil(len(legend) / rows), (x, 1 - 0.33 * y)
             self.figure.legend(handles=legend, loc="upper left", bbox_to_anchor=corner, ncols=columns, borderpad=0, borderaxespad=0)
 
     def axes(self, panel: int, bottom: float = 0.0, top: float = 1.0) -> Axes:

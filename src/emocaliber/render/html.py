@@ -5,27 +5,35 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
+import os
 from collections.abc import Iterable, Iterator
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from PIL import Image
 
 from emocaliber.io.images import ImageError, ImageLimits, ImagePath, open_images
 from emocaliber.io.rows import display_name
 
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
 # The style of all pages; the `page.css` of a page follows it. Every `page.html` extends the `base.html` beside it.
 _BASE = "render/page/base.css"
 
 
-def render_page(folder: str, **values: Any) -> str:
+def render_page(folder: str, *, styles: str = "", **values: Any) -> str:
     """The page from `page.html`, `page.css` and `page.js` in a folder of this package. `values` are escaped in the template.
 
-    The template also gets `css`, `js` and `policy`, a content security policy that forbids everything else.
+    `styles` is CSS for this page alone, put after the others. The template also gets `css`, `js` and `policy`, a content security policy
+    that forbids everything else.
     """
     from markupsafe import Markup
 
-    css = Markup(_source(_BASE) + _source(f"{folder}/page.css"))
+    css = Markup(_source(_BASE) + _source(f"{folder}/page.css") + styles)
     js = Markup(_source(f"{folder}/page.js"))
     policy = Markup(f"default-src 'none'; img-src data:; style-src {_hash(css)}; script-src {_hash(js)}")
     page: str = _environment().get_template(f"{folder}/page.html").render(css=css, js=js, policy=policy, **values)
@@ -44,6 +52,21 @@ def thumbnails(paths: Iterable[ImagePath], side: int) -> Iterator[str | None]:
     """
     for opened in open_images(paths, ImageLimits(max_side=2 * side)):
         yield None if isinstance(opened, ImageError) else _data_uri(opened.image, side)
+
+
+def script_data(data: object) -> Markup:
+    """`data` as JSON for a script element of type `application/json`; "<" is escaped, so that no text in it can end the element."""
+    from markupsafe import Markup
+
+    return Markup(json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"))
+
+
+def file_link(path: str | Path, folder: str | Path) -> str:
+    """The relative URL of a file from a page in `folder`; a `file:` URL from another drive. No name can make it a URL of another scheme."""
+    try:
+        return quote(Path(os.path.relpath(path, folder)).as_posix(), errors="surrogateescape")
+    except ValueError:  # Windows: the page and the file are on different drives
+        return Path(path).absolute().as_uri()
 
 
 @cache

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from emocaliber.core.samples import read_samples
-from emocaliber.core.tasks import paper_counts, task_order
+from emocaliber.core.tasks import paper_counts, task_order, taxonomy_of
+from emocaliber.emotions.colours import emotion_colour
 from emocaliber.render.figure import BLUE, GREY, VERMILION, PanelFigure, png, style
 from emocaliber.render.table import NONE, Table, decimal
 from emocaliber.scenes.annotators import vote_entropy_nats
@@ -172,6 +173,10 @@ def _draw(stats: Stats) -> Figure:
             shares = [100 * counts.get(label, 0) / total for label in labels[task]]
             axes.barh(places, shares, 0.8 / len(files), color=_COLOURS.get(file, _OTHER))
         axes.set_yticks(range(len(labels[task])), labels[task])
+        axes.tick_params(axis="y", length=0, pad=8)
+        for place, label in enumerate(labels[task]):
+            colour = emotion_colour(label, taxonomy_of(task)).light
+            axes.plot(-0.025, place, "s", color=colour, markersize=4, transform=axes.get_yaxis_transform(), clip_on=False)
         axes.set_ylim(len(labels[task]) - 0.5, -0.5)
         axes.set_xlabel("% of the task")
         axes.set_title(task, loc="left")

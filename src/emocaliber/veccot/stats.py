@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from emocaliber.core.response import STEPS, Response, parse
 from emocaliber.core.samples import Sample
@@ -225,7 +226,7 @@ def _number(value: float) -> str:
 # The statistics as a figure: samples by verdict, reasons of rejection, attempts needed, and lengths of the steps.
 
 _COLOURS = dict(zip(STATES, (BLUE, VERMILION, "#E69F00", "#DDDDDD"), strict=True))
-_LONGEST = 26  # letters of a name
+_LONGEST, _LETTER = 26, 0.068  # letters of a name, and inches of a letter
 _MOST = 12  # bars of a panel
 
 
@@ -236,12 +237,15 @@ def stats_figure(stats: Mapping[str, Any]) -> bytes:
 
 
 def _draw(stats: Mapping[str, Any]) -> Figure:
-    legend = [Patch(color=colour, label=state) for state, colour in _COLOURS.items()]
-    sheet = PanelFigure(4, "VEC-CoT: what the factory made", legend=legend, width=2.6, height=2.4, margins=(1.75, 0.3, 0.5, 0.4))
-    _samples(sheet.axes(0), stats["tasks"])
-    _reasons(sheet.axes(1), stats["reasons"])
-    _needed(sheet.axes(2), stats["attempts_needed"])
-    _words_in_figure(sheet.axes(3), stats["words"])
+    """The panels that have something to show, and a legend of the states that occur."""
+    legend = [Patch(color=colour, label=state) for state, colour in _COLOURS.items() if stats["samples"][state]]
+    panels: list[tuple[Callable[[Axes, Any], None], Any]] = [(_samples, stats["tasks"])]
+    panels += [(draw, stats[key]) for draw, key in _MORE_PANELS if stats[key]]
+    longest = min(max(len(display_name(name)) for _, shown in panels for name in shown), _LONGEST)
+    margins = (0.45 + _LETTER * max(longest, len("10 attempts")), 0.3, 0.5, 0.4)
+    sheet = PanelFigure(len(panels), "VEC-CoT: what the factory made", legend=legend, width=2.6, height=2.4, margins=margins)
+    for place, (draw, shown) in enumerate(panels):
+        draw(sheet.axes(place), shown)
     return sheet.figure
 
 
@@ -287,6 +291,14 @@ def _words_in_figure(axes: Axes, words: Mapping[str, Any]) -> None:
     _label(axes, "Length of accepted steps", list(words))
     axes.set(xlabel="words: median, and from 5 % to 95 %")
     axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+_MORE_PANELS: tuple[tuple[Callable[[Axes, Any], None], str], ...] = (
+    (_reasons, "reasons"),
+    (_needed, "attempts_needed"),
+    (_words_in_figure, "words"),
+)
 
 
 def _label(axes: Axes, title: str, names: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 
 "use strict";
-const { sources, steps, samples } = JSON.parse(document.getElementById("data").textContent);
+const { sources, words, shades, steps, samples } = JSON.parse(document.getElementById("data").textContent);
 const form = document.querySelector(".tools");
 const list = document.querySelector(".cards");
 const pages = document.querySelector(".pages");
@@ -57,11 +57,11 @@ function make(tag, attributes = {}, ...children) {
 const percent = (fraction) => `${(100 * fraction).toFixed(fraction > 0 && fraction < 0.01 ? 1 : 0)} %`;
 
 function bars(caption, entries, most = 1) {
-  const rows = entries.map(([name, value, shown, kind]) => {
-    const fill = make("div");
+  const rows = entries.map(([name, value, shown, kind, said]) => {
+    const fill = make("div", name in shades ? { class: `shade${shades[name]}` } : {});
     fill.style.width = `${(100 * (value ?? 0)) / most}%`;
     const cell = make("td", {}, make("div", { class: "bar" }, fill));
-    return make("tr", {}, make("th", { scope: "row", class: kind ?? "" }, name), cell, make("td", {}, shown));
+    return make("tr", {}, make("th", { scope: "row", class: kind ?? "", title: said ?? "" }, name, kind ? make("small", {}, ` (${kind.replace(" ", ", ")})`) : null), cell, make("td", {}, shown));
   });
   return make("table", { class: "bars" }, make("caption", {}, caption), make("tbody", {}, ...rows));
 }
@@ -106,7 +106,7 @@ function card(sample) {
   const middle = make("div", {}, make("p", { class: "where quiet" }, `${sample.verdict} · ${sample.task} · ${sample.id}`), said);
   if (sample.reason) middle.append(make("p", { class: "reason" }, sample.reason));
   if (sources.length) {
-    const stated = sources.map((source, i) => [source, sample.confidence[i], sample.confidence[i] === null ? "none" : sample.confidence[i].toFixed(2)]);
+    const stated = sources.map((source, i) => [source, sample.confidence[i], sample.confidence[i]?.toFixed(2) ?? "none", "", words[i]]);
     middle.append(bars("confidence", stated));
   }
   const article = make("article", { class: `card ${sample.verdict}`, "data-id": sample.id }, picture(sample), middle);

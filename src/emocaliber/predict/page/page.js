@@ -4,6 +4,12 @@ const tools = document.querySelector(".tools");
 const grid = document.querySelector(".cards");
 const cards = [...grid.children];
 const chips = [...document.querySelectorAll(".chip")];
+const slider = document.querySelector("[name=least]");
+const marker = document.querySelector(".marker");
+let shown = cards;
+
+const rows = () => JSON.parse(document.getElementById("data").textContent);
+const percent = (fraction) => `${(100 * fraction).toFixed(0)}\u00a0%`;
 
 // What a card is compared by; a tie keeps the order given.
 const orders = {
@@ -16,23 +22,76 @@ const orders = {
 
 function sort() {
   const order = orders[tools.sort.value];
-  grid.append(...cards.sort((a, b) => order(a, b) || a.dataset.index - b.dataset.index));
+  grid.append(...cards.sort((a, b) => order(a, b) || a.dataset.place - b.dataset.place));
 }
 
 function filter() {
   const emotions = chips.filter((chip) => chip.ariaPressed === "true").map((chip) => chip.dataset.emotion);
-  const status = tools.status ? tools.status.value : "";
+  const chosen = ["status", "unfamiliar", "untaught"].filter((name) => tools[name]?.value).map((name) => [name, tools[name].value]);
   const text = tools.text.value.trim().toLowerCase();
-  let shown = 0;
-  for (const card of cards) {
-    const fits =
+  const least = slider ? Number(slider.value) / 100 : 0;
+  shown = cards.filter(
+    (card) =>
       (!emotions.length || emotions.includes(card.dataset.emotion)) &&
-      (!status || card.dataset.status === status) &&
-      (!text || (card.dataset.name + " " + card.textContent).toLowerCase().includes(text));
-    card.hidden = !fits;
-    shown += fits;
-  }
-  tools.querySelector("output").textContent = shown === cards.length ? "" : `${shown} of ${cards.length} shown`;
+      (!least || Number(card.dataset.confidence) >= least) &&
+      chosen.every(([name, value]) => card.dataset[name] === value) &&
+      (!text || (card.dataset.name + " " + card.textContent).toLowerCase().includes(text)),
+  );
+  for (const card of cards) card.hidden = true;
+  for (const card of shown) card.hidden = false;
+  tools.querySelector("output").textContent = shown.length === cards.length ? "" : `${shown.length} of ${cards.length} shown`;
+}
+
+// What the least confidence keeps of all answers, whatever the other filters say.
+function keep() {
+  const least = Number(slider.value) / 100;
+  const stated = cards.map((card) => Number(card.dataset.confidence)).filter((confidence) => confidence >= 0);
+  const kept = stated.filter((confidence) => confidence >= least);
+  const mean = kept.reduce((sum, confidence) => sum + confidence, 0) / kept.length;
+  const expected = document.querySelector(".chart .expected") && kept.length ? `, expected accuracy ${percent(mean)}` : "";
+  slider.parentElement.parentElement.querySelector("output").textContent =
+    `${slider.value}\u00a0%: ${kept.length} of ${stated.length} kept${expected}`;
+  marker.setAttribute("d", slider.value === "0" ? "" : `M${3 * slider.value} 0V80`);
+}
+
+// The rows of the cards shown, in their order, as in predict's own files; with those of failed images if no card is hidden.
+function chosenRows() {
+  const all = rows();
+  const failed = shown.length === cards.length ? all.filter((row) => row.error) : [];
+  const order = [...grid.children].filter((card) => !card.hidden);
+  return [...order.map((card) => all[card.dataset.place]), ...failed];
+}
+
+const isNested = (value) => value !== null && typeof value === "object" && !Array.isArray(value) && Object.keys(value).length > 0;
+
+function flat(row, prefix = "") {
+  return Object.entries(row).flatMap(([name, value]) => (isNested(value) ? flat(value, `${prefix}${name}.`) : [[prefix + name, value]]));
+}
+
+// Text that a spreadsheet would run as a formula gets an apostrophe before it.
+function cell(value) {
+  if (value === null || value === undefined) return "";
+  const text = typeof value === "string" ? value.replace(/^(?=[=+\-@\t\r])/, "'") : typeof value === "number" ? String(value) : JSON.stringify(value);
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+function csv(rows) {
+  const tables = rows.map((row) => Object.fromEntries(flat(row)));
+  const names = [...new Set(tables.flatMap(Object.keys))];
+  const columns = names.filter((name) => !names.some((other) => other.startsWith(name + ".")));
+  const fields = [...new Set(names.map((name) => name.split(".")[0]))];
+  columns.sort((a, b) => fields.indexOf(a.split(".")[0]) - fields.indexOf(b.split(".")[0]));
+  return [columns, ...tables.map((table) => columns.map((name) => table[name]))].map((line) => line.map(cell).join(",") + "\r\n").join("");
+}
+
+const jsonl = (rows) => rows.map((row) => JSON.stringify(row) + "\n").join("");
+
+function save(kind) {
+  const link = document.createElement("a");
+  link.download = `predictions.${kind}`;
+  link.href = URL.createObjectURL(new Blob([kind === "csv" ? csv(chosenRows()) : jsonl(chosenRows())], { type: "text/plain" }));
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
 if (tools) {
@@ -41,11 +100,20 @@ if (tools) {
   tools.sort.addEventListener("change", sort);
   tools.addEventListener("input", filter);
   tools.addEventListener("submit", (event) => event.preventDefault());
+  for (const button of tools.querySelectorAll("[data-save]")) button.addEventListener("click", () => save(button.dataset.save));
   for (const chip of chips) {
     chip.addEventListener("click", () => {
       chip.ariaPressed = chip.ariaPressed === "true" ? "false" : "true";
       filter();
     });
+  }
+  if (slider) {
+    slider.closest("p").hidden = false;
+    slider.addEventListener("input", () => {
+      keep();
+      filter();
+    });
+    keep();
   }
   sort(); // browsers keep a chosen order over a reload
   filter();

@@ -1,0 +1,55 @@
+"""What each source of confidence is, in words for readers of pages and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class SourceWords(NamedTuple):
+    """A short `name`, the title of its `axis` without a unit, and a `sentence` that begins with "the"."""
+
+    name: str
+    axis: str
+    sentence: str
+
+
+SOURCE_WORDS: Mapping[str, SourceWords] = {
+    "verb": SourceWords("stated confidence", "Stated confidence", "the number that the model states in its answer"),
+    "ans": SourceWords("answer token", "Probability of the answer token", "the probability of the answer's first decisive token"),
+    "avg": SourceWords("mean token probability", "Mean token probability", "the mean probability of all tokens of the response"),
+    "commit": SourceWords(
+        "commitment",
+        "Probability where first named",
+        "the probability of the emotion at the place where the response first names it",
+    ),
+    "norm": SourceWords(
+        "commitment among the labels",
+        "Share where first named",
+        "the probability of the emotion at the place where the response first names it, as a share of all labels",
+    ),
+    "margin": SourceWords(
+        "margin",
+        "Lead over the next label",
+        "the lead of the likeliest label over the next one where the response first names an emotion; it is no probability",
+    ),
+    "verb_mean": SourceWords(
+        "mean stated confidence",
+        "Mean stated confidence",
+        "the confidence that the model states, averaged over the numbers that it might have stated, by their probability",
+    ),
+    "recalibrated": SourceWords(
+        "recalibrated confidence",
+        "Recalibrated confidence",
+        "the confidence that the model states, averaged over the numbers that it might have stated, "
+        "then corrected by how often it was right on other images",
+    ),
+    "consistency": SourceWords("consistency", "Share of equal answers", "the share of other sampled answers that say the same"),
+    "p_true": SourceWords("P(true)", "P(true)", "the probability with which the model, asked whether its answer is right, says yes"),
+    "confidence": SourceWords("confidence", "Confidence", "the confidence given with each answer"),
+}
+
+
+def source_words(source: str) -> SourceWords:
+    """The words for a source; one of your own is called by its name."""
+    return SOURCE_WORDS.get(source) or SourceWords(source, source[:1].upper() + source[1:], f"the confidence called {source} in the rows")
