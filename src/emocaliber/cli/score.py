@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,7 +33,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="rows of `respond` or released ones; or a table (.csv, .tsv, .json, .jsonl, .parquet) with truth, answer and confidence, "
         "under these or other usual names; or a log of lmms-eval, inspect-ai or an OpenAI batch; also a folder of shards",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="the folder to write to (default: RESPONSES/scores, or beside the file)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="the folder to write to (default: scores in a run's folder, NAME-scores beside another file)",
+    )
     table = parser.add_argument_group("tables and logs of others")
     table.add_argument(
         "--columns", metavar="ROLE=COLUMN,...", help="which columns are which, such as truth=label,answer=pred,confidence=p1+p2"
@@ -113,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     summary["settings"] |= {"lenient": len(rows) - strictly, "strict": strictly}
     if answers.foreign:  # kept as response rows, which `trace` reads
         summary["settings"] |= {"responses": str((out / "answers.jsonl").absolute()), "read_from": str(args.responses.absolute())}
-        write_rows(out / "answers.jsonl", rows)
+        write_rows(out / "answers.jsonl", (_moved(row, args.responses.parent, out) for row in rows))
     write_rows(out / "outcomes.jsonl", (each.to_row() for each in outcomes))
     write_atomically(out / "tables.md", markdown(summary, name))
     write_atomically(out / "tables.tex", latex(summary, name))
@@ -138,13 +144,19 @@ def _how(args: argparse.Namespace) -> How:
     return How(parse_columns(args.columns) if args.columns else {}, labels, args.task, args.truth, args.partial, args.strict)
 
 
-def _beside(responses: Path) -> Path:
-    """The folder to write to if none is named: `scores` within a folder or beside a file of a general name, else `NAME-scores`."""
-    from emocaliber.core.answers import is_generic
+def _moved(row: Row, folder: Path, out: Path) -> Row:
+    """The row with the path of its image, if there is such a file in `folder`, relative to `out`."""
+    image = row.get("image")
+    if not isinstance(image, str) or not os.path.isfile(folder / image):  # False also for what cannot be a path
+        return row
+    return row | {"image": Path(os.path.relpath(folder / image, out)).as_posix()}
 
+
+def _beside(responses: Path) -> Path:
+    """The folder to write to if none is named: `scores` in a run's folder, or `NAME-scores` beside another file."""
     if responses.is_dir():
         return responses / "scores"
-    return responses.parent / ("scores" if is_generic(responses.stem) else f"{responses.stem}-scores")
+    return responses.parent / ("scores" if responses.name == "responses.jsonl" else f"{responses.stem}-scores")
 
 
 def _draw(

@@ -13,7 +13,7 @@ from emocaliber.core.answer_logs import Placed, plain_rows
 from emocaliber.core.response import Malformed, MalformedReason, parse
 from emocaliber.core.samples import identified
 from emocaliber.core.scoring import CONFIDENCE, VERBALIZED
-from emocaliber.core.tasks import labels_of, taxonomy_of
+from emocaliber.core.tasks import TASKS, labels_of, nearly, taxonomy_of
 from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import label_key
 from emocaliber.errors import UserError
@@ -22,7 +22,8 @@ from emocaliber.io.rows import Row, display_name
 
 CUSTOM_TASK = "custom"
 PROBABILITY = "probability"
-_EXAMPLES = 3
+_EXAMPLES, _LISTED = 3, 30
+_LONGEST_LABEL = 3  # words
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ def converted(source: Path, values: Sequence[tuple[Place, Any]], how: How) -> An
     name = display_name(source)
     kind, placed = plain_rows(values)
     rows = [row for _, row in placed]
+    if how.task is not None and taxonomy_of(how.task) is None and (meant := nearly(how.task, TASKS)):
+        raise UserError(f"--task {how.task!r}: there is no such task; write {meant}, or give a task of your own another name.")
     wanted = ("answer",) if how.truth else ("truth", "answer")
     truths = _Truths.read(how.truth) if how.truth else None
     columns = columns_of(rows, name, how.columns, how.labels, wanted)
@@ -294,11 +297,12 @@ class _Table:
             seen = self._with_answers(seen, [text for number in mine if (text := said[number]) is not None])
         if len(seen) < 2:
             raise UserError(f"{self.name}: {seen[0]!r} is the only label in it; give all that could have been chosen with --labels.")
-        self.notes.append(f"task '{task}': its labels are the {len(seen)} that occur, {', '.join(seen)} (others: --labels)")
+        shown = ", ".join(seen[:_LISTED]) + (", ..." if len(seen) > _LISTED else "")
+        self.notes.append(f"task '{task}': its labels are the {len(seen)} that occur, {shown} (others: --labels)")
         return labels_of(task, seen)
 
     def _with_answers(self, truths: list[str], answers: Sequence[str]) -> list[str]:
-        """The labels that occur as truths or answers. Answers in sentences are no labels; nor are those of which there are too many."""
+        """The labels that occur as truths or answers. Long answers are no labels; nor are any others if there are more than truths."""
         known = Labels.of(truths) if truths else Labels()
         others = []
         for answer in _seen(answers):
@@ -311,7 +315,8 @@ class _Table:
                 f"{self.name}: no answer ({_some(others)}) is one of the true labels ({_some(truths)}); name other columns with --columns "
                 "truth=COLUMN,answer=COLUMN, or give the labels with --labels."
             )
-        return _seen([*truths, *(others if len(others) <= len(truths) else [])])
+        short = [answer for answer in others if len(answer.split()) <= _LONGEST_LABEL]
+        return _seen([*truths, *(short if len(short) <= len(truths) else [])])
 
     def _sources(self, stated: Mapping[str, Any], probabilities: Sequence[Any], texts: bool) -> None:
         if stated or probabilities:

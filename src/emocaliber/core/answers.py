@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from emocaliber.core.answer_rows import Answers, How, converted
-from emocaliber.core.scoring import CONFIDENCE, VERBALIZED, completed
+from emocaliber.core.scoring import CONFIDENCE, RECALIBRATED, VERBALIZED, completed
 from emocaliber.core.tasks import taxonomy_of
 from emocaliber.errors import UserError
 from emocaliber.io.row_formats import DELIMITED, Place, located_values
 from emocaliber.io.rows import Row, display_name
-
-RECALIBRATED = "recalibrated"
 
 _OTHER_FILES = {
     **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as CSV"),
@@ -103,10 +101,5 @@ def system_name(source: Path, rows: Iterable[Row]) -> str:
     return parts[-1] if parts else source.stem
 
 
-def is_generic(name: str) -> bool:
-    """Whether a name, such as "responses", tells nothing of a system."""
-    return _GENERIC.fullmatch(name) is not None
-
-
 def _telling(parts: Iterable[str]) -> list[str]:
-    return [part for part in parts if part and not is_generic(part)]
+    return [part for part in parts if part and not _GENERIC.fullmatch(part)]

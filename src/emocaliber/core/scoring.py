@@ -5,7 +5,6 @@ Training targets, rewards and evaluation all use `is_correct`, the only definiti
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -16,7 +15,7 @@ from emocaliber import emotions
 from emocaliber.core.released import filled_in
 from emocaliber.core.response import Malformed, in_five_steps, parse
 from emocaliber.core.samples import Fields, identified
-from emocaliber.core.tasks import TASKS, canonical_task, taxonomy_of
+from emocaliber.core.tasks import TASKS, canonical_task, nearly, taxonomy_of
 from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
 from emocaliber.io.row_formats import Place, located_rows
@@ -25,6 +24,8 @@ from emocaliber.io.rows import Row, RowPath, display_name, numbered_rows
 NO_ANSWER = "no_answer"
 VERBALIZED = "verb"  # the source of confidences that are stated in the text
 CONFIDENCE = "confidence"  # that of files of others with one column of them
+RECALIBRATED = "recalibrated"
+FIRST_SOURCES = (CONFIDENCE, RECALIBRATED, VERBALIZED)  # the one to show first is the first of these that a system has
 
 
 @dataclass(frozen=True)
@@ -171,15 +172,9 @@ def _check_task(fields: Fields, task: str, candidates: Sequence[str]) -> None:
 @cache
 def _nearly(task: str, candidates: tuple[str, ...]) -> str | None:
     """The task of VECBench with the same candidates and nearly the same name, if there is one."""
-    twins = {_letters(name): name for name in TASKS if _are_labels_of(TASKS[name].taxonomy, candidates)}
-    close = difflib.get_close_matches(_letters(task), twins, n=1, cutoff=0.85)
-    return twins[close[0]] if close else None
+    return nearly(task, [name for name in TASKS if _are_labels_of(TASKS[name].taxonomy, candidates)])
 
 
 def _are_labels_of(name: str | Path | emotions.Taxonomy, candidates: tuple[str, ...]) -> bool:
     taxonomy = emotions.taxonomy(name)
     return {taxonomy.canonical(label) for label in candidates} == set(taxonomy.labels)
-
-
-def _letters(name: str) -> str:
-    return "".join(letter for letter in name.casefold() if letter.isalnum())

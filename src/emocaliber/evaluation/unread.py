@@ -28,7 +28,7 @@ _REASONS: Mapping[str, str] = {
     MalformedReason.BAD_CONFIDENCE: "the confidence is not a decimal",
 }
 _REMEDIES: Mapping[str, str] = {
-    NO_ANSWER: "Look at the errors in these rows, or ask the model again",
+    NO_ANSWER: "Their rows are empty or carry an error; ask the model about them again",
     MalformedReason.MISSING_TAG: "Write the answer into <answer>, or into a column of its own: --columns answer=COLUMN",
     MalformedReason.CUT_OFF: "Let the model write longer answers",
     MalformedReason.AMBIGUOUS: "Leave only the conclusion in the answer",
