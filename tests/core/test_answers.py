@@ -74,6 +74,22 @@ def test_truths_of_another_file_are_joined_by_id_in_any_order(tmp_path: Path) ->
     ]
 
 
+def test_samples_of_the_benchmark_serve_as_truths_with_all_that_they_know(tmp_path: Path) -> None:
+    sample = {"id": "a", "task": "mine", "candidates": ["awe", "fear", "joy"], "ground_truth": "awe", "votes": {"awe": 2, "joy": 1}}
+    answers = read(put(tmp_path, "a.csv", "id,pred\na,joy\n"), truth=put(tmp_path, "test.jsonl", [sample]))
+    (found,) = outcomes(answers)
+    assert (found.task, found.answer, found.votes) == ("mine", "joy", {"awe": 2, "joy": 1})
+    assert answers.rows[0][1]["candidates"] == sample["candidates"]
+
+
+def test_a_label_beside_a_text_was_read_in_it_unless_the_text_has_tags(tmp_path: Path) -> None:
+    row = {"truth": "awe", "emotion": "awe", "response": "Awe or fear, who knows?"}
+    (found,) = outcomes(read(put(tmp_path, "a.jsonl", [row]), labels=["awe", "fear"]))
+    assert (found.answer, found.format) == ("awe", None)
+    (found,) = outcomes(read(put(tmp_path, "a.jsonl", [row | {"response": "<answer>fear</answer>"}]), labels=["awe", "fear"]))
+    assert found.answer == "fear"
+
+
 def test_ids_that_do_not_agree_are_refused_with_their_number(tmp_path: Path) -> None:
     answers, fewer = put(tmp_path, "a.csv", "id,label\n1,awe\n2,fear\n"), put(tmp_path, "f.csv", "id,label\n1,awe\n")
     with pytest.raises(UserError, match=r"f\.csv: has no truth for 1 of 2 answers \('2'\)"):
@@ -137,7 +153,8 @@ def test_labels_that_are_never_the_truth_have_probabilities_too(tmp_path: Path) 
 
 
 def test_several_confidences_are_several_sources(tmp_path: Path) -> None:
-    file = put(tmp_path, "a.csv", "truth,answer,confidence_verb,confidence_token,p1,p2\nawe,fear,0.9,0.5,0.1,0.2\nfear,fear,0.8,,0.3,0.4\n")
+    head = "truth,answer,confidence_verb,confidence_token,p1,p2,confidence_kind\n"
+    file = put(tmp_path, "a.csv", head + "awe,fear,0.9,0.5,0.1,0.2,verb\nfear,fear,0.8,,0.3,0.4,verb\n")
     assert outcomes(read(file))[1].confidence == {"verb": 0.8, "token": None}
     told = read(file, "confidence=p2+p1")
     assert outcomes(told)[0].confidence == {"p2": 0.2, "p1": 0.1} and told.confidence == "p2"

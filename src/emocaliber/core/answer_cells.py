@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from emocaliber.errors import UserError
@@ -52,6 +52,21 @@ def fractions(column: str, cells: Cells) -> tuple[list[float | None], str | None
             raise UserError(f"{place}: column '{column}' is {cell!r}, which is no confidence between 0 and 1; {why}.")
     note = f"column '{column}' holds percentages (up to {max(numbers):g}), and is read as such" if in_percent else None
     return [None if each is None else min(each[0] / scale, 1.0) for each in read], note
+
+
+def is_numeric(cells: Iterable[Any]) -> bool:
+    """Whether the cells are numbers, perhaps with a % sign, or missing; and not all of them missing."""
+    found = False
+    for cell in cells:
+        if isinstance(cell, str) and cell.strip().casefold() not in _NO_NUMBER:
+            if not _NUMBER.fullmatch(cell.strip()):
+                return False
+            found = True
+        elif not isinstance(cell, str) and cell is not None:
+            if isinstance(cell, bool) or not isinstance(cell, int | float):
+                return False
+            found = True
+    return found
 
 
 def _why_not(numbers: Sequence[float], signs: Sequence[bool]) -> str:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from emocaliber.core.answer_cells import is_numeric
 from emocaliber.emotions.taxonomy import label_key
 from emocaliber.errors import UserError
 from emocaliber.io.rows import Row, display_name
@@ -45,6 +46,7 @@ _EITHER = ("label", "labels", "class", "emotion", "category", "sentiment", "y") 
 _CONFIDENCE_OF = re.compile(r"(?:confidence|conf)[_. ](.+)", re.IGNORECASE)
 _PROBABILITY_OF = re.compile(r"(?:probability|probabilities|probs?|proba|p|score)[_. ](.+)", re.IGNORECASE)
 _BOTH = ("truth", "answer")
+_ONE_ONLY = ("truth", "answer", "confidence", "probabilities")
 _TEXTS = frozenset(NAMES["answer"][NAMES["answer"].index("response") :])
 
 
@@ -123,23 +125,38 @@ def columns_of(
         nested = [name for name in free if any(isinstance(row.get(name), Mapping | list) for row in rows)]
         found = replace(found, probabilities=_only("probabilities", nested, rows, where))
     free = [name for name in free if name != found.probabilities]
-    truth = found.truth if found.truth is not None else _only("truth", free, rows, where)
-    answer, text = (found.answer, None) if found.answer is not None else _answer(free, rows, where)
-    if "answer" not in wanted:  # in a file of truths, an answer is the true one
-        truth, answer, text = (answer, None, None) if truth is None else (truth, None, None)
-    lacking = [
-        role for role in wanted if {"truth": truth, "answer": answer or found.probabilities or found.per_label or None}[role] is None
-    ]
-    either = [name for name in free if _key(name) in _EITHER and name not in (truth, answer)] if lacking else []
-    if len(lacking) == 1:
-        one = _same(either, lacking[0], rows, where)
-        truth, answer = (one, answer) if lacking == ["truth"] else (truth, one)
-    elif len(either) > 1:
-        raise _ambiguous("truth", either, where)
-    found = replace(found, truth=truth if "truth" in wanted else None, answer=answer, text=text)
+    truth, answer, text = _truth_and_answer(found, free, rows, where, wanted)
+    found = replace(found, truth=truth, answer=answer, text=text)
     if "confidence" not in told:
         found = replace(found, confidence=_confidences([name for name in free if name not in (truth, answer, text)], rows, where))
     return found if found.id is not None else replace(found, id=_id(free, rows))
+
+
+def _truth_and_answer(
+    told: Columns, free: Sequence[str], rows: Sequence[Row], where: str, wanted: Collection[str]
+) -> tuple[str | None, str | None, str | None]:
+    """The columns of the truth, of the answer, and of the text in which the answer was read; None where there is none."""
+    truth = told.truth if told.truth is not None else _only("truth", free, rows, where)
+    answer, text = (told.answer, None) if told.answer is not None else _answer(free, rows, where)
+    either = [name for name in free if _key(name) in _EITHER and name not in (truth, answer)]
+    if "answer" not in wanted:  # in a file of truths, an answer is the true one
+        found = (column for column in (truth, _same(either, "truth", rows, where), answer) if column is not None)
+        return next(found, None), None, None
+    lacks_truth = "truth" in wanted and truth is None
+    lacks_answer = answer is None and told.probabilities is None and not told.per_label
+    if lacks_truth and lacks_answer and len(either) > 1:
+        raise _ambiguous("truth", either, where)
+    if lacks_truth and not lacks_answer:
+        truth = _same(either, "truth", rows, where)
+    elif lacks_answer and not lacks_truth:
+        answer = _same(either, "answer", rows, where)
+    elif either and told.answer is None and answer is not None and _key(answer) in _TEXTS and not _has_tags(rows, answer):
+        text, answer = answer, _same(either, "answer", rows, where)  # the label that was read in the text
+    return truth if "truth" in wanted else None, answer, text
+
+
+def _has_tags(rows: Sequence[Row], column: str) -> bool:
+    return any("<answer>" in str(row.get(column)) for row in rows)
 
 
 def _key(name: str) -> str:
@@ -147,11 +164,11 @@ def _key(name: str) -> str:
 
 
 def _only(role: str, free: Sequence[str], rows: Sequence[Row], where: str) -> str | None:
-    """The column of a role; None without one."""
+    """The column of a role; None without one. Raises UserError for two that differ, where it matters which one is taken."""
     names = NAMES[role]
     found = [name for name in free if _key(name) in names]
-    exact = [name for name in found if _key(name) == names[0]]
-    return exact[0] if exact else _same(found, role, rows, where)
+    first = min(found, key=lambda name: names.index(_key(name)), default=None)
+    return first if first is None or role not in _ONE_ONLY or _key(first) == names[0] else _same(found, role, rows, where)
 
 
 def _same(found: Sequence[str], role: str, rows: Sequence[Row], where: str) -> str | None:
@@ -176,10 +193,18 @@ def _answer(free: Sequence[str], rows: Sequence[Row], where: str) -> tuple[str |
 
 def _confidences(free: Sequence[str], rows: Sequence[Row], where: str) -> dict[str, str]:
     """The columns of confidences by source: those named `confidence_SOURCE`, after the only one named in another way."""
-    several = {name: match[1] for name in free if (match := _CONFIDENCE_OF.fullmatch(name)) and _key(name) not in NAMES["confidence"]}
+    several = dict(_named_after(_CONFIDENCE_OF, free, rows))
     plain = _only("confidence", [name for name in free if name not in several], rows, where)
     found = {"confidence": plain} if plain is not None else {}
     return found | {source: name for name, source in several.items()}
+
+
+def _named_after(pattern: re.Pattern[str], free: Sequence[str], rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
+    """The columns of numbers whose names match, and what they are named after."""
+    for name in free:
+        match = pattern.fullmatch(name)
+        if match and _key(name) not in NAMES["confidence"] and is_numeric(row.get(name) for row in rows):
+            yield name, match[1]
 
 
 def _source(name: str, told: Sequence[str]) -> str:
@@ -189,7 +214,7 @@ def _source(name: str, told: Sequence[str]) -> str:
 
 def _per_label(free: Sequence[str], rows: Sequence[Row], labels: Iterable[str]) -> dict[str, str]:
     """The columns of the labels' probabilities by label: `p_awe`, `prob_awe`, or `awe` itself if every label has a column."""
-    prefixed = {match[1]: name for name in free if (match := _PROBABILITY_OF.fullmatch(name)) and _key(name) not in NAMES["confidence"]}
+    prefixed = {label: name for name, label in _named_after(_PROBABILITY_OF, free, rows)}
     if len(prefixed) > 1:
         return prefixed
     by_key = {label_key(name): name for name in free}

@@ -12,7 +12,7 @@ from emocaliber.core.answer_columns import Columns, columns_of
 from emocaliber.core.answer_logs import Placed, plain_rows
 from emocaliber.core.response import Malformed, MalformedReason, parse
 from emocaliber.core.samples import identified
-from emocaliber.core.scoring import CONFIDENCE, VERBALIZED
+from emocaliber.core.scoring import CONFIDENCE, FIRST_SOURCES, VERBALIZED
 from emocaliber.core.tasks import TASKS, labels_of, nearly, taxonomy_of
 from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import label_key
@@ -22,6 +22,7 @@ from emocaliber.io.rows import Row, display_name
 
 CUSTOM_TASK = "custom"
 PROBABILITY = "probability"
+_KEPT = ("votes", "posterior", "lenient")  # fields of response rows and samples
 _EXAMPLES, _LISTED = 3, 30
 _LONGEST_LABEL = 3  # words
 
@@ -62,6 +63,8 @@ def converted(source: Path, values: Sequence[tuple[Place, Any]], how: How) -> An
     rows = [row for _, row in placed]
     if how.task is not None and taxonomy_of(how.task) is None and (meant := nearly(how.task, TASKS)):
         raise UserError(f"--task {how.task!r}: there is no such task; write {meant}, or give a task of your own another name.")
+    if how.truth and "truth" in how.columns:
+        raise UserError("--truth FILE and --columns truth=COLUMN both name the truth; give one of them.")
     wanted = ("answer",) if how.truth else ("truth", "answer")
     truths = _Truths.read(how.truth) if how.truth else None
     columns = columns_of(rows, name, how.columns, how.labels, wanted)
@@ -185,7 +188,7 @@ class _Table:
         found = [truths.by_id[each] for each in ids]
         self._truths = [(place, self._cell(row, truths.columns.truth)) for place, row in found]
         named = {role: column for role in ("task", "candidates", "image") if (column := getattr(truths.columns, role)) is not None}
-        self._extra = [{role: row.get(column) for role, column in named.items()} for _, row in found]
+        self._extra = [{**row, **{role: row.get(column) for role, column in named.items()}} for _, row in found]
         yield f"truths from {truths.name}: {truths.columns.described()}"
 
     def response_rows(self, how: How) -> Iterator[tuple[Place, Row]]:
@@ -224,6 +227,8 @@ class _Table:
                 out["error"] = error if isinstance(error, Mapping) else {"code": "error", "message": str(error)}
             if isinstance(image, str) and image:
                 out["image"] = image
+            known = {**self._extra[number], **row}
+            out |= {name: known[name] for name in _KEPT if isinstance(known.get(name), Mapping | bool)}
             yield place, out | {"confidence": confidence, "model": self._cell(row, self.columns.model)}
 
     def _told(self, number: int, role: str) -> Any:
@@ -320,7 +325,7 @@ class _Table:
 
     def _sources(self, stated: Mapping[str, Any], probabilities: Sequence[Any], texts: bool) -> None:
         if stated or probabilities:
-            self.first_source = next(iter(stated), CONFIDENCE)
+            self.first_source = next((source for source in FIRST_SOURCES if source in stated), next(iter(stated), CONFIDENCE))
         elif not texts:
             self.first_source = CONFIDENCE
 
