@@ -165,6 +165,47 @@ def test_whole_numbers_are_labels_with_and_without_a_point(tmp_path: Path) -> No
     assert [(each.answer, each.correct) for each in found] == [("0", True), ("1", True), (None, False)]
 
 
+FIELDS = (
+    "id",
+    "truth",
+    "pred",
+    "label",
+    "conf",
+    "probs",
+    "p_awe",
+    "p_fear",
+    "candidates",
+    "task",
+    "error",
+    "response",
+    "doc_id",
+    "custom_id",
+)
+WORDS = st.sampled_from(["awe", "fear", "0.7", "85%", "", "nan", "?", "<answer>awe</answer>", "FI-8", "\ud800"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 120) | st.floats(allow_nan=True) | WORDS,
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["awe", "label", "score", "body", "content"]), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+ROWS = st.fixed_dictionaries({"truth": WORDS, "pred": WORDS}, optional=dict.fromkeys(FIELDS[3:], VALUES))
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(FIELDS), VALUES) | ROWS, min_size=1, max_size=3) | VALUES)
+def test_any_json_is_read_or_refused_in_one_sentence(tmp_path_factory: pytest.TempPathFactory, document: Any) -> None:
+    file = tmp_path_factory.getbasetemp() / "any.json"
+    file.write_text(json.dumps(document))
+    try:
+        answers = read(file)
+        found = outcomes(answers)
+    except UserError as error:
+        assert "\n" not in str(error)
+    else:
+        assert len(found) == len(answers.rows) >= 1
+        json.dumps([row for _, row in answers.rows], allow_nan=False)
+
+
 def cells(*values: Any) -> list[tuple[Place, Any]]:
     return [(Place(Path("a.csv"), number), value) for number, value in enumerate(values, 2)]
 

@@ -6,7 +6,7 @@ A plain row has `id`, `truth`, `answer` and, where the log has them, `task`, `ca
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emocaliber.errors import UserError
@@ -73,11 +73,11 @@ def _inspect(document: Mapping[str, Any], place: Place) -> Placed:
 def _inspected(sample: Any, place: Place) -> tuple[Place, Row]:
     if not isinstance(sample, Mapping) or "target" not in sample:
         raise UserError(f"{place}: field 'target' is missing; this is not a sample as inspect-ai logs it.")
-    output, error = sample.get("output") or {}, sample.get("error")
+    output, error = _mapping(sample.get("output")), sample.get("error")
     completion = output.get("completion")
-    if completion is None and output.get("choices"):
-        completion = _content(output["choices"][0].get("message"))
-    scored = [score.get("answer") for score in (sample.get("scores") or {}).values() if isinstance(score, Mapping)]
+    if not isinstance(completion, str):
+        completion = _content(_mapping(_first(output.get("choices"))).get("message"))
+    scored = [_mapping(score).get("answer") for score in _mapping(sample.get("scores")).values()]
     answer = next((each for each in scored if isinstance(each, str) and each.strip()), None)
     epoch, choices = sample.get("epoch", 1), sample.get("choices")
     target = sample["target"]
@@ -114,9 +114,9 @@ def _lmms_eval(row: Row, place: Place) -> Row:
             f"{place}: field 'filtered_resps' holds no text but {type(said).__name__}s, as of a task that compares the likelihoods of "
             "its choices; score one that generates its answers."
         )
-    doc = row["doc"] if isinstance(row.get("doc"), Mapping) else {}
+    doc = _mapping(row.get("doc"))
     known = {name: doc[name] for name in ("task", "candidates", "image") if isinstance(doc.get(name), str | list)}
-    return {"id": row["doc_id"], "truth": _first(row.get("target")), "answer": said, **known}
+    return {"id": row.get("doc_id"), "truth": _first(row.get("target")), "answer": said, **known}
 
 
 def _first(value: Any) -> Any:
@@ -131,12 +131,12 @@ def _first(value: Any) -> Any:
 
 
 def _batched(row: Row, place: Place) -> Row:
-    response, result = row.get("response") or {}, row.get("result") or {}
-    body = response.get("body") or result.get("message") or {}
+    response, result = _mapping(row.get("response")), _mapping(row.get("result"))
+    body = _mapping(response.get("body")) or _mapping(result.get("message"))
     failure = row.get("error") or body.get("error") or result.get("error")
     text: str | None = None
     if choices := body.get("choices"):
-        text = _content(choices[0].get("message"))
+        text = _content(_mapping(_first(choices)).get("message"))
     elif "output" in body or "content" in body:
         text = _content({"content": body.get("content")}) if "content" in body else _outputs(body["output"])
     elif failure is None:
@@ -145,17 +145,22 @@ def _batched(row: Row, place: Place) -> Row:
         else:
             raise UserError(f"{place}: field 'response.body.choices' is missing; these are not the results of a batch of chats.")
     error = None if failure is None else {"code": "error", "message": failure if isinstance(failure, str) else json.dumps(failure)}
-    return {"id": row["custom_id"], "answer": text, "model": body.get("model"), "error": error}
+    return {"id": row.get("custom_id"), "answer": text, "model": body.get("model"), "error": error}
 
 
-def _outputs(outputs: Iterable[Any]) -> str | None:
-    texts = [_content(each) for each in outputs if isinstance(each, Mapping) and each.get("type") == "message"]
+def _outputs(outputs: Any) -> str | None:
+    messages = outputs if isinstance(outputs, list) else []
+    texts = [_content(each) for each in messages if _mapping(each).get("type") == "message"]
     return "".join(text for text in texts if text) or None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _content(message: Any) -> str | None:
     """The text of a message, whose content is a text or a list of parts."""
     content = message.get("content") if isinstance(message, Mapping) else None
     if isinstance(content, list):
-        return "".join(part["text"] for part in content if isinstance(part, Mapping) and isinstance(part.get("text"), str)) or None
+        return "".join(text for part in content if isinstance(text := _mapping(part).get("text"), str)) or None
     return content if isinstance(content, str) else None

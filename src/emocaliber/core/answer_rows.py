@@ -224,12 +224,13 @@ class _Table:
                 out["response"] = label_text(row.get(self.columns.text))
             image, error = self._told(number, "image"), self._cell(row, self.columns.error)
             if error is not None and label_text(error) is not None:
-                out["error"] = error if isinstance(error, Mapping) else {"code": "error", "message": str(error)}
+                told = error if isinstance(error, Mapping) else {"message": error}
+                out["error"] = {"code": str(told.get("code", "error")), "message": str(told.get("message", error))}
             if isinstance(image, str) and image:
                 out["image"] = image
             known = {**self._extra[number], **row}
             out |= {name: known[name] for name in _KEPT if isinstance(known.get(name), Mapping | bool)}
-            yield place, out | {"confidence": confidence, "model": self._cell(row, self.columns.model)}
+            yield place, out | {"confidence": confidence, "model": label_text(self._cell(row, self.columns.model))}
 
     def _told(self, number: int, role: str) -> Any:
         own = self._cell(self.placed[number][1], getattr(self.columns, role))
@@ -257,6 +258,8 @@ class _Table:
         for source, column in self.columns.confidence.items():
             cells = [(place, row.get(column)) for place, row in self.placed]
             names = list(dict.fromkeys(name for _, cell in cells if isinstance(cell, Mapping) for name in cell))
+            if names and (other := next(((place, cell) for place, cell in cells if not isinstance(cell, Mapping | None)), None)):
+                raise UserError(f"{other[0]}: column '{column}' is {other[1]!r}, but in other rows it holds confidences by name.")
             parts = {name: [(place, (cell or {}).get(name)) for place, cell in cells] for name in names}
             for part, its_cells in parts.items() if names else [(source, cells)]:
                 found[part], note = fractions(f"{column}.{part}" if names else column, its_cells)

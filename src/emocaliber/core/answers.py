@@ -92,9 +92,9 @@ def system_name(source: Path, rows: Iterable[Row]) -> str:
 
     Of a path or a hub id, the last part counts that is not a word such as "responses" or "model".
     """
-    models = {row.get("model") for row in rows}
-    model = models.pop() if len(models) == 1 else None
-    if isinstance(model, str) and (parts := _telling(re.split(r"[/\\:]", model))):
+    models = {str(row.get("model") or "") for row in rows}
+    model = models.pop() if len(models) == 1 else ""
+    if parts := _telling(re.split(r"[/\\:]", model)):
         return parts[-1]
     absolute = source.absolute()
     parts = _telling([*absolute.parent.parts[1:], source.name if source.is_dir() else absolute.stem])

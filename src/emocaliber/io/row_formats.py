@@ -192,7 +192,7 @@ def located_values(source: Path) -> Iterator[tuple[Place, Any]]:
     """The values of a file of any format, with their places; unlike those of `located_rows`, they need not be JSON objects.
 
     Of .csv and .tsv, these are the rows by column, with cells as text; of a JSON list, its items; of another JSON document, the document
-    alone; of everything else, the rows of `located_rows`, but the lines of a JSON Lines file may also be lists.
+    alone (in both, NaN is null); of everything else, the rows of `located_rows`, but the lines of a JSON Lines file may also be lists.
     Raises UserError, naming the file, for one that cannot be read, and if there is nothing in it.
     """
     suffix = source.suffix.lower()
@@ -224,14 +224,18 @@ def _json_values(file: Path) -> list[tuple[int, Any]]:
     except UnicodeDecodeError as error:
         raise UserError(f"{display_name(file)}: not text in UTF-8 ({error}); save it as one.") from None
     try:
-        document = json.loads(text)
+        document = json.loads(text, parse_constant=_missing)
     except (ValueError, RecursionError) as error:
         lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
         try:
-            return [(number, json.loads(line)) for number, line in lines]
+            return [(number, json.loads(line, parse_constant=_missing)) for number, line in lines]
         except (ValueError, RecursionError):
             raise UserError(f"{display_name(file)}: neither a JSON document nor one JSON value on each line ({error}).") from None
     return list(enumerate(document, 1)) if isinstance(document, list) else [(1, document)]
+
+
+def _missing(constant: str) -> None:
+    """NaN and infinities, which are not JSON but what Python writes, are missing numbers."""
 
 
 # CSV tables of other data sets.
