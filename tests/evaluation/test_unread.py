@@ -24,6 +24,7 @@ GOOD, UNTAGGED, FREE = {"response": "<answer>awe</answer>"}, {"response": "awe"}
     [
         ([GOOD, UNTAGGED], False, "1 of 2 answers cannot be read and count as wrong: a tag such as <answer> is missing. Write the answer"),
         ([GOOD, {"plain_answer": "happy"}], False, "such as 'happy'. Give all labels with --labels"),
+        ([GOOD, {"response": "<answer>glad</answer><confidence>1</confidence>"}], False, "none of the labels, such as 'glad'. Give"),
         ([UNTAGGED, UNTAGGED, {"response": None}], False, "3 of 3 .*; 2 of them because a tag"),
         ([FREE, FREE], True, "2 can be read without the five steps: leave out --strict"),
         ([FREE | {"lenient": False}, GOOD], False, "1 can be read without the five steps: add --lenient"),

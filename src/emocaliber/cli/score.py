@@ -92,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
 
     answers = read_answers(args.responses, _how(args))
     placed = answers.rows
+    if args.parity and any("plain_answer" in row for _, row in placed):
+        raise UserError(f"{display_name(args.responses)} holds labels, not texts, which the released scripts read; leave out --parity.")
     if args.lenient:
         placed = [(where, row | {"lenient": True}) for where, row in placed]
     rows = [row for _, row in placed]

@@ -51,11 +51,17 @@ def unread(outcomes: Sequence[Outcome], rows: Sequence[Mapping[str, Any]], *, st
     if readable:
         return f"{text}. {readable:,} can be read without the five steps: {'leave out --strict' if strict else 'add --lenient'}."
     if reason == MalformedReason.NOT_A_CANDIDATE:
-        said = Counter(str(row.get("plain_answer") or row.get("response"))[-60:].strip() for each, row in lost if each.malformed == reason)
+        said = Counter(_answer(row) for each, row in lost if each.malformed == reason)
         shown = ", ".join(repr(answer) for answer, _ in said.most_common(_SHOWN))
         return f"{text}, such as {shown}. Give all labels with --labels, or write the answers in their words."
     remedy = _REMEDIES.get(str(reason))
     return f"{text}. {remedy}." if remedy else f"{text}."
+
+
+def _answer(row: Mapping[str, Any]) -> str:
+    """The answer in the words of the row, shortened."""
+    text = str(row.get("plain_answer") or row.get("response"))
+    return text.rpartition("<answer>")[2].partition("</answer>")[0].strip()[:60]
 
 
 def _can_be_read(outcome: Outcome, row: Mapping[str, Any]) -> bool:
