@@ -320,6 +320,9 @@ def ablation_table(rows: Sequence[AblationRow], metrics: Sequence[str], title: s
             columns.append([_mean([column[at] for column in of_groups]) for at in range(len(rows))])
             heading.append(f"Average {_ABLATION_HEADINGS[metric]}")
             higher.append(metric not in _LOWER_IS_BETTER)
+    columns.append([_ablated_number(row.summary["overall"], "malformed") for row in rows])
+    heading.append("Malformed")
+    higher.append(False)
     words = 1 + len(settings)
     cells = [
         [row.name, *(_setting(row.settings.get(name)) for name in settings), *(with_interval(*column[at]) for column in columns)]
@@ -333,6 +336,8 @@ def ablation_table(rows: Sequence[AblationRow], metrics: Sequence[str], title: s
 
 
 def _ablated_number(metrics: Mapping[str, Any], name: str) -> Number:
+    if name == "malformed":
+        return metrics.get(name, {}).get("share"), metrics.get(name, {}).get("share_ci")
     found = metrics if name in _OF_ANSWERS else metrics.get("confidence", {}).get(VERBALIZED, {})
     return found.get(name), found.get(f"{name}_ci")
 
