@@ -54,6 +54,17 @@ def fractions(column: str, cells: Cells) -> tuple[list[float | None], str | None
     return [None if each is None else min(each[0] / scale, 1.0) for each in read], note
 
 
+def stated_fractions(cells: Cells) -> tuple[list[float | None], str | None]:
+    """`fractions` for confidences that a model states in its texts: one that cannot be read is missing, and no error."""
+    numbers = [(place, cell if is_numeric([cell]) else None) for place, cell in cells]
+    try:
+        return fractions("confidence", numbers)
+    except UserError:  # not all alike, so each is read by itself
+        read = [_number(cell, place, "confidence") for place, cell in numbers]
+        values = [None if each is None else each[0] / (100 if each[1] else 1) for each in read]
+        return [value if value is not None and 0 <= value <= 1 else None for value in values], None
+
+
 def is_numeric(cells: Iterable[Any]) -> bool:
     """Whether the cells are numbers, perhaps with a % sign, or missing; and not all of them missing."""
     found = False

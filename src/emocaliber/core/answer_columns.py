@@ -42,7 +42,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "error": ("error",),
 }
 ROLES = ("truth", "answer", "confidence", "id", "task", "image")  # what --columns may name
-_EITHER = ("label", "labels", "class", "emotion", "category", "sentiment", "y")  # the truth or the answer, whichever is lacking
+EITHER = ("label", "labels", "class", "emotion", "category", "sentiment", "y")  # the truth or the answer, whichever is lacking
 _CONFIDENCE_OF = re.compile(r"(?:confidence|conf)[_. ](.+)", re.IGNORECASE)
 _PROBABILITY_OF = re.compile(r"(?:probability|probabilities|probs?|proba|p|score)[_. ](.+)", re.IGNORECASE)
 _BOTH = ("truth", "answer")
@@ -138,7 +138,7 @@ def _truth_and_answer(
     """The columns of the truth, of the answer, and of the text in which the answer was read; None where there is none."""
     truth = told.truth if told.truth is not None else _only("truth", free, rows, where)
     answer, text = (told.answer, None) if told.answer is not None else _answer(free, rows, where)
-    either = [name for name in free if _key(name) in _EITHER and name not in (truth, answer)]
+    either = [name for name in free if usual_name(name) in EITHER and name not in (truth, answer)]
     if "answer" not in wanted:  # in a file of truths, an answer is the true one
         found = (column for column in (truth, _same(either, "truth", rows, where), answer) if column is not None)
         return next(found, None), None, None
@@ -150,7 +150,7 @@ def _truth_and_answer(
         truth = _same(either, "truth", rows, where)
     elif lacks_answer and not lacks_truth:
         answer = _same(either, "answer", rows, where)
-    elif either and told.answer is None and answer is not None and _key(answer) in _TEXTS and not _has_tags(rows, answer):
+    elif either and told.answer is None and answer is not None and usual_name(answer) in _TEXTS and not _has_tags(rows, answer):
         text, answer = answer, _same(either, "answer", rows, where)  # the label that was read in the text
     return truth if "truth" in wanted else None, answer, text
 
@@ -159,16 +159,17 @@ def _has_tags(rows: Sequence[Row], column: str) -> bool:
     return any("<answer>" in str(row.get(column)) for row in rows)
 
 
-def _key(name: str) -> str:
+def usual_name(name: str) -> str:
+    """The name in the form of `NAMES`: "Ground Truth" is "ground_truth"."""
     return re.sub(r"[^a-z0-9]+", "_", name.casefold()).strip("_")
 
 
 def _only(role: str, free: Sequence[str], rows: Sequence[Row], where: str) -> str | None:
     """The column of a role; None without one. Raises UserError for two that differ, where it matters which one is taken."""
     names = NAMES[role]
-    found = [name for name in free if _key(name) in names]
-    first = min(found, key=lambda name: names.index(_key(name)), default=None)
-    return first if first is None or role not in _ONE_ONLY or _key(first) == names[0] else _same(found, role, rows, where)
+    found = [name for name in free if usual_name(name) in names]
+    first = min(found, key=lambda name: names.index(usual_name(name)), default=None)
+    return first if first is None or role not in _ONE_ONLY or usual_name(first) == names[0] else _same(found, role, rows, where)
 
 
 def _same(found: Sequence[str], role: str, rows: Sequence[Row], where: str) -> str | None:
@@ -185,7 +186,7 @@ def _ambiguous(role: str, found: Sequence[str], where: str) -> UserError:
 
 def _answer(free: Sequence[str], rows: Sequence[Row], where: str) -> tuple[str | None, str | None]:
     """The column of the answer, and that of the text from which it was taken, if there are both."""
-    texts = [name for name in free if _key(name) in _TEXTS]
+    texts = [name for name in free if usual_name(name) in _TEXTS]
     named = [name for name in free if name not in texts]
     answer, text = _only("answer", named, rows, where), _only("answer", texts, rows, where)
     return (text, None) if answer is None else (answer, text)
@@ -203,7 +204,7 @@ def _named_after(pattern: re.Pattern[str], free: Sequence[str], rows: Sequence[R
     """The columns of numbers whose names match, and what they are named after."""
     for name in free:
         match = pattern.fullmatch(name)
-        if match and _key(name) not in NAMES["confidence"] and is_numeric(row.get(name) for row in rows):
+        if match and usual_name(name) not in NAMES["confidence"] and is_numeric(row.get(name) for row in rows):
             yield name, match[1]
 
 
@@ -222,8 +223,10 @@ def _per_label(free: Sequence[str], rows: Sequence[Row], labels: Iterable[str]) 
     if not wanted or not all(label_key(label) in by_key for label in wanted):
         return {}
     found = {label: by_key[label_key(label)] for label in wanted}
-    usual = {name for names in NAMES.values() for name in names} | set(_EITHER)
-    others = {name: name for name in free if name not in found.values() and _key(name) not in usual and _sums(rows, [name]) is not None}
+    usual = {name for names in NAMES.values() for name in names} | set(EITHER)
+    others = {
+        name: name for name in free if name not in found.values() and usual_name(name) not in usual and _sums(rows, [name]) is not None
+    }
     sums, with_others = _sums(rows, found.values()), _sums(rows, [*found.values(), *others])
     if sums is None:
         return {}
@@ -246,7 +249,7 @@ def _are_one(sums: Sequence[float]) -> bool:
 
 def _id(free: Sequence[str], rows: Sequence[Row]) -> str | None:
     """The first usual name of an id that every row has, and no two rows alike; `id` itself in any case; None without one."""
-    by_key = {_key(name): name for name in reversed(free)}
+    by_key = {usual_name(name): name for name in reversed(free)}
     for usual in NAMES["id"]:
         if (name := by_key.get(usual)) is None:
             continue

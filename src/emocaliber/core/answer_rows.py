@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emocaliber.core.answer_cells import fractions, label_list, label_pairs, label_text, probability
+from emocaliber.core.answer_cells import fractions, label_list, label_pairs, label_text, probability, stated_fractions
 from emocaliber.core.answer_columns import Columns, columns_of
 from emocaliber.core.answer_logs import Placed, plain_rows
+from emocaliber.core.answer_texts import told_in
 from emocaliber.core.response import Malformed, MalformedReason, parse
 from emocaliber.core.samples import identified
 from emocaliber.core.scoring import CONFIDENCE, FIRST_SOURCES, VERBALIZED
@@ -199,6 +200,9 @@ class _Table:
         said = self._said(probabilities)
         texts = any("<answer>" in text for text in said if text)  # a text without the tag is an answer only where none has it
         stated = self._confidences()
+        whole = said
+        if not texts:
+            said = self._read_texts(said, stated)
         given = [label_list(self._told(number, "candidates")) for number in range(len(self.placed))]
         labels: dict[str, Labels] = {}
         for task in dict.fromkeys(tasks):
@@ -220,8 +224,9 @@ class _Table:
                 confidence[PROBABILITY if stated else CONFIDENCE] = by_label.get(answer) if answer else None
             out: Row = {"id": self._ids[number], "task": tasks[number], "candidates": list(candidates), "ground_truth": named}
             out |= {"response": said[number]} if texts else {"plain_answer": said[number]}
-            if not texts and self.columns.text is not None:
-                out["response"] = label_text(row.get(self.columns.text))
+            text = whole[number] if whole is not said else label_text(self._cell(row, self.columns.text))
+            if text is not None and not texts:
+                out["response"] = text
             image, error = self._told(number, "image"), self._cell(row, self.columns.error)
             if error is not None and label_text(error) is not None:
                 told = error if isinstance(error, Mapping) else {"message": error}
@@ -251,6 +256,20 @@ class _Table:
             if isinstance(value, Mapping | list):
                 raise UserError(f"{place}: column '{column}' holds a {type(value).__name__}, not a label or a text; give another column.")
         return [label_text(value) for value in said]
+
+    def _read_texts(self, said: list[str | None], stated: dict[str, list[float | None]]) -> list[str | None]:
+        """The answers within texts that are JSON or have lines such as "Answer: awe", whose confidences are added to `stated`; otherwise
+        `said` itself."""
+        found = told_in(said)
+        if found is None:
+            return said
+        form, told = found
+        self.notes.append(f"the answers are read from texts in the form of {form}")
+        cells = [(place, each.confidence if each else None) for (place, _), each in zip(self.placed, told, strict=True)]
+        if any(cell is not None for _, cell in cells):
+            stated[VERBALIZED], note = stated_fractions(cells)
+            self.notes += [note] if note else []
+        return [each.answer if each else text for each, text in zip(told, said, strict=True)]
 
     def _confidences(self) -> dict[str, list[float | None]]:
         """The confidences by source, as fractions."""
