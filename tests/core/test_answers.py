@@ -247,7 +247,7 @@ def test_what_is_neither_a_fraction_nor_a_percentage_is_refused(column: tuple[An
     ],
 )
 def test_a_system_is_called_by_its_model_or_its_file_or_its_folder(file: str, model: str | None, name: str) -> None:
-    assert system_name(Path(file), [{"model": model}, {"model": model}]) == name
+    assert system_name(Path(file), [{"model": model}, {"model": None}]) == name
 
 
 def test_rows_of_two_models_do_not_name_the_system() -> None:

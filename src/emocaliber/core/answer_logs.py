@@ -144,7 +144,8 @@ def _batched(row: Row, place: Place) -> Row:
             failure = result["type"]
         else:
             raise UserError(f"{place}: field 'response.body.choices' is missing; these are not the results of a batch of chats.")
-    error = None if failure is None else {"code": "error", "message": failure if isinstance(failure, str) else json.dumps(failure)}
+    message = _mapping(failure).get("message", failure)
+    error = None if failure is None else {"code": "error", "message": message if isinstance(message, str) else json.dumps(message)}
     return {"id": row.get("custom_id"), "answer": text, "model": body.get("model"), "error": error}
 
 

@@ -176,7 +176,7 @@ class _Table:
         if unknown:
             raise UserError(
                 f"{truths.name}: has no truth for {len(unknown):,} of {len(ids):,} answers ({_some(unknown)}); its own ids are such as "
-                f"{_some(truths.by_id)}. Make the ids agree, or name the column with --columns id=COLUMN."
+                f"{_some(list(truths.by_id)[:_EXAMPLES])}. Make the ids agree, or name the column with --columns id=COLUMN."
             )
         answered = set(ids)
         if lacking := [each for each in truths.by_id if each not in answered]:
@@ -224,8 +224,8 @@ class _Table:
                 confidence[PROBABILITY if stated else CONFIDENCE] = by_label.get(answer) if answer else None
             out: Row = {"id": self._ids[number], "task": tasks[number], "candidates": list(candidates), "ground_truth": named}
             out |= {"response": said[number]} if texts else {"plain_answer": said[number]}
-            text = whole[number] if whole is not said else label_text(self._cell(row, self.columns.text))
-            if text is not None and not texts:
+            text = label_text(self._cell(row, self.columns.text)) or whole[number]
+            if text is not None and not texts and candidates.named(text) is None:  # for the page
                 out["response"] = text
             image, error = self._told(number, "image"), self._cell(row, self.columns.error)
             if error is not None and label_text(error) is not None:

@@ -92,7 +92,7 @@ def system_name(source: Path, rows: Iterable[Row]) -> str:
 
     Of a path or a hub id, the last part counts that is not a word such as "responses" or "model".
     """
-    models = {str(row.get("model") or "") for row in rows}
+    models = {str(model) for row in rows if (model := row.get("model"))}  # a failed request names none
     model = models.pop() if len(models) == 1 else ""
     if parts := _telling(re.split(r"[/\\:]", model)):
         return parts[-1]
