@@ -75,10 +75,13 @@ def test_truths_of_another_file_are_joined_by_id_in_any_order(tmp_path: Path) ->
 
 
 def test_samples_of_the_benchmark_serve_as_truths_with_all_that_they_know(tmp_path: Path) -> None:
-    sample = {"id": "a", "task": "mine", "candidates": ["awe", "fear", "joy"], "ground_truth": "awe", "votes": {"awe": 2, "joy": 1}}
-    answers = read(put(tmp_path, "a.csv", "id,pred\na,joy\n"), truth=put(tmp_path, "test.jsonl", [sample]))
+    sample = {"id": "a", "image": "a.jpg", "task": "mine", "candidates": ["awe", "fear", "joy"], "ground_truth": "awe"}
+    sample |= {"votes": {"awe": 2, "joy": 1}}
+    (tmp_path / "bench").mkdir()
+    truths = put(tmp_path / "bench", "test.jsonl", [sample])
+    answers = read(put(tmp_path, "a.csv", "id,pred\na,joy\n"), truth=truths)
     (found,) = outcomes(answers)
-    assert (found.task, found.answer, found.votes) == ("mine", "joy", {"awe": 2, "joy": 1})
+    assert (found.task, found.answer, found.image, found.votes) == ("mine", "joy", "bench/a.jpg", {"awe": 2, "joy": 1})
     assert answers.rows[0][1]["candidates"] == sample["candidates"]
 
 

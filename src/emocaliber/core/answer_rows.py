@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,6 +191,9 @@ class _Table:
         self._truths = [(place, self._cell(row, truths.columns.truth)) for place, row in found]
         named = {role: column for role in ("task", "candidates", "image") if (column := getattr(truths.columns, role)) is not None}
         self._extra = [{**row, **{role: row.get(column) for role, column in named.items()}} for _, row in found]
+        for (place, _), (mine, _), known in zip(found, self.placed, self._extra, strict=True):
+            if isinstance(image := known.get("image"), str):  # relative to the file of truths
+                known["image"] = Path(os.path.relpath(place.file.parent / image, mine.file.parent)).as_posix()
         yield f"truths from {truths.name}: {truths.columns.described()}"
 
     def response_rows(self, how: How) -> Iterator[tuple[Place, Row]]:
