@@ -71,7 +71,7 @@ def test_version_is_told_and_nothing_else_done(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out.startswith("emocaliber ")
 
 
-@pytest.mark.parametrize("words", [[], ["dream"], ["scenes"], ["score", "a.jsonl"]])
+@pytest.mark.parametrize("words", [[], ["dream"], ["scenes"], ["score"]])
 def test_wrong_usage_is_exit_code_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as leaving:
         front.main(words)

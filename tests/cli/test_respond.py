@@ -73,7 +73,7 @@ def test_every_sample_becomes_a_row_with_its_image_relative_to_the_file(
     assert {(row["model"], row["response"], row["error"]) for row in written} == {("fearful", "<answer>fear</answer>", None)}
     assert all((out.parent / row["image"]).is_file() for row in written)
     shown = capsys.readouterr()
-    assert shown.out == f"{out}: 5 of 5 samples asked, 0 failed\nnext: emocaliber score {out} --out {out.with_suffix('')}\n"
+    assert shown.out == f"{out}: 5 of 5 samples asked, 0 failed\nnext: emocaliber score {out}\n"
     assert "It fears everything." in shown.err
     assert "5/5" in shown.err
 
@@ -83,7 +83,7 @@ def test_what_comes_next_works_as_it_is_printed(model: Fearful, samples: Path, t
     command = capsys.readouterr().out.splitlines()[-1].removeprefix("next: emocaliber ").split()
     assert "--lenient" not in command
     assert main([*command, "--numbers-only", "--replicates", "200"]) == 0
-    metrics = json.loads((tmp_path / "run" / "responses" / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / "run" / "scores" / "metrics.json").read_text())
     assert metrics["overall"]["malformed"]["count"] == 0
     assert metrics["settings"]["lenient"] == 5
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from emocaliber.__main__ import main
 from emocaliber.cli import score
 from emocaliber.core.response import Reasoning, Response, render
 from emocaliber.errors import UserError
@@ -55,6 +56,37 @@ def test_the_confidence_that_is_shown_first_can_be_chosen(tmp_path: Path, capsys
     assert json.loads((out / "metrics.json").read_text())["settings"]["sources"] == ["ans", "verb"]
     with pytest.raises(UserError, match=r"no response has a confidence 'p_true'; there are verb, ans"):
         run(responses, "--out", str(tmp_path / "other"), "--confidence", "p_true")
+
+
+def test_the_confidence_that_predict_gives_is_shown_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    responses = write(tmp_path / "r.jsonl", ROW | {"confidence": {"verb": 0.8, "ans": 0.5, "recalibrated": 0.6}})
+    assert run(responses, "--out", str(tmp_path / "run"), "--numbers-only", "--replicates", "200") == 0
+    assert "Confidence: recalibrated." in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["settings"]["sources"] == ["recalibrated", "verb", "ans"]
+    assert "### Confidence: recalibrated" in (tmp_path / "run" / "tables.md").read_text().partition("verb")[0]
+
+
+def test_without_a_folder_the_scores_lie_beside_the_answers_under_the_name_of_their_model(tmp_path: Path) -> None:
+    write(tmp_path / "responses.jsonl", ROW | {"model": "wudq/EmoCaliber"})
+    for source in ("responses.jsonl", "."):
+        assert run(str(tmp_path / source), "--numbers-only", "--replicates", "200") == 0
+        assert "| EmoCaliber " in (tmp_path / "scores" / "tables.md").read_text()
+        (tmp_path / "scores" / "tables.md").unlink()
+
+
+def test_a_table_of_others_is_scored_and_kept_as_rows_that_can_be_traced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "net.csv").write_text("id,label,pred,prob\na,awe,awe,90%\nb,fear,joyful,40%\nc,fear,,50%\n")
+    assert run(str(tmp_path / "net.csv"), "--labels", "awe,fear", "--replicates", "200") == 0
+    said = capsys.readouterr()
+    assert "truth = label, answer = pred, confidence = prob" in said.err and "percentages" in said.err
+    assert "2 of 3 answers cannot be read" in said.err and "Confidence: as in the file." in said.out
+    scores = tmp_path / "net-scores"
+    assert "<h1>net: " in (scores / "report.html").read_text()
+    assert json.loads((scores / "metrics.json").read_text())["settings"]["read_from"] == str(tmp_path / "net.csv")
+    assert main(["trace", "b", "--run", str(scores)]) == 0
+    assert "fear" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"net\.csv holds labels, not texts, .*leave out --parity"):
+        run(str(tmp_path / "net.csv"), "--labels", "awe,fear", "--parity")
 
 
 def test_numbers_only_leaves_out_the_figures_and_the_page(tmp_path: Path) -> None:

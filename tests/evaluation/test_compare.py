@@ -191,6 +191,15 @@ def test_a_source_of_confidence_that_one_system_lacks_is_not_compared() -> None:
     assert {each.source for each in compare(a, silent)} == {None}
 
 
+def test_the_first_confidences_of_two_systems_are_compared_whatever_they_are_called() -> None:
+    a, b = varied(40), varied(40, seed=1)
+    renamed = [replace(each, confidence={"confidence": each.confidence["verb"]}) for each in b]
+    found = compare(a, renamed)
+    assert {each.source for each in found} == {None, "verb | confidence"}
+    expected = [(each.metric, each.a, each.b, each.p) for each in compare(a, b) if each.source == "verb"]
+    assert [(each.metric, each.a, each.b, each.p) for each in found if each.source is not None] == expected
+
+
 def test_the_table_shows_every_scope_with_its_numbers() -> None:
     random = np.random.default_rng(0)
     worse = random.random(300) < 0.4

@@ -156,6 +156,12 @@ def test_a_part_of_a_group_has_neither_average_nor_pooled_confidence_beside_the_
     assert "### Confidence, after the paper's Table 5" in markdown(whole())
 
 
+def test_every_table_about_a_run_tells_its_malformed_answers() -> None:
+    text = markdown(whole())
+    for title in ("Answers on ID VSA", "Confidence, after", "Answers\n", "Confidence: verb"):
+        assert "alformed" in section(text, title), title
+
+
 def test_confidence_beside_the_paper_has_a_row_per_source_and_the_band_of_calibrated_models() -> None:
     summary = whole()
     summary["settings"]["sources"] = ["verb", "ans"]

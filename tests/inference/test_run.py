@@ -418,7 +418,7 @@ def speaking(says: str, samples: Path, out: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_answers_that_cannot_be_read_are_pointed_out(samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = speaking("I feel it.<answer>awe</answer>", samples, tmp_path / "r.jsonl", monkeypatch)
-    assert said[1] == f"next: emocaliber score {tmp_path}/r.jsonl --out {tmp_path}/r"
+    assert said[1] == f"next: emocaliber score {tmp_path}/r.jsonl"
     strict = speaking("I feel it.<answer>awe</answer>", samples, tmp_path / "s.jsonl", monkeypatch, lenient=False)
     assert strict[1] == "7 of 7 answers cannot be read: they do not keep to the five steps (--no-lenient)"
     garbage = speaking("who knows", samples, tmp_path / "g.jsonl", monkeypatch)

@@ -73,7 +73,7 @@ def test_every_run_has_a_folder_with_its_model_and_answers(swept: Path) -> None:
 def test_the_table_has_a_row_for_each_run_and_the_model_before(swept: Path) -> None:
     lines = (swept.parent / "out" / "table.md").read_text().splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    assert rows[0] == ["Model", "learning_rate", "ID VER Acc", "ID VER F1"]
+    assert rows[0] == ["Model", "learning_rate", "ID VER Acc", "ID VER F1", "Malformed"]
     assert [row[:2] for row in rows[2:]] == [["Base Model", "–"], ["Model #1", "0.0001"], ["Model #2", "0.001"]]  # noqa: RUF001
     assert all("[" in row[2] for row in rows[2:]), "with intervals"
 
@@ -128,12 +128,13 @@ def test_the_papers_ablations_are_sweeps_whose_every_run_is_a_configuration(tabl
 def test_the_average_over_groups_is_the_papers_and_its_interval_that_of_independent_samples() -> None:
     def summary(first: float, second: float) -> dict[str, Any]:
         numbers = {"ID VER": first, "ID VSA": second}
-        return {"groups": {group: {"accuracy": value, "accuracy_ci": [value - 0.03, value + 0.04]} for group, value in numbers.items()}}
+        groups = {group: {"accuracy": value, "accuracy_ci": [value - 0.03, value + 0.04]} for group, value in numbers.items()}
+        return {"groups": groups, "overall": {"malformed": {"share": 0.25}}}
 
     table = ablation_table([AblationRow("a", {}, summary(0.5, 0.8)), AblationRow("b", {"kl": 0.1}, summary(0.6, 0.9))], ["accuracy"], "T")
-    assert table.header == ["Model", "kl", "ID VER Acc", "ID VSA Acc", "Average Acc"]
+    assert table.header == ["Model", "kl", "ID VER Acc", "ID VSA Acc", "Average Acc", "Malformed"]
     # (0.5 + 0.8) / 2, less sqrt(2) x 0.03 / 2, plus sqrt(2) x 0.04 / 2.
-    assert table.rows[0][-1] == "65.00 [62.88, 67.83]"
+    assert table.rows[0][-2:] == ["65.00 [62.88, 67.83]", "25.00"]
     assert table.marks[1, 4] == "best"
 
 

@@ -5,9 +5,8 @@ Training targets, rewards and evaluation all use `is_correct`, the only definiti
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,17 @@ from emocaliber import emotions
 from emocaliber.core.released import filled_in
 from emocaliber.core.response import Malformed, in_five_steps, parse
 from emocaliber.core.samples import Fields, identified
-from emocaliber.core.tasks import TASKS, canonical_task, taxonomy_of
+from emocaliber.core.tasks import TASKS, canonical_task, nearly, taxonomy_of
 from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
-from emocaliber.io.row_formats import located_rows
+from emocaliber.io.row_formats import Place, located_rows
 from emocaliber.io.rows import Row, RowPath, display_name, numbered_rows
 
 NO_ANSWER = "no_answer"
-VERBALIZED = "verb"
+VERBALIZED = "verb"  # the source of confidences that are stated in the text
+CONFIDENCE = "confidence"  # that of files of others with one column of them
+RECALIBRATED = "recalibrated"
+FIRST_SOURCES = (CONFIDENCE, RECALIBRATED, VERBALIZED)  # the one to show first is the first of these that a system has
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,12 @@ def outcome(
 ) -> Outcome:
     """The outcome of a response row.
 
-    Its fields `id, task, candidates, ground_truth, response` are required; `confidence, error, votes, posterior, image, lenient` are
-    optional. Parsing is lenient (see `parse`), or strict with `strict` and where the row's `lenient` is false. A `confidence` that is a
-    number or text comes from a released row, and is ignored: the tag in the response is parsed instead. `taxonomy` gives other spellings of
-    the labels, and the emotion loop; by default it is that of the VECBench task, and none for a custom task.
+    Its fields `id, task, candidates, ground_truth, response` are required; `confidence, error, votes, posterior, image, lenient,
+    plain_answer` are optional. Parsing is lenient (see `parse`), or strict with `strict` and where the row's `lenient` is false. A
+    `confidence` that is a number or text comes from a released row, and is ignored: the tag in the response is parsed instead.
+    `plain_answer` is that of a system that names a label without a text: it takes the place of `response`, and nothing is stated.
+    `taxonomy` gives other spellings of the labels, and the emotion loop; by default it is that of the VECBench task, and none for a custom
+    task.
     Raises UserError, naming `where` (the row's file and line) and the field, for a row that is not a response row.
     """
     fields = Fields(row, where)
@@ -84,14 +88,16 @@ def outcome(
     candidates = fields.labels("candidates", taxonomy or taxonomy_of(task))
     _check_task(fields, task, candidates)
     ground_truth = fields.label("ground_truth", candidates)
-    text = fields.optional_text("response")
+    plain = "plain_answer" in row
+    text = fields.optional_text("plain_answer" if plain else "response")
     answer: str | None = None
     verbalized: float | None = None
     malformed: str | None = None
     if text is None or row.get("error") is not None:
         malformed = NO_ANSWER
     else:
-        parsed = parse(text, candidates, lenient=not (strict or row.get("lenient") is False))
+        lenient = plain or not (strict or row.get("lenient") is False)
+        parsed = parse(f"<answer>{text}</answer>" if plain else text, candidates, lenient=lenient)
         if isinstance(parsed, Malformed):
             malformed = str(parsed.reason)
         else:
@@ -106,12 +112,18 @@ def outcome(
         correct=is_correct(answer, ground_truth, candidates),
         malformed=malformed,
         distance=None if answer is None else candidates.distance(answer, ground_truth),
-        confidence=({} if released else fields.fractions("confidence")) | {VERBALIZED: verbalized},
+        confidence=({} if released else fields.fractions("confidence")) | ({} if plain else {VERBALIZED: verbalized}),
         posterior=fields.posterior("posterior", candidates),
         votes=fields.votes("votes", candidates),
         image=image if isinstance(image, str) else None,
-        format=None if malformed == NO_ANSWER or text is None else in_five_steps(text),
+        format=None if malformed == NO_ANSWER or text is None or plain else in_five_steps(text),
     )
+
+
+def with_known_sources(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """The outcomes without the sources of confidence that none of them has."""
+    known = {source for each in outcomes for source, value in each.confidence.items() if value is not None}
+    return [replace(each, confidence={source: each.confidence.get(source) for source in sorted(known)}) for each in outcomes]
 
 
 def response_rows(sources: RowPath | Sequence[RowPath]) -> Iterator[tuple[str, Row]]:
@@ -120,7 +132,12 @@ def response_rows(sources: RowPath | Sequence[RowPath]) -> Iterator[tuple[str, R
     Released rows are completed as `outcome` needs them. If the first row has no id, rows without one are named by their place.
     Raises UserError, naming the place, for the first row that cannot be read or repeats an id, and where there is no row at all.
     """
-    for where, row in identified(located_rows(sources), required=False):
+    return completed(located_rows(sources))
+
+
+def completed(rows: Iterable[tuple[Place, Row]]) -> Iterator[tuple[str, Row]]:
+    """`response_rows` for rows that were read already."""
+    for where, row in identified(rows, required=False):
         yield where, filled_in(row)
 
 
@@ -155,15 +172,9 @@ def _check_task(fields: Fields, task: str, candidates: Sequence[str]) -> None:
 @cache
 def _nearly(task: str, candidates: tuple[str, ...]) -> str | None:
     """The task of VECBench with the same candidates and nearly the same name, if there is one."""
-    twins = {_letters(name): name for name in TASKS if _are_labels_of(TASKS[name].taxonomy, candidates)}
-    close = difflib.get_close_matches(_letters(task), twins, n=1, cutoff=0.85)
-    return twins[close[0]] if close else None
+    return nearly(task, [name for name in TASKS if _are_labels_of(TASKS[name].taxonomy, candidates)])
 
 
 def _are_labels_of(name: str | Path | emotions.Taxonomy, candidates: tuple[str, ...]) -> bool:
     taxonomy = emotions.taxonomy(name)
     return {taxonomy.canonical(label) for label in candidates} == set(taxonomy.labels)
-
-
-def _letters(name: str) -> str:
-    return "".join(letter for letter in name.casefold() if letter.isalnum())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -83,6 +84,17 @@ def group_of(name: str) -> str | None:
     """The group that the paper reports a task in; None for a custom task."""
     known = TASKS.get(canonical_task(name))
     return known.group if known else None
+
+
+def nearly(name: str, names: Iterable[str]) -> str | None:
+    """The one of `names` that `name` may be a misspelling of, ignoring case and punctuation; None if none is close."""
+    by_letters = {_letters(each): each for each in names}
+    close = difflib.get_close_matches(_letters(name), by_letters, n=1, cutoff=0.85)
+    return by_letters[close[0]] if close else None
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
 def task_order(name: str) -> tuple[int, str]:

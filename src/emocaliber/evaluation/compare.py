@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from emocaliber.core.scoring import VERBALIZED, Outcome
+from emocaliber.core.scoring import FIRST_SOURCES, Outcome
 from emocaliber.evaluation import intervals
 from emocaliber.evaluation.estimates import Scope, rows_by_task, scopes_of
 from emocaliber.evaluation.paired import OutcomeColumns, PairedDifference, PairedSystems, check_same_samples
@@ -49,20 +49,37 @@ def compare(a: Iterable[Outcome], b: Iterable[Outcome], *, replicates: int = 100
     """The differences between two systems by task, by group and overall.
 
     Both systems are resampled by the same images. A number that occurs in two lines, such as a task's that is alone in its group, is tested
-    once. Raises UserError if the systems did not answer the same samples, or disagree about which samples share an image.
+    once. Where the systems' first sources of confidence differ, these are compared too, under both their names ("recalibrated | verb").
+    Raises UserError if the systems did not answer the same samples, or disagree about which samples share an image.
     """
     first, second = OutcomeColumns.of(a), OutcomeColumns.of(b)
     check_same_samples(first, second)
     scopes = scopes_of(rows_by_task(first.tasks))
     distinct = dict.fromkeys(scope.tasks for scope in scopes)
     swaps = max(replicates, min(_MOST_SWAPS, _SWAPS_PER_TEST * 5 * len(distinct)))
+    both = _first_of_both(first, second)
     pair = PairedSystems(first, second, replicates=replicates, permutations=swaps, seed=seed)
-    sources = sorted(first.confidence.keys() & second.confidence.keys(), key=lambda source: (source != VERBALIZED, source))
+    sources = sorted(first.confidence.keys() & second.confidence.keys(), key=lambda source: (source != both, _rank(source)))
     found: list[Difference] = []
     for source in (None, *sources):
         corrected = _holm({tasks: _tested(pair, source, tasks) for tasks in distinct})
         found += [replace(each, kind=scope.kind, scope=scope.name) for scope in scopes for each in _lines(scope, corrected[scope.tasks])]
     return found
+
+
+def _rank(source: str) -> tuple[int, str]:
+    return (FIRST_SOURCES.index(source) if source in FIRST_SOURCES else len(FIRST_SOURCES), source)
+
+
+def _first_of_both(a: OutcomeColumns, b: OutcomeColumns) -> str | None:
+    """The source to compare first; None if a system has none. If the two differ, both systems get theirs under a common name."""
+    mains = [min(columns.confidence, key=_rank, default=None) for columns in (a, b)]
+    if None in mains or mains[0] == mains[1]:
+        return mains[0] if None not in mains else None
+    name = " | ".join(str(main) for main in mains)
+    for columns, main in zip((a, b), mains, strict=True):
+        columns.confidence[name] = columns.confidence[str(main)]
+    return name
 
 
 def mcnemar(a: ArrayLike, b: ArrayLike) -> float:

@@ -66,7 +66,7 @@ class OutcomeCounts:
         given = {s for outcome in self.outcomes for s in outcome.confidence}
         self.sources = sorted(given, key=lambda s: (s != confidence, s != VERBALIZED, s))
         if confidence not in {VERBALIZED, *given}:
-            raise UserError(f"no response has a confidence {confidence!r}; there are {', '.join(self.sources)}")
+            raise UserError(f"no response has a confidence {confidence!r}; there are {', '.join(self.sources) or 'none at all'}")
         self.rows = rows_by_task(tasks)
         self._sources: dict[str, _Source] = {}
 

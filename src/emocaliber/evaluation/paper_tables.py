@@ -78,7 +78,7 @@ def _answers(summary: Metrics, group: str, name: str) -> Table:
     synthetic = any(map(is_synthetic, scopes.values()))
     best = _Run(("best possible",), {column: scopes[column[0]].get("best_possible") or {} for column in columns})
     table = ANSWER_TABLES[group]
-    note = ["F1 is weighted by support: the paper prints that, under the name of macro F1."]
+    note = ["F1 is weighted by support: the paper prints that, under the name of macro F1.", _malformed(summary, [group])]
     if _AVERAGE in scopes:
         note.append("The average is the mean over the tasks.")
     note += [SCENES] if synthetic else [PAPER, _other_samples(summary, tasks)]
@@ -89,7 +89,7 @@ def _answers(summary: Metrics, group: str, name: str) -> Table:
         [] if synthetic else [((row.system,), row.figures) for row in paper_rows(table)],
         [run],
         [best] if synthetic else [],
-        " ".join(note).strip(),
+        " ".join(filter(None, note)),
     )
 
 
@@ -106,6 +106,7 @@ def _confidence(summary: Metrics, groups: Sequence[str], name: str) -> Table:
     note = [
         "Over all samples of a group that have a confidence. If calibrated: the ECE range of 95 % of perfectly calibrated",
         "models with the same confidences.",
+        _malformed(summary, groups),
     ]
     note += [SCENES] if synthetic else [PAPER, _other_samples(summary, [task for group in groups for task in group_tasks(group)])]
     return _beside(
@@ -115,7 +116,7 @@ def _confidence(summary: Metrics, groups: Sequence[str], name: str) -> Table:
         [] if synthetic else [((row.system, row.source), row.figures) for row in paper_rows(CONFIDENCE_TABLE)],
         runs,
         [best] if synthetic else [],
-        " ".join(note).strip(),
+        " ".join(filter(None, note)),
     )
 
 
@@ -149,6 +150,13 @@ def _beside(
     by_column = list(zip(*numbers, strict=True))
     marks = marks_of((len(names) + at, by_column[at], metric not in _LOWER_IS_BETTER) for at, (_, metric) in enumerate(columns))
     return Table((*names, *heading), [(*labels, *cells) for labels, cells in rows], title, note, len(names), marks)
+
+
+def _malformed(summary: Metrics, groups: Sequence[str]) -> str:
+    """A note with the share of malformed answers; empty where it is not known."""
+    shares = {group: summary["groups"][group].get("malformed", {}).get("share") for group in groups}
+    told = ", ".join(f"{group} {percent(share)}" for group, share in shares.items() if share is not None)
+    return f"Malformed answers of this run, which are wrong and have no confidence: {told}." if told else ""
 
 
 def _other_samples(summary: Metrics, tasks: Sequence[str]) -> str:

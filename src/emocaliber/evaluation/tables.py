@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from emocaliber.core.scoring import VERBALIZED
+from emocaliber.core.scoring import CONFIDENCE, VERBALIZED
 from emocaliber.core.tasks import GROUPS
 from emocaliber.errors import UserError
 from emocaliber.evaluation.paper_tables import EVOLVEMENT_TABLE, is_synthetic, is_whole, paper_rows, paper_tables
@@ -61,9 +61,12 @@ def latex(summary: Summary, name: str = "this run") -> str:
 def headline(summary: Summary, width: int = WIDEST) -> str:
     """A short table for a terminal of `width` columns: every task, group and overall, without intervals if they do not fit."""
     source = main_source(summary)
-    note = (
-        f"Percentages, 95 % intervals in brackets. Confidence: {display_name(source)}. If calibrated: ECE of perfectly calibrated models."
-    )
+    note = "Percentages, 95 % intervals in brackets. "
+    if source in summary["settings"]["sources"]:
+        named = "as in the file" if source == CONFIDENCE else display_name(source)
+        note += f"Confidence: {named}. If calibrated: ECE of perfectly calibrated models."
+    else:
+        note += "No answer has a confidence."
     full = Table(
         ("", "n", "Acc", "Malformed", "ECE", "If calibrated", "Brier", "AUROC", "Coverage"),
         [
@@ -179,8 +182,9 @@ def _confidence(summary: Summary, source: str) -> Table:
     for name, m in _scopes(summary):
         c = _stated(m, source)
         stated = (_number(c, "ece"), interval(c.get("ece_null")), _number(c, "brier"), _number(c, "auroc"))
-        rows.append([name, percent(c.get("coverage")), *stated, *(_number(c, each) for each in added_metrics())])
-    header = ["", "Coverage", "ECE", "ECE if calibrated", "Brier", "AUROC", *added_metrics()]
+        lost = percent(m.get("malformed", {}).get("share"))
+        rows.append([name, lost, percent(c.get("coverage")), *stated, *(_number(c, each) for each in added_metrics())])
+    header = ["", "Malformed", "Coverage", "ECE", "ECE if calibrated", "Brier", "AUROC", *added_metrics()]
     note = "If calibrated: the ECE range of 95 % of perfectly calibrated models with these confidences; above 0 for any finite n."
     return Table(header, rows, f"Confidence: {_title(source)}", note)
 
@@ -269,7 +273,7 @@ def _number(m: Metrics, key: str, *, intervals: bool = True) -> str:
 
 
 def _title(source: str) -> str:
-    return "verb (stated in the text)" if source == VERBALIZED else display_name(source)
+    return {VERBALIZED: "verb (stated in the text)", CONFIDENCE: "confidence (as in the file)"}.get(source, display_name(source))
 
 
 # Ablations, after the paper's Tables 7 to 9
@@ -316,6 +320,9 @@ def ablation_table(rows: Sequence[AblationRow], metrics: Sequence[str], title: s
             columns.append([_mean([column[at] for column in of_groups]) for at in range(len(rows))])
             heading.append(f"Average {_ABLATION_HEADINGS[metric]}")
             higher.append(metric not in _LOWER_IS_BETTER)
+    columns.append([_ablated_number(row.summary["overall"], "malformed") for row in rows])
+    heading.append("Malformed")
+    higher.append(False)
     words = 1 + len(settings)
     cells = [
         [row.name, *(_setting(row.settings.get(name)) for name in settings), *(with_interval(*column[at]) for column in columns)]
@@ -329,6 +336,8 @@ def ablation_table(rows: Sequence[AblationRow], metrics: Sequence[str], title: s
 
 
 def _ablated_number(metrics: Mapping[str, Any], name: str) -> Number:
+    if name == "malformed":
+        return metrics.get(name, {}).get("share"), metrics.get(name, {}).get("share_ci")
     found = metrics if name in _OF_ANSWERS else metrics.get("confidence", {}).get(VERBALIZED, {})
     return found.get(name), found.get(f"{name}_ci")
 

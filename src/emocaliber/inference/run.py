@@ -341,9 +341,8 @@ class RunSummary:
     def _score(self) -> str:
         rows, shard = self.run.out.rows, self.run.selection.shard
         if shard and rows.name == f"responses-{shard.name}.jsonl":
-            command = f"emocaliber score {shlex.quote(str(rows.parent))} --out {shlex.quote(str(rows.parent / 'score'))}"
-            return f"{command}  (when all {shard.of} shards are there)"
-        return f"emocaliber score {shlex.quote(str(rows))} --out {shlex.quote(str(rows.with_suffix('')))}"
+            return f"emocaliber score {shlex.quote(str(rows.parent))}  (when all {shard.of} shards are there)"
+        return f"emocaliber score {shlex.quote(str(rows))}"
 
 
 def summarise_run(run: Run) -> RunSummary:

@@ -1,4 +1,4 @@
-"""Rows with their places, in the formats of other tools: folders of shards, data sets saved by Hugging Face's `datasets`, Arrow, CSV.
+"""Rows with their places, in the formats of other tools: shards, data sets saved by Hugging Face's `datasets`, Arrow, JSON, CSV.
 
 `emocaliber.io.rows` reads single files in the formats that this package writes.
 """
@@ -22,6 +22,7 @@ from emocaliber.io.rows import Row, RowPath, display_name, numbered_rows, opened
 
 BINARY = (".parquet", ".arrow")
 SHARDS = (".jsonl", *BINARY)
+DELIMITED = (".csv", ".tsv")
 _AT_ONCE = 64  # rows of an Arrow file converted at a time: with log-probabilities, a row takes megabytes
 
 
@@ -38,8 +39,8 @@ class Place:
 
     @property
     def spot(self) -> str:
-        """The place within the file: "line 12", or "row 12" in a binary format."""
-        return f"{'row' if self.file.suffix.lower() in BINARY else 'line'} {self.number}"
+        """The place within the file: "line 12", or "row 12" in a binary format or a JSON list."""
+        return f"{'row' if self.file.suffix.lower() in (*BINARY, '.json') else 'line'} {self.number}"
 
     @property
     def name(self) -> str:
@@ -184,6 +185,59 @@ def _batches(file: Any) -> Iterator[Any]:
     return map(reader.get_batch, range(reader.num_record_batches)) if is_file else iter(reader)
 
 
+# JSON documents.
+
+
+def located_values(source: Path) -> Iterator[tuple[Place, Any]]:
+    """The values of a file of any format, with their places; unlike those of `located_rows`, they need not be JSON objects.
+
+    Of .csv and .tsv, these are the rows by column, with cells as text; of a JSON list, its items; of another JSON document, the document
+    alone (in both, NaN is null); of everything else, the rows of `located_rows`, but the lines of a JSON Lines file may also be lists.
+    Raises UserError, naming the file, for one that cannot be read, and if there is nothing in it.
+    """
+    suffix = source.suffix.lower()
+    if suffix in DELIMITED:
+        rows = read_table(source, delimiter=None).rows
+        if not rows:
+            raise UserError(f"{display_name(source)}: there are no rows in it; an evaluation needs at least one.")
+        yield from rows
+    elif source.is_dir() or suffix in BINARY or not (suffix == ".json" or _starts_a_list(source)):
+        yield from located_rows(source)
+    else:
+        values = _json_values(source)
+        if not values:
+            raise UserError(f"{display_name(source)}: there are no rows in it; an evaluation needs at least one.")
+        yield from ((Place(source, number), value) for number, value in values)
+
+
+def _starts_a_list(file: Path) -> bool:
+    with opened(file) as content:
+        return content.read(256).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
+
+
+def _json_values(file: Path) -> list[tuple[int, Any]]:
+    """The numbered items of a JSON list, the one JSON document, or the JSON value on each line."""
+    with opened(file) as content:
+        data = content.read()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{display_name(file)}: not text in UTF-8 ({error}); save it as one.") from None
+    try:
+        document = json.loads(text, parse_constant=_missing)
+    except (ValueError, RecursionError) as error:
+        lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        try:
+            return [(number, json.loads(line, parse_constant=_missing)) for number, line in lines]
+        except (ValueError, RecursionError):
+            raise UserError(f"{display_name(file)}: neither a JSON document nor one JSON value on each line ({error}).") from None
+    return list(enumerate(document, 1)) if isinstance(document, list) else [(1, document)]
+
+
+def _missing(constant: str) -> None:
+    """NaN and infinities, which are not JSON but what Python writes, are missing numbers."""
+
+
 # CSV tables of other data sets.
 
 
@@ -201,16 +255,19 @@ class CsvTable:
         return ", ".join(map(display_name, self.columns))
 
 
-def read_table(path: Path, *, quote: str = '"') -> CsvTable:
+def read_table(path: Path, *, quote: str = '"', delimiter: str | None = ",") -> CsvTable:
     """The table in a UTF-8 file whose first line names the columns; a BOM and blank lines are allowed.
 
+    Without a `delimiter`, it is the tab, semicolon or comma that occurs most often in the first line.
     Raises UserError, naming file, line and remedy, for a file that cannot be read, a column named twice, or a row of another length.
     """
     name = display_name(path)
     with opened(path) as file:
         data = file.read()
     try:
-        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), quotechar=quote, skipinitialspace=True, strict=True)
+        text = data.decode("utf-8-sig")
+        between = delimiter or max(",;\t", key=text.partition("\n")[0].count)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=between, quotechar=quote, skipinitialspace=True, strict=True)
         lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells]
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{name}: not a CSV file in UTF-8 ({error}); save it as one.") from None

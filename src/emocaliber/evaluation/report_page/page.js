@@ -24,7 +24,7 @@ function go(changes) {
   location.replace("#" + new URLSearchParams(kept));
 }
 
-function fits(sample, { task, show, truth, answer, low, high, text, column }) {
+function fits(sample, { task, show, truth, answer, low = "", high = "", text, column }) {
   const confidence = sample.confidence[column] ?? null;
   if ((low !== "" || high !== "") && confidence === null) return false;
   // The bins of the diagrams: over `low` up to `high`, with 0 in the first.

@@ -1,0 +1,105 @@
+"""Answers of any system, from files of many forms, as response rows for `outcome`.
+
+Our own rows and the released ones are taken as they are. Other rows need a truth, an answer and perhaps a confidence or the probability of
+every label, under usual names (`answer_columns`) or in the log of another tool (`answer_logs`). docs/answers.md has all of it for users.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from emocaliber.core.answer_rows import Answers, How, converted
+from emocaliber.core.scoring import CONFIDENCE, RECALIBRATED, VERBALIZED, completed
+from emocaliber.core.tasks import taxonomy_of
+from emocaliber.errors import UserError
+from emocaliber.io.row_formats import DELIMITED, Place, located_values
+from emocaliber.io.rows import Row, display_name
+
+_OTHER_FILES = {
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as CSV"),
+    **dict.fromkeys((".pkl", ".pickle", ".npy", ".npz", ".pt"), "such files can run code when they are opened; write a CSV file instead"),
+    **dict.fromkeys((".gz", ".zip", ".bz2", ".xz", ".zst"), "unpack it first"),
+    ".eval": "convert it with `inspect log convert FILE --to json --output-dir DIR`",
+}
+_GENERIC = re.compile(
+    r"(?:responses?|answers?|predictions?|preds?|samples?|outputs?|results?|submission|test|rows|data|scores?|model|checkpoint"
+    r"|checkpoint-\d+|final|best|out|train|eval)(?:-\d+-of-\d+)?",
+    re.IGNORECASE,
+)
+
+
+def read_answers(source: Path, how: How | None = None) -> Answers:
+    """The answers in a file or a folder of shards.
+
+    Raises UserError, naming the file, the row, the column and the remedy, for what cannot be read or could mean two things.
+    """
+    how = how or How()
+    suffix = source.suffix.lower()
+    if suffix in _OTHER_FILES and not source.is_dir():
+        raise UserError(f"{display_name(source)}: a {suffix} file is not read; {_OTHER_FILES[suffix]}.")
+    if how.says_nothing and suffix not in (*DELIMITED, ".json"):
+        values: Iterator[tuple[Place, Any]] = located_values(source)
+        first = next(values)
+        if _is_response_row(first[1]):
+            rows = list(completed(chain([first], values)))
+            if not how.strict and _are_untagged(row for _, row in rows):
+                return _as_plain(rows, display_name(source))
+            return Answers(rows, confidence=first_source(row for _, row in rows))
+        return converted(source, [first, *values], how)
+    return converted(source, list(located_values(source)), how)
+
+
+def first_source(rows: Iterable[Row]) -> str:
+    """The source that `predict` gives as the confidence of this model: recalibrated where it has a recalibration, else what is stated."""
+    confidences = [stated for row in rows if isinstance(stated := row.get("confidence"), Mapping) and row.get("error") is None]
+    recalibrated = sum(stated.get(RECALIBRATED) is not None for stated in confidences)
+    return RECALIBRATED if 2 * recalibrated > sum(stated.get(VERBALIZED) is not None for stated in confidences) else VERBALIZED
+
+
+def _is_response_row(row: Any) -> bool:
+    """Whether a row has the form of our own or of the released ones; without candidates, it must name its task and answer in a tag."""
+    if not isinstance(row, Mapping) or not {"task", "ground_truth"} <= row.keys():
+        return False
+    if isinstance(row.get("candidates"), list) or isinstance(row.get("conversations"), list):
+        return True
+    tagged = "response" in row and (row["response"] is None or "<answer>" in str(row["response"]))
+    return tagged and isinstance(row["task"], str) and taxonomy_of(row["task"]) is not None
+
+
+def _are_untagged(rows: Iterable[Row]) -> bool:
+    """Whether no text has an `<answer>` though nobody asked for one: the rows are not from `respond`, nor released."""
+    texts = False
+    for row in rows:
+        if "seconds" in row or "conversations" in row or "<answer>" in str(row.get("response")):
+            return False
+        texts = texts or bool(row.get("response"))
+    return texts
+
+
+def _as_plain(rows: Iterable[tuple[str, Row]], name: str) -> Answers:
+    plain = [(where, row | ({"plain_answer": row["response"]} if "response" in row else {})) for where, row in rows]
+    note = f"{name}: no response has an <answer> tag, so each one is read as the answer itself"
+    confidence = next((each for _, row in plain if isinstance(stated := row.get("confidence"), Mapping) for each in stated), CONFIDENCE)
+    return Answers(plain, (note,), confidence, foreign=True)
+
+
+def system_name(source: Path, rows: Iterable[Row]) -> str:
+    """What to call the system that gave these answers: its model, if the rows agree on one, else the file, else its folder.
+
+    Of a path or a hub id, the last part counts that is not a word such as "responses" or "model".
+    """
+    models = {str(model) for row in rows if (model := row.get("model"))}  # a failed request names none
+    model = models.pop() if len(models) == 1 else ""
+    if parts := _telling(re.split(r"[/\\:]", model)):
+        return parts[-1]
+    absolute = source.absolute()
+    parts = _telling([*absolute.parent.parts[1:], source.name if source.is_dir() else absolute.stem])
+    return parts[-1] if parts else source.stem
+
+
+def _telling(parts: Iterable[str]) -> list[str]:
+    return [part for part in parts if part and not _GENERIC.fullmatch(part)]
