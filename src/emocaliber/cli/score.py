@@ -14,8 +14,8 @@ from emocaliber.cli.arguments import natural, replicates
 from emocaliber.errors import UserError
 
 if TYPE_CHECKING:
-    from emocaliber.core.answer_rows import How
     from emocaliber.core.scoring import Outcome
+    from emocaliber.evaluation.answers.rows import How
     from emocaliber.io.rows import Row
 
 
@@ -81,8 +81,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    from emocaliber.core.answers import read_answers, system_name
     from emocaliber.core.scoring import VERBALIZED, outcome, with_known_sources
+    from emocaliber.evaluation.answers.reader import read_answers, system_name
     from emocaliber.evaluation.parity import parity, parity_table
     from emocaliber.evaluation.summary import summarise
     from emocaliber.evaluation.tables import headline, latex, markdown
@@ -139,8 +139,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _how(args: argparse.Namespace) -> How:
-    from emocaliber.core.answer_columns import parse_columns
-    from emocaliber.core.answer_rows import How
+    from emocaliber.evaluation.answers.columns import parse_columns
+    from emocaliber.evaluation.answers.rows import How
 
     labels = [label.strip() for label in (args.labels or "").split(",") if label.strip()]
     return How(parse_columns(args.columns) if args.columns else {}, labels, args.task, args.truth, args.partial, args.strict)

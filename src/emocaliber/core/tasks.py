@@ -17,6 +17,7 @@ from emocaliber.emotions.taxonomy import Taxonomy, taxonomy
 from emocaliber.errors import UserError
 from emocaliber.io.plugins import Registry
 
+CUSTOM_TASK = "custom"  # the task of labels of one's own
 GROUPS = ("ID VER", "ID VSA", "OOD VER")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from emocaliber.core.model import Model, Reply
 from emocaliber.core.response import Malformed, Response, parse
 from emocaliber.core.sources import SOURCES, Evidence, margin, norm, recalibrated, verb, verb_mean
-from emocaliber.core.tasks import labels_of
+from emocaliber.core.tasks import CUSTOM_TASK, labels_of
 from emocaliber.core.tasks import task as task_called
 from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import taxonomy
@@ -26,7 +26,6 @@ from emocaliber.predict.prediction import Failure, Prediction, Predictions
 
 GivenLabels = str | Iterable[str]
 DEFAULT_TASK = "EmoSet-8"
-CUSTOM_TASK = "custom"
 CHANCE = "chance"  # the confidence source of a model that was not taught the labels
 RETRIES = 3  # for an answer that cannot be parsed
 _AT_ONCE = 256  # images of a stream that are open at the same time, for a model without a window

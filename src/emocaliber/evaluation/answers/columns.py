@@ -10,9 +10,9 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from emocaliber.core.answer_cells import is_numeric
 from emocaliber.emotions.taxonomy import label_key
 from emocaliber.errors import UserError
+from emocaliber.evaluation.answers.cells import is_numeric
 from emocaliber.io.rows import Row, display_name
 
 # The usual names of each field. The first one counts even where others are there as well.

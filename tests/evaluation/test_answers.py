@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emocaliber.core.answer_cells import fractions
-from emocaliber.core.answer_columns import parse_columns
-from emocaliber.core.answer_rows import Answers, How
-from emocaliber.core.answers import read_answers, system_name
 from emocaliber.core.scoring import Outcome, outcome
 from emocaliber.errors import UserError
+from emocaliber.evaluation.answers.cells import fractions
+from emocaliber.evaluation.answers.columns import parse_columns
+from emocaliber.evaluation.answers.reader import read_answers, system_name
+from emocaliber.evaluation.answers.rows import Answers, How
 from emocaliber.io.row_formats import Place
 
 OWN = {"id": "a", "task": "FI-8", "candidates": ["awe", "fear"], "ground_truth": "awe", "seconds": 1.0}

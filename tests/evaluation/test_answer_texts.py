@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from emocaliber.core.answer_texts import told_in
-from emocaliber.core.answers import read_answers
 from emocaliber.core.scoring import outcome
+from emocaliber.evaluation.answers.reader import read_answers
+from emocaliber.evaluation.answers.texts import told_in
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Answers of any system, from files of many forms, as response rows for `outcome`.
 
 Our own rows and the released ones are taken as they are. Other rows need a truth, an answer and perhaps a confidence or the probability of
-every label, under usual names (`answer_columns`) or in the log of another tool (`answer_logs`). docs/answers.md has all of it for users.
+every label, under usual names (`columns`) or in the log of another tool (`logs`). docs/answers.md has all of it for users.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from emocaliber.core.answer_rows import Answers, How, converted
 from emocaliber.core.scoring import CONFIDENCE, RECALIBRATED, VERBALIZED, completed
 from emocaliber.core.tasks import taxonomy_of
 from emocaliber.errors import UserError
+from emocaliber.evaluation.answers.rows import Answers, How, converted
 from emocaliber.io.row_formats import DELIMITED, Place, located_values
 from emocaliber.io.rows import Row, display_name
 

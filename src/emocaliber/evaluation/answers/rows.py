@@ -8,21 +8,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emocaliber.core.answer_cells import fractions, label_list, label_pairs, label_text, probability, stated_fractions
-from emocaliber.core.answer_columns import Columns, columns_of
-from emocaliber.core.answer_logs import Placed, plain_rows
-from emocaliber.core.answer_texts import told_in
 from emocaliber.core.response import Malformed, MalformedReason, parse
 from emocaliber.core.samples import identified
 from emocaliber.core.scoring import CONFIDENCE, FIRST_SOURCES, VERBALIZED
-from emocaliber.core.tasks import TASKS, labels_of, nearly, taxonomy_of
+from emocaliber.core.tasks import CUSTOM_TASK, TASKS, labels_of, nearly, taxonomy_of
 from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import label_key
 from emocaliber.errors import UserError
+from emocaliber.evaluation.answers.cells import fractions, label_list, label_pairs, label_text, probability, stated_fractions
+from emocaliber.evaluation.answers.columns import Columns, columns_of
+from emocaliber.evaluation.answers.logs import Placed, plain_rows
+from emocaliber.evaluation.answers.texts import told_in
 from emocaliber.io.row_formats import Place, located_values
 from emocaliber.io.rows import Row, display_name
 
-CUSTOM_TASK = "custom"
 PROBABILITY = "probability"
 _KEPT = ("votes", "posterior", "lenient")  # fields of response rows and samples
 _EXAMPLES, _LISTED = 3, 30

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from emocaliber.core.answer_columns import EITHER, NAMES, usual_name
+from emocaliber.evaluation.answers.columns import EITHER, NAMES, usual_name
 
 _FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*)\n\s*```\s*\Z", re.DOTALL | re.IGNORECASE)
 _LINE = re.compile(

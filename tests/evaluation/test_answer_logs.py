@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from emocaliber.core.answer_logs import plain_rows
 from emocaliber.errors import UserError
+from emocaliber.evaluation.answers.logs import plain_rows
 from emocaliber.io.row_formats import Place
 
 
