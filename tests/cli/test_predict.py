@@ -100,6 +100,17 @@ def test_csv_and_parquet_hold_the_same_rows(tmp_path: Path, oddities: dict[str, 
         assert row["reasoning.analysis"] == (other["reasoning"]["analysis"] if other["reasoning"] else "")
 
 
+def test_tables_have_the_same_columns_whatever_the_rows_hold(tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_text("no image")
+    paths = (photo(tmp_path / "a.png", "teal"), tmp_path / "bad.png")
+    for suffix in ("csv", "parquet"):
+        for number, path in enumerate(paths):
+            run(path, "--out", tmp_path / f"{number}.{suffix}", *(["--min-confidence", "0.1"] if number else []))
+    assert pq.read_schema(tmp_path / "0.parquet").equals(pq.read_schema(tmp_path / "1.parquet"))
+    headers = [(tmp_path / f"{number}.csv").read_text().splitlines()[0] for number in (0, 1)]
+    assert headers[0] == headers[1] and "error.code" in headers[0] and "reasoning.element" in headers[0]
+
+
 def test_an_image_or_a_list_may_be_piped_in(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     path = photo(tmp_path / "a.png", "teal")
     responses = []

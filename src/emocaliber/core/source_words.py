@@ -47,7 +47,7 @@ SOURCE_WORDS: Mapping[str, SourceWords] = {
     "consistency": SourceWords("consistency", "Share of equal answers", "the share of other sampled answers that say the same"),
     "p_true": SourceWords("P(true)", "P(true)", "the probability with which the model, asked whether its answer is right, says yes"),
     "probability": SourceWords("probability", "Probability of the answer", "the probability of the answer among all labels"),
-    "chance": SourceWords("chance", "Chance", "that of a guess: the model was not taught these labels"),
+    "chance": SourceWords("chance", "Chance", "the confidence of a guess, as the model was not taught these labels"),
     "confidence": SourceWords("confidence", "Confidence", "the confidence given with each answer"),
 }
 

@@ -16,6 +16,7 @@ import secrets
 import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -24,6 +25,7 @@ from emocaliber.io.lock import Lock
 
 Row = dict[str, Any]
 RowPath = str | os.PathLike[str]
+Form = Mapping[str, Any]  # the types of a row's fields: str, float, int, bool, [TYPE] for a list, or a `Form`
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # the first characters of cells that spreadsheets run as formulas
 
@@ -143,12 +145,13 @@ class RowWriter:
         return str(row[self.key])
 
 
-def convert(rows_path: RowPath, out_path: RowPath) -> None:
+def convert(rows_path: RowPath, out_path: RowPath, form: Form | None = None) -> None:
     """Writes the rows of one file to another atomically, as `.csv`, `.parquet` or `.jsonl` by its suffix.
 
     CSV flattens nested objects into dotted columns (`error.code`), writes lists as JSON and None as an empty cell. Text that a spreadsheet
     would run as a formula (it begins with =, +, -, @, a tab or a carriage return) is prefixed with an apostrophe; numbers are not.
-    Parquet keeps the nesting; a column whose values have no common type is written as JSON text.
+    Parquet keeps the nesting; a column whose values have no common type is written as JSON text. With a `form`, both have its columns, in
+    its types, whatever the rows hold, so that files of several runs can be put together.
     Raises UserError for a file that cannot be read or written, and for any other suffix.
     """
     suffix = Path(out_path).suffix.lower()
@@ -156,7 +159,7 @@ def convert(rows_path: RowPath, out_path: RowPath) -> None:
     if suffix not in writers:
         raise UserError(f"{display_name(out_path)}: rows are written as .jsonl, .csv or .parquet, not as {suffix or 'no suffix'}.")
     with _replacing(out_path) as file:
-        writers[suffix](rows_path, file)
+        writers[suffix](rows_path, file, form or {})
 
 
 def write_atomically(path: RowPath, data: str | bytes) -> None:
@@ -235,9 +238,9 @@ def _flatten(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield prefix + name, value
 
 
-def _csv_columns(rows_path: RowPath) -> list[str]:
+def _csv_columns(rows_path: RowPath, form: Form) -> list[str]:
     """All dotted names, grouped by field in order of appearance. A parent such as `error` is left out if it is always null or nested."""
-    filled: dict[str, bool] = {}
+    filled: dict[str, bool] = {name: False for name, _ in _flatten(form)}
     for row in read_rows(rows_path):
         for name, value in _flatten(row):
             filled[name] = filled.get(name, False) or value is not None
@@ -253,8 +256,8 @@ def _csv_value(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, bool | list | Mapping) else value
 
 
-def _write_csv(rows_path: RowPath, out: IO[bytes]) -> None:
-    columns = _csv_columns(rows_path)
+def _write_csv(rows_path: RowPath, out: IO[bytes], form: Form) -> None:
+    columns = _csv_columns(rows_path, form)
     out.write(_csv_line(columns))
     for row in read_rows(rows_path):
         flat = dict(_flatten(row))
@@ -267,21 +270,31 @@ def _csv_line(cells: Iterable[Any]) -> bytes:
     return (line.getvalue().removesuffix("\r\n") + "\n").encode("utf-8", "backslashreplace")
 
 
-def _write_parquet(rows_path: RowPath, out: IO[bytes]) -> None:
+def _write_parquet(rows_path: RowPath, out: IO[bytes], form: Form) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     rows = list(read_rows(rows_path))
     table = {}
-    for name in dict.fromkeys(name for row in rows for name in row):
+    for name in dict.fromkeys(chain(form, (name for row in rows for name in row))):
         values = [_printable(row.get(name)) for row in rows]
         try:
-            column = pa.array(values)
+            column = pa.array(values, _arrow_type(form[name]) if name in form else None)
             pq.write_table(pa.table({name: column.slice(0, 0)}), io.BytesIO())  # some types exist in Arrow but not in Parquet
         except (pa.ArrowException, OverflowError):
             column = pa.array([None if value is None else json.dumps(value) for value in values], pa.string())
         table[name] = column
     pq.write_table(pa.table(table), out)
+
+
+def _arrow_type(form: Any) -> Any:
+    import pyarrow as pa
+
+    if isinstance(form, Mapping):
+        return pa.struct([(name, _arrow_type(part)) for name, part in form.items()])
+    if isinstance(form, list):
+        return pa.list_(_arrow_type(form[0]))
+    return {str: pa.string(), float: pa.float64(), int: pa.int64(), bool: pa.bool_()}[form]
 
 
 def _printable(value: Any) -> Any:
@@ -293,7 +306,7 @@ def _printable(value: Any) -> Any:
     return [_printable(part) for part in value] if isinstance(value, list) else value
 
 
-def _write_jsonl(rows_path: RowPath, out: IO[bytes]) -> None:
+def _write_jsonl(rows_path: RowPath, out: IO[bytes], _: Form) -> None:
     out.writelines(map(_to_line, read_rows(rows_path)))
 
 

@@ -11,7 +11,7 @@ from emocaliber.errors import UserError
 from emocaliber.inference.plan import commit_of_model, identity_of_model
 from emocaliber.io.rows import Row, RowWriter, convert, display_name, read_rows
 from emocaliber.io.workspace import Workspace, record_of
-from emocaliber.predict.prediction import Prediction, Status, status
+from emocaliber.predict.prediction import ROW_FORM, Prediction, Status, status
 from emocaliber.predict.predictor import Query
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
@@ -81,7 +81,7 @@ class PredictionFile:
         """Closes the rows, and converts them if the output is .csv or .parquet."""
         self._writer.close()
         if self.rows_path != self.path:
-            convert(self.rows_path, self.path)
+            convert(self.rows_path, self.path, ROW_FORM)
             if not self._resume:
                 self.rows_path.unlink()
                 self._made.record.unlink()

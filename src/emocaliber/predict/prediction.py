@@ -8,13 +8,23 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from emocaliber.core.response import STEPS, Reasoning
 from emocaliber.errors import UserError
-from emocaliber.io.rows import display_name
+from emocaliber.io.rows import Form, display_name
 from emocaliber.render.html import render_fragment
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _SHOWN = 20  # predictions in a notebook's table
+
+
+ROW_FORM: Form = {  # of `Prediction.to_row`
+    **{"image": str, "task": str, "emotion": str, "confidence": float, "confidence_source": str},
+    **{"accepted": bool, "unfamiliar": bool, "untaught": bool},
+    "reasoning": dict.fromkeys(STEPS, str),
+    "alternatives": [{"emotion": str, "probability": float}],
+    **{"response": str, "model": str, "seconds": float},
+    "error": {"code": str, "message": str},
+}
 
 
 @dataclass(frozen=True)
