@@ -86,18 +86,16 @@ def _add_others(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _build(args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
+    from emocaliber.render.progress import Progress
     from emocaliber.vecbench.build import build_benchmark
     from emocaliber.vecbench.manifest import task_table
 
-    with tqdm(desc="building", unit="image", mininterval=0.5) as bar:
+    with Progress("building", "images") as bar:
 
         def progress(name: str, done: int) -> None:
-            if bar.desc != name:
-                bar.reset()
-                bar.set_description_str(name, refresh=False)
-            bar.update(done - bar.n)
+            if bar.what != name:
+                bar.restart(name)
+            bar.to(done)
 
         manifest = build_benchmark(_config(args), args.out, scenes=args.scenes, size=args.size, progress=progress)
     print(task_table(manifest))
@@ -136,24 +134,27 @@ def _stats(args: argparse.Namespace) -> int:
 
 
 def _audit(args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from emocaliber.io.rows import write_rows
+    from emocaliber.render.progress import Progress
+    from emocaliber.render.terminal import show
     from emocaliber.vecbench.audit import audit, drop
     from emocaliber.vecbench.duplicates import DISTANCE
     from emocaliber.vecbench.manifest import describe_anew, sample_files
 
     files = sample_files(args.files)
     folder = files[0].parent
-    with tqdm(desc="comparing", unit="image", mininterval=0.5) as bar:
+    with Progress("comparing", "images") as bar:
         distance = DISTANCE if args.distance is None else args.distance
-        audited = audit(files, distance=distance, progress=lambda done: bar.update(done - bar.n))
+        audited = audit(files, distance=distance, progress=bar.to)
     write_rows(folder / "audit.jsonl", audited.to_rows(folder))
-    print(f"{audited.as_table().as_text()}\n\n{folder / 'audit.jsonl'}")
+    show(audited.as_table())
+    print(f"\n{folder / 'audit.jsonl'}")
     if args.drop:
         dropped = drop(audited, files, folder / "clean")
         describe_anew(folder, folder / "clean", f"Without {len(dropped.dropped):,} samples that leaked, contradicted or repeated others.")
-        print(f"\n{dropped.as_table().as_text()}\n\n{folder / 'clean'}")
+        print()
+        show(dropped.as_table())
+        print(f"\n{folder / 'clean'}")
     return SOME_FAILED if audited.leaks else 0
 
 
@@ -164,11 +165,10 @@ def _export(args: argparse.Namespace) -> int:
         names = export_lmms_eval(args.folder, args.lmms_eval)
         print(f"python -m lmms_eval --include_path {args.lmms_eval.absolute()} --tasks vecbench ...\n\n" + "\n".join(names))
         return 0
-    from tqdm import tqdm
-
+    from emocaliber.render.progress import Progress
     from emocaliber.vecbench.export import export_hf
 
-    with tqdm(desc="exporting", unit="row", mininterval=0.5) as bar:
-        sizes = export_hf(args.folder, args.hf, images=args.images, progress=lambda done: bar.update(done - bar.n) and None)
+    with Progress("exporting", "rows") as bar:
+        sizes = export_hf(args.folder, args.hf, images=args.images, progress=bar.to)
     print("\n".join(f"{split}: {count:,} rows" for split, count in sizes.items()) + f"\n{args.hf / 'README.md'}")
     return 0

@@ -121,18 +121,17 @@ def _build(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
+    from emocaliber.render.progress import Progress
     from emocaliber.veccot.export import export_stages
 
-    with tqdm(desc="reading images", unit="image", mininterval=0.5) as bar:
+    with Progress("reading images", "images") as bar:
         exported = export_stages(
             args.ledger,
             args.out,
             ratio=args.ratio,
             seed=args.seed,
             formats=args.formats.split(","),
-            progress=lambda count: bar.update(count - bar.n),
+            progress=bar.to,
         )
     print(f"{args.out}\n\n{exported.table().as_text()}")
     return 0

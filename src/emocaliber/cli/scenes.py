@@ -38,16 +38,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from emocaliber.core.samples import read_samples
     from emocaliber.core.tasks import task
+    from emocaliber.render.progress import Progress
     from emocaliber.scenes.dataset import draw_samples
 
     name = task(args.task).name
-    with tqdm(total=args.n, desc="drawing", unit="scene", mininterval=0.5) as bar:
+    with Progress("drawing", "scenes", args.n) as bar:
         for done in draw_samples(args.out, args.n, args.seed, name, size=args.size, split=args.split, ood_share=args.unfamiliar):
-            bar.update(done - bar.n)
+            bar.to(done)
     rows = args.out / "samples.jsonl"
     print(f"{rows}\n\n{_overview(list(read_samples(rows)))}")
     return 0

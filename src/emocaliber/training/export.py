@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
-from tqdm import tqdm
 
 from emocaliber.core.model import Model, Recalibration
 from emocaliber.core.samples import Sample
@@ -28,6 +27,7 @@ from emocaliber.inference.engine import understand
 from emocaliber.io.rows import display_name, read_rows
 from emocaliber.models.local import RECALIBRATION, LocalModel, question_key, read_card, write_card
 from emocaliber.models.processor import load_processor
+from emocaliber.render.progress import Progress
 from emocaliber.render.table import Table, with_interval
 from emocaliber.training.config import FINISHED, SETTINGS
 from emocaliber.training.distributed import print_once
@@ -261,8 +261,8 @@ def fit_recalibrations(samples: Sequence[Sample], model: Model) -> Mapping[Label
         questions.setdefault(question_key(sample.candidates), sample.candidates)
         sizes[question_key(sample.candidates)] += 1
     answers: dict[frozenset[str], tuple[list[StatedNumber], list[bool]]] = {key: ([], []) for key in questions}
-    with tqdm(total=len(samples), desc="held-out answers", unit="answer", mininterval=1) as bar:
-        for sample, _, understood in understand(samples, model, progress=lambda count: bar.update(count - bar.n)):
+    with Progress("asking about held-out samples", "answers", len(samples)) as bar:
+        for sample, _, understood in understand(samples, model, progress=bar.to):
             if understood and understood.stated_number:
                 numbers, right = answers[question_key(sample.candidates)]
                 numbers.append(understood.stated_number)

@@ -1,0 +1,134 @@
+"""Output for people: notices on standard error, and tables that fit the terminal. Elsewhere than on a terminal, tables are plain text."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+from emocaliber.render.layout import GAP, cells, fitted, folded, padded, shortened
+from emocaliber.render.table import Table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+_HEAD = "bold"
+_MARKS = {"best": "bold", "second": "underline"}
+
+_quiet = False
+_live: Console | None = None  # that of the progress bar on the terminal now, which prints above it
+
+
+@contextmanager
+def quiet(on: bool = True) -> Iterator[None]:
+    """Within this context there are no notices and no progress, if `on`."""
+    global _quiet
+    before, _quiet = _quiet, on or _quiet
+    try:
+        yield
+    finally:
+        _quiet = before
+
+
+def is_quiet() -> bool:
+    """Whether notices and progress are switched off."""
+    return _quiet
+
+
+@contextmanager
+def printing_above(console: Console) -> Iterator[None]:
+    """Within this context, output for the terminal goes through this console, which keeps its progress bar below."""
+    global _live
+    before, _live = _live, console
+    try:
+        yield
+    finally:
+        _live = before
+
+
+def say(sentence: str) -> None:
+    """Prints a notice on standard error, after the program's name, unless output is quiet."""
+    if not _quiet:
+        print(f"emocaliber: {sentence}", file=sys.stderr)
+
+
+def width_of(stream: TextIO) -> int | None:
+    """The width of the terminal in cells; None if the stream is not a terminal."""
+    return shutil.get_terminal_size().columns if stream.isatty() else None
+
+
+def console_for(stream: TextIO) -> Console:
+    """The console that prints on a terminal: that of the progress bar, if one is shown."""
+    if _live is not None:
+        return _live
+    from rich.console import Console
+
+    return Console(file=stream, highlight=False)
+
+
+def emit(line: str | Text) -> None:
+    """Prints a line on standard output at once, above a progress bar on the same terminal; the terminal wraps what is too long."""
+    if sys.stdout.isatty():
+        console_for(sys.stdout).print(line, soft_wrap=True, markup=False, highlight=False)
+    else:
+        print(line, flush=True)
+
+
+def show(*tables: Table) -> None:
+    """Prints tables on standard output, each under its title, with an empty line between them.
+
+    On a terminal they fit its width: columns are narrowed and left out in the order that the table declares (`Table.fit`); what is still
+    too wide is cut into blocks, one below the other. Elsewhere they are printed in full, as `Table.as_text`.
+    """
+    width = width_of(sys.stdout)
+    for number, table in enumerate(tables):
+        if number:
+            emit("")
+        if table.title:
+            emit(table.title if width is None else styled([(table.title, _HEAD)]))
+        if width is None:
+            emit(table.as_text())
+            continue
+        for line in _lines(table, width):
+            emit(line)
+        if table.note:
+            console_for(sys.stdout).print(table.note, markup=False, highlight=False)
+
+
+def styled(parts: Sequence[tuple[str, str]]) -> Text:
+    """A line of a terminal from pairs of text and style."""
+    from rich.text import Text
+
+    line = Text.assemble(*((text, style) for text, style in parts if text))
+    line.rstrip()
+    return line
+
+
+def _lines(table: Table, room: int) -> Iterator[Text]:
+    """The lines of a table in `room` cells; a list of the columns left out, if any, is the last."""
+    columns = list(zip(table.header, *table.rows, strict=True))
+    natural = [max(3, *map(cells, column)) for column in columns]
+    order = table.fit or [(column, 12) for column in range(table.words)]
+    widths = fitted(natural, room, order)
+    for number, block in enumerate(folded(widths, room, table.words)):
+        if number:
+            yield styled([])
+        yield styled([(part, _HEAD) for part in _line(table, table.header, block, widths)])
+        for place, row in enumerate(table.rows):
+            marks = (_MARKS.get(table.marks.get((place, column), ""), "") for column in block)
+            yield styled(list(zip(_line(table, row, block, widths), marks, strict=True)))
+    left_out = [name for name, width in zip(table.header, widths, strict=True) if not width]
+    if left_out:
+        yield styled([(f"(a wider terminal also shows {', '.join(left_out)})", "dim")])
+
+
+def _line(table: Table, row: Sequence[str], block: Sequence[int], widths: Sequence[int]) -> list[str]:
+    """The cells of a row that stand in a block, shortened or padded, with the gaps after them."""
+    last = block[-1]
+    return [
+        padded(shortened(row[column], widths[column]), widths[column], right=column >= table.words) + " " * (GAP if column != last else 0)
+        for column in block
+    ]
