@@ -25,7 +25,8 @@ from emocaliber.core.scoring import read_outcomes
 from emocaliber.evaluation.summary import summarise
 from emocaliber.evaluation.tables import evolvement_table
 from emocaliber.io.rows import read_rows, write_atomically
-from emocaliber.models.local import RECALIBRATION, read_card
+from emocaliber.models.card import read_card
+from emocaliber.models.local import RECALIBRATION
 from emocaliber.scenes.dataset import draw_samples
 from emocaliber.scenes.template_teacher import concepts_named
 from emocaliber.training.export import recalibrate

@@ -18,7 +18,8 @@ from emocaliber.errors import UserError
 from emocaliber.inference.engine import question_for, respond
 from emocaliber.io.images import open_image
 from emocaliber.models import TINY
-from emocaliber.models.local import LocalModel, read_card, write_card
+from emocaliber.models.card import read_card, write_card
+from emocaliber.models.local import LocalModel
 from emocaliber.scenes.dataset import draw_samples
 from emocaliber.training.export import TEMPERATURES, fit_recalibration, fit_recalibrations, recalibrate
 from stand_ins import ColourModel

@@ -18,7 +18,7 @@ from emocaliber.core.scoring import outcome
 from emocaliber.errors import UserError
 from emocaliber.evaluation.trace import as_text, trace
 from emocaliber.io.rows import read_rows
-from emocaliber.models.local import read_card
+from emocaliber.models.card import read_card
 from emocaliber.scenes.dataset import draw_samples
 from emocaliber.training import stage3
 from emocaliber.training.config import Stage3Config, load_config

@@ -18,7 +18,8 @@ from emocaliber.cli import train
 from emocaliber.core.model import Request
 from emocaliber.errors import UserError
 from emocaliber.models import TINY
-from emocaliber.models.local import LocalModel, notice_of, read_card
+from emocaliber.models.card import read_card
+from emocaliber.models.local import LocalModel, notice_of
 from emocaliber.scenes.dataset import draw_samples
 from emocaliber.training.config import Stage3Config, StageConfig
 from emocaliber.training.run import next_commands

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emocaliber.cli import SOME_FAILED
-from emocaliber.cli.arguments import natural, positive
+from emocaliber.cli.arguments import at_most, natural, positive
 
 if TYPE_CHECKING:
     from emocaliber.vecbench.build import BuildConfig
@@ -66,7 +66,10 @@ def _add_others(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     audit.add_argument("files", type=Path, nargs="+", metavar="DIR|FILE", help="a folder that `bench build` wrote, or sample files")
     audit.add_argument(
-        "--distance", type=natural, metavar="BITS", help="largest distance of the perceptual hashes of near duplicates: 0 to 16 of 64 bits"
+        "--distance",
+        type=at_most(16),
+        metavar="BITS",
+        help="largest distance of perceptual hashes of near duplicates: 0 to 16 of 64 bits",
     )
     audit.add_argument("--drop", action="store_true", help="also write clean/: the files without leaked, conflicting or duplicate samples")
     audit.set_defaults(run=_audit)

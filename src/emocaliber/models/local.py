@@ -1,8 +1,7 @@
-"""`LocalModel`: checkpoints through transformers, in batches, on a GPU or a CPU; and the cards of checkpoints trained here."""
+"""`LocalModel`: checkpoints through transformers, in batches, on a GPU or a CPU; and what their cards say of their confidence."""
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,10 +20,10 @@ from emocaliber.core.response import Malformed, parse
 from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import label_key
 from emocaliber.errors import UserError
+from emocaliber.models.card import read_card
 from emocaliber.models.processor import collate, load_processor
 from emocaliber.models.tokens import Likeliest, Recorder, Sampler, TokenBytes, first_tokens
 
-CARD = "emocaliber.json"  # beside the weights of a checkpoint trained here: its name, notice, tasks and decoding settings
 TRAINED_AT = "rollout_temperature"  # key of the card: the temperature of stage 3's roll-outs
 RECALIBRATION = "recalibration"  # key of the card: the recalibrations of its stated confidence
 _RETRY_TEMPERATURE = 0.7
@@ -36,17 +35,6 @@ def chat_prompt(question: str, tokenizer: Any) -> str:
     """The prompt text: one user turn with one image and the question, up to the start of the answer."""
     content = [{"type": "image"}, {"type": "text", "text": question}]
     return str(tokenizer.apply_chat_template([{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True))
-
-
-def read_card(folder: str | Path) -> dict[str, Any]:
-    """The card of a checkpoint trained here (`emocaliber.json`); empty for other checkpoints."""
-    card = Path(folder) / CARD
-    return dict(json.loads(card.read_text(encoding="utf-8"))) if card.is_file() else {}
-
-
-def write_card(folder: str | Path, card: Mapping[str, Any]) -> None:
-    """Writes the card of the checkpoint in `folder`."""
-    (Path(folder) / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
 
 
 class StatedConfidence:
@@ -175,6 +163,7 @@ class LocalModel:
         self.confidence_source: str | None = card.get("confidence_source")
         self.stated_confidence = StatedConfidence(card)
         self.window: int | None = _BATCHES_PER_WINDOW * batch_size
+        self.finished = 0  # requests answered so far, also those whose replies wait for earlier ones
         self._batch_size = batch_size
         self._temperature, self._retries, self._seed = temperature, retries, seed
         self._max_new_tokens: int = max_new_tokens or card.get("max_new_tokens", 1024)
@@ -219,6 +208,7 @@ class LocalModel:
         following = 0
         for batch in sorted(batches, key=lambda batch: min(place for place, _ in batch)):  # in the order of their first request
             answers = self._answer_readably([prompt for _, prompt in batch])
+            self.finished += len(batch)
             replies.update(zip((place for place, _ in batch), answers, strict=True))
             while following in replies:
                 yield replies.pop(following)

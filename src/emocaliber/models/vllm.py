@@ -16,7 +16,8 @@ import numpy as np
 from emocaliber.core.model import ModelError, Reply, Request, Tokens, Usage, mixed_seed
 from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
-from emocaliber.models.local import StatedConfidence, chat_prompt, notice_of, read_card, vision_tokens
+from emocaliber.models.card import read_card
+from emocaliber.models.local import StatedConfidence, chat_prompt, notice_of, vision_tokens
 from emocaliber.models.processor import load_processor
 from emocaliber.models.tokens import TOP, Likeliest, TokenBytes
 

@@ -83,4 +83,3 @@ def folded(widths: Sequence[int], room: int, names: int) -> Iterator[list[int]]:
 def _total(widths: Sequence[int]) -> int:
     shown = [width for width in widths if width]
     return sum(shown) + GAP * (len(shown) - 1)
-

@@ -89,7 +89,9 @@ class Progress:
         self.to(self.done + items)
 
     def to(self, done: int) -> None:
-        """Sets the number of finished items."""
+        """Sets the number of finished items; those that `count` returns may be more."""
+        if self._count:
+            done = max(done, self.done, self._count())
         if done > self.done:
             self._pace.observe(self._clock(), done)
         self.done = done
@@ -152,8 +154,8 @@ class Progress:
         from rich.table import Table
         from rich.text import Text
 
-        if self._count and (done := self._count()) > self.done:
-            self.to(done)
+        if self._count:
+            self.to(self.done)
         text = self.text()
         room = (width_of(sys.stderr) or 80) - cells(self.what) - cells(text) - 3
         line = Table.grid(padding=(0, 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
@@ -52,7 +53,15 @@ def printing_above(console: Console) -> Iterator[None]:
 def say(sentence: str) -> None:
     """Prints a notice on standard error, after the program's name, unless output is quiet."""
     if not _quiet:
-        print(f"emocaliber: {sentence}", file=sys.stderr)
+        complain(sentence)
+
+
+def complain(sentence: str) -> None:
+    """Prints an error or another sentence that must be seen on standard error; a terminal breaks it between words."""
+    line = f"emocaliber: {sentence}"
+    if (width := width_of(sys.stderr)) is not None:
+        line = textwrap.fill(line, max(width, 20), break_long_words=False, break_on_hyphens=False)
+    print(line, file=sys.stderr)
 
 
 def width_of(stream: TextIO) -> int | None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-
 from emocaliber.confidence.rewards import parse_reward
 from emocaliber.errors import UserError
 from emocaliber.inference.engine import question_for

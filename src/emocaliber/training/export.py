@@ -25,7 +25,8 @@ from emocaliber.errors import UserError
 from emocaliber.evaluation.tables import main_source
 from emocaliber.inference.engine import understand
 from emocaliber.io.rows import display_name, read_rows
-from emocaliber.models.local import RECALIBRATION, LocalModel, question_key, read_card, write_card
+from emocaliber.models.card import read_card, write_card
+from emocaliber.models.local import RECALIBRATION, LocalModel, question_key
 from emocaliber.models.processor import load_processor
 from emocaliber.render.progress import Progress
 from emocaliber.render.table import Table, with_interval

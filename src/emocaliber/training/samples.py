@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-
 from emocaliber.core.samples import Sample, read_samples
 from emocaliber.errors import UserError
 from emocaliber.inference.plan import sha256_of

@@ -30,7 +30,8 @@ from emocaliber.confidence.incentives import Incentives
 from emocaliber.confidence.rewards import PARTS, RewardSettings, parse_reward, reward
 from emocaliber.core.tasks import labels_of
 from emocaliber.inference.engine import question_for
-from emocaliber.models.local import CARD, TRAINED_AT
+from emocaliber.models.card import CARD
+from emocaliber.models.local import TRAINED_AT
 from emocaliber.training.collate import training_image
 from emocaliber.training.config import Stage3Config
 from emocaliber.training.credit import ConfidenceCreditMixin

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
-
 
 from emocaliber.core.model import Model
 from emocaliber.core.samples import Sample, identified_rows
