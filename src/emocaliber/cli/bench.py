@@ -125,14 +125,19 @@ def _config(args: argparse.Namespace) -> BuildConfig:
 
 def _stats(args: argparse.Namespace) -> int:
     from emocaliber.io.rows import write_atomically
+    from emocaliber.render.terminal import say, show
     from emocaliber.vecbench.stats import benchmark_stats
 
     counted = benchmark_stats(args.folder)
-    print(json.dumps(counted.as_dict(), indent=2) if args.json else counted.as_text())
+    if args.json:
+        print(json.dumps(counted.as_dict(), indent=2))
+    else:
+        show(*counted.tables())
     if args.picture:
         from emocaliber.vecbench.stats import label_figure
 
         write_atomically(args.picture, label_figure(counted))
+        say(f"wrote {args.picture}")
     return 0
 
 

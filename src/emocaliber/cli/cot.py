@@ -122,6 +122,7 @@ def _build(args: argparse.Namespace) -> int:
 
 def _export(args: argparse.Namespace) -> int:
     from emocaliber.render.progress import Progress
+    from emocaliber.render.terminal import show
     from emocaliber.veccot.export import export_stages
 
     with Progress("reading images", "images") as bar:
@@ -133,29 +134,40 @@ def _export(args: argparse.Namespace) -> int:
             formats=args.formats.split(","),
             progress=bar.to,
         )
-    print(f"{args.out}\n\n{exported.table().as_text()}")
+    print(f"{args.out}\n")
+    show(exported.table())
     return 0
 
 
 def _stats(args: argparse.Namespace) -> int:
     from emocaliber.io.rows import write_atomically
-    from emocaliber.veccot.stats import ledger_stats, stats_text
+    from emocaliber.render.terminal import say, show
+    from emocaliber.veccot.stats import ledger_stats, stats_tables
 
     found = ledger_stats(args.ledger)
     if args.picture:
         from emocaliber.veccot.stats import stats_figure
 
         write_atomically(args.picture, stats_figure(found))
-    print(json.dumps(found, indent=1, allow_nan=False) if args.json else stats_text(found))
+        say(f"wrote {args.picture}")
+    if args.json:
+        print(json.dumps(found, indent=1, allow_nan=False))
+    else:
+        show(*stats_tables(found))
     return 0
 
 
 def _audit(args: argparse.Namespace) -> int:
+    from emocaliber.render.terminal import show
+
     if args.judgements:
         from emocaliber.veccot.audit import audit_agreement
 
         found = audit_agreement(args.ledger, args.judgements)
-        print(json.dumps(found.as_dict(), indent=1, allow_nan=False) if args.json else found.as_text())
+        if args.json:
+            print(json.dumps(found.as_dict(), indent=1, allow_nan=False))
+        else:
+            show(*found.tables())
     else:
         from emocaliber.veccot.audit import audit_page
 

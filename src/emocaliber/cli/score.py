@@ -57,6 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="DIR",
         help="a further folder whose images the page may show, besides those of the responses and of local runs (may be repeated)",
     )
+    parser.add_argument("--json", action="store_true", help="print metrics.json instead of a table")
     parser.add_argument("--numbers-only", action="store_true", help="skip the figures and the page")
     parser.add_argument("--replicates", type=replicates, default=1000, metavar="R", help="of the bootstrap, at least 200 (default: 1000)")
     parser.add_argument("--seed", type=natural, default=0, metavar="S", help="of the bootstrap (default: 0)")
@@ -67,9 +68,10 @@ def run(args: argparse.Namespace) -> int:
     from emocaliber.core.scoring import outcome, response_rows
     from emocaliber.evaluation.parity import parity, parity_table
     from emocaliber.evaluation.summary import summarise
-    from emocaliber.evaluation.tables import headline, latex, markdown
+    from emocaliber.evaluation.tables import headline_table, latex, markdown
     from emocaliber.inference.plan import missing_from
     from emocaliber.io.rows import display_name, write_atomically, write_rows
+    from emocaliber.render.terminal import say, show, width_of
 
     placed = list(response_rows(args.responses))
     if args.lenient:
@@ -93,15 +95,22 @@ def run(args: argparse.Namespace) -> int:
     write_atomically(args.out / "tables.md", markdown(summary, name))
     write_atomically(args.out / "tables.tex", latex(summary, name))
     write_atomically(args.out / "metrics.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
-    print(headline(summary))
+    if args.json:
+        print(json.dumps(summary, indent=2, allow_nan=False))
+    else:
+        show(headline_table(summary, width_of(sys.stdout) or sys.maxsize))
+        print()
+    written = []
     if args.parity:
         released = parity(rows)
         write_atomically(args.out / "metrics_parity.json", json.dumps(released, indent=2, allow_nan=False) + "\n")
         write_atomically(args.out / "parity.md", parity_table(released, summary))
-        print("\n" + parity_table(released, summary), end="")
+        written.append(args.out / "parity.md")
     if not args.numbers_only:
         _draw(args, summary, outcomes, rows, name)
-    print(f"\n{args.out / 'tables.md' if args.numbers_only else args.out / 'report.html'}")
+    written.append(args.out / ("tables.md" if args.numbers_only else "report.html"))
+    for file in written:
+        say(f"wrote {file}") if args.json else print(file)
     return 0
 
 
@@ -109,8 +118,9 @@ def _draw(args: argparse.Namespace, summary: Mapping[str, Any], outcomes: Sequen
     from emocaliber.evaluation.figures import draw_figures
     from emocaliber.evaluation.report import write_report
     from emocaliber.inference.plan import images_asked_about
+    from emocaliber.render.terminal import say
 
-    print("drawing the figures and the page (--numbers-only leaves them out)", file=sys.stderr)
+    say("drawing the figures and the page (--numbers-only leaves them out)")
     figures = draw_figures(summary, outcomes, args.out / "figures")
     images = args.responses if args.responses.is_dir() else args.responses.parent
     known = images_asked_about(args.responses)

@@ -35,7 +35,8 @@ def shortened(text: str, width: int) -> str:
     head = (width - 1) // 3
     start = next(text[:end] for end in range(len(text), -1, -1) if cells(text[:end]) <= head)
     rest = next(text[begin:] for begin in range(len(text) + 1) if cells(text[begin:]) <= width - 1 - cells(start))
-    while rest and not cells(rest[0]):  # a combining mark without its letter
+    # Without a combining mark whose letter is gone, and without what a cut sequence of joined characters is wider by.
+    while rest and (not cells(rest[0]) or cells(f"{start}{_ELLIPSIS}{rest}") > width):
         rest = rest[1:]
     return f"{start}{_ELLIPSIS}{rest}"
 

@@ -57,11 +57,13 @@ def say(sentence: str) -> None:
 
 
 def complain(sentence: str) -> None:
-    """Prints an error or another sentence that must be seen on standard error; a terminal breaks it between words."""
-    line = f"emocaliber: {sentence}"
-    if (width := width_of(sys.stderr)) is not None:
-        line = textwrap.fill(line, max(width, 20), break_long_words=False, break_on_hyphens=False)
-    print(line, file=sys.stderr)
+    """Prints sentences that must be seen, one a line, on standard error; a terminal breaks them between words."""
+    width = width_of(sys.stderr)
+    for line in sentence.splitlines():
+        line = f"emocaliber: {line}"
+        if width is not None:
+            line = textwrap.fill(line, max(width, 20), break_long_words=False, break_on_hyphens=False)
+        print(line, file=sys.stderr)
 
 
 def width_of(stream: TextIO) -> int | None:
@@ -86,6 +88,14 @@ def emit(line: str | Text) -> None:
         print(line, flush=True)
 
 
+def explain(text: str) -> None:
+    """Prints a text on standard output; a terminal breaks it between words."""
+    if sys.stdout.isatty():
+        console_for(sys.stdout).print(text, markup=False, highlight=False)
+    else:
+        print(text, flush=True)
+
+
 def show(*tables: Table) -> None:
     """Prints tables on standard output, each under its title, with an empty line between them.
 
@@ -99,12 +109,12 @@ def show(*tables: Table) -> None:
         if table.title:
             emit(table.title if width is None else styled([(table.title, _HEAD)]))
         if width is None:
-            emit(table.as_text())
+            print(table.as_text(), flush=True)
             continue
         for line in _lines(table, width):
             emit(line)
         if table.note:
-            console_for(sys.stdout).print(table.note, markup=False, highlight=False)
+            explain(table.note)
 
 
 def styled(parts: Sequence[tuple[str, str]]) -> Text:
@@ -122,6 +132,9 @@ def _lines(table: Table, room: int) -> Iterator[Text]:
     natural = [max(3, *map(cells, column)) for column in columns]
     order = table.fit or [(column, 12) for column in range(table.words)]
     widths = fitted(natural, room, order)
+    # In every block of a folded table, the names stand beside at least one other column.
+    names = [(column, 4) for column in range(table.words)]
+    widths[: table.words] = fitted([*widths[: table.words], max(widths[table.words :], default=0)], room, names)[: table.words]
     for number, block in enumerate(folded(widths, room, table.words)):
         if number:
             yield styled([])

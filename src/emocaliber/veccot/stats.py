@@ -157,11 +157,6 @@ def most_frequent(counts: Mapping[str, int]) -> list[tuple[str, int]]:
 _TITLES = {"prompt_tokens": "tokens read", "completion_tokens": "tokens written", "cost": "dollars", "seconds": "seconds of waiting"}
 
 
-def stats_text(stats: Mapping[str, Any]) -> str:
-    """The tables for a terminal, each under its title."""
-    return "\n\n".join(f"{table.title}\n{table.as_text()}" for table in stats_tables(stats))
-
-
 def stats_tables(stats: Mapping[str, Any]) -> list[Table]:
     """Samples by task and by label, reasons of rejection, lengths of the steps, cost, and recipes; tables without rows are left out."""
     tables = [sample_table(stats), *map(_label_table, stats["tasks"], stats["tasks"].values()), reason_table(stats)]
