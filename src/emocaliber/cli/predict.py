@@ -122,7 +122,8 @@ def _predict(args: argparse.Namespace) -> int:
             page = write_prediction_report(file.rows(names) if file else reported, args.report, model=model.name, notice=model.notice)
         if file:
             file.finish()
-            say(f"wrote {display_name(file.path)}")
+            if done > len(earlier):
+                say(f"wrote {display_name(file.path)}")
         if args.report:
             say(f"wrote {display_name(page)}")
     say(_summary(len(images), counts))
@@ -136,7 +137,8 @@ def _predictor(args: argparse.Namespace, asked: Collection[str | bytes]) -> tupl
     from emocaliber.render.progress import Progress
 
     if not any(isinstance(image, bytes) or os.path.exists(image) for image in asked):
-        return Predictor(UnloadedModel(args.model), args.confidence), False
+        named = UnloadedModel(args.model)
+        return Predictor(named, args.confidence or named.confidence_source), False
     settings = local_settings(args) | ({"batch_size": args.batch_size} if args.batch_size else {})
     with Progress(f"loading {args.model}"):
         return load(args.model, confidence=args.confidence, **settings), True
