@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,7 @@ def _add_others(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="BITS",
         help="largest distance of perceptual hashes of near duplicates: 0 to 16 of 64 bits",
     )
+    audit.add_argument("--json", action="store_true", help="print the numbers as JSON")
     audit.add_argument("--drop", action="store_true", help="also write clean/: the files without leaked, conflicting or duplicate samples")
     audit.set_defaults(run=_audit)
 
@@ -90,6 +92,7 @@ def _add_others(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _build(args: argparse.Namespace) -> int:
     from emocaliber.render.progress import Progress
+    from emocaliber.render.terminal import explain, show
     from emocaliber.vecbench.build import build_benchmark
     from emocaliber.vecbench.manifest import task_table
 
@@ -101,16 +104,14 @@ def _build(args: argparse.Namespace) -> int:
             bar.to(done)
 
         manifest = build_benchmark(_config(args), args.out, scenes=args.scenes, size=args.size, progress=progress)
-    print(task_table(manifest))
+    show(task_table(manifest))
     left_out = sum(count for source in manifest.sources.values() for count in source["skipped"].values())
-    print("".join(f"\n{note}" for note in manifest.notes))
+    explain("".join(f"\n{note}" for note in manifest.notes))
     print(f"\n{left_out:,} files left out, in {args.out / 'skipped.jsonl'}\n{args.out / 'README.md'}")
     return 0
 
 
 def _config(args: argparse.Namespace) -> BuildConfig:
-    from dataclasses import replace
-
     from emocaliber.vecbench.build import BuildConfig, read_config
 
     config = read_config(args.config) if args.config else BuildConfig()
@@ -155,14 +156,18 @@ def _audit(args: argparse.Namespace) -> int:
         distance = DISTANCE if args.distance is None else args.distance
         audited = audit(files, distance=distance, progress=bar.to)
     write_rows(folder / "audit.jsonl", audited.to_rows(folder))
-    show(audited.as_table())
-    print(f"\n{folder / 'audit.jsonl'}")
+    if args.json:
+        print(json.dumps(audited.as_dict(), indent=2))
+    else:
+        show(replace(audited.as_table(), title=""))
+        print(f"\n{folder / 'audit.jsonl'}")
     if args.drop:
         dropped = drop(audited, files, folder / "clean")
         describe_anew(folder, folder / "clean", f"Without {len(dropped.dropped):,} samples that leaked, contradicted or repeated others.")
-        print()
-        show(dropped.as_table())
-        print(f"\n{folder / 'clean'}")
+        if not args.json:
+            print()
+            show(replace(dropped.as_table(), title=""))
+            print(f"\n{folder / 'clean'}")
     return SOME_FAILED if audited.leaks else 0
 
 

@@ -59,7 +59,7 @@ def fitted(widths: Sequence[int], room: int, order: Sequence[tuple[int, int]]) -
     """
     found = list(widths)
     for column, least in order:
-        excess = _total(found) - room
+        excess = total(found) - room
         if excess <= 0:
             break
         if found[column]:
@@ -74,13 +74,14 @@ def folded(widths: Sequence[int], room: int, names: int) -> Iterator[list[int]]:
     for column in range(names, len(widths)):
         if not widths[column]:
             continue
-        if block and _total([widths[each] for each in (*leading, *block, column)]) > room:
+        if block and total([widths[each] for each in (*leading, *block, column)]) > room:
             yield [*leading, *block]
             block = []
         block.append(column)
     yield [*leading, *block]
 
 
-def _total(widths: Sequence[int]) -> int:
+def total(widths: Sequence[int]) -> int:
+    """The cells that columns of these widths take with the gaps between them."""
     shown = [width for width in widths if width]
     return sum(shown) + GAP * (len(shown) - 1)

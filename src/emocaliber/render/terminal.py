@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from emocaliber.render.layout import GAP, cells, fitted, folded, padded, shortened
+from emocaliber.render.layout import GAP, cells, fitted, folded, padded, shortened, total
 from emocaliber.render.table import Table
 
 if TYPE_CHECKING:
@@ -130,8 +130,9 @@ def _lines(table: Table, room: int) -> Iterator[Text]:
     """The lines of a table in `room` cells; a list of the columns left out, if any, is the last."""
     columns = list(zip(table.header, *table.rows, strict=True))
     natural = [max(3, *map(cells, column)) for column in columns]
-    order = table.fit or [(column, 12) for column in range(table.words)]
-    widths = fitted(natural, room, order)
+    widths = fitted(natural, room, table.fit or [(column, 12) for column in range(table.words)])
+    if not table.fit and total(widths) > room:
+        widths = list(natural)  # it is folded anyway
     # In every block of a folded table, the names stand beside at least one other column.
     names = [(column, 4) for column in range(table.words)]
     widths[: table.words] = fitted([*widths[: table.words], max(widths[table.words :], default=0)], room, names)[: table.words]
