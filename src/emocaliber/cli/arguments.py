@@ -16,21 +16,18 @@ DEVICES = ("cpu", "cuda", "mps")
 _LOCAL_SETTINGS = ("threads", "device", "free")
 
 
-def add_local_settings(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """Adds the settings of local models; `local_settings` reads them."""
-    parser.add_argument("--threads", type=positive, metavar="N", help="threads of a model on the CPU (default: chosen for the model)")
-    parser.add_argument("--device", choices=DEVICES, help="where the model runs (default: a GPU if there is one, else the CPU)")
-    parser.add_argument(
-        "--free",
-        action="store_true",
-        default=None,
-        help="let the model write any answer, not only one of the candidates",
-    )
+def add_local_settings(group: argparse._ArgumentGroup, *, free: bool = True) -> None:
+    """Adds the settings of local models, with `free` also that of their decoding; `local_settings` reads them."""
+    group.add_argument("--threads", type=positive, metavar="N", help="threads of a model on the CPU (default: chosen for the model)")
+    group.add_argument("--device", choices=DEVICES, help="where the model runs (default: a GPU if there is one, else the CPU)")
+    if free:
+        text = "let the model write any answer, not only one of the candidates"
+        group.add_argument("--free", action="store_true", default=None, help=text)
 
 
 def local_settings(args: argparse.Namespace) -> dict[str, Any]:
     """The settings of `add_local_settings` that were given, as keyword arguments of `load_model`."""
-    return {name: value for name in _LOCAL_SETTINGS if (value := getattr(args, name)) is not None}
+    return {name: value for name in _LOCAL_SETTINGS if (value := getattr(args, name, None)) is not None}
 
 
 def positive(text: str) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emocaliber.cli import INTERRUPTED, SOME_FAILED
-from emocaliber.cli.arguments import SHORT_MODELS, natural, non_negative, positive
+from emocaliber.cli.arguments import SHORT_MODELS, add_local_settings, local_settings, natural, non_negative, positive
 
 _BUILD = (
     "The teacher writes reasoning for every sample without an accepted text in the ledger; the checks filter it, and the judge rates what "
@@ -67,6 +67,7 @@ def _add_build(parser: argparse.ArgumentParser, *, batches: bool) -> None:
     parser.add_argument(
         "--dry-run", type=positive, nargs="?", const=20, metavar="N", help="run N samples only (default: 20), and estimate the cost of all"
     )
+    add_local_settings(parser.add_argument_group("settings of local models, teacher and judge alike"), free=False)
     parser.set_defaults(run=_build, batches=batches)
 
 
@@ -110,7 +111,7 @@ def _build(args: argparse.Namespace) -> int:
     built = build_ledger(
         args.samples,
         args.ledger,
-        read_recipe(args.config, flags, args.set),
+        read_recipe(args.config, flags, args.set).with_local_settings(local_settings(args)),
         attempts=args.attempts,
         budget=args.budget,
         dry_run=args.dry_run,

@@ -122,7 +122,9 @@ def _flags(args: argparse.Namespace) -> dict[str, Any]:
 def _ask(asking: Run) -> None:
     from emocaliber.render.progress import Progress
 
-    with Progress("asking", "samples", len(asking.selection.samples), done=asking.done) as bar, closing(asking.ask()) as rows:
+    model, total = asking.model, len(asking.selection.samples)
+    finished = (lambda: model.finished) if hasattr(model, "finished") and not asking.done else None
+    with Progress("asking", "samples", total, done=asking.done, count=finished) as bar, closing(asking.ask()) as rows:
         for _ in rows:
             cost = asking.spent.cost if asking.spent else None
             failed = f"{asking.failed:,} failed" if asking.failed else ""

@@ -211,6 +211,7 @@ def _used(rows: Sequence[Row]) -> dict[str, Any]:
 # `retries` is not among them: a local model samples a new answer where one cannot be read.
 _FREE_SETTINGS = (
     "batch_size",
+    "threads",
     "concurrency",
     "requests_per_minute",
     "tokens_per_minute",
