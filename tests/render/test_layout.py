@@ -41,6 +41,14 @@ def test_columns_give_way_in_the_declared_order(widths: list[int], room: int) ->
     assert found == widths if sum(widths) + GAP * (len(widths) - 1) <= room else True
 
 
+def test_a_column_left_out_gives_its_room_to_those_narrowed_before() -> None:
+    order = [(0, 10), (2, 0), (0, 5)]
+    assert fitted([30, 10, 20], 60, order) == [26, 10, 20]
+    assert fitted([30, 10, 20], 43, order) == [30, 10, 0]
+    assert fitted([30, 10, 20], 30, order) == [18, 10, 0]
+    assert fitted([30, 10, 20], 19, order) == [7, 10, 0]
+
+
 @given(st.lists(st.integers(3, 20), min_size=2, max_size=12), st.integers(1, 80))
 def test_a_folded_table_has_every_column_once_and_its_names_in_each_block(widths: list[int], room: int) -> None:
     blocks = list(folded(widths, room, 1))

@@ -101,6 +101,7 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
 
 
 def _build(args: argparse.Namespace) -> int:
+    from emocaliber.render.terminal import conclude
     from emocaliber.veccot.factory import build_ledger
     from emocaliber.veccot.recipe import read_recipe
 
@@ -117,7 +118,7 @@ def _build(args: argparse.Namespace) -> int:
         dry_run=args.dry_run,
         batches=args.batches,
     )
-    print("\n".join(built.sentences()))
+    conclude(built.sentences())
     return INTERRUPTED if built.interrupted else 0 if built.complete else SOME_FAILED
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from emocaliber.cli import INTERRUPTED, SOME_FAILED
 from emocaliber.cli.arguments import MODELS, add_local_settings, local_settings, natural, non_negative, positive
-from emocaliber.render.terminal import complain, say
+from emocaliber.render.terminal import complain, conclude, say
 
 if TYPE_CHECKING:
     from emocaliber.inference.run import Run
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
         complain(f"interrupted; the rows so far are kept; give --resume to continue {display_name(out.rows)}")
         return INTERRUPTED
     ended = summarise_run(asking)
-    print("\n".join(ended.sentences()))
+    conclude(ended.sentences())
     return 0 if ended.complete else SOME_FAILED
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _ALTERNATIVES = 2  # beside the answer
 _HEADER = ("image", "emotion", "confidence", "answer", "alternatives")
 _IMAGE, _EMOTION, _CONFIDENCE, _ANSWER, _LIST = range(len(_HEADER))
-_SHORT_NAME, _SHORTEST_NAME = 24, 8  # cells
+_SHORT_NAME, _SHORTEST_NAME = 22, 8  # cells
 _STYLES = {"head": "bold", "emotion": "bold", "unfamiliar": "dim", "abstain": "yellow", "error": "red"}
 
 

@@ -55,15 +55,18 @@ def fitted(widths: Sequence[int], room: int, order: Sequence[tuple[int, int]]) -
     """The widths of the columns, narrowed to fit into `room` cells with `GAP` cells between them; 0 for a column left out.
 
     `order` lists (column, least width): columns are narrowed one after the other, each to its least width at most, until all fit. A least
-    width of 0 leaves the column out. The result may still be too wide.
+    width of 0 leaves the column out, which gives its room to those narrowed before. The result may still be too wide.
     """
     found = list(widths)
-    for column, least in order:
+    for step, (column, least) in enumerate(order):
         excess = total(found) - room
         if excess <= 0:
             break
-        if found[column]:
-            found[column] = max(found[column] - excess, min(least, found[column])) if least else 0
+        if found[column] and least:
+            found[column] = max(found[column] - excess, min(least, found[column]))
+        elif found[column]:
+            left = [0 if each == column or not found[each] else width for each, width in enumerate(widths)]
+            found = fitted(left, room, [earlier for earlier in order[:step] if earlier[1]])
     return found
 
 

@@ -6,9 +6,10 @@ The time left is estimated only after enough is known of the pace.
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -142,10 +143,9 @@ class Progress:
         # Where both streams are the terminal, the bar is drawn on standard output, so that lines printed there appear above it.
         both = sys.stdout.isatty()
         console = Console(file=sys.stdout if both else sys.stderr, highlight=False)
-        live = Live(
-            console=console, get_renderable=self._line, refresh_per_second=4, transient=True, redirect_stdout=both, redirect_stderr=True
-        )
+        live = Live(console=console, get_renderable=self._line, auto_refresh=False, transient=True, redirect_stdout=both)
         self._closing.enter_context(live)
+        self._closing.enter_context(_repeated(live.refresh))
         if both:
             self._closing.enter_context(printing_above(console))
 
@@ -164,6 +164,24 @@ class Progress:
             parts.append(ProgressBar(self.total, min(self.done, self.total), width=min(room, _WIDEST_BAR)))
         line.add_row(*parts, Text(text, no_wrap=True, overflow="ellipsis"))
         return line
+
+
+@contextmanager
+def _repeated(action: Callable[[], object]) -> Iterator[None]:
+    """Calls `action` four times a second in a thread that has ended when this context has."""
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(0.25):
+            action()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _duration(seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
@@ -94,6 +94,12 @@ def explain(text: str) -> None:
         console_for(sys.stdout).print(text, markup=False, highlight=False)
     else:
         print(text, flush=True)
+
+
+def conclude(sentences: Iterable[str]) -> None:
+    """Prints the sentences that end a command on standard output, those with a command to copy ("next: ...") without line breaks."""
+    for sentence in sentences:
+        emit(sentence) if sentence.startswith("next: ") else explain(sentence)
 
 
 def show(*tables: Table) -> None:

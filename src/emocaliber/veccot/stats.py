@@ -199,7 +199,8 @@ def _label_table(task: str, states: Mapping[str, Any]) -> Table:
 
 
 def _state_table(title: str, what: str, rows: list[tuple[str, ...]], note: str = "") -> Table:
-    return Table((what, "samples", *STATES, "accepted, %"), rows, title=title, note=note)
+    header = (what, "samples", *STATES, "accepted, %")
+    return Table(header, rows, title=title, note=note, fit=[(header.index(state), 0) for state in ("untried", "failed")])
 
 
 def _state_row(name: str, states: Mapping[str, Any]) -> tuple[str, ...]:
