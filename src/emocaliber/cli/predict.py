@@ -132,8 +132,8 @@ def _predict(args: argparse.Namespace) -> int:
 
 def _predictor(args: argparse.Namespace, asked: Collection[str | bytes]) -> tuple[Predictor, bool]:
     """The predictor, and whether its model is loaded: it is not if none of the images to ask about is there."""
+    from emocaliber.models.unloaded import UnloadedModel
     from emocaliber.predict.predictor import Predictor, load
-    from emocaliber.predict.unloaded import UnloadedModel
     from emocaliber.render.progress import Progress
 
     if not any(isinstance(image, bytes) or os.path.exists(image) for image in asked):
