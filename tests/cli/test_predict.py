@@ -192,6 +192,7 @@ def test_rows_of_unknown_settings_are_not_resumed(tmp_path: Path) -> None:
         (["--resume", "--out", "-"], "--resume needs a file"),
         (["--task", "FI-9"], "there is no task 'FI-9'"),
         (["--labels", "calm"], "two or more"),
+        (["--confidence", "hope"], "there is no confidence source 'hope'"),
     ],
 )
 def test_mistakes_are_named_before_a_model_is_loaded(

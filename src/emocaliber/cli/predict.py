@@ -119,7 +119,9 @@ def _predict(args: argparse.Namespace) -> int:
         if args.report:
             from emocaliber.predict.report import write_prediction_report
 
-            page = write_prediction_report(file.rows(names) if file else reported, args.report, model=model.name, notice=model.notice)
+            rows_of_page = file.rows(names) if file else reported
+            with Progress("writing the page"):
+                page = write_prediction_report(rows_of_page, args.report, model=model.name, notice=model.notice)
         if file:
             file.finish()
             if done > len(earlier):
@@ -136,9 +138,10 @@ def _predictor(args: argparse.Namespace, asked: Collection[str | bytes]) -> tupl
     from emocaliber.predict.predictor import Predictor, load
     from emocaliber.render.progress import Progress
 
+    named = UnloadedModel(args.model)
+    unloaded = Predictor(named, args.confidence or named.confidence_source)  # refuses an unknown source before the model is loaded
     if not any(isinstance(image, bytes) or os.path.exists(image) for image in asked):
-        named = UnloadedModel(args.model)
-        return Predictor(named, args.confidence or named.confidence_source), False
+        return unloaded, False
     settings = local_settings(args) | ({"batch_size": args.batch_size} if args.batch_size else {})
     with Progress(f"loading {args.model}"):
         return load(args.model, confidence=args.confidence, **settings), True
