@@ -20,7 +20,7 @@ def test_a_path_without_a_folder_is_named(tmp_path: Path) -> None:
     for name, complaint in (
         (tmp_path / "nope", "there is no such folder"),
         ("./nope", "there is no such folder"),
-        (tmp_path / "model", "is a file"),
+        (tmp_path / "model", "this is a file"),
     ):
         with pytest.raises(UserError, match=complaint):
             check_available(str(name), "local")
@@ -54,7 +54,7 @@ def test_a_hub_that_cannot_be_reached_is_asked_once(
         assert "cannot be reached (no route); the cached copy of some/model is used" in capsys.readouterr().err
     else:
         with pytest.raises(
-            UserError, match=r"some/model: there is no such folder, it is not in the cache of the hub, and .* cannot be reached"
+            UserError, match=r"some/model: there is no such folder, the hub's cache does not hold it, and .* cannot be reached"
         ):
             check_available("some/model", "local")
     assert len(asked) == 1

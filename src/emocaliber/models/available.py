@@ -13,46 +13,45 @@ _PATHS = ("/", "./", "../", "~", ".\\", "..\\")  # beginnings of names that are 
 
 
 def check_available(name: str, kind: str) -> None:
-    """Raises UserError if the model called `name` cannot be loaded: its folder is not there, vLLM is not installed, or the hub cannot be
-    reached while the model is not in its cache.
-
-    If the hub cannot be reached and the model is in its cache, the cached copy is used without asking the hub further.
-    """
+    """Raises UserError if the model called `name` cannot be loaded: vLLM is not installed, or `why_unavailable`."""
     place = name.partition(":")[2] if kind == "vllm" else name
     if kind == "vllm" and find_spec("vllm") is None:
         raise UserError(f"{name}: vLLM is not installed; install it with pip install 'emocaliber[vllm]', or give {place} without vllm:")
-    if kind in ("vllm", "local") and name != "tiny":
-        _check_checkpoint(place)
+    if kind in ("vllm", "local") and name != "tiny" and (reason := why_unavailable(place)):
+        raise UserError(f"{place}: {reason}; give a checkpoint folder, a hub id, or 'tiny'")
 
 
-def _check_checkpoint(place: str) -> None:
+def why_unavailable(place: str) -> str | None:
+    """The reason for which a checkpoint cannot be had: no such folder, or a hub that cannot be reached while it is not in the cache.
+
+    None if it may be there. If the hub cannot be reached and the checkpoint is cached, the hub is not asked further.
+    """
     if os.path.isdir(place):
-        return
+        return None
     if os.path.exists(place):
-        raise UserError(f"{place} is a file; a local model is the folder of its checkpoint")
+        return "this is a file, not the folder of a checkpoint"
     if place.startswith(_PATHS) or place.count("/") > 1:
-        raise UserError(f"{place}: there is no such folder; give a checkpoint folder, a hub id, or 'tiny'")
-    _check_hub(place)
+        return "there is no such folder"
+    return _why_not_from_hub(place)
 
 
-def _check_hub(identity: str) -> None:
+def _why_not_from_hub(identity: str) -> str | None:
     """Asks the hub once, as its client would ask six times for each file, for half a minute."""
     import httpx2
     from huggingface_hub import constants, try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
     if constants.HF_HUB_OFFLINE:
-        return
+        return None
     try:
         cached = isinstance(try_to_load_from_cache(identity, "config.json"), str)
         httpx2.head(f"{constants.ENDPOINT}/{identity}/resolve/main/config.json", timeout=_WAIT)
-    except HFValidationError as error:
-        raise UserError(f"{identity!r} is neither a folder nor a hub id; give a checkpoint folder, a hub id, or 'tiny'") from error
+    except HFValidationError:
+        return "this is neither a folder nor a hub id"
     except (httpx2.TransportError, httpx2.InvalidURL) as error:
-        reason = f"{constants.ENDPOINT} cannot be reached ({error})"
+        unreached = f"{constants.ENDPOINT} cannot be reached ({error})"
         if not cached:
-            raise UserError(
-                f"{identity}: there is no such folder, it is not in the cache of the hub, and {reason}; give a checkpoint folder or 'tiny'"
-            ) from error
-        say(f"{reason}; the cached copy of {identity} is used")
+            return f"there is no such folder, the hub's cache does not hold it, and {unreached}"
+        say(f"{unreached}; the cached copy of {identity} is used")
         constants.HF_HUB_OFFLINE = True
+    return None
