@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from emocaliber.errors import UserError
+    from emocaliber.evaluation.score import Score, score
     from emocaliber.predict.prediction import Prediction, Predictions
     from emocaliber.predict.predictor import Predictor, load
 
@@ -25,11 +26,13 @@ _HOMES = {
     "Prediction": "emocaliber.predict.prediction",
     "Predictions": "emocaliber.predict.prediction",
     "Predictor": "emocaliber.predict.predictor",
+    "Score": "emocaliber.evaluation.score",
     "UserError": "emocaliber.errors",
+    "score": "emocaliber.evaluation.score",
     "load": "emocaliber.predict.predictor",
 }
 
-__all__ = ["Prediction", "Predictions", "Predictor", "UserError", "__version__", "load"]
+__all__ = ["Prediction", "Predictions", "Predictor", "Score", "UserError", "__version__", "load", "score"]
 
 
 def __getattr__(name: str) -> Any:

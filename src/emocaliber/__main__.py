@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from emocaliber.cli import BROKEN_PIPE, INTERRUPTED, UNEXPECTED, WRONG_USAGE
+from emocaliber.cli.parser import CommandParser
 from emocaliber.errors import UserError
 from emocaliber.io.plugins import load_plugins
+from emocaliber.render.terminal import complain, quiet
 
 # In the order in which --help lists them. Importing a command imports nothing heavy; running it may.
 COMMANDS = ("predict", "respond", "score", "compare", "trace", "scenes", "bench", "cot", "emotions", "rewards", "train")
@@ -32,44 +34,55 @@ class _Version(argparse.Action):
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="emocaliber",
         description="Which emotion an image evokes, why, and how far to trust the answer.",
         epilog="Exit codes: 0 all well, 1 unexpected failure, 2 wrong usage, 3 finished but some inputs failed (their rows say why).",
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an unexpected error (also EMOCALIBER_DEBUG=1)")
+    parser.add_argument("-V", "--version", action=_Version, nargs=0, help="print the version and stop")
+    parser.add_argument("--debug", action="store_true", help=_DEBUG)
+    parser.add_argument("-q", "--quiet", action="store_true", help=_QUIET)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     for name in COMMANDS:
         import_module(f"emocaliber.cli.{name}").add_parser(subparsers)
-    _add_plugin_option(parser)
+    _add_common_options(parser)
+    subparsers.add_parser("help", help="show the help of a command: emocaliber help [COMMAND]")
     return parser
 
 
-def _add_plugin_option(parser: argparse.ArgumentParser) -> None:
-    """Gives `--plugin` to every command that can be run."""
+_DEBUG = "show the traceback of an unexpected error (also EMOCALIBER_DEBUG=1)"
+_QUIET = "no notices and no progress; errors are still shown"
+
+
+def _add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Gives the options of all commands to every command that can be run."""
     inner = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     for action in inner:
         for command in action.choices.values():
-            _add_plugin_option(command)
+            _add_common_options(command)
     if not inner:
         what = "also load this plug-in, a Python file or module that adds tasks, metrics, rewards and so on (may be repeated)"
         parser.add_argument("--plugin", action="append", default=[], metavar="FILE.py|MODULE", help=what)
+        # Without a default, so that the same option before the command keeps its value.
+        parser.add_argument("-q", "--quiet", action="store_true", default=argparse.SUPPRESS, help=_QUIET)
+        parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code. Raises SystemExit only for --help, --version and arguments that argparse rejects."""
-    args = build_parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    args = build_parser().parse_args([*words[1:], "--help"] if words[:1] == ["help"] else words)
     try:
         load_plugins(getattr(args, "plugin", ()))
-        code: int = args.run(args)
+        with quiet(getattr(args, "quiet", False)):
+            code: int = args.run(args)
         sys.stdout.flush()  # here, so that a closed pipe is noticed inside this `try`
         return code
     except UserError as error:
-        print(f"emocaliber: {error}", file=sys.stderr)
+        complain(str(error))
         return WRONG_USAGE
     except KeyboardInterrupt:
-        print("emocaliber: interrupted", file=sys.stderr)
+        complain("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         # Python flushes stdout again at exit; that must not fail again.
@@ -80,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         else:
             what = " ".join(f"{type(error).__name__}: {error}".split())
-            print(f"emocaliber: unexpected error ({what}); --debug shows where it happened", file=sys.stderr)
+            complain(f"unexpected error ({what}); --debug shows where it happened")
         return UNEXPECTED
 
 

@@ -57,11 +57,11 @@ def test_without_out_a_table_is_printed_and_the_models_notice_goes_to_stderr(tmp
     shown = capsys.readouterr()
     head, first, second = shown.out.splitlines()
     assert head.split() == ["image", "emotion", "confidence", "answer", "alternatives"]
-    assert "0.png" in first and " 12% " in first and "abstain" in first and "80%" in first
-    assert "1.png" in second and " 24% " in second and "accepted" in second
+    assert "0.png" in first and " 12 % " in first and "abstain" in first
+    assert "1.png" in second and " 24 % " in second and "accepted" in second
     assert "emocaliber: It sees colours only.\n" in shown.err
     assert "2 images, 1 abstained, 1 accepted" in shown.err
-    assert "2/2" in shown.err and "image/s" in shown.err
+    assert "predicting" not in shown.err, "short work leaves no progress where there is no terminal"
 
 
 def test_every_odd_file_gets_one_row_and_the_code_is_3(tmp_path: Path, oddities: dict[str, str | None]) -> None:
@@ -203,7 +203,7 @@ def test_rows_of_unknown_settings_are_not_resumed(tmp_path: Path) -> None:
         (["--resume", "--out", "-"], "--resume needs a file"),
         (["--task", "FI-9"], "there is no task 'FI-9'"),
         (["--labels", "calm"], "two or more"),
-        (["--min-confidence", "85"], "between 0 and 1"),
+        (["--confidence", "hope"], "there is no confidence source 'hope'"),
     ],
 )
 def test_mistakes_are_named_before_a_model_is_loaded(
@@ -213,6 +213,70 @@ def test_mistakes_are_named_before_a_model_is_loaded(
     monkeypatch.chdir(photos(tmp_path, 1))
     with pytest.raises(UserError, match=complaint):
         run("0.png", *options)
+
+
+@pytest.mark.parametrize("report", ["file/report", "file"])
+def test_a_report_that_cannot_be_written_is_refused_before_a_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report: str
+) -> None:
+    monkeypatch.setattr(prediction, "load_model", lambda *_, **__: pytest.fail("a model was loaded"))
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file.*: cannot be written \(.*give another folder as --report"):
+        run(photos(tmp_path, 1) / "0.png", "--report", tmp_path / report)
+
+
+def test_no_model_is_loaded_where_there_is_nothing_to_ask_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = photos(tmp_path / "in"), tmp_path / "out.jsonl"
+    assert run(folder, "--out", out) == 0
+    monkeypatch.setattr(prediction, "load_model", lambda *_, **__: pytest.fail("a model was loaded"))
+    before = out.read_bytes()
+    capsys.readouterr()
+    assert run(folder, "--out", out, "--resume", "--report", tmp_path / "report") == 0
+    assert out.read_bytes() == before and (tmp_path / "report/index.html").is_file()
+    assert "6 images, 6 answered" in capsys.readouterr().err
+    assert run(tmp_path / "missing.jpg", "https://example.org/a.jpg?size=3") == 3
+    shown = capsys.readouterr().out
+    assert "not_found: there is no such file" in shown and "an address on the network" in shown
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_failed_images_are_tried_again_in_their_places(tmp_path: Path, suffix: str) -> None:
+    folder, out = photos(tmp_path / "in"), tmp_path / f"out.{suffix}"
+    (folder / "2.png").write_text("not yet an image")
+    assert run(folder, "--out", out, "--resume") == 3
+    assert run(folder, "--out", out, "--resume") == 3
+    photo(folder / "2.png", "teal")
+    assert run(folder, "--out", out, "--retry-failed") == 0
+    kept = rows(out if suffix == "jsonl" else tmp_path / "out.csv.part.jsonl")
+    assert [Path(row["image"]).name for row in kept] == [f"{n}.png" for n in range(6)]
+    assert all(row["error"] is None for row in kept)
+
+
+def test_the_settings_of_local_models_reach_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: ColourModel) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(prediction, "load_model", lambda name, **settings: given.update(settings) or model)
+    photos(tmp_path, 1)
+    run(tmp_path, "--threads", 2, "--device", "cpu", "--free")
+    assert (given["threads"], given["device"], given["free"]) == (2, "cpu", True)
+    given.clear()
+    run(tmp_path)
+    assert not given.keys() & {"threads", "device", "free"}
+
+
+def test_the_summary_says_how_many_are_unfamiliar_and_untaught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to_row = prediction.Prediction.to_row
+    monkeypatch.setattr(
+        prediction.Prediction, "to_row", lambda self: to_row(self) | {"unfamiliar": self.image.endswith("0.png"), "untaught": True}
+    )
+    folder, out = photos(tmp_path / "in", 3), tmp_path / "out.jsonl"
+    for _ in range(2):  # the second run counts the rows of the first
+        assert run(folder, "--out", out, "--resume") == 0
+        assert "3 images, 3 answered; 1 unfamiliar (the model recognised nothing" in (err := capsys.readouterr().err)
+        assert "; 3 untaught (" in err
 
 
 def test_a_piped_image_cannot_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,5 +365,5 @@ def test_a_report_needs_no_out(tmp_path: Path, oddities: dict[str, str | None]) 
 
 
 def test_the_command_is_described_without_importing_numpy_or_torch() -> None:
-    code = "import sys; from emocaliber.cli import predict; print([m for m in ('numpy', 'torch', 'PIL', 'tqdm') if m in sys.modules])"
+    code = "import sys; from emocaliber.cli import predict; print([m for m in ('numpy', 'torch', 'PIL', 'rich') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -75,7 +75,6 @@ def test_every_sample_becomes_a_row_with_its_image_relative_to_the_file(
     shown = capsys.readouterr()
     assert shown.out == f"{out}: 5 of 5 samples asked, 0 failed\nnext: emocaliber score {out}\n"
     assert "It fears everything." in shown.err
-    assert "5/5" in shown.err
 
 
 def test_what_comes_next_works_as_it_is_printed(model: Fearful, samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,10 @@ def test_a_folder_is_a_local_model_with_its_settings(mite: Path) -> None:
     assert (model.name, model.window) == ("mite", 12)
 
 
-@pytest.mark.parametrize("name", ["tiny", "vllm:some/model", "openai:gpt-5", "recorded:answers.jsonl"])
+NEEDS_VLLM = pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed")
+
+
+@pytest.mark.parametrize("name", ["tiny", pytest.param("vllm:some/model", marks=NEEDS_VLLM), "openai:gpt-5", "recorded:answers.jsonl"])
 def test_a_setting_that_a_kind_does_not_have_is_refused_with_those_it_has(name: str) -> None:
     kind = name.partition(":")[0] if ":" in name else "local"
     with pytest.raises(UserError, match=rf"models of the kind '{kind}' have no setting 'colour'; their settings are \w+"):

@@ -46,7 +46,7 @@ def test_samples_are_counted_by_file_task_and_label(folder: Path) -> None:
 def test_the_paper_s_counts_stand_beside_ours(folder: Path) -> None:
     shown = benchmark_stats(folder).as_dict()
     assert shown["train"]["FI-8"]["paper"] == 10378 and shown["test"]["Abstract-8"]["paper"] == 229  # type: ignore[index]
-    lines = benchmark_stats(folder).as_text().splitlines()
+    lines = benchmark_stats(folder).tables()[0].as_text().splitlines()
     assert next(line.split() for line in lines if line.startswith("FI-8")) == ["FI-8", "3", "10,378", "–", "1,000"]  # noqa: RUF001
 
 

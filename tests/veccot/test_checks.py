@@ -115,7 +115,7 @@ def test_what_only_looks_like_a_contradiction_passes(steps: dict[str, str]) -> N
 def test_the_reasoning_of_another_sample_is_not_taken_again() -> None:
     accepted = NearDuplicateIndex()
     accepted.add("first", reasoning_of(draft(sample(), told(), accepted, CheckSettings())))
-    assert found(told(), accepted=accepted) == {"near_duplicate": "about 100% of its phrases are those of first"}
+    assert found(told(), accepted=accepted) == {"near_duplicate": "about 100 % of its phrases are those of first"}
     assert found(told(), of=sample(name="first"), accepted=accepted) == {}, "a sample's own earlier text is no other's"
     assert found(told(), accepted=accepted, similarity=1.01) == {}
     assert found(told(element="A huge grey whale glides below the surface of the water."), accepted=accepted) == {}

@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
+from typing import Any
 
 MODELS = "tiny, a checkpoint folder, a hub id, vllm:ID, openai:MODEL (key and address in OPENAI_API_KEY, OPENAI_BASE_URL), or recorded:FILE"
 SHORT_MODELS = "tiny, a checkpoint folder, a hub id, vllm:ID, openai:MODEL, or recorded:FILE"
 
 FEWEST_REPLICATES = 200
+
+DEVICES = ("cpu", "cuda", "mps")
+_LOCAL_SETTINGS = ("threads", "device", "free")
+
+
+def add_local_settings(group: argparse._ArgumentGroup, *, free: bool = True) -> None:
+    """Adds the settings of local models, with `free` also that of their decoding; `local_settings` reads them."""
+    group.add_argument("--threads", type=positive, metavar="N", help="threads of a model on the CPU (default: chosen for the model)")
+    group.add_argument("--device", choices=DEVICES, help="where the model runs (default: a GPU if there is one, else the CPU)")
+    if free:
+        text = "let the model write any answer, not only one of the candidates"
+        group.add_argument("--free", action="store_true", default=None, help=text)
+
+
+def local_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings of `add_local_settings` that were given, as keyword arguments of `load_model`."""
+    return {name: value for name in _LOCAL_SETTINGS if (value := getattr(args, name, None)) is not None}
 
 
 def positive(text: str) -> int:
@@ -19,6 +38,17 @@ def positive(text: str) -> int:
 def replicates(text: str) -> int:
     """The argument type of bootstrap replicates: whole numbers from 200 on."""
     return _at_least(FEWEST_REPLICATES, text, "; fewer do not show where 95 % of them lie")
+
+
+def at_most(most: int) -> Callable[[str], int]:
+    """The argument type of whole numbers from 0 to `most`."""
+
+    def whole(text: str) -> int:
+        if natural(text) > most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {most}")
+        return int(text)
+
+    return whole
 
 
 def natural(text: str) -> int:

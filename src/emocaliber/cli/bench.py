@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emocaliber.cli import SOME_FAILED
-from emocaliber.cli.arguments import natural, positive
+from emocaliber.cli.arguments import at_most, natural, positive
 
 if TYPE_CHECKING:
     from emocaliber.vecbench.build import BuildConfig
@@ -66,8 +67,12 @@ def _add_others(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     audit.add_argument("files", type=Path, nargs="+", metavar="DIR|FILE", help="a folder that `bench build` wrote, or sample files")
     audit.add_argument(
-        "--distance", type=natural, metavar="BITS", help="largest distance of the perceptual hashes of near duplicates: 0 to 16 of 64 bits"
+        "--distance",
+        type=at_most(16),
+        metavar="BITS",
+        help="largest distance of perceptual hashes of near duplicates: 0 to 16 of 64 bits",
     )
+    audit.add_argument("--json", action="store_true", help="print the numbers as JSON")
     audit.add_argument("--drop", action="store_true", help="also write clean/: the files without leaked, conflicting or duplicate samples")
     audit.set_defaults(run=_audit)
 
@@ -86,30 +91,27 @@ def _add_others(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _build(args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
+    from emocaliber.render.progress import Progress
+    from emocaliber.render.terminal import explain, show
     from emocaliber.vecbench.build import build_benchmark
     from emocaliber.vecbench.manifest import task_table
 
-    with tqdm(desc="building", unit="image", mininterval=0.5) as bar:
+    with Progress("building", "images") as bar:
 
         def progress(name: str, done: int) -> None:
-            if bar.desc != name:
-                bar.reset()
-                bar.set_description_str(name, refresh=False)
-            bar.update(done - bar.n)
+            if bar.what != name:
+                bar.restart(name)
+            bar.to(done)
 
         manifest = build_benchmark(_config(args), args.out, scenes=args.scenes, size=args.size, progress=progress)
-    print(task_table(manifest))
+    show(task_table(manifest))
     left_out = sum(count for source in manifest.sources.values() for count in source["skipped"].values())
-    print("".join(f"\n{note}" for note in manifest.notes))
+    explain("".join(f"\n{note}" for note in manifest.notes))
     print(f"\n{left_out:,} files left out, in {args.out / 'skipped.jsonl'}\n{args.out / 'README.md'}")
     return 0
 
 
 def _config(args: argparse.Namespace) -> BuildConfig:
-    from dataclasses import replace
-
     from emocaliber.vecbench.build import BuildConfig, read_config
 
     config = read_config(args.config) if args.config else BuildConfig()
@@ -124,36 +126,48 @@ def _config(args: argparse.Namespace) -> BuildConfig:
 
 def _stats(args: argparse.Namespace) -> int:
     from emocaliber.io.rows import write_atomically
+    from emocaliber.render.terminal import say, show
     from emocaliber.vecbench.stats import benchmark_stats
 
     counted = benchmark_stats(args.folder)
-    print(json.dumps(counted.as_dict(), indent=2) if args.json else counted.as_text())
+    if args.json:
+        print(json.dumps(counted.as_dict(), indent=2))
+    else:
+        show(*counted.tables())
     if args.picture:
         from emocaliber.vecbench.stats import label_figure
 
         write_atomically(args.picture, label_figure(counted))
+        say(f"wrote {args.picture}")
     return 0
 
 
 def _audit(args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from emocaliber.io.rows import write_rows
+    from emocaliber.render.progress import Progress
+    from emocaliber.render.terminal import show
     from emocaliber.vecbench.audit import audit, drop
     from emocaliber.vecbench.duplicates import DISTANCE
     from emocaliber.vecbench.manifest import describe_anew, sample_files
 
     files = sample_files(args.files)
     folder = files[0].parent
-    with tqdm(desc="comparing", unit="image", mininterval=0.5) as bar:
+    with Progress("comparing", "images") as bar:
         distance = DISTANCE if args.distance is None else args.distance
-        audited = audit(files, distance=distance, progress=lambda done: bar.update(done - bar.n))
+        audited = audit(files, distance=distance, progress=bar.to)
     write_rows(folder / "audit.jsonl", audited.to_rows(folder))
-    print(f"{audited.as_table().as_text()}\n\n{folder / 'audit.jsonl'}")
+    if args.json:
+        print(json.dumps(audited.as_dict(), indent=2))
+    else:
+        show(replace(audited.as_table(), title=""))
+        print(f"\n{folder / 'audit.jsonl'}")
     if args.drop:
         dropped = drop(audited, files, folder / "clean")
         describe_anew(folder, folder / "clean", f"Without {len(dropped.dropped):,} samples that leaked, contradicted or repeated others.")
-        print(f"\n{dropped.as_table().as_text()}\n\n{folder / 'clean'}")
+        if not args.json:
+            print()
+            show(replace(dropped.as_table(), title=""))
+            print(f"\n{folder / 'clean'}")
     return SOME_FAILED if audited.leaks else 0
 
 
@@ -164,11 +178,10 @@ def _export(args: argparse.Namespace) -> int:
         names = export_lmms_eval(args.folder, args.lmms_eval)
         print(f"python -m lmms_eval --include_path {args.lmms_eval.absolute()} --tasks vecbench ...\n\n" + "\n".join(names))
         return 0
-    from tqdm import tqdm
-
+    from emocaliber.render.progress import Progress
     from emocaliber.vecbench.export import export_hf
 
-    with tqdm(desc="exporting", unit="row", mininterval=0.5) as bar:
-        sizes = export_hf(args.folder, args.hf, images=args.images, progress=lambda done: bar.update(done - bar.n) and None)
+    with Progress("exporting", "rows") as bar:
+        sizes = export_hf(args.folder, args.hf, images=args.images, progress=bar.to)
     print("\n".join(f"{split}: {count:,} rows" for split, count in sizes.items()) + f"\n{args.hf / 'README.md'}")
     return 0

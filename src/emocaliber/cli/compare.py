@@ -30,7 +30,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     from emocaliber.core.scoring import scored_outcomes
-    from emocaliber.evaluation.compare import compare, comparison_table
+    from emocaliber.evaluation.compare import compare, comparison_note, comparison_tables
+    from emocaliber.render.terminal import explain, show
 
     # Read lazily, one folder at a time: a million outcomes take much memory.
     a, b = (chain.from_iterable(map(scored_outcomes, [folder])) for folder in (args.a, args.b))
@@ -38,5 +39,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print("\n".join(json.dumps(asdict(each), allow_nan=False) for each in differences))
     else:
-        print(comparison_table(differences, a=str(args.a), b=str(args.b)))
+        show(*comparison_tables(differences))
+        explain(f"\n{comparison_note(a=str(args.a), b=str(args.b))}")
     return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emocaliber.cli import INTERRUPTED, SOME_FAILED
-from emocaliber.cli.arguments import SHORT_MODELS, natural, non_negative, positive
+from emocaliber.cli.arguments import SHORT_MODELS, add_local_settings, local_settings, natural, non_negative, positive
 
 _BUILD = (
     "The teacher writes reasoning for every sample without an accepted text in the ledger; the checks filter it, and the judge rates what "
@@ -67,6 +67,7 @@ def _add_build(parser: argparse.ArgumentParser, *, batches: bool) -> None:
     parser.add_argument(
         "--dry-run", type=positive, nargs="?", const=20, metavar="N", help="run N samples only (default: 20), and estimate the cost of all"
     )
+    add_local_settings(parser.add_argument_group("settings of local models, teacher and judge alike"), free=False)
     parser.set_defaults(run=_build, batches=batches)
 
 
@@ -100,6 +101,7 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
 
 
 def _build(args: argparse.Namespace) -> int:
+    from emocaliber.render.terminal import conclude
     from emocaliber.veccot.factory import build_ledger
     from emocaliber.veccot.recipe import read_recipe
 
@@ -110,53 +112,64 @@ def _build(args: argparse.Namespace) -> int:
     built = build_ledger(
         args.samples,
         args.ledger,
-        read_recipe(args.config, flags, args.set),
+        read_recipe(args.config, flags, args.set).with_local_settings(local_settings(args)),
         attempts=args.attempts,
         budget=args.budget,
         dry_run=args.dry_run,
         batches=args.batches,
     )
-    print("\n".join(built.sentences()))
+    conclude(built.sentences())
     return INTERRUPTED if built.interrupted else 0 if built.complete else SOME_FAILED
 
 
 def _export(args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
+    from emocaliber.render.progress import Progress
+    from emocaliber.render.terminal import show
     from emocaliber.veccot.export import export_stages
 
-    with tqdm(desc="reading images", unit="image", mininterval=0.5) as bar:
+    with Progress("reading images", "images") as bar:
         exported = export_stages(
             args.ledger,
             args.out,
             ratio=args.ratio,
             seed=args.seed,
             formats=args.formats.split(","),
-            progress=lambda count: bar.update(count - bar.n),
+            progress=bar.to,
         )
-    print(f"{args.out}\n\n{exported.table().as_text()}")
+    print(f"{args.out}\n")
+    show(exported.table())
     return 0
 
 
 def _stats(args: argparse.Namespace) -> int:
     from emocaliber.io.rows import write_atomically
-    from emocaliber.veccot.stats import ledger_stats, stats_text
+    from emocaliber.render.terminal import say, show
+    from emocaliber.veccot.stats import ledger_stats, stats_tables
 
     found = ledger_stats(args.ledger)
     if args.picture:
         from emocaliber.veccot.stats import stats_figure
 
         write_atomically(args.picture, stats_figure(found))
-    print(json.dumps(found, indent=1, allow_nan=False) if args.json else stats_text(found))
+        say(f"wrote {args.picture}")
+    if args.json:
+        print(json.dumps(found, indent=1, allow_nan=False))
+    else:
+        show(*stats_tables(found))
     return 0
 
 
 def _audit(args: argparse.Namespace) -> int:
+    from emocaliber.render.terminal import show
+
     if args.judgements:
         from emocaliber.veccot.audit import audit_agreement
 
         found = audit_agreement(args.ledger, args.judgements)
-        print(json.dumps(found.as_dict(), indent=1, allow_nan=False) if args.json else found.as_text())
+        if args.json:
+            print(json.dumps(found.as_dict(), indent=1, allow_nan=False))
+        else:
+            show(*found.tables())
     else:
         from emocaliber.veccot.audit import audit_page
 

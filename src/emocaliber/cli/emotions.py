@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emocaliber.errors import UserError
+from emocaliber.render.table import Table
 
 if TYPE_CHECKING:
     from emocaliber.emotions.lexicon import Lexicon
@@ -34,12 +35,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     from emocaliber.emotions.lexicon import read_lexicon
     from emocaliber.emotions.taxonomy import BUILT_IN, taxonomy
+    from emocaliber.render.terminal import show
 
     if args.taxonomy is None:
         if args.lexicon:
             raise UserError("--lexicon needs a taxonomy to give values to; name one before it")
         built_in = [taxonomy(name) for name in BUILT_IN]
-        print(json.dumps([_description(each) for each in built_in], indent=2) if args.json else _overview(built_in))
+        if args.json:
+            print(json.dumps([_description(each) for each in built_in], indent=2))
+        else:
+            show(_overview(built_in))
         return 0
 
     given = taxonomy(args.taxonomy)
@@ -49,8 +54,10 @@ def run(args: argparse.Namespace) -> int:
         used = {"lexicon": lexicon and _lexicon(lexicon, given.without_vad())}
         print(json.dumps(_description(chosen) | used, indent=2, ensure_ascii=False))
     else:
-        note = _lexicon_line(lexicon, given.without_vad()) if lexicon else None
-        print("\n\n".join(part for part in (_labels(chosen), note, _loop(chosen), _distances(chosen)) if part))
+        note = _lexicon_line(lexicon, given.without_vad()) if lexicon else ""
+        show(_labels(chosen, note), _loop(chosen), *_distances(chosen))
+        if len(chosen.labels) > _WIDEST_MATRIX:
+            print(f"\nDistances: {len(chosen.labels)} labels are too many for a matrix here; --json prints them all.")
     return 0
 
 
@@ -80,39 +87,30 @@ def _lexicon_line(lexicon: Lexicon, used_for: Sequence[str]) -> str:
     return f"Lexicon: {lexicon.describe()}; used for {', '.join(used_for) or 'no label, since all have values of their own'}."
 
 
-def _overview(taxonomies: Iterable[Taxonomy]) -> str:
+def _overview(taxonomies: Iterable[Taxonomy]) -> Table:
     rows = [
-        (each.name, str(len(each.labels)), str(len(set(each.parents.values())) or "-"), each.kind_of_loop, f"{each.loop().perimeter:.3f}")
+        (each.name, each.kind_of_loop, str(len(each.labels)), str(len(set(each.parents.values())) or "-"), f"{each.loop().perimeter:.3f}")
         for each in taxonomies
     ]
-    return _table(("taxonomy", "labels", "families", "loop", "perimeter"), rows)
+    return Table(("taxonomy", "loop", "labels", "families", "perimeter"), rows, words=2)
 
 
-def _labels(taxonomy: Taxonomy) -> str:
+def _labels(taxonomy: Taxonomy, note: str) -> Table:
     rows = [(label, taxonomy.parents.get(label, "-"), *(f"{x:.3f}" for x in taxonomy.vad[label])) for label in taxonomy.labels]
-    return f"{taxonomy.name}\n\n" + _table(("label", "parent", "valence", "arousal", "dominance"), rows)
+    header = ("label", "parent", "valence", "arousal", "dominance")
+    return Table(header, rows, f"{taxonomy.name}\n", note and f"\n{note}", words=2)
 
 
-def _loop(taxonomy: Taxonomy) -> str:
+def _loop(taxonomy: Taxonomy) -> Table:
     loop = taxonomy.loop()
-    proof = "shortest possible" if loop.exact else f"local search, at most {loop.gap:.2%} too long"
+    proof = "shortest possible" if loop.exact else f"local search, at most {100 * loop.gap:.2f} % too long"
     rows = [(a, b, f"{arc:.3f}") for (a, b), arc in zip(pairwise((*loop.order, loop.order[0])), loop.arcs, strict=True)]
-    return f"Loop: {taxonomy.kind_of_loop}, perimeter {loop.perimeter:.3f} ({proof})\n\n" + _table(("from", "to", "arc"), rows)
+    return Table(("from", "to", "arc"), rows, f"Loop: {taxonomy.kind_of_loop}, perimeter {loop.perimeter:.3f} ({proof})\n", words=2)
 
 
-def _distances(taxonomy: Taxonomy) -> str:
+def _distances(taxonomy: Taxonomy) -> Iterator[Table]:
+    """The distances of the loop; those of many labels are a matrix for files, not for people."""
     loop = taxonomy.loop()
-    if len(loop.order) > _WIDEST_MATRIX:
-        return f"Distances: {len(loop.order)} labels are too many for a matrix here; --json prints them all."
-    rows = [(a, *(f"{loop.distance(a, b):.3f}" for b in loop.order)) for a in loop.order]
-    return "Distances: shorter arc / perimeter\n\n" + _table(("", *loop.order), rows)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns two spaces apart; columns of numbers (or dashes) are aligned right."""
-    columns = list(zip(head, *rows, strict=True))
-    widths = [max(map(len, column)) for column in columns]
-    numeric = [all(cell == "-" or not cell.strip("-.0123456789") for cell in column[1:]) for column in columns]
-    pads = [str.rjust if right else str.ljust for right in numeric]
-    lines = ("  ".join(pad(cell, width) for pad, cell, width in zip(pads, row, widths, strict=True)) for row in (head, *rows))
-    return "\n".join(line.rstrip() for line in lines)
+    if len(loop.order) <= _WIDEST_MATRIX:
+        rows = [(a, *(f"{loop.distance(a, b):.3f}" for b in loop.order)) for a in loop.order]
+        yield Table(("", *loop.order), rows, "Distances: shorter arc / perimeter\n")

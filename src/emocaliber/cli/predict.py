@@ -5,25 +5,20 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emocaliber.cli import INTERRUPTED, SOME_FAILED
-from emocaliber.cli.arguments import MODELS, positive
+from emocaliber.cli.arguments import MODELS, add_local_settings, fraction, local_settings, positive
 from emocaliber.errors import UserError
+from emocaliber.render.terminal import complain, emit, say, width_of
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
-    from emocaliber.predict.prediction import Prediction
-    from emocaliber.predict.predictor import Query
-
-
-_LONGEST_NAME = 40
-_ALTERNATIVES = 3
+    from emocaliber.predict.predictor import Predictor
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -51,9 +46,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="SOURCE",
         help="the confidence source, such as verb (stated) or verb_mean (its mean over the digits); default: that of the model's card",
     )
-    parser.add_argument("--min-confidence", type=float, metavar="X", help="abstain below this confidence, in [0, 1]")
+    parser.add_argument("--min-confidence", type=fraction, metavar="X", help="abstain below this confidence, from 0 to 1")
     parser.add_argument("--resume", action="store_true", help="resume from the rows in --out; failed images are not tried again")
+    parser.add_argument("--retry-failed", action="store_true", help="resume, and try the failed images again")
     parser.add_argument("--batch-size", type=positive, metavar="N", help="images per batch (default: that of the model)")
+    add_local_settings(parser.add_argument_group("settings of local models"))
     parser.set_defaults(run=run)
 
 
@@ -62,17 +59,17 @@ def run(args: argparse.Namespace) -> int:
         return _predict(args)
     except KeyboardInterrupt:
         kept = "nothing was kept" if args.out in (None, "-") else f"the rows so far are kept; give --resume to continue {args.out}"
-        _say(f"interrupted; {kept}")
+        complain(f"interrupted; {kept}")
         return INTERRUPTED
 
 
 def _predict(args: argparse.Namespace) -> int:
     from emocaliber.io.rows import display_name
     from emocaliber.predict.given import UNNAMED
-    from emocaliber.predict.output import PredictionFile
-    from emocaliber.predict.prediction import status
-    from emocaliber.predict.predictor import Query, load
-    from emocaliber.predict.report import write_prediction_report
+    from emocaliber.predict.output import PredictionFile, check_folder, counted_as
+    from emocaliber.predict.predictor import Query
+    from emocaliber.predict.table import PredictionTable
+    from emocaliber.render.progress import Progress
 
     query = Query.of(args.task, args.labels, args.min_confidence)
     images = _images(args)
@@ -80,116 +77,99 @@ def _predict(args: argparse.Namespace) -> int:
     with contextlib.ExitStack() as closing:
         file = None
         if args.out not in (None, "-"):
-            rows = PredictionFile(args.out, query, model=args.model, confidence=args.confidence, resume=args.resume)
+            how = {"resume": args.resume, "retry_failed": args.retry_failed}
+            rows = PredictionFile(args.out, query, model=args.model, confidence=args.confidence, free=args.free, **how)
             file = closing.enter_context(rows)
+        if args.report:
+            check_folder(args.report, "--report")
         earlier = {name: file.earlier[name] for name in names & file.earlier.keys()} if file else {}
-        counts = Counter(earlier.values())
+        counts = Counter(word for words in earlier.values() for word in words)
 
-        predictor = load(args.model, confidence=args.confidence, **({"batch_size": args.batch_size} if args.batch_size else {}))
+        predictor, loaded = _predictor(args, [image for image in images if isinstance(image, bytes) or image not in earlier])
         if file:
             file.begin()
         model = predictor.model
         for sentence in (*([model.notice] if model.notice else []), *(f"warning: {warning}" for warning in predictor.warnings(query))):
-            _say(sentence)
+            if loaded:
+                say(sentence)
 
-        table = _TextTable(list(names), query)
+        table = PredictionTable(list(names), query, width_of(sys.stdout))
         if args.out is None:
-            _print(table.head())
+            emit(table.head())
         reported: list[dict[str, Any]] = []
-        with _progress(len(images), len(earlier)) as bar:
+        done, unread = len(earlier), 0
+        finished = None if earlier or not hasattr(model, "finished") else lambda: model.finished + unread
+        with Progress("predicting", "images", len(images), done=done, count=finished) as bar:
             for prediction in predictor.ask(images, query, done=set(earlier)):
                 row = prediction.to_row()
                 for note in prediction.notes:
-                    _say(f"{display_name(prediction.image)}: {note}")
+                    say(f"{display_name(prediction.image)}: {note}")
                 if file:
                     file.write(prediction)
                 elif args.report:
                     reported.append(row)
-                if not file:
-                    _print(json.dumps(row, allow_nan=False) if args.out else table.line(prediction))
-                counts[status(row)] += 1
-                bar.update()
+                if args.out == "-":
+                    emit(json.dumps(row, allow_nan=False))
+                elif not file:
+                    for line in table.lines(prediction):
+                        emit(line)
+                counts.update(counted_as(row))
+                done, unread = done + 1, unread + (row["seconds"] is None)
+                bar.to(done)
 
         if args.report:
-            page = write_prediction_report(file.rows(names) if file else reported, args.report, model=model.name, notice=model.notice)
-            _say(f"report: {display_name(page)}")
+            from emocaliber.predict.report import write_prediction_report
+
+            rows_of_page = file.rows(names) if file else reported
+            with Progress("writing the page"):
+                page = write_prediction_report(rows_of_page, args.report, model=model.name, notice=model.notice)
         if file:
             file.finish()
-    _say(", ".join([f"{len(images)} image{'s' * (len(images) != 1)}", *(f"{counts[name]} {name}" for name in sorted(counts))]))
+            if done > len(earlier):
+                say(f"wrote {display_name(file.path)}")
+        if args.report:
+            say(f"wrote {display_name(page)}")
+    say(_summary(len(images), counts))
     return SOME_FAILED if counts["failed"] else 0
+
+
+def _predictor(args: argparse.Namespace, asked: Collection[str | bytes]) -> tuple[Predictor, bool]:
+    """The predictor, and whether its model is loaded: it is not if none of the images to ask about is there."""
+    from emocaliber.models.unloaded import UnloadedModel
+    from emocaliber.predict.predictor import Predictor, load
+    from emocaliber.render.progress import Progress
+
+    named = UnloadedModel(args.model)
+    unloaded = Predictor(named, args.confidence)  # refuses an unknown source before the model is loaded
+    if not any(isinstance(image, bytes) or os.path.exists(image) for image in asked):
+        return unloaded, False
+    settings = local_settings(args) | ({"batch_size": args.batch_size} if args.batch_size else {})
+    with Progress(f"loading {args.model}"):
+        return load(args.model, confidence=args.confidence, **settings), True
+
+
+_EXPLAINED = {
+    "unfamiliar": "unfamiliar (the model recognised nothing in them)",
+    "untaught": "untaught (the model was not trained on these labels)",
+}
+
+
+def _summary(images: int, counts: Counter[str]) -> str:
+    statuses = [f"{counts[name]:,} {name}" for name in sorted(counts.keys() - _EXPLAINED.keys()) if counts[name]]
+    told = [f"{counts[name]:,} {words}" for name, words in _EXPLAINED.items() if counts[name]]
+    return "; ".join([", ".join([f"{images:,} image{'s' * (images != 1)}", *statuses]), *told])
 
 
 def _images(args: argparse.Namespace) -> list[str | bytes]:
     """The images to predict. Raises UserError for options that contradict each other."""
     from emocaliber.io.inputs import find_images
 
-    if args.resume and args.out in (None, "-"):
-        raise UserError("--resume needs a file to go on from; name it with --out F.jsonl")
+    option = "--retry-failed" if args.retry_failed else "--resume" if args.resume else None
+    if option and args.out in (None, "-"):
+        raise UserError(f"{option} needs a file to go on from; name it with --out F.jsonl")
     images = find_images(args.paths, sys.stdin.buffer)
-    if args.resume and any(isinstance(image, bytes) for image in images):
+    if option and any(isinstance(image, bytes) for image in images):
         raise UserError(
-            "--resume identifies images by their names, and an image on standard input has none; leave out --resume, or name the file"
+            f"{option} identifies images by their names, and an image on standard input has none; leave out {option}, or name the file"
         )
     return images
-
-
-def _progress(total: int, done: int) -> tqdm[Any]:
-    from tqdm import tqdm
-
-    every = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file gets fewer lines
-    return tqdm(total=total, initial=done, unit="image", desc="predicting", disable=total < 2, mininterval=every)
-
-
-class _TextTable:
-    """The table on the terminal, printed line by line. Long names are shortened in the middle."""
-
-    def __init__(self, names: Sequence[str], query: Query) -> None:
-        from emocaliber.io.rows import display_name
-
-        self._shown = {name: _shortened(display_name(name)) for name in names}
-        self._name = max(map(len, ("image", *self._shown.values())))
-        self._emotion = max(map(len, ("emotion", *query.candidates)))
-        self._decides = query.min_confidence is not None
-
-    def head(self) -> str:
-        return self._join("image", "emotion", "confidence", "answer", "alternatives")
-
-    def line(self, prediction: Prediction) -> str:
-        from emocaliber.io.rows import display_name
-
-        name = self._shown[prediction.image]
-        if prediction.error:
-            sentence = prediction.error.message.removeprefix(f"{display_name(prediction.image)}: ")
-            return f"{name:<{self._name}}  {prediction.error.code}: {sentence}"
-        likeliest = list(prediction.alternatives.items())[:_ALTERNATIVES]
-        stated = "-" if prediction.confidence is None else f"{100 * prediction.confidence:.0f}%"
-        answer = "accepted" if prediction.accepted else "abstain"
-        return self._join(name, prediction.emotion or "", stated, answer, ", ".join(f"{name} {100 * p:.0f}%" for name, p in likeliest))
-
-    def _join(self, name: str, emotion: str, confidence: str, answer: str, alternatives: str) -> str:
-        cells = [f"{name:<{self._name}}", f"{emotion:<{self._emotion}}", f"{confidence:>10}", alternatives]
-        if self._decides:
-            cells.insert(3, f"{answer:<8}")
-        return "  ".join(cells).rstrip()
-
-
-def _shortened(name: str) -> str:
-    if len(name) <= _LONGEST_NAME:
-        return name
-    kept = _LONGEST_NAME - 3
-    return f"{name[: kept // 3]}...{name[-(kept - kept // 3) :]}"
-
-
-def _print(line: str) -> None:
-    """Prints a line on standard output at once, above a progress bar on the same terminal."""
-    from tqdm import tqdm
-
-    with tqdm.external_write_mode() if sys.stderr.isatty() else contextlib.nullcontext():
-        print(line, flush=True)
-
-
-def _say(sentence: str) -> None:
-    from tqdm import tqdm
-
-    with tqdm.external_write_mode():
-        print(f"emocaliber: {sentence}", file=sys.stderr)

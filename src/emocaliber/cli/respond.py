@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emocaliber.cli import INTERRUPTED, SOME_FAILED
-from emocaliber.cli.arguments import MODELS, natural, non_negative, positive
+from emocaliber.cli.arguments import MODELS, add_local_settings, local_settings, natural, non_negative, positive
+from emocaliber.render.terminal import complain, conclude, say
 
 if TYPE_CHECKING:
     from emocaliber.inference.run import Run
@@ -80,6 +81,7 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
         "--price", type=non_negative, nargs=2, dest="prices", metavar=("IN", "OUT"), help="dollars per million tokens, read and written"
     )
     group.add_argument("--budget", type=non_negative, metavar="D", help="stop before this many dollars are spent")
+    add_local_settings(group)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -93,14 +95,14 @@ def run(args: argparse.Namespace) -> int:
     out = Outputs.at(args.out, shard)
     asking = Run(config, selection, out, resume=args.resume, retry_failed=args.retry_failed, command=["emocaliber", *sys.argv[1:]])
     if asking.model.notice:
-        print(asking.model.notice, file=sys.stderr)
+        say(asking.model.notice)
     try:
         _ask(asking)
     except KeyboardInterrupt:
-        print(f"emocaliber: interrupted; the rows so far are kept; give --resume to continue {display_name(out.rows)}", file=sys.stderr)
+        complain(f"interrupted; the rows so far are kept; give --resume to continue {display_name(out.rows)}")
         return INTERRUPTED
     ended = summarise_run(asking)
-    print("\n".join(ended.sentences()))
+    conclude(ended.sentences())
     return 0 if ended.complete else SOME_FAILED
 
 
@@ -112,19 +114,19 @@ def _flags(args: argparse.Namespace) -> dict[str, Any]:
 
     return {
         **given("model", "prompt", "lenient", "confidence"),
-        "settings": given(*_SETTINGS),
+        "settings": {**given(*_SETTINGS), **local_settings(args)},
         "strategy": given("consistency", "p_true"),
     }
 
 
 def _ask(asking: Run) -> None:
-    from tqdm import tqdm
+    from emocaliber.render.progress import Progress
 
-    every = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file gets fewer lines
-    total = len(asking.selection.samples)
-    with tqdm(total=total, initial=asking.done, desc="asking", unit="sample", mininterval=every) as bar, closing(asking.ask()) as rows:
+    model, total = asking.model, len(asking.selection.samples)
+    finished = (lambda: model.finished) if hasattr(model, "finished") and not asking.done else None
+    with Progress("asking", "samples", total, done=asking.done, count=finished) as bar, closing(asking.ask()) as rows:
         for _ in rows:
             cost = asking.spent.cost if asking.spent else None
-            shown = {"failed": asking.failed or None, "spent": None if cost is None else f"${cost:.2f}"}
-            bar.set_postfix({name: value for name, value in shown.items() if value is not None}, refresh=False)
-            bar.update()
+            failed = f"{asking.failed:,} failed" if asking.failed else ""
+            bar.note = ", ".join(filter(None, (failed, "" if cost is None else f"${cost:.2f} spent")))
+            bar.advance()

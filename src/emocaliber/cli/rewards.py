@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 
@@ -28,6 +29,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     from emocaliber.confidence.incentives import Incentives, incentive_figure, incentive_row, incentive_table
     from emocaliber.confidence.rewards import parse_reward
+    from emocaliber.io.rows import write_atomically
+    from emocaliber.render.terminal import emit, explain, say, show
 
     names = [" ".join((preset, *args.settings)) for preset in args.preset or ["default"]]
     checks = {name: Incentives(parse_reward(name)) for name in names}
@@ -35,9 +38,11 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps(incentive_row(check, name)))
         else:
-            print(f"Reward: {name}\n\n{incentive_table(check, name).as_text()}\n")
+            emit(f"Reward: {name}\n")
+            show(replace(incentive_table(check, name), title=""))
             honest = "The honest answer with the honest confidence has the highest expected reward."
-            print("\n".join(f"! {warning}" for warning in check.warnings()) or honest, end="\n\n")
+            explain("\n" + ("\n".join(f"! {warning}" for warning in check.warnings()) or honest) + "\n")
     if args.figure:
-        args.figure.write_bytes(incentive_figure(checks[names[0]], names[0]))
+        write_atomically(args.figure, incentive_figure(checks[names[0]], names[0]))
+        say(f"wrote {args.figure}")
     return 0

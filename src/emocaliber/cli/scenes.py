@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emocaliber.cli.arguments import fraction, natural, positive
 
@@ -34,33 +35,42 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="SHARE",
         help="share of out-of-distribution images, which show nothing known, 0 to 1 (default: 0)",
     )
+    parser.add_argument("--json", action="store_true", help="print the numbers of samples as JSON")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from emocaliber.core.samples import read_samples
     from emocaliber.core.tasks import task
+    from emocaliber.render.progress import Progress
     from emocaliber.scenes.dataset import draw_samples
 
     name = task(args.task).name
-    with tqdm(total=args.n, desc="drawing", unit="scene", mininterval=0.5) as bar:
+    with Progress("drawing", "scenes", args.n) as bar:
         for done in draw_samples(args.out, args.n, args.seed, name, size=args.size, split=args.split, ood_share=args.unfamiliar):
-            bar.update(done - bar.n)
+            bar.to(done)
     rows = args.out / "samples.jsonl"
-    print(f"{rows}\n\n{_overview(list(read_samples(rows)))}")
+    counted = _counted(list(read_samples(rows)))
+    print(json.dumps({"samples": str(rows), "tasks": counted}, indent=2) if args.json else f"{rows}\n\n{_overview(counted)}")
     return 0
 
 
-def _overview(samples: Sequence[Sample]) -> str:
+def _counted(samples: Sequence[Sample]) -> dict[str, dict[str, Any]]:
     """For each task in the file: the number of samples, the best possible accuracy, and the number of samples per label."""
-    parts = []
+    counted = {}
     for name, count in Counter(sample.task for sample in samples).items():
         own = [sample for sample in samples if sample.task == name]
         drawn = Counter(sample.ground_truth for sample in own)
         ceiling = sum(max((sample.posterior or {}).values(), default=0.0) for sample in own) / count
-        width = max(map(len, own[0].candidates))
-        lines = [f"  {label:<{width}}  {drawn[label]:>6,}" for label in own[0].candidates]
-        parts.append("\n".join([f"{name}: {count:,} samples; best possible accuracy {ceiling:.2%}", *lines]))
+        labels = {str(label): drawn[label] for label in own[0].candidates}
+        counted[name] = {"samples": count, "best_possible_accuracy": ceiling, "labels": labels}
+    return counted
+
+
+def _overview(counted: Mapping[str, Mapping[str, Any]]) -> str:
+    parts = []
+    for name, task in counted.items():
+        head = f"{name}: {task['samples']:,} samples; best possible accuracy {100 * task['best_possible_accuracy']:.2f} %"
+        width = max(map(len, task["labels"]))
+        parts.append("\n".join([head, *(f"  {label:<{width}}  {count:>6,}" for label, count in task["labels"].items())]))
     return "\n\n".join(parts)

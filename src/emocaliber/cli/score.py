@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from emocaliber.cli.arguments import natural, replicates
-from emocaliber.errors import UserError
 
 if TYPE_CHECKING:
-    from emocaliber.core.scoring import Outcome
-    from emocaliber.evaluation.answers.rows import How
-    from emocaliber.io.rows import Row
+    pass
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -74,6 +69,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="DIR",
         help="a further folder whose images the page may show, besides those of the responses and of local runs (may be repeated)",
     )
+    parser.add_argument("--json", action="store_true", help="print metrics.json instead of a table")
     parser.add_argument("--numbers-only", action="store_true", help="skip the figures and the page")
     parser.add_argument("--replicates", type=replicates, default=1000, metavar="R", help="of the bootstrap, at least 200 (default: 1000)")
     parser.add_argument("--seed", type=natural, default=0, metavar="S", help="of the bootstrap (default: 0)")
@@ -81,77 +77,33 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    from emocaliber.core.scoring import VERBALIZED, outcome, with_known_sources
-    from emocaliber.evaluation.answers.reader import read_answers, system_name
-    from emocaliber.evaluation.parity import parity, parity_table
-    from emocaliber.evaluation.summary import summarise
-    from emocaliber.evaluation.tables import headline, latex, markdown
-    from emocaliber.evaluation.unread import unread
-    from emocaliber.inference.plan import missing_from
-    from emocaliber.io.rows import display_name, write_atomically, write_rows
+    from emocaliber.evaluation.score import score
+    from emocaliber.evaluation.tables import headline_table
+    from emocaliber.render.terminal import say, show, width_of
 
-    answers = read_answers(args.responses, _how(args))
-    placed = answers.rows
-    if args.parity and any("plain_answer" in row for _, row in placed):
-        raise UserError(f"{display_name(args.responses)} holds labels, not texts, which the released scripts read; leave out --parity.")
-    if args.lenient:
-        placed = [(where, row | {"lenient": True}) for where, row in placed]
-    rows = [row for _, row in placed]
-    missing = None if answers.foreign else missing_from(args.responses, len(rows))
-    if missing and not args.partial:
-        raise UserError(
-            f"{display_name(args.responses)} is not a whole run: {missing}. Put all shards into one folder, or finish the run with "
-            "`emocaliber respond ... --resume`; --partial scores what is there, and says so on every output"
-        )
-    out, name = args.out or _beside(args.responses), args.name or system_name(args.responses, rows)
-    outcomes = [outcome(row, strict=args.strict, where=where) for where, row in placed]
-    if answers.foreign:
-        outcomes = with_known_sources(outcomes)
-        print("".join(f"emocaliber: {note}\n" for note in answers.notes), end="", file=sys.stderr)
-    if warning := unread(outcomes, rows, strict=args.strict):
-        print(f"emocaliber: {warning}", file=sys.stderr)
-    given = {source for each in outcomes for source in each.confidence}
-    first = args.confidence or (answers.confidence if answers.confidence in given else VERBALIZED)
-    summary = summarise(outcomes, replicates=args.replicates, seed=args.seed, confidence=first)
-    summary["settings"]["responses"] = str(args.responses.absolute())
-    missing = missing or answers.missing
-    if missing:
-        summary["settings"]["partial"] = missing
-    strictly = len(rows) if args.strict else sum(row.get("lenient") is False for row in rows)
-    summary["settings"] |= {"lenient": len(rows) - strictly, "strict": strictly}
-    if answers.foreign:  # kept as response rows, which `trace` reads
-        summary["settings"] |= {"responses": str((out / "answers.jsonl").absolute()), "read_from": str(args.responses.absolute())}
-        write_rows(out / "answers.jsonl", (_moved(row, args.responses.parent, out) for row in rows))
-    write_rows(out / "outcomes.jsonl", (each.to_row() for each in outcomes))
-    write_atomically(out / "tables.md", markdown(summary, name))
-    write_atomically(out / "tables.tex", latex(summary, name))
-    write_atomically(out / "metrics.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
-    print(headline(summary))
-    if args.parity:
-        released = parity(rows)
-        write_atomically(out / "metrics_parity.json", json.dumps(released, indent=2, allow_nan=False) + "\n")
-        write_atomically(out / "parity.md", parity_table(released, summary))
-        print("\n" + parity_table(released, summary), end="")
+    scored = score(
+        args.responses,
+        columns=args.columns,
+        labels=[label.strip() for label in (args.labels or "").split(",") if label.strip()],
+        confidence=args.confidence,
+        **{name: getattr(args, name) for name in ("task", "truth", "partial", "strict", "lenient", "name", "replicates", "seed")},
+    )
+    for note in scored.notes:
+        say(note)
+    out = args.out or _beside(args.responses)
+    written = [scored.save_parity(out)] if args.parity else []
+    page = scored.save(out, page=False)
+    if args.json:
+        print(json.dumps(scored.summary, indent=2, allow_nan=False))
+    else:
+        show(headline_table(scored.summary, width_of(sys.stdout) or sys.maxsize))
+        print()
     if not args.numbers_only:
-        _draw(args, out, summary, outcomes, rows, name)
-    print(f"\n{out / 'tables.md' if args.numbers_only else out / 'report.html'}")
+        say("drawing the figures and the page (--numbers-only leaves them out)")
+        page = scored.save(out, image_folders=args.images)
+    for file in (*written, page):
+        say(f"wrote {file}") if args.json else print(file)
     return 0
-
-
-def _how(args: argparse.Namespace) -> How:
-    from emocaliber.evaluation.answers.columns import parse_columns
-    from emocaliber.evaluation.answers.rows import How
-
-    labels = [label.strip() for label in (args.labels or "").split(",") if label.strip()]
-    return How(parse_columns(args.columns) if args.columns else {}, labels, args.task, args.truth, args.partial, args.strict)
-
-
-def _moved(row: Row, folder: Path, out: Path) -> Row:
-    """The row with the path of its image, if there is such a file in `folder`, relative to `out`."""
-    image = row.get("image")
-    if not isinstance(image, str) or not os.path.isfile(folder / image):  # False also for what cannot be a path
-        return row
-    return row | {"image": Path(os.path.relpath(folder / image, out)).as_posix()}
 
 
 def _beside(responses: Path) -> Path:
@@ -159,17 +111,3 @@ def _beside(responses: Path) -> Path:
     if responses.is_dir():
         return responses / "scores"
     return responses.parent / ("scores" if responses.name == "responses.jsonl" else f"{responses.stem}-scores")
-
-
-def _draw(
-    args: argparse.Namespace, out: Path, summary: Mapping[str, Any], outcomes: Sequence[Outcome], rows: Sequence[Row], name: str
-) -> None:
-    from emocaliber.evaluation.figures import draw_figures
-    from emocaliber.evaluation.report import write_report
-    from emocaliber.inference.plan import images_asked_about
-
-    print("emocaliber: drawing the figures and the page (--numbers-only leaves them out)", file=sys.stderr)
-    figures = draw_figures(summary, outcomes, out / "figures")
-    images = args.responses if args.responses.is_dir() else args.responses.parent
-    known = () if "read_from" in summary["settings"] else images_asked_about(args.responses)
-    write_report(summary, outcomes, rows, out, name=name, figures=figures, images=images, image_folders=args.images, known=known)

@@ -158,22 +158,34 @@ _CERTAIN = 0.05
 
 
 def comparison_table(differences: Sequence[Difference], *, a: str, b: str) -> str:
-    """The differences as text tables, in percent with intervals and p-values, one table for the answers and one per source.
+    """`comparison_tables` and `comparison_note` as text."""
+    tables = (f"{table.title}\n{table.as_text()}" for table in comparison_tables(differences))
+    return "\n\n".join([*tables, comparison_note(a=a, b=b)])
+
+
+def comparison_tables(differences: Sequence[Difference]) -> list[Table]:
+    """The differences as tables, in percent with intervals and p-values, one table for the answers and one per source.
 
     A star marks corrected p-values below 0.05; "too few" marks differences on too few images for any test to reach 0.05.
     """
+    header = ["", "", "A", "B", "B - A", "95 % interval", "p", "p, Holm", ""]
     tables = []
     for source in dict.fromkeys(each.source for each in differences):
         rows = [_row(each) for each in differences if each.source == source]
         title = "Answers" if source is None else f"Confidence: {source}"
-        tables.append(f"{title}\n{Table(['', '', 'A', 'B', 'B - A', '95 % interval', 'p', 'p, Holm', ''], rows, words=2).as_text()}")
-    note = (
+        # A narrower terminal shortens the scopes, and leaves out A, B and the uncorrected p-value.
+        tables.append(Table(header, rows, title, words=2, fit=[(0, 14), (6, 0), (2, 0), (3, 0), (0, 8)]))
+    return tables
+
+
+def comparison_note(*, a: str, b: str) -> str:
+    """What stands in `comparison_tables` of two systems called `a` and `b`."""
+    return (
         f"A: {a}\nB: {b}\nIn percent. p: McNemar's exact test for accuracy over samples, else a permutation test that swaps the two "
         "systems' answers to an image; Holm's correction is over the tests of a table, each number once. "
         f"*: corrected p below {_CERTAIN}. {NONE}: equal for both, or not defined. {TOO_FEW.capitalize()}: they differ on too few "
         f"images for any test to reach {_CERTAIN}."
     )
-    return "\n\n".join([*tables, note])
 
 
 def _row(each: Difference) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from emocaliber.core.scoring import CONFIDENCE, VERBALIZED
@@ -59,6 +59,11 @@ def latex(summary: Summary, name: str = "this run") -> str:
 
 
 def headline(summary: Summary, width: int = WIDEST) -> str:
+    """`headline_table` as text."""
+    return f"{headline_table(summary, width).as_text()}\n"
+
+
+def headline_table(summary: Summary, width: int = WIDEST) -> Table:
     """A short table for a terminal of `width` columns: every task, group and overall, without intervals if they do not fit."""
     source = main_source(summary)
     note = "Percentages, 95 % intervals in brackets. "
@@ -88,7 +93,9 @@ def headline(summary: Summary, width: int = WIDEST) -> str:
         shorter = [[cell.split(" [")[0] if column else cell for column, cell in enumerate(row)] for row in full.rows]
         full, note = Table(full.header, shorter), note.replace(", 95 % intervals in brackets", "")
     partial = f"Not the whole run: {summary['settings']['partial']}.\n" if "partial" in summary["settings"] else ""
-    return f"{full.as_text()}\n\n{partial}{note}\n"
+    # The columns that a narrower terminal leaves out, the least important first.
+    gives_way = [(full.header.index(name), 0) for name in ("Coverage", "If calibrated", "Brier")]
+    return replace(full, note=f"\n{partial}{note}", fit=[(0, 16), *gives_way])
 
 
 def main_source(summary: Summary) -> str:

@@ -15,7 +15,6 @@ from typing import Any
 from zlib import crc32
 
 from PIL import Image
-from tqdm import tqdm
 
 from emocaliber.core.model import Model, ModelError, Reply, Request
 from emocaliber.core.prompts import EMOCALIBER, Prompt
@@ -25,6 +24,7 @@ from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
 from emocaliber.io.images import DEFAULT_LIMITS, ImageError, ImageLimits, ImagePath, OpenedImage, open_images
 from emocaliber.io.rows import RowWriter, display_name, numbered_rows
+from emocaliber.render.progress import Progress
 
 MAX_SIDE = 2048  # larger images are downscaled as soon as they are open, so that a batch of them fits in memory
 
@@ -179,10 +179,10 @@ def respond_into(file: str | Path, samples: Sequence[Sample], load: Callable[[],
     The model is loaded only if rows are missing. `asked` are further arguments of `respond`. Raises UserError if a row in the file belongs
     to another sample with the same id. The caller checks that the rows were made with the same settings (`Workspace`).
     """
-    with RowWriter(file, resume=True) as writer, tqdm(total=len(samples), desc=label, unit="answer", mininterval=1) as bar:
+    with RowWriter(file, resume=True) as writer, Progress(label, "answers", len(samples)) as bar:
         _check_rows(file, samples)
         if any(sample.id not in writer.done for sample in samples):
-            for row in respond(samples, load(), done=writer.done, progress=lambda count: bar.update(count - bar.n), **asked):
+            for row in respond(samples, load(), done=writer.done, progress=bar.to, **asked):
                 writer.write(row)
 
 

@@ -39,6 +39,7 @@ _SETTINGS: Mapping[str, tuple[str, float]] = {
     "min_pixels": ("int", 1),
     "max_pixels": ("int", 1),
     "concurrency": ("int", 1),
+    "threads": ("int", 1),
     "requests_per_minute": ("float", 1),
     "tokens_per_minute": ("float", 1),
     "budget": ("float", 0),

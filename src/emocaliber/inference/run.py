@@ -31,6 +31,7 @@ from emocaliber.io.rows import Row, RowWriter, display_name, read_rows, write_ro
 from emocaliber.io.workspace import Workspace, package_version, record_of
 from emocaliber.models.openai.journal import Redactor
 from emocaliber.models.strategies import apply
+from emocaliber.models.unloaded import UnloadedModel
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Run:
             raise
 
     def _open(self, *, resume: bool, retry_failed: bool) -> None:
-        """Checks the settings of existing rows, reads these, and loads the model."""
+        """Checks the settings of existing rows, reads these, and loads the model if rows are missing."""
         out, config = self.out, self.config
         goes_on = out.rows.exists() and out.rows.stat().st_size > 0
         if goes_on:
@@ -102,8 +103,11 @@ class Run:
                 write_rows(out.rows, [row for row in read_rows(out.rows) if row["error"] is None])
         earlier = list(read_rows(out.rows)) if out.rows.exists() else []
         self.done, self.failed = len(earlier), sum(row["error"] is not None for row in earlier)
-        self.model: Model = apply(config.strategy, models.load_model(config.model, **self._settings), config.lenient)
         asked = self._record.settings["model"]
+        if self.done == len(self.selection.samples) and asked["sha256"] is not None:
+            self.model: Model = UnloadedModel(config.model)  # nothing is left to ask, and loading tells nothing new of its weights
+        else:
+            self.model = apply(config.strategy, models.load_model(config.model, **self._settings), config.lenient)
         if asked["sha256"] is None:
             asked["commit"] = commit_of_model(config.model)  # loading may have fetched a newer one
         if goes_on:
@@ -211,6 +215,7 @@ def _used(rows: Sequence[Row]) -> dict[str, Any]:
 # `retries` is not among them: a local model samples a new answer where one cannot be read.
 _FREE_SETTINGS = (
     "batch_size",
+    "threads",
     "concurrency",
     "requests_per_minute",
     "tokens_per_minute",

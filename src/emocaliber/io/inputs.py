@@ -53,7 +53,7 @@ def _named(arguments: Iterable[str], stdin: BinaryIO) -> Iterator[str | bytes]:
     for argument in arguments:
         if argument == "-":
             yield from _piped(stdin)
-        elif _WILDCARD.search(argument) and not os.path.lexists(argument):
+        elif _WILDCARD.search(argument) and "://" not in argument and not os.path.lexists(argument):
             matches = _matches(argument)
             if not matches:
                 raise UserError(f"{display_name(argument)} matches no file; check the pattern, or name a file or folder")

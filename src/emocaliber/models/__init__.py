@@ -9,6 +9,7 @@ from typing import Any
 
 from emocaliber.core.model import Model, ModelError, Reply, Request, Tokens, Usage
 from emocaliber.errors import UserError
+from emocaliber.models.available import check_available
 
 TINY = Path(__file__).parent.parent / "checkpoints" / "tiny"
 
@@ -25,6 +26,7 @@ def load_model(name: str = "tiny", **settings: Any) -> Model:
     setting, and for a model that cannot be loaded.
     """
     kind = kind_of(name)
+    check_available(name, kind)
     make = _class_of(kind)
     known = [each.name for each in signature(make).parameters.values() if each.kind is Parameter.KEYWORD_ONLY]
     if unknown := next((setting for setting in settings if setting not in known), None):

@@ -30,6 +30,33 @@ def write_card(folder: str | Path, card: Mapping[str, Any]) -> None:
     (Path(folder) / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
 
 
+class DescribedByCard:
+    """A model as its checkpoint's card describes it; `describe` sets what follows.
+
+    `tasks` are those it was trained on, `confidence_source` the source of its confidence, `unfamiliar` the words by which it says that it
+    recognises nothing in an image; None where the card does not say.
+    """
+
+    name: str
+    tasks: tuple[str, ...] | None
+    confidence_source: str | None
+    unfamiliar: str | None
+    stated_confidence: StatedConfidence
+    fixed_questions: bool
+
+    def describe(self, card: Mapping[str, Any], name: str, *, constrained: bool = False) -> None:
+        """Reads a card; `name` is that of a checkpoint without one.
+
+        Only where decoding is `constrained` can a model of fixed questions be asked for other labels than theirs (see `TaughtQuestions`).
+        """
+        self.name = card.get("name", name)
+        self.tasks = tuple(card["tasks"]) if "tasks" in card else None
+        self.confidence_source = card.get("confidence_source")
+        self.unfamiliar = card.get(UNFAMILIAR)
+        self.stated_confidence = StatedConfidence(card)
+        self.fixed_questions = constrained and bool(card.get(FIXED_QUESTIONS))
+
+
 class StatedConfidence:
     """How to read a checkpoint's stated confidence, by its card: the sampling temperature of its training, and its recalibrations.
 

@@ -22,7 +22,7 @@ from emocaliber.core.model import ModelError, Reply, Request, Tokens, Usage, mix
 from emocaliber.core.response import Malformed, parse
 from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
-from emocaliber.models.card import COMMITS_AFTER, FIXED_QUESTIONS, UNFAMILIAR, StatedConfidence, notice_of, read_card
+from emocaliber.models.card import COMMITS_AFTER, DescribedByCard, notice_of, read_card
 from emocaliber.models.constrained import ConstrainedDecoding, Grammar, Vocabulary, answer_only, five_steps
 from emocaliber.models.processor import collate, load_processor
 from emocaliber.models.taught import TaughtQuestions
@@ -61,7 +61,7 @@ class _Prompt:
         return replace(self, temperature=self.temperature or _RETRY_TEMPERATURE, seed=mixed_seed(self.seed, attempt), seconds=0.0)
 
 
-class LocalModel:
+class LocalModel(DescribedByCard):
     """A checkpoint folder or hub id of Qwen2.5-VL, Qwen3-VL or InternVL: bfloat16 on a GPU, float32 on a CPU.
 
     Temperature 0 decodes greedily. Samples at a higher one depend on `seed` and the seed of the request, not on the batch. A request whose
@@ -119,19 +119,15 @@ class LocalModel:
         free: bool,
         threads: int | None,
     ) -> None:
-        self.name: str = card.get("name", name)
+        self.describe(card, name, constrained=not free)
         self.notice: str | None = notice_of(card, temperature)
         self._ours = bool(card)
-        self.confidence_source: str | None = card.get("confidence_source")
-        self.stated_confidence = StatedConfidence(card)
         self.window: int | None = _BATCHES_PER_WINDOW * batch_size
+        self.finished = 0  # requests answered so far, also those whose replies wait for earlier ones
         self._threads = threads or (_few_threads(self._model) if self._device == "cpu" else None)
         self._batch_size = batch_size
         self._temperature, self._retries, self._seed, self._free = temperature, retries, seed, free
         self._commits_after: tuple[str, ...] = tuple(card.get(COMMITS_AFTER, ()))
-        self.tasks: tuple[str, ...] | None = tuple(card["tasks"]) if "tasks" in card else None
-        self.fixed_questions: bool = bool(card.get(FIXED_QUESTIONS)) and not free
-        self.unfamiliar: str | None = card.get(UNFAMILIAR)
         self._max_new_tokens: int = max_new_tokens or card.get("max_new_tokens", 1024)
         self._tokenizer = self.processor.tokenizer
         self._token_bytes = TokenBytes(self._tokenizer)
@@ -176,6 +172,7 @@ class LocalModel:
         following = 0
         for batch in sorted(batches, key=lambda batch: min(place for place, _ in batch)):  # in the order of their first request
             answers = self._answer_readably([prompt for _, prompt in batch])
+            self.finished += len(batch)
             replies.update(zip((place for place, _ in batch), answers, strict=True))
             while following in replies:
                 yield replies.pop(following)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from emocaliber.core.samples import Fields
 from emocaliber.errors import UserError
 from emocaliber.io.row_formats import Place, StoredRows, located_rows
 from emocaliber.io.rows import Row, display_name
+from emocaliber.render.terminal import say
 
 OWN = "own"  # the source of a confidence given as a single number
 
@@ -46,7 +46,7 @@ class RecordedModel:
         for request in requests:
             yield self._reply(request)
         if self._unasked:
-            print(f"{len(self._unasked):,} of the {len(self._places):,} answers in {self._file} were not asked for", file=sys.stderr)
+            say(f"{len(self._unasked):,} of the {len(self._places):,} answers in {self._file} were not asked for")
 
     def _add(self, place: Place, row: Row) -> None:
         fields = Fields(row, str(place))

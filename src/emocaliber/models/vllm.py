@@ -16,7 +16,7 @@ import numpy as np
 from emocaliber.core.model import ModelError, Reply, Request, Tokens, Usage, mixed_seed
 from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
-from emocaliber.models.card import UNFAMILIAR, StatedConfidence, notice_of, read_card
+from emocaliber.models.card import DescribedByCard, notice_of, read_card
 from emocaliber.models.local import chat_prompt, vision_tokens
 from emocaliber.models.processor import load_processor
 from emocaliber.models.tokens import TOP, Likeliest, TokenBytes
@@ -33,7 +33,7 @@ class _Asked:
     reply: Reply | None = None
 
 
-class VllmModel:
+class VllmModel(DescribedByCard):
     """A checkpoint folder or hub id in vLLM's offline engine: bfloat16 on a GPU, float32 on a CPU, unless `dtype` names another.
 
     Template, pixel limits, end of turn, suppressed tokens and greedy answers (up to rounding) are those of `LocalModel`. Samples depend on
@@ -65,12 +65,8 @@ class VllmModel:
         enforce_eager: bool = False,
     ) -> None:
         card = read_card(model_id)
-        self.name: str = card.get("name", str(model_id))
+        self.describe(card, str(model_id))
         self.notice: str | None = notice_of(card, temperature)
-        self.tasks: tuple[str, ...] | None = tuple(card["tasks"]) if "tasks" in card else None
-        self.confidence_source: str | None = card.get("confidence_source")
-        self.stated_confidence = StatedConfidence(card)
-        self.unfamiliar: str | None = card.get(UNFAMILIAR)
         self._temperature, self._seed = temperature, seed
         self._max_new_tokens: int = max_new_tokens or card.get("max_new_tokens", 1024)
         self._ahead = 2 * concurrency

@@ -1,17 +1,21 @@
-"""Prediction rows on disk: appended one by one, resumable after a kill, and converted to CSV or Parquet at the end."""
+"""Prediction rows on disk: appended one by one, resumable after a kill, and converted to CSV or Parquet at the end.
+
+Also the check that a folder can be written, and what of a row is counted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from emocaliber.errors import UserError
 from emocaliber.inference.plan import commit_of_model, identity_of_model
-from emocaliber.io.rows import Row, RowWriter, convert, display_name, read_rows
+from emocaliber.io.rows import Row, RowWriter, convert, display_name, read_rows, write_rows
 from emocaliber.io.workspace import Workspace, record_of
-from emocaliber.predict.prediction import ROW_FORM, Prediction, Status, status
+from emocaliber.predict.prediction import ROW_FORM, Prediction, status
 from emocaliber.predict.predictor import Query
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
@@ -23,14 +27,26 @@ class PredictionFile:
     Use as a context manager: call `begin` once the model is loaded, `write` for each prediction, and `finish` after the last.
     A .jsonl file is appended to directly, with its settings in `PATH.run.json` (PATH without its suffix). A .csv or .parquet file is
     converted at the end from `PATH.part.jsonl`, which is then removed, or kept with `resume`, so that the same command can be repeated.
-    Rows of failed images count as done.
+    Rows of failed images count as done; with `retry_failed`, which implies `resume`, they are removed, and `finish` puts the new ones into
+    their places. `free` says whether answers were not restricted to the candidates.
 
     Raises UserError for another suffix, for existing rows without `resume`, for existing rows of other or unknown settings, and if another
     process writes them.
     """
 
-    def __init__(self, path: str | Path, query: Query, *, model: str, confidence: str | None = None, resume: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        query: Query,
+        *,
+        model: str,
+        confidence: str | None = None,
+        free: bool | None = None,
+        resume: bool = False,
+        retry_failed: bool = False,
+    ) -> None:
         self.path = Path(path)
+        resume = resume or retry_failed
         self._resume, name = resume, display_name(self.path)
         if self.path.suffix.lower() not in SUFFIXES:
             raise UserError(f"{name}: predictions are written as {', '.join(SUFFIXES)}, or to standard output with --out -")
@@ -43,6 +59,7 @@ class PredictionFile:
             "labels": list(query.candidates),
             "confidence": confidence,
             "min_confidence": query.min_confidence,
+            **({"free": True} if free else {}),
         }
         remedy = "Give the same settings, or another --out"
         self._made = Workspace(record_of(self.rows_path), settings, path=self.rows_path, remedy=remedy, contents=("model.commit",))
@@ -56,8 +73,13 @@ class PredictionFile:
                 raise UserError(f"{name} is finished, and was not made with --resume; name another file, or remove this one")
             if _has_content(self.rows_path):
                 self._made.check(needed=True)
+            self._places: dict[str, int] = {}  # of the images in the file before failed rows were removed
+            if retry_failed and _has_content(self.rows_path):
+                self._remove_failed()
             self._writer = opening.enter_context(RowWriter(self.rows_path, resume=resume, key="image"))
-            self.earlier: dict[str, Status] = {row["image"]: status(row) for row in (read_rows(self.rows_path) if resume else ())}
+            self.earlier: dict[str, tuple[str, ...]] = {
+                row["image"]: counted_as(row) for row in (read_rows(self.rows_path) if resume else ())
+            }
             self._opened = opening.pop_all()
 
     def begin(self) -> None:
@@ -80,17 +102,40 @@ class PredictionFile:
     def finish(self) -> None:
         """Closes the rows, and converts them if the output is .csv or .parquet."""
         self._writer.close()
+        if self._places:
+            write_rows(self.rows_path, sorted(read_rows(self.rows_path), key=lambda row: self._places.get(row["image"], len(self._places))))
         if self.rows_path != self.path:
             convert(self.rows_path, self.path, ROW_FORM)
             if not self._resume:
                 self.rows_path.unlink()
                 self._made.record.unlink()
 
+    def _remove_failed(self) -> None:
+        RowWriter(self.rows_path, resume=True, key="image").close()  # drops a half-written line
+        rows = list(read_rows(self.rows_path))
+        self._places = {row["image"]: place for place, row in enumerate(rows)}
+        write_rows(self.rows_path, [row for row in rows if row["error"] is None])
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._opened.close()
+
+
+def counted_as(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a prediction row counts as: its status, and "unfamiliar" and "untaught" where the row says so."""
+    return (status(row), *(name for name in ("unfamiliar", "untaught") if row.get(name)))
+
+
+def check_folder(folder: Path, option: str) -> None:
+    """Makes a folder for output. Raises UserError, naming the option that gave it, if files cannot be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{display_name(folder)}: cannot be written ({error.strerror}); give another folder as {option}") from error
 
 
 def _has_content(file: Path) -> bool:

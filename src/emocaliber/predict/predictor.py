@@ -23,6 +23,7 @@ from emocaliber.models import LOCAL, kind_of, load_model
 from emocaliber.models.taught import TaughtQuestions
 from emocaliber.predict.given import ImageSource, each_image, key_of, to_open
 from emocaliber.predict.prediction import Failure, Prediction, Predictions
+from emocaliber.render.progress import Progress, in_notebook
 
 GivenLabels = str | Iterable[str]
 DEFAULT_TASK = "EmoSet-8"
@@ -255,16 +256,8 @@ def _chance(source: str, query: Query) -> float:
     return 0.0 if source == margin.__name__ else 1 / len(query.candidates)
 
 
-def in_notebook() -> bool:
-    """Whether this runs in a notebook."""
-    try:
-        from IPython.core.getipython import get_ipython
-    except ImportError:
-        return False
-    return type(get_ipython()).__name__ == "ZMQInteractiveShell"
-
-
 def _with_bar(coming: Iterator[Prediction], total: int | None) -> Iterator[Prediction]:
-    from tqdm import tqdm
-
-    yield from tqdm(coming, total=total, desc="predicting", unit=" image", disable=total == 1)
+    with Progress("predicting", "images", total) as bar:
+        for prediction in coming:
+            bar.advance()
+            yield prediction

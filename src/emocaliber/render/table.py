@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from emocaliber.render.layout import cells, padded
+
 NONE = "–"  # noqa: RUF001
 
 Mark = Literal["best", "second"]
@@ -21,7 +23,11 @@ _LATEX_LETTERS = str.maketrans(
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text cells. The first `words` columns are names, the others numbers; `marks[row, column]` highlights cells."""
+    """A table of text cells. The first `words` columns are names, the others numbers; `marks[row, column]` highlights cells.
+
+    `fit` is the order in which columns give way on a terminal that is too narrow: (column, least width in cells), 0 to leave it out. By
+    default the names are shortened.
+    """
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -29,11 +35,12 @@ class Table:
     note: str = ""
     words: int = 1
     marks: Mapping[tuple[int, int], Mark] = field(default_factory=dict)
+    fit: Sequence[tuple[int, int]] = ()
 
     def as_markdown(self) -> str:
         """Markdown: the title as heading, if any, the table with aligned columns, and the note, if any."""
         lines = list(_aligned([list(map(_markdown, self.header)), *self._marked(_MARKDOWN, _markdown)], self.words))
-        widths = [len(cell) for cell in lines[0]]
+        widths = [cells(cell) for cell in lines[0]]
         rule = "|".join(
             ["", *("-" * (w + 2) if column < self.words else "-" * (w + 1) + ":" for column, w in enumerate(widths)), ""],
         )
@@ -114,10 +121,9 @@ def marks_of(columns: Iterable[tuple[int, Sequence[float | None], bool]]) -> dic
 
 def _aligned(lines: Sequence[Sequence[str]], words: int) -> Iterator[list[str]]:
     """The cells padded to the widths of their columns: names aligned left, numbers right."""
-    widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
+    widths = [max(3, *map(cells, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        cells = enumerate(zip(line, widths, strict=True))
-        yield [cell.ljust(width) if column < words else cell.rjust(width) for column, (cell, width) in cells]
+        yield [padded(cell, width, right=column >= words) for column, (cell, width) in enumerate(zip(line, widths, strict=True))]
 
 
 def _markdown(text: str) -> str:

@@ -12,13 +12,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from tqdm import tqdm
-
 from emocaliber.confidence.rewards import parse_reward
 from emocaliber.errors import UserError
 from emocaliber.inference.engine import question_for
 from emocaliber.io.images import ImageError, ImageLimits, open_images
 from emocaliber.io.rows import display_name, write_atomically
+from emocaliber.render.progress import Progress
 from emocaliber.scenes.dataset import parse_mixture
 from emocaliber.training.config import (
     CONFIGS,
@@ -219,5 +218,10 @@ def _stamp(images: Mapping[str, str]) -> str:
 def _broken(images: tuple[str, ...], stamp: str) -> list[tuple[str, str]]:
     """The unreadable images, in order, each with the reason. `stamp` is part of the cache key: files may change."""
     opened = open_images(images, _LIMITS, workers=os.cpu_count() or 1)
-    with tqdm(opened, desc="checking images", total=len(images), unit="image", mininterval=1) as bar:
-        return [(image, str(result)) for image, result in zip(images, bar, strict=True) if isinstance(result, ImageError)]
+    broken = []
+    with Progress("checking images", "images", len(images)) as bar:
+        for image, result in zip(images, opened, strict=True):
+            if isinstance(result, ImageError):
+                broken.append((image, str(result)))
+            bar.advance()
+    return broken

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
-from tqdm import tqdm
 
 from emocaliber.core.model import Model, Recalibration
 from emocaliber.core.samples import Sample
@@ -29,6 +28,7 @@ from emocaliber.io.rows import display_name, read_rows
 from emocaliber.models.card import COMMITS_AFTER, FIXED_QUESTIONS, RECALIBRATION, UNFAMILIAR, question_key, read_card, write_card
 from emocaliber.models.local import LocalModel
 from emocaliber.models.processor import load_processor
+from emocaliber.render.progress import Progress
 from emocaliber.render.table import Table, with_interval
 from emocaliber.scenes.out_of_domain import OOD_ELEMENT
 from emocaliber.scenes.template_teacher import COMMITS
@@ -265,8 +265,8 @@ def fit_recalibrations(samples: Sequence[Sample], model: Model) -> Mapping[Label
         questions.setdefault(question_key(sample.candidates), sample.candidates)
         sizes[question_key(sample.candidates)] += 1
     answers: dict[frozenset[str], tuple[list[StatedNumber], list[bool]]] = {key: ([], []) for key in questions}
-    with tqdm(total=len(samples), desc="held-out answers", unit="answer", mininterval=1) as bar:
-        for sample, _, understood in understand(samples, model, progress=lambda count: bar.update(count - bar.n)):
+    with Progress("asking about held-out samples", "answers", len(samples)) as bar:
+        for sample, _, understood in understand(samples, model, progress=bar.to):
             if understood and understood.stated_number:
                 numbers, right = answers[question_key(sample.candidates)]
                 numbers.append(understood.stated_number)

@@ -24,6 +24,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from emocaliber.errors import UserError
+from emocaliber.models.available import why_unavailable
 from emocaliber.models.processor import usual_max_pixels
 from emocaliber.render.table import Table
 from emocaliber.training.config import ModelConfig, Stage2Config, Stage3Config
@@ -152,15 +153,15 @@ def _side(model: Any) -> int:
 
 
 def _model_config(name: str) -> Any:
+    advice = "Give model=FOLDER with its config.json; weights are not needed"
+    if reason := why_unavailable(name):
+        raise UserError(f"cannot read the configuration of the model {name}: {reason}. {advice}")
     from transformers import AutoConfig
 
     try:
         config = AutoConfig.from_pretrained(name)
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"cannot read the configuration of the model {name}: {str(error).splitlines()[0]} Give model=FOLDER with its config.json; "
-            "weights are not needed"
-        ) from error
+        raise UserError(f"cannot read the configuration of the model {name}: {str(error).splitlines()[0]} {advice}") from error
     if config.model_type != "qwen2_5_vl":
         raise UserError(f"{name} is a {config.model_type} model; plans are made for qwen2_5_vl")
     return config

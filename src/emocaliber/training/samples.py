@@ -14,12 +14,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from emocaliber.core.samples import Sample, read_samples
 from emocaliber.errors import UserError
 from emocaliber.inference.plan import sha256_of
 from emocaliber.io.rows import display_name, numbered_rows
+from emocaliber.render.progress import Progress
 from emocaliber.training.config import FINISHED, SETTINGS, STAGES, ModelConfig, MonitoredConfig, StageConfig
 from emocaliber.training.distributed import on_main_process
 
@@ -46,9 +45,9 @@ def training_rows(config: StageConfig) -> list[dict[str, Any]]:
             split="train",
             ood_share=config.scenes_unfamiliar,
         )
-        with tqdm(total=config.scenes, desc=f"drawing {path.parent}", unit="scene", mininterval=1) as progress:
+        with Progress(f"drawing {path.parent}", "scenes", config.scenes) as progress:
             for done in drawn:
-                progress.update(done - progress.n)
+                progress.to(done)
 
     on_main_process(draw)
     rows = {row["id"]: row for _, row in numbered_sample_rows(path)}

@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy, pad
 from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 
 from emocaliber.errors import UserError
+from emocaliber.models.available import why_unavailable
 from emocaliber.models.local import chat_prompt
 from emocaliber.training.collate import IGNORED, ExampleCollator, TrainingExample, digit_tokens
 from emocaliber.training.config import FINISHED, ModelConfig, StageConfig
@@ -116,6 +117,8 @@ def common_arguments(config: StageConfig) -> dict[str, Any]:
 
 def load_checkpoint(folder: str | Path, *, min_pixels: int = 0, max_pixels: int = 0, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
     """Model and processor of a checkpoint folder or hub id, for training. Images are scaled as `ModelConfig` says."""
+    if reason := why_unavailable(str(folder)):
+        raise UserError(f"cannot load the model {folder}: {reason}. Has the stage before this one finished?")
     from transformers import AutoModelForImageTextToText
 
     from emocaliber.models.processor import load_processor

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -262,14 +262,21 @@ class Audit:
         """The findings as JSON rows for a file in `folder`."""
         return [finding.to_row(folder) for finding in self.findings]
 
+    def as_dict(self) -> dict[str, Any]:
+        """For a JSON file: what was compared, and the numbers of findings and samples by kind."""
+        kinds = {}
+        for kind in FindingKind:
+            findings = [finding for finding in self.findings if finding.kind == kind]
+            exact, members = sum(finding.exact for finding in findings), sum(len(finding.members) for finding in findings)
+            kinds[kind.value] = {"findings": len(findings), "exact": exact, "samples": members}
+        return {"samples": self.samples, "images": self.images, "distance": self.distance, "findings": kinds}
+
     def as_table(self) -> Table:
         """Findings and samples by kind, exact and near ones apart."""
         rows = []
-        for kind in FindingKind:
-            findings = [finding for finding in self.findings if finding.kind == kind]
-            exact = sum(finding.exact for finding in findings)
-            samples = sum(len(finding.members) for finding in findings)
-            rows.append((kind.value, f"{len(findings):,}", f"{exact:,}", f"{len(findings) - exact:,}", f"{samples:,}"))
+        for kind, counts in self.as_dict()["findings"].items():
+            found, exact = counts["findings"], counts["exact"]
+            rows.append((kind, f"{found:,}", f"{exact:,}", f"{found - exact:,}", f"{counts['samples']:,}"))
         near = "" if self.distance is None else f", and perceptual hashes that differ in at most {self.distance} of 64 bits"
         return Table(
             header=("finding", "findings", "equal files", "near", "samples"),

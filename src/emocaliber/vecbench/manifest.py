@@ -146,7 +146,7 @@ def data_card(manifest: Manifest) -> str:
     """The card as Markdown."""
     sections = (
         ("", f"# VECBench\n\n{_lead(manifest)}"),
-        ("Subtasks", task_table(manifest)),
+        ("Subtasks", task_table(manifest).as_markdown()),
         ("Sources", _sources(manifest)),
         ("How it was split", _splits(manifest)),
         ("Notes", "\n".join(f"- {note}" for note in manifest.notes)),
@@ -156,14 +156,14 @@ def data_card(manifest: Manifest) -> str:
     return "\n\n".join(f"## {title}\n\n{body}" if title else body for title, body in sections if body) + "\n"
 
 
-def task_table(manifest: Manifest) -> str:
-    """Samples of each subtask by split, and where they come from, as a Markdown table."""
+def task_table(manifest: Manifest) -> Table:
+    """Samples of each subtask by split, and where they come from."""
     rows = []
     for task, splits in manifest.tasks.items():
         kind = "synthetic scenes" if task in manifest.drawn else "data set"
         sizes = [f"{splits[split]['n']:,}" if split in splits else "0" for split in ("test", "train")]
         rows.append((task, group_of(task) or "custom", kind, *sizes))
-    return Table(("subtask", "group", "made of", "test", "train"), rows, words=3).as_markdown()
+    return Table(("subtask", "group", "made of", "test", "train"), rows, words=3)
 
 
 def _lead(manifest: Manifest) -> str:

@@ -60,10 +60,6 @@ class Stats:
             for file, tasks in self.tasks.items()
         }
 
-    def as_text(self) -> str:
-        """The tables for a terminal, each under its title."""
-        return "\n\n".join(f"{table.title}\n{table.as_text()}" for table in self.tables())
-
     def as_markdown(self) -> str:
         """The tables for a page."""
         return "\n\n".join(table.as_markdown() for table in self.tables())

@@ -148,10 +148,6 @@ class Agreement:
             "by_reason": {check: share.as_dict() for check, share in self.by_reason.items()},
         }
 
-    def as_text(self) -> str:
-        """The tables for a terminal."""
-        return "\n\n".join(f"{table.title}\n{table.as_text()}" for table in self.tables())
-
     def tables(self) -> list[Table]:
         """The confusion, kappa and the shares, and the reasons."""
         rows = [(verdict, *(f"{self.confusion[verdict][other]:,}" for other in _VERDICTS)) for verdict in _VERDICTS]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -29,6 +28,7 @@ from emocaliber.models.openai.wire import (
     read_counts,
     read_json,
 )
+from emocaliber.render.terminal import say
 from emocaliber.veccot.batch import BatchApi, BatchBuffer, BatchQueue, Json, Notes, OpenBatch
 
 __all__ = ["BatchModel", "Notes"]
@@ -71,7 +71,7 @@ class BatchModel:
         poll: float = 60.0,
         most_requests: int = 50_000,
         most_bytes: int = 190_000_000,
-        report: Callable[[str], object] = lambda line: print(line, file=sys.stderr),
+        report: Callable[[str], object] = say,
     ) -> None:
         Budget(prices, budget)  # says what is wrong with them
         self.name = model

@@ -138,7 +138,7 @@ class CostEstimate:
     def sentences(self) -> Iterator[str]:
         """The estimate as sentences for the user."""
         low, high = self.accepted.interval
-        share = f"{self.accepted.count:,} accepted ({low:.0%} to {high:.0%} of all samples will be, with 95 % confidence)"
+        share = f"{self.accepted.count:,} accepted ({100 * low:.0f} to {100 * high:.0f} % of all samples will be, with 95 % confidence)"
         yield f"dry run: {self.samples:,} samples tried, {share}"
         tokens = f"{self.prompt_tokens:,.0f} tokens read and {self.completion_tokens:,.0f} written"
         yield f"per sample: {tokens}, ${self.cost:.5f}, {self.seconds:.1f} s of waiting"

@@ -144,7 +144,7 @@ def near_duplicate(draft: Draft) -> str | None:
     nearest = draft.accepted.nearest(draft.sample.id, reasoning_of(draft)) if draft.steps else None
     if nearest is None or nearest[1] < draft.limits.similarity:
         return None
-    return f"about {nearest[1]:.0%} of its phrases are those of {nearest[0]}"
+    return f"about {100 * nearest[1]:.0f} % of its phrases are those of {nearest[0]}"
 
 
 def reasoning_of(draft: Draft) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,14 +11,14 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
-from tqdm import tqdm
-
 from emocaliber.core.model import Model
 from emocaliber.core.samples import Sample, identified_rows
 from emocaliber.errors import UserError
 from emocaliber.inference.plan import commit_of_model, sampling_key, sha256_of_model
 from emocaliber.io.lock import Lock
 from emocaliber.io.rows import Row, display_name
+from emocaliber.render.progress import Progress
+from emocaliber.render.terminal import say
 from emocaliber.veccot.budget import CostEstimate
 from emocaliber.veccot.ledger import Attempt, Ledger, Totals
 from emocaliber.veccot.pipeline import Pipeline
@@ -92,7 +91,7 @@ def build_ledger(
         judge = recipe.judge.load(_journal(ledger, "judge"), budget=budget, batches=notes) if recipe.judge else None
         _check_weights(book, recipe)  # after loading, which may download them
         for notice in {model.notice for model in (teacher, judge) if model and model.notice}:
-            print(notice, file=sys.stderr)
+            say(notice)
         if isinstance(teacher, TemplateTeacher):
             attempts = 1  # its text would be the same again
         name = book.add_recipe(recipe.settings)
@@ -192,7 +191,7 @@ def _first_interrupt() -> Iterator[Callable[[], bool]]:
         if signals:
             raise KeyboardInterrupt
         signals.append(number)
-        print("\nemocaliber: stopping after the requests in flight (interrupt again to leave at once: nothing is lost)", file=sys.stderr)
+        say("stopping after the requests in flight (interrupt again to leave at once: nothing is lost)")
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -209,8 +208,7 @@ class FactoryProgress:
     """
 
     def __init__(self, samples: int, before: Totals) -> None:
-        every = 0.2 if sys.stderr.isatty() else 10.0  # seconds; a log wants few lines
-        self._bar = tqdm(total=samples, desc="cot", unit="sample", mininterval=every)
+        self._bar = Progress("writing", "samples", samples)
         self._tokens, self._cost = before.prompt_tokens + before.completion_tokens, before.cost
         self.attempts = self._accepted = self._failed = 0
 
@@ -222,16 +220,17 @@ class FactoryProgress:
         self._tokens += attempt.prompt_tokens + attempt.completion_tokens
         self._cost += attempt.cost
         shown = {
-            "accepted": f"{self._accepted / self.attempts:.1%}",
+            "accepted": f"{100 * self._accepted / self.attempts:.1f} %",
             "failed": f"{self._failed:,}" if self._failed else None,
             "tokens": f"{self._tokens:,}" if self._tokens else None,
-            "cost": f"${self._cost:.2f}" if self._cost else None,
+            "spent": f"${self._cost:.2f}" if self._cost else None,
         }
-        self._bar.set_postfix({name: value for name, value in shown.items() if value}, refresh=False)
-        self._bar.update(int(settled))
+        self._bar.note = ", ".join(f"{value} {name}" for name, value in shown.items() if value)
+        self._bar.advance(int(settled))
 
     def __enter__(self) -> Self:
+        self._bar.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._bar.close()
+        self._bar.__exit__(kind, error, trace)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -16,7 +16,7 @@ from emocaliber.core.tasks import TASKS
 from emocaliber.errors import UserError
 from emocaliber.io.rows import display_name
 from emocaliber.io.settings import read_toml, settings_of, toml_value, typed
-from emocaliber.models import load_model
+from emocaliber.models import LOCAL, kind_of, load_model
 from emocaliber.veccot.checks import CHECKS, Check, CheckSettings, name_of
 from emocaliber.veccot.teacher import CHECKS_ALONE, MinRatings
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Settings of how fast, where and at what price a model is asked. They are no part of the recipe's identity.
 _REQUEST_SETTINGS = (
     *("base_url", "concurrency", "retries", "backoff", "timeout", "requests_per_minute", "tokens_per_minute"),
-    *("prices", "discount", "poll", "most_requests", "most_bytes", "batch_size", "device"),
+    *("prices", "discount", "poll", "most_requests", "most_bytes", "batch_size", "device", "threads"),
 )
 _TABLES = ("teacher", "judge", "checks", "least")
 
@@ -92,6 +92,14 @@ class Recipe:
                     f"a budget needs prices: give [{role}] prices = [READ, WRITTEN], in dollars per million tokens, or "
                     f"--set '{role}.prices=[READ, WRITTEN]'; [0, 0] for a server of your own"
                 )
+
+    def with_local_settings(self, settings: Mapping[str, Any]) -> Recipe:
+        """The recipe with further settings for those of its models that run here."""
+
+        def extended(part: RecipeModel) -> RecipeModel:
+            return replace(part, settings={**part.settings, **settings}) if kind_of(part.model) == LOCAL else part
+
+        return replace(self, teacher=extended(self.teacher), judge=self.judge and extended(self.judge))
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -158,11 +158,6 @@ def most_frequent(counts: Mapping[str, int]) -> list[tuple[str, int]]:
 _TITLES = {"prompt_tokens": "tokens read", "completion_tokens": "tokens written", "cost": "dollars", "seconds": "seconds of waiting"}
 
 
-def stats_text(stats: Mapping[str, Any]) -> str:
-    """The tables for a terminal, each under its title."""
-    return "\n\n".join(f"{table.title}\n{table.as_text()}" for table in stats_tables(stats))
-
-
 def stats_tables(stats: Mapping[str, Any]) -> list[Table]:
     """Samples by task and by label, reasons of rejection, lengths of the steps, cost, and recipes; tables without rows are left out."""
     tables = [sample_table(stats), *map(_label_table, stats["tasks"], stats["tasks"].values()), reason_table(stats)]
@@ -205,7 +200,8 @@ def _label_table(task: str, states: Mapping[str, Any]) -> Table:
 
 
 def _state_table(title: str, what: str, rows: list[tuple[str, ...]], note: str = "") -> Table:
-    return Table((what, "samples", *STATES, "accepted, %"), rows, title=title, note=note)
+    header = (what, "samples", *STATES, "accepted, %")
+    return Table(header, rows, title=title, note=note, fit=[(header.index(state), 0) for state in ("untried", "failed")])
 
 
 def _state_row(name: str, states: Mapping[str, Any]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ every label, under usual names (`columns`) or in the log of another tool (`logs`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,17 @@ def read_answers(source: Path, how: How | None = None) -> Answers:
             return Answers(rows, confidence=first_source(row for _, row in rows))
         return converted(source, [first, *values], how)
     return converted(source, list(located_values(source)), how)
+
+
+def answers_in_memory(rows: Sequence[Mapping[str, Any]], how: How, name: str) -> Answers:
+    """The answers in rows that are not in a file; `name` stands for it in messages. Raises as `read_answers` does."""
+    if not rows:
+        raise UserError(f"{name}: there are no rows in it; an evaluation needs at least one.")
+    values = [(Place(Path(name), number), dict(row)) for number, row in enumerate(rows, 1)]
+    if how.says_nothing and _is_response_row(values[0][1]):
+        found = list(completed(values))
+        return Answers(found, confidence=first_source(row for _, row in found))
+    return converted(Path(name), values, how)
 
 
 def first_source(rows: Iterable[Row]) -> str:

@@ -9,7 +9,6 @@ import asyncio
 import base64
 import logging
 import random
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -34,8 +33,11 @@ from emocaliber.models.openai.wire import (
     read_counts,
     read_json,
 )
+from emocaliber.render.terminal import say
 
-_CONNECTING = 10.0  # seconds; a server that is there takes a connection at once, however long its answers take
+_CONNECTING = 5.0  # seconds; a server that is there takes a connection at once, however long its answers take
+_NEVER_REACHED = 2  # retries where no server ever answered: it is not there, rather than busy
+_TELL_EVERY = 10.0  # seconds between notices of retries
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class CompletionClient:
         self._compatibility = Compatibility()
         self._slots = asyncio.Semaphore(concurrency)
         self._reached = False  # whether any server ever answered anything
+        self._told = -_TELL_EVERY  # when a retry was last told of
         self._stop: UserError | None = None  # why nothing is sent any more
         self._stopped = asyncio.Event()
         for logger in map(logging.getLogger, ("httpx2", "httpcore2")):
@@ -124,9 +127,14 @@ class CompletionClient:
                 except FailedAttempt as failed:
                     if failed.paid:
                         reservation.pay(failed.counts)
-                    if not failed.again or attempt > self._retry.retries:
+                    most = self._retry.retries
+                    if failed.code == "unreachable" and not self._reached:
+                        most = min(most, _NEVER_REACHED)
+                    if not failed.again or attempt > most:
                         return self._given_up(failed, attempt, time.monotonic() - began)
-                    await self._pause(self._retry.wait(attempt, failed.after))
+                    wait = self._retry.wait(attempt, failed.after)
+                    self._tell(failed, wait)
+                    await self._pause(wait)
                 else:
                     reservation.pay(entry.counts)
                     if self._journal:
@@ -194,8 +202,14 @@ class CompletionClient:
             return True
         changes = self._compatibility.learn(f"{server_message.parameter} {server_message.message}", payload.fields)
         for change in changes:
-            print(f"{self._model}: {change}", file=sys.stderr)
+            say(f"{self._model}: {change}")
         return bool(changes)
+
+    def _tell(self, failed: FailedAttempt, wait: float) -> None:
+        """Says that a failed request is sent again, from time to time as many may fail together."""
+        if time.monotonic() - self._told >= _TELL_EVERY:
+            self._told = time.monotonic()
+            say(f"{failed.message}; retrying in {wait:.0f} s" if wait >= 1 else f"{failed.message}; retrying")
 
     def _given_up(self, failed: FailedAttempt, attempts: int, seconds: float) -> Reply:
         if failed.code == "unreachable" and not self._reached:

@@ -1,0 +1,39 @@
+"""The parser of the command line: argparse, with the usage of the command that was typed and a suggestion for what was mistyped."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+_CHOICE = re.compile(r"invalid choice: '(?P<typed>[^']*)' \(choose from (?P<choices>.*)\)$")
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An `ArgumentParser` in which the command itself refuses what it does not know, and says what may have been meant."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # Any, as the stubs overload it
+        """As in argparse; a command without subcommands leaves nothing unknown."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown and not any(isinstance(action, argparse._SubParsersAction) for action in self._actions):
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._suggested(unknown)}")
+        return found, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """Prints the usage and the message, with a suggestion for a mistyped choice, and exits with code 2."""
+        if match := _CHOICE.search(message):
+            meant = _meant(match["typed"], (choice.strip(" '") for choice in match["choices"].split(",")))
+            message = f"{message[: match.start()]}there is no '{match['typed']}'{meant}" if meant else message
+        super().error(message)
+
+    def _suggested(self, unknown: Sequence[str]) -> str:
+        """The option that the first unknown one is like."""
+        option = next((word.partition("=")[0] for word in unknown if word.startswith("-")), "")
+        return _meant(option, self._option_string_actions)
+
+
+def _meant(typed: str, known: Iterable[str]) -> str:
+    close = get_close_matches(typed, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""

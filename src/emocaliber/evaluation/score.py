@@ -1,0 +1,205 @@
+"""One system scored: its answers read, every metric computed, and all of it written to a folder or shown in a notebook."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emocaliber.core.scoring import VERBALIZED, Outcome, outcome, with_known_sources
+from emocaliber.errors import UserError
+from emocaliber.evaluation.answers.columns import parse_columns
+from emocaliber.evaluation.answers.reader import answers_in_memory, read_answers, system_name
+from emocaliber.evaluation.answers.rows import Answers, How
+from emocaliber.evaluation.parity import parity, parity_table
+from emocaliber.evaluation.summary import summarise
+from emocaliber.evaluation.tables import headline_table, latex, markdown
+from emocaliber.evaluation.unread import unread
+from emocaliber.inference.plan import images_asked_about, missing_from
+from emocaliber.io.rows import Row, display_name, write_atomically, write_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+IN_MEMORY = "answers"  # the name of a system whose answers are in memory
+
+
+@dataclass(frozen=True, repr=False)
+class Score:
+    """A scored system. `summary` is the content of `metrics.json`, `outcomes` has one entry for each answer, in order.
+
+    `notes` say how the answers were read, and what could not be. `source` is the file or folder they are from, if any.
+    """
+
+    name: str
+    summary: Mapping[str, Any]
+    outcomes: Sequence[Outcome] = field(repr=False)
+    rows: Sequence[Row] = field(repr=False)
+    notes: tuple[str, ...] = ()
+    source: Path | None = None
+    converted: bool = False
+
+    def to_frame(self) -> pd.DataFrame:
+        """The numbers as a pandas DataFrame: one row for each task, group and overall, one column for each metric, as fractions.
+
+        The metrics of a confidence source are called `SOURCE.METRIC`, such as `verb.ece`; `X_low` and `X_high` are the 95 % interval of
+        X. Raises UserError without pandas.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise UserError("a DataFrame needs pandas: pip install pandas; `summary` has the same numbers") from error
+        scopes = {**self.summary["tasks"], **self.summary["groups"], "overall": self.summary["overall"]}
+        return pd.DataFrame({name: dict(_flat(m)) for name, m in scopes.items()}).T.infer_objects()
+
+    def save(self, out: str | Path, *, page: bool = True, image_folders: Sequence[Path] = ()) -> Path:
+        """Writes outcomes, metrics, tables and, with `page`, figures and the report page to `out`; returns the page or the tables.
+
+        `image_folders` may hold images that the page shows.
+        """
+        out, summary = Path(out), dict(self.summary)
+        if self.converted:  # kept as response rows, which `trace` reads
+            places = {"responses": str((out / "answers.jsonl").absolute())}
+            if self.source:
+                places["read_from"] = str(self.source.absolute())
+            summary["settings"] = summary["settings"] | places
+            folder = self.source.parent if self.source else Path()
+            write_rows(out / "answers.jsonl", (_moved(row, folder, out) for row in self.rows))
+        write_rows(out / "outcomes.jsonl", (each.to_row() for each in self.outcomes))
+        write_atomically(out / "tables.md", markdown(summary, self.name))
+        write_atomically(out / "tables.tex", latex(summary, self.name))
+        write_atomically(out / "metrics.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+        if not page:
+            return out / "tables.md"
+        self._draw(out, summary, image_folders)
+        return out / "report.html"
+
+    def save_parity(self, out: str | Path) -> Path:
+        """Writes the numbers that the released scripts print for these answers to `out`; returns the table. Raises UserError for labels."""
+        if any("plain_answer" in row for row in self.rows):
+            raise UserError(f"{self.name}: these are labels, not texts, which the released scripts read; leave out --parity.")
+        released = parity(self.rows)
+        write_atomically(Path(out) / "metrics_parity.json", json.dumps(released, indent=2, allow_nan=False) + "\n")
+        write_atomically(Path(out) / "parity.md", parity_table(released, self.summary))
+        return Path(out) / "parity.md"
+
+    def __repr__(self) -> str:
+        return f"{self.name}, {len(self.outcomes):,} answers\n\n{headline_table(self.summary).as_text()}"
+
+    def _repr_html_(self) -> str:
+        table = headline_table(self.summary)
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in table.header)
+        body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
+        notes = "<br>".join(map(html.escape, (table.note.strip(), *self.notes)))
+        return f"<b>{html.escape(display_name(self.name))}</b><table><tr>{head}</tr>{body}</table><small>{notes}</small>"
+
+    def _draw(self, out: Path, summary: Mapping[str, Any], image_folders: Sequence[Path]) -> None:
+        from emocaliber.evaluation.figures import draw_figures
+        from emocaliber.evaluation.report import write_report
+
+        figures = draw_figures(summary, self.outcomes, out / "figures")
+        source = self.source or Path("answers")
+        images = source if source.is_dir() else source.parent
+        known = () if self.converted else images_asked_about(source)
+        write_report(
+            *(summary, self.outcomes, self.rows, out),
+            name=self.name,
+            figures=figures,
+            images=images,
+            image_folders=image_folders,
+            known=known,
+        )
+
+
+def score(
+    answers: str | os.PathLike[str] | Iterable[Mapping[str, Any]] | pd.DataFrame,
+    *,
+    columns: str | Mapping[str, str | Sequence[str]] | None = None,
+    labels: Sequence[str] = (),
+    task: str | None = None,
+    truth: str | os.PathLike[str] | None = None,
+    partial: bool = False,
+    strict: bool = False,
+    lenient: bool = False,
+    confidence: str | None = None,
+    name: str | None = None,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> Score:
+    """The score of a system's answers: a file or folder (docs/answers.md), a pandas DataFrame, or rows as dicts.
+
+    `columns` names columns, as in `{"truth": "label", "answer": "pred"}` or "truth=label,answer=pred"; the other arguments are the
+    options of `emocaliber score`. Raises UserError, naming the file, the row, the column and the remedy, for what cannot be read or could
+    mean two things.
+    """
+    told = parse_columns(columns) if isinstance(columns, str) else _listed(columns or {})
+    how = How(told, tuple(labels), task, Path(truth) if truth is not None else None, partial, strict)
+    source = Path(answers) if isinstance(answers, str | os.PathLike) else None
+    read = read_answers(source, how) if source else answers_in_memory(_records(answers), how, name or IN_MEMORY)
+    placed = [(where, row | {"lenient": True}) for where, row in read.rows] if lenient else read.rows
+    rows = [row for _, row in placed]
+    missing = _missing(source, read, partial)
+    outcomes = [outcome(row, strict=strict, where=where) for where, row in placed]
+    if read.foreign:
+        outcomes = with_known_sources(outcomes)
+    given = {source for each in outcomes for source in each.confidence}
+    first = confidence or (read.confidence if read.confidence in given else VERBALIZED)
+    summary = summarise(outcomes, replicates=replicates, seed=seed, confidence=first)
+    strictly = len(rows) if strict else sum(row.get("lenient") is False for row in rows)
+    summary["settings"] |= {"responses": str(source.absolute())} if source else {}
+    summary["settings"] |= ({"partial": missing} if missing else {}) | {"lenient": len(rows) - strictly, "strict": strictly}
+    warning = unread(outcomes, rows, strict=strict)
+    notes = (*(read.notes if read.foreign else ()), *([warning] if warning else ()))
+    called = name or (system_name(source, rows) if source else IN_MEMORY)
+    return Score(called, summary, outcomes, rows, notes, source, read.foreign)
+
+
+def _missing(source: Path | None, read: Answers, partial: bool) -> str | None:
+    """What is missing of a run, in words; None if nothing. Raises UserError if that was not allowed for."""
+    missing = None if read.foreign or source is None else missing_from(source, len(read.rows))
+    if missing and not partial:
+        raise UserError(
+            f"{display_name(source or '')} is not a whole run: {missing}. Put all shards into one folder, or finish the run with "
+            "`emocaliber respond ... --resume`; --partial scores what is there, and says so on every output"
+        )
+    return missing or read.missing
+
+
+def _listed(columns: Mapping[str, str | Sequence[str]]) -> dict[str, list[str]]:
+    return {role: [names] if isinstance(names, str) else list(names) for role, names in columns.items()}
+
+
+def _records(answers: Any) -> list[Mapping[str, Any]]:
+    """Rows in memory as dicts; NaN, which pandas has for missing cells, is None."""
+    if hasattr(answers, "to_dict") and hasattr(answers, "columns"):
+        answers = answers.to_dict("records")
+    if not isinstance(answers, Iterable):
+        raise TypeError(f"answers must be a path, a DataFrame or rows as dicts, not {type(answers).__name__}")
+    rows = list(answers)
+    if other := next((row for row in rows if not isinstance(row, Mapping)), None):
+        raise TypeError(f"rows must be dicts, not {type(other).__name__}")
+    return [{name: None if value != value else value for name, value in row.items()} for row in rows]
+
+
+def _flat(metrics: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    for name, value in metrics.items():
+        if name == "confidence":
+            yield from ((f"{source}.{key}", number) for source, part in value.items() for key, number in _flat(part))
+        elif name.endswith("_ci") and isinstance(value, list):
+            yield from zip((f"{name[:-3]}_low", f"{name[:-3]}_high"), value, strict=True)
+        elif value is None or isinstance(value, bool | int | float):
+            yield name, value
+        elif name == "malformed" and isinstance(value, Mapping):
+            yield "malformed", value.get("share")
+
+
+def _moved(row: Row, folder: Path, out: Path) -> Row:
+    """The row with the path of its image, if there is such a file in `folder`, relative to `out`."""
+    image = row.get("image")
+    if not isinstance(image, str) or not os.path.isfile(folder / image):  # False also for what cannot be a path
+        return row
+    return row | {"image": Path(os.path.relpath(folder / image, out)).as_posix()}

@@ -1,0 +1,57 @@
+"""Whether a model can be there, checked before anything heavy is imported and without waiting long for the network."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+
+from emocaliber.errors import UserError
+from emocaliber.render.terminal import say
+
+_WAIT = 5.0  # seconds for the hub to take a connection
+_PATHS = ("/", "./", "../", "~", ".\\", "..\\")  # beginnings of names that are paths, not hub ids
+
+
+def check_available(name: str, kind: str) -> None:
+    """Raises UserError if the model called `name` cannot be loaded: vLLM is not installed, or `why_unavailable`."""
+    place = name.partition(":")[2] if kind == "vllm" else name
+    if kind == "vllm" and find_spec("vllm") is None:
+        raise UserError(f"{name}: vLLM is not installed; install it with pip install 'emocaliber[vllm]', or give {place} without vllm:")
+    if kind in ("vllm", "local") and name != "tiny" and (reason := why_unavailable(place)):
+        raise UserError(f"{place}: {reason}; give a checkpoint folder, a hub id, or 'tiny'")
+
+
+def why_unavailable(place: str) -> str | None:
+    """The reason for which a checkpoint cannot be had: no such folder, or a hub that cannot be reached while it is not in the cache.
+
+    None if it may be there. If the hub cannot be reached and the checkpoint is cached, the hub is not asked further.
+    """
+    if os.path.isdir(place):
+        return None
+    if os.path.exists(place):
+        return "this is a file, not the folder of a checkpoint"
+    if place.startswith(_PATHS) or place.count("/") > 1:
+        return "there is no such folder"
+    return _why_not_from_hub(place)
+
+
+def _why_not_from_hub(identity: str) -> str | None:
+    """Asks the hub once, as its client would ask six times for each file, for half a minute."""
+    import httpx2
+    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    if constants.HF_HUB_OFFLINE:
+        return None
+    try:
+        cached = isinstance(try_to_load_from_cache(identity, "config.json"), str)
+        httpx2.head(f"{constants.ENDPOINT}/{identity}/resolve/main/config.json", timeout=_WAIT)
+    except HFValidationError:
+        return "this is neither a folder nor a hub id"
+    except (httpx2.TransportError, httpx2.InvalidURL) as error:
+        unreached = f"{constants.ENDPOINT} cannot be reached ({error})"
+        if not cached:
+            return f"there is no such folder, the hub's cache does not hold it, and {unreached}"
+        say(f"{unreached}; the cached copy of {identity} is used")
+        constants.HF_HUB_OFFLINE = True
+    return None

@@ -1,0 +1,98 @@
+"""The table of predictions, line by line as they come: fitted to a terminal, or in full as plain text."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from emocaliber.io.rows import display_name
+from emocaliber.predict.prediction import Prediction
+from emocaliber.predict.predictor import Query
+from emocaliber.render.layout import GAP, cells, fitted, padded, shortened, shortened_list
+from emocaliber.render.terminal import styled
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_ALTERNATIVES = 2  # beside the answer
+_HEADER = ("image", "emotion", "confidence", "answer", "alternatives")
+_IMAGE, _EMOTION, _CONFIDENCE, _ANSWER, _LIST = range(len(_HEADER))
+_SHORT_NAME, _SHORTEST_NAME = 22, 8  # cells
+_STYLES = {"head": "bold", "emotion": "bold", "unfamiliar": "dim", "abstain": "yellow", "error": "red"}
+
+
+class PredictionTable:
+    """The lines of the table of the images called `names`, for a terminal of `width` cells; None: plain text in full.
+
+    Where the terminal is narrow, only one alternative is shown; then long names are shortened in the middle; then no alternative is.
+    """
+
+    def __init__(self, names: Sequence[str], query: Query, width: int | None) -> None:
+        self._names = {name: display_name(name) for name in names}
+        self._decides = query.min_confidence is not None
+        self._width = width
+        labels = sorted((cells(label) for label in query.candidates), reverse=True)
+        every, one = (max(_list_width(labels[:number]), len("alternatives")) for number in (_ALTERNATIVES, 1))
+        natural = [
+            max(map(cells, ("image", *self._names.values()))),
+            max(map(cells, ("emotion", *query.candidates))),
+            len("confidence"),
+            len("accepted") if self._decides else 0,
+            every,
+        ]
+        order = ((_LIST, one + len(", …")), (_IMAGE, _SHORT_NAME), (_LIST, 0), (_IMAGE, _SHORTEST_NAME))
+        self._widths = natural if width is None else fitted(natural, width, order)
+
+    def head(self) -> str | Text:
+        """The header."""
+        return self._line(_HEADER, {column: _STYLES["head"] for column in range(len(_HEADER))})
+
+    def lines(self, prediction: Prediction) -> Iterator[str | Text]:
+        """The lines of one prediction: one, or several for the sentence of an error on a terminal."""
+        name = self._names[prediction.image]
+        if prediction.error:
+            yield from self._failure(name, prediction.error.code, prediction.error.message.removeprefix(f"{name}: "))
+            return
+        others = [item for item in prediction.alternatives.items() if item[0] != prediction.emotion][:_ALTERNATIVES]
+        parts = (
+            name,
+            prediction.emotion or "",
+            "-" if prediction.confidence is None else f"{100 * prediction.confidence:.0f} %",
+            "accepted" if prediction.accepted else "abstain",
+            ", ".join(f"{emotion} {100 * probability:.0f} %" for emotion, probability in others),
+        )
+        styles = {_EMOTION: _STYLES["emotion"]}
+        if self._decides and not prediction.accepted:
+            styles[_ANSWER] = _STYLES["abstain"]
+        if prediction.to_row().get("unfamiliar"):
+            styles = {column: _STYLES["unfamiliar"] for column in range(len(_HEADER))}
+        yield self._line(parts, styles)
+
+    def _failure(self, name: str, code: str, sentence: str) -> Iterator[str | Text]:
+        indent = self._widths[_IMAGE]
+        if self._width is None:
+            yield f"{padded(name, indent)}  {code}: {sentence}"
+            return
+        room = self._width - indent - GAP
+        first, *further = textwrap.wrap(f"{code}: {sentence}", max(room, 20)) or [""]
+        gap = " " * GAP
+        yield styled([(padded(shortened(name, indent), indent) + gap, ""), (first, _STYLES["error"])])
+        for line in further:
+            yield styled([(" " * indent + gap, ""), (line, _STYLES["error"])])
+
+    def _line(self, parts: Sequence[str], styles: dict[int, str]) -> str | Text:
+        shown: list[tuple[str, str]] = []
+        for column, (text, width) in enumerate(zip(parts, self._widths, strict=True)):
+            if not width or (column == _ANSWER and not self._decides):
+                continue
+            if self._width is not None:
+                text = shortened_list(text, width) if column == _LIST else shortened(text, width)
+            last = column == _LIST
+            shown.append((text if last else padded(text, width, right=column == _CONFIDENCE) + " " * GAP, styles.get(column, "")))
+        return styled(shown) if self._width is not None else "".join(text for text, _ in shown).rstrip()
+
+
+def _list_width(labels: Sequence[int]) -> int:
+    """The cells that a list of labels of these widths takes, each with its percentage."""
+    return sum(width + len(" 100 %") for width in labels) + len(", ") * (len(labels) - 1)

@@ -1,0 +1,40 @@
+"""Mistyped commands and options, and where to ask for help."""
+
+from __future__ import annotations
+
+import pytest
+
+from emocaliber.__main__ import main
+
+
+@pytest.mark.parametrize(
+    ("words", "usage", "meant"),
+    [
+        (["predcit", "a.jpg"], "emocaliber [-h]", "there is no 'predcit'; did you mean predict?"),
+        (["bench", "stat", "x"], "emocaliber bench", "there is no 'stat'; did you mean stats?"),
+        (["predict", "a.jpg", "--batchsize", "3"], "emocaliber predict", "--batchsize 3; did you mean --batch-size?"),
+        (["score", "a.jsonl", "--out", "o", "--figures"], "emocaliber score", "unrecognized arguments: --figures"),
+        (["predict", "a.jpg", "--min-confidence", "40"], "emocaliber predict", "--min-confidence: '40' is not a number from 0 to 1"),
+        (["bench", "audit", "x", "--distance", "40"], "emocaliber bench audit", "--distance: '40' is not a whole number from 0 to 16"),
+    ],
+)
+def test_a_mistyped_command_is_met_with_its_own_usage(words: list[str], usage: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        main(words)
+    shown = capsys.readouterr().err
+    assert leaving.value.code == 2
+    assert shown.startswith(f"usage: {usage}") and meant in shown
+
+
+@pytest.mark.parametrize("words", [["help"], ["help", "score"], ["help", "bench", "stats"]])
+def test_help_is_a_command_too(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        main(words)
+    assert leaving.value.code == 0
+    assert capsys.readouterr().out.startswith(" ".join(["usage: emocaliber", *words[1:], "[-h]"]))
+
+
+def test_quiet_and_debug_may_stand_before_the_command_or_after(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--quiet", "emotions"], ["emotions", "-q", "--debug"]):
+        assert main(words) == 0
+        assert "mikels-8" in capsys.readouterr().out

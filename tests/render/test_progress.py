@@ -1,0 +1,69 @@
+"""Progress: what it says of the time left, and what stands in a log."""
+
+from __future__ import annotations
+
+import pytest
+
+from emocaliber.render.progress import Pace, Progress
+from emocaliber.render.terminal import quiet
+
+
+class Clock:
+    """A clock that tests set."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_one_batch_tells_nothing_of_the_pace_and_two_do() -> None:
+    pace = Pace(0.0)
+    for item in range(32):  # the first batch of 32 takes longest, and its answers come at once
+        pace.observe(26.0 + item / 1000, item + 1)
+    assert pace.left(27.0, 96) is None
+    for item in range(32):
+        pace.observe(36.0 + item / 1000, 33 + item)
+        assert pace.left(36.0 + item / 1000, 96) is None  # half a batch tells nothing either
+    assert pace.left(37.0, 96) == pytest.approx(9.0)
+
+
+def test_a_steady_pace_is_known_after_some_seconds() -> None:
+    pace = Pace(0.0)
+    for item in range(1, 101):
+        pace.observe(item / 10, item)
+        left = pace.left(item / 10, 1000)
+        assert left is None if item < 30 else left == pytest.approx((1000 - item) / 10, rel=0.05)
+
+
+def test_a_log_has_a_line_every_half_minute_and_one_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    with Progress("predicting", "images", 390, clock=clock) as progress:
+        for _ in range(390):
+            clock.now += 0.25
+            progress.advance()
+    assert capsys.readouterr().err.splitlines() == [
+        "emocaliber: predicting: 120 of 390 images, 0:30, about 1:07 left",
+        "emocaliber: predicting: 240 of 390 images, 1:00, about 0:37 left",
+        "emocaliber: predicting: 360 of 390 images, 1:30, about 0:07 left",
+        "emocaliber: predicting: 390 of 390 images, 1:37",
+    ]
+
+
+def test_short_work_leaves_nothing_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("building", "images") as progress:
+        progress.advance(5)
+        progress.restart("EmoSet-8 test", 3)
+        progress.to(3)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_only_the_outermost_is_shown_and_none_when_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    with Progress("outer", clock=clock), Progress("inner", clock=clock) as inner:
+        clock.now = 100
+        inner.advance()
+    with quiet(), Progress("unseen", clock=clock) as unseen:
+        clock.now = 200
+        unseen.advance()
+    assert capsys.readouterr().err == ""
