@@ -81,7 +81,8 @@ class Score:
     def save_parity(self, out: str | Path) -> Path:
         """Writes the numbers that the released scripts print for these answers to `out`; returns the table. Raises UserError for labels."""
         if any("plain_answer" in row for row in self.rows):
-            raise UserError(f"{self.name}: these are labels, not texts, which the released scripts read; leave out --parity.")
+            held = display_name(self.source or self.name)
+            raise UserError(f"{held} holds labels, not texts, which the released scripts read; leave out --parity.")
         released = parity(self.rows)
         write_atomically(Path(out) / "metrics_parity.json", json.dumps(released, indent=2, allow_nan=False) + "\n")
         write_atomically(Path(out) / "parity.md", parity_table(released, self.summary))

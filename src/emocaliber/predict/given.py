@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from emocaliber.errors import UserError
 from emocaliber.io.images import DEFAULT_LIMITS, ImageError, OpenedImage, read_image
 from emocaliber.io.inputs import find_images
+from emocaliber.io.rows import display_name
 
 UNNAMED = "-"
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -43,15 +44,13 @@ def to_open(image: ImageSource) -> str | OpenedImage | ImageError:
     """The path of an image that is a file, or else the image itself; an error if it cannot be decoded.
 
     An array has the shape (height, width), (height, width, channels) or (channels, height, width) with 1, 3 or 4 channels, and integers
-    from 0 to 255 or fractions from 0 to 1. Raises TypeError for anything that is no image, and UserError for an address and for an array
-    of another shape or range.
+    from 0 to 255 or fractions from 0 to 1. Raises TypeError for anything that is no image, and UserError for an array of another shape or
+    range.
     """
     if isinstance(image, str | os.PathLike):
         path = os.fspath(image)
         if not isinstance(path, str):
             raise TypeError(f"a path must be text, not {type(path).__name__}")
-        if _ADDRESS.match(path):
-            raise UserError(f"{path} is an address, and nothing is downloaded here; give a file, or the bytes of one")
         return path
     try:
         if isinstance(image, bytes | bytearray | memoryview):
@@ -67,10 +66,16 @@ def to_open(image: ImageSource) -> str | OpenedImage | ImageError:
     raise TypeError(f"an image must be {_KINDS}, not {type(image).__name__}; for several images, use predict_many")
 
 
+def refuse_address(image: object) -> None:
+    """Raises UserError for an address of the web."""
+    if isinstance(image, str) and _ADDRESS.match(image):
+        raise UserError(f"{display_name(image)} is an address, and nothing is downloaded here; give a file, or the bytes of one")
+
+
 def each_image(images: ImageSource | Iterable[ImageSource]) -> Iterable[ImageSource]:
     """The single images of `images`: folders and globs give the files in them, arrays of four dimensions the images along the first.
 
-    Anything but an iterable is one image. Raises UserError as `find_images` does, TypeError for what is neither.
+    Anything but an iterable is one image. Raises UserError as `find_images` does and for an address, TypeError for what is neither.
     """
     if isinstance(images, str | os.PathLike):
         return list(_files(images))
@@ -94,9 +99,9 @@ def _expanded(image: ImageSource) -> Iterator[ImageSource]:
 
 
 def _files(path: str | os.PathLike[str]) -> Iterator[str]:
-    named = to_open(path)
-    assert isinstance(named, str)
-    yield from (each for each in find_images([named], io.BytesIO()) if isinstance(each, str)) if named != "-" else (named,)
+    refuse_address(path)
+    name = os.fspath(path)
+    yield from [name] if name == "-" else (each for each in find_images([name], io.BytesIO()) if isinstance(each, str))
 
 
 def _from_file(file: Any) -> OpenedImage:

@@ -21,7 +21,7 @@ from emocaliber.inference.engine import ImageQuestion, QuestionResult, ask_all, 
 from emocaliber.io.rows import display_name
 from emocaliber.models import LOCAL, kind_of, load_model
 from emocaliber.models.taught import TaughtQuestions
-from emocaliber.predict.given import ImageSource, each_image, key_of, to_open
+from emocaliber.predict.given import ImageSource, each_image, key_of, refuse_address, to_open
 from emocaliber.predict.prediction import Failure, Prediction, Predictions
 from emocaliber.render.progress import Progress, in_notebook
 
@@ -90,6 +90,7 @@ class Predictor:
         [0, 1] and an address of the web; TypeError for anything that is no image.
         """
         query = Query.of(task, labels, min_confidence)
+        refuse_address(image)
         self._warn(query)
         return next(self.ask([image], query))
 
