@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from emocaliber.cli import BROKEN_PIPE, INTERRUPTED, UNEXPECTED, WRONG_USAGE
+from emocaliber.cli.arguments import IntermixedParser
 from emocaliber.errors import UserError
 from emocaliber.io.plugins import load_plugins
 
 # In the order in which --help lists them. Importing a command imports nothing heavy; running it may.
-COMMANDS = ("predict", "respond", "score", "compare", "trace", "scenes", "bench", "cot", "emotions", "rewards", "train")
+COMMANDS = ("predict", "respond", "score", "compare", "trace", "scenes", "bench", "cot", "emotions", "tasks", "rewards", "train")
 
 
 class _Version(argparse.Action):
@@ -39,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and stop")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an unexpected error (also EMOCALIBER_DEBUG=1)")
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND", title="commands", parser_class=IntermixedParser)
     for name in COMMANDS:
         import_module(f"emocaliber.cli.{name}").add_parser(subparsers)
     _add_plugin_option(parser)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emocaliber.cli import SOME_FAILED
-from emocaliber.cli.arguments import natural, positive
+from emocaliber.cli.arguments import also_called, natural, positive
+from emocaliber.errors import UserError
 
 if TYPE_CHECKING:
     from emocaliber.vecbench.build import BuildConfig
@@ -33,7 +34,8 @@ def _add_build(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         description="Writes train.jsonl, test.jsonl, stage1.jsonl to stage3.jsonl, skipped.jsonl, manifest.json and README.md. Images "
         "stay where they are. The same data sets and seed give the same bytes; an interrupted build resumes.",
     )
-    parser.add_argument("config", type=Path, nargs="?", metavar="CONFIG.toml", help="folders and settings (see configs/vecbench.toml)")
+    parser.add_argument("config", nargs="?", metavar="CONFIG.toml", help="folders and settings (see configs/vecbench.toml)")
+    parser.add_argument("--config", dest="config_option", metavar="CONFIG.toml", help="the same as an option")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
     for name in _SOURCES:
         parser.add_argument(f"--{name}", type=Path, metavar="PATH", help=f"the folder of {name}; overrides the configuration")
@@ -46,6 +48,9 @@ def _add_build(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="make synthetic scenes for subtasks without a data set: N test and 4 N training samples each",
     )
     parser.add_argument("--size", type=positive, default=224, metavar="PIXELS", help="side of synthetic images (default: 224)")
+    parser.add_argument(
+        "--rebuild", action="store_true", help="replace a benchmark in DIR that was built with other settings, and its audit"
+    )
     parser.add_argument("--trust-images", action="store_true", help="skip the check for broken images; much faster")
     parser.set_defaults(run=_build)
 
@@ -54,9 +59,10 @@ def _add_others(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     stats = actions.add_parser(
         "stats", help="count a built benchmark", description="Counts a built benchmark, next to the paper's numbers."
     )
-    stats.add_argument("folder", type=Path, metavar="DIR", help="a folder that `bench build` wrote")
+    stats.add_argument("files", type=Path, nargs="+", metavar="DIR|FILE", help="a folder that `bench build` wrote, or sample files")
     stats.add_argument("--json", action="store_true", help="print JSON")
-    stats.add_argument("--picture", type=Path, metavar="PNG", help="also write a figure of the label distribution")
+    figure = stats.add_argument("--figure", type=Path, metavar="FILE.png", help="also write a figure of the label distribution")
+    also_called(stats, figure, "--picture")
     stats.set_defaults(run=_stats)
 
     audit = actions.add_parser(
@@ -66,7 +72,10 @@ def _add_others(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     audit.add_argument("files", type=Path, nargs="+", metavar="DIR|FILE", help="a folder that `bench build` wrote, or sample files")
     audit.add_argument(
-        "--distance", type=natural, metavar="BITS", help="largest distance of the perceptual hashes of near duplicates: 0 to 16 of 64 bits"
+        "--distance",
+        type=_distance,
+        metavar="BITS",
+        help="largest distance of the perceptual hashes of near duplicates: 0 to 16 of 64 bits",
     )
     audit.add_argument("--drop", action="store_true", help="also write clean/: the files without leaked, conflicting or duplicate samples")
     audit.set_defaults(run=_audit)
@@ -85,6 +94,13 @@ def _add_others(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     export.set_defaults(run=_export)
 
 
+def _distance(text: str) -> int:
+    """The argument type of distances of perceptual hashes, in bits."""
+    if (bits := natural(text)) > 16:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 16")
+    return bits
+
+
 def _build(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
@@ -99,7 +115,7 @@ def _build(args: argparse.Namespace) -> int:
                 bar.set_description_str(name, refresh=False)
             bar.update(done - bar.n)
 
-        manifest = build_benchmark(_config(args), args.out, scenes=args.scenes, size=args.size, progress=progress)
+        manifest = build_benchmark(_config(args), args.out, scenes=args.scenes, size=args.size, rebuild=args.rebuild, progress=progress)
     print(task_table(manifest))
     left_out = sum(count for source in manifest.sources.values() for count in source["skipped"].values())
     print("".join(f"\n{note}" for note in manifest.notes))
@@ -112,7 +128,10 @@ def _config(args: argparse.Namespace) -> BuildConfig:
 
     from emocaliber.vecbench.build import BuildConfig, read_config
 
-    config = read_config(args.config) if args.config else BuildConfig()
+    if args.config and args.config_option:
+        raise UserError(f"there are two configurations, {args.config} and {args.config_option}; give one")
+    named = args.config or args.config_option
+    config = read_config(named) if named else BuildConfig()
     given = {name: path for name in _SOURCES if (path := getattr(args, name)) is not None}
     return replace(
         config,
@@ -126,12 +145,12 @@ def _stats(args: argparse.Namespace) -> int:
     from emocaliber.io.rows import write_atomically
     from emocaliber.vecbench.stats import benchmark_stats
 
-    counted = benchmark_stats(args.folder)
+    counted = benchmark_stats(*args.files)
     print(json.dumps(counted.as_dict(), indent=2) if args.json else counted.as_text())
-    if args.picture:
+    if args.figure:
         from emocaliber.vecbench.stats import label_figure
 
-        write_atomically(args.picture, label_figure(counted))
+        write_atomically(args.figure, label_figure(counted))
     return 0
 
 
@@ -141,19 +160,19 @@ def _audit(args: argparse.Namespace) -> int:
     from emocaliber.io.rows import write_rows
     from emocaliber.vecbench.audit import audit, drop
     from emocaliber.vecbench.duplicates import DISTANCE
-    from emocaliber.vecbench.manifest import describe_anew, sample_files
+    from emocaliber.vecbench.manifest import AUDIT, CLEAN, describe_anew, sample_files
 
     files = sample_files(args.files)
     folder = files[0].parent
     with tqdm(desc="comparing", unit="image", mininterval=0.5) as bar:
         distance = DISTANCE if args.distance is None else args.distance
         audited = audit(files, distance=distance, progress=lambda done: bar.update(done - bar.n))
-    write_rows(folder / "audit.jsonl", audited.to_rows(folder))
-    print(f"{audited.as_table().as_text()}\n\n{folder / 'audit.jsonl'}")
+    write_rows(folder / AUDIT, audited.to_rows(folder))
+    print(f"{audited.as_table().as_text()}\n\n{folder / AUDIT}")
     if args.drop:
-        dropped = drop(audited, files, folder / "clean")
-        describe_anew(folder, folder / "clean", f"Without {len(dropped.dropped):,} samples that leaked, contradicted or repeated others.")
-        print(f"\n{dropped.as_table().as_text()}\n\n{folder / 'clean'}")
+        dropped = drop(audited, files, folder / CLEAN)
+        describe_anew(folder, folder / CLEAN, f"Without {len(dropped.dropped):,} samples that leaked, contradicted or repeated others.")
+        print(f"\n{dropped.as_table().as_text()}\n\n{folder / CLEAN}")
     return SOME_FAILED if audited.leaks else 0
 
 

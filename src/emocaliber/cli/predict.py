@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emocaliber.cli import INTERRUPTED, SOME_FAILED
-from emocaliber.cli.arguments import MODELS, positive
+from emocaliber.cli.arguments import MODELS, add_image_limits, image_limits, parse_settings, positive, split_settings
 from emocaliber.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,8 +34,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "paths",
         nargs="+",
-        metavar="PATH",
-        help="a file, a folder (recursive), a glob, or - for an image or a list of files on standard input",
+        metavar="PATH|KEY=VALUE",
+        help="a file, a folder (recursive), a glob, or - for an image or a list of files on standard input; and settings of the model, "
+        "such as base_url=http://localhost:8000/v1",
     )
     parser.add_argument("--model", default="tiny", metavar="M", help=f"{MODELS} (default: tiny)")
     asked = parser.add_mutually_exclusive_group()
@@ -53,6 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--min-confidence", type=float, metavar="X", help="abstain below this confidence, in [0, 1]")
     parser.add_argument("--resume", action="store_true", help="resume from the rows in --out; failed images are not tried again")
     parser.add_argument("--batch-size", type=positive, metavar="N", help="images per batch (default: that of the model)")
+    add_image_limits(parser)
     parser.set_defaults(run=run)
 
 
@@ -72,7 +74,7 @@ def _predict(args: argparse.Namespace) -> int:
     from emocaliber.predict.report import write_prediction_report
 
     query = Query.of(args.task, args.labels, args.min_confidence)
-    images = _images(args)
+    images, settings = _images(args)
     names = {UNNAMED if isinstance(image, bytes) else image for image in images}
     with contextlib.ExitStack() as closing:
         file = None
@@ -82,7 +84,7 @@ def _predict(args: argparse.Namespace) -> int:
         earlier = {name: file.earlier[name] for name in names & file.earlier.keys()} if file else {}
         counts = Counter(earlier.values())
 
-        predictor = load(args.model, confidence=args.confidence, **({"batch_size": args.batch_size} if args.batch_size else {}))
+        predictor = load(args.model, confidence=args.confidence, **settings)
         if file:
             file.begin()
         model = predictor.model
@@ -94,7 +96,7 @@ def _predict(args: argparse.Namespace) -> int:
             _print(table.head())
         reported: list[dict[str, Any]] = []
         with _progress(len(images), len(earlier)) as bar:
-            for prediction in predictor.ask(images, query, done=set(earlier)):
+            for prediction in predictor.ask(images, query, done=set(earlier), limits=image_limits(args)):
                 row = prediction.to_row()
                 for note in prediction.notes:
                     _say(f"{display_name(prediction.image)}: {note}")
@@ -116,18 +118,23 @@ def _predict(args: argparse.Namespace) -> int:
     return SOME_FAILED if counts["failed"] else 0
 
 
-def _images(args: argparse.Namespace) -> list[str | bytes]:
-    """The images to predict. Raises UserError for options that contradict each other."""
+def _images(args: argparse.Namespace) -> tuple[list[str | bytes], dict[str, Any]]:
+    """The images to predict, and the settings of the model. Raises UserError for options that contradict each other."""
+    from emocaliber.inference.plan import model_settings
     from emocaliber.io.inputs import find_images
 
     if args.resume and args.out in (None, "-"):
         raise UserError("--resume needs a file to go on from; name it with --out F.jsonl")
-    images = find_images(args.paths, sys.stdin.buffer)
+    paths, settings = split_settings(args.paths)
+    if not paths:
+        raise UserError("no images are named; give files, folders or globs")
+    images = find_images(paths, sys.stdin.buffer, image_limits(args))
     if args.resume and any(isinstance(image, bytes) for image in images):
         raise UserError(
             "--resume identifies images by their names, and an image on standard input has none; leave out --resume, or name the file"
         )
-    return images
+    batch = {"batch_size": args.batch_size} if args.batch_size else {}
+    return images, model_settings(batch | parse_settings(settings))
 
 
 def _progress(total: int, done: int) -> tqdm[Any]:

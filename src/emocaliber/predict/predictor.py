@@ -21,7 +21,7 @@ from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
 from emocaliber.inference.engine import ImageQuestion, QuestionResult, ask_all, question_for
-from emocaliber.io.images import DEFAULT_LIMITS, ImageError, OpenedImage, read_image
+from emocaliber.io.images import DEFAULT_LIMITS, ImageError, ImageLimits, OpenedImage, read_image
 from emocaliber.io.rows import display_name
 from emocaliber.models import LOCAL, kind_of, load_model
 
@@ -158,11 +158,13 @@ class Predictor:
         """Predictions in order, computed in batches, without images in `done`. Raises as `predict` does, before the first prediction."""
         return self.ask(images, Query.of(task, labels, min_confidence), done=done)
 
-    def ask(self, images: Iterable[ImageSource], query: Query, *, done: Collection[str] = ()) -> Iterator[Prediction]:
-        """`predict_many` for a query."""
+    def ask(
+        self, images: Iterable[ImageSource], query: Query, *, done: Collection[str] = (), limits: ImageLimits = DEFAULT_LIMITS
+    ) -> Iterator[Prediction]:
+        """`predict_many` for a query, with images opened within `limits`."""
         question = question_for(query.task, query.candidates)
-        asks = [ImageQuestion(_key(image), _to_open(image), question, query.candidates) for image in images]
-        return (self._prediction(answered, query) for answered in ask_all(asks, self.model, done=done))
+        asks = [ImageQuestion(_key(image), _to_open(image, limits), question, query.candidates) for image in images]
+        return (self._prediction(answered, query) for answered in ask_all(asks, self.model, done=done, limits=limits))
 
     def source_for(self, query: Query) -> str:
         """The confidence source for this query. A recalibration holds only for the labels it was fitted on.
@@ -260,11 +262,11 @@ def _key(image: ImageSource) -> str:
     return os.fspath(image) if isinstance(image, str | os.PathLike) else UNNAMED
 
 
-def _to_open(image: ImageSource) -> str | OpenedImage | ImageError:
+def _to_open(image: ImageSource, limits: ImageLimits) -> str | OpenedImage | ImageError:
     if isinstance(image, str | os.PathLike):
         return os.fspath(image)
     try:
-        return read_image(image) if isinstance(image, bytes) else _opened(image)
+        return read_image(image, limits) if isinstance(image, bytes) else _opened(image)
     except ImageError as error:
         return error
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from emocaliber.confidence.rewards import parse_reward
 from emocaliber.errors import UserError
 from emocaliber.inference.engine import question_for
+from emocaliber.io.configurations import find_configuration
 from emocaliber.io.images import ImageError, ImageLimits, open_images
 from emocaliber.io.rows import display_name, write_atomically
 from emocaliber.scenes.dataset import parse_mixture
@@ -56,6 +57,12 @@ def check_stage(
         parse_reward(config.reward)
     if config.scenes:
         parse_mixture(config.scenes_tasks)
+    if not config.scenes and not Path(config.samples).exists():
+        raise UserError(
+            f"{where}: there is no file {display_name(config.samples)}, the samples to train on; `emocaliber cot export --ledger FILE "
+            f"--out {display_name(str(Path(config.samples).parent))}` makes it (see docs/vec-cot.md), samples=FILE names another, and "
+            "scenes=N draws N synthetic scenes"
+        )
     rows = None if config.scenes else [row for _, row in numbered_sample_rows(config.samples)]
     _check_batches(config, config.scenes if rows is None else len(rows))
     if isinstance(config, Stage1Config | Stage2Config) and config.max_length and rows:
@@ -120,6 +127,7 @@ def check_disjoint(configs: Mapping[str, StageConfig]) -> None:
 
 def load_stages(folder: str | Path, overrides: Sequence[str] = ()) -> dict[str, StageConfig]:
     """The configurations of all stages that `folder` has a TOML file for, in order, checked by `check_stages`."""
+    folder = find_configuration(folder, "train")
     present = [stage for stage in STAGES if (Path(folder) / f"{stage}.toml").is_file()]
     if not present:
         raise UserError(f"{folder} holds no configuration; give a folder with {', '.join(f'{stage}.toml' for stage in STAGES)}")
@@ -150,7 +158,8 @@ def check_single_stage(stage: str, config: StageConfig, path: str | Path) -> Non
     pending = not (Path(config.out) / FINISHED).is_dir()
     if pending:
         check_stage(config, stage, images=False)
-    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    path = find_configuration(path, "train")
+    folder = path if path.is_dir() else path.parent
     others = {name: load_config(name, folder) for name in CONFIGS if name != stage and (folder / f"{name}.toml").is_file()}
     check_disjoint({name: config if name == stage else others[name] for name in CONFIGS if name == stage or name in others})
     if pending:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emocaliber.errors import UserError
+from emocaliber.io.configurations import find_configuration
 from emocaliber.io.settings import read_toml, settings_of, toml_value
 
 STAGES = ("stage0", "stage1", "stage2", "stage3")
@@ -164,7 +165,7 @@ def load_config(stage: str, path: str | Path, overrides: Sequence[str] = ()) -> 
 
     Raises UserError naming the file, the key and what would be right.
     """
-    path = Path(path)
+    path = find_configuration(path, "train")
     file = path / f"{stage}.toml" if path.is_dir() else path
     remedy = f"give a folder with {stage}.toml, or a TOML file"
     values = read_toml(file, str(file), f"cannot read the configuration {file}: {{reason}}; {remedy}")

@@ -18,6 +18,7 @@ from emocaliber.evaluation.summary import summarise
 from emocaliber.evaluation.tables import AblationRow, ablation_table, check_metrics
 from emocaliber.inference.engine import respond_into
 from emocaliber.inference.plan import identity_of_model, questions
+from emocaliber.io.configurations import find_configuration
 from emocaliber.io.rows import display_name, write_atomically
 from emocaliber.io.settings import read_toml, settings_of
 from emocaliber.io.workspace import Workspace, record_of
@@ -61,7 +62,7 @@ class Sweep:
 def load_sweep(path: str | Path) -> Sweep:
     """Reads a sweep's TOML file. Raises UserError naming the file, the key and what would be right."""
     remedy = "give a TOML file such as configs/ablations/table7.toml"
-    values = read_toml(Path(path), str(path), f"cannot read the sweep {path}: {{reason}}; {remedy}")
+    values = read_toml(find_configuration(path, "sweep"), str(path), f"cannot read the sweep {path}: {{reason}}; {remedy}")
     sweep = settings_of(Sweep, values, str(path))
     if sweep.stage not in STAGES[1:]:
         raise UserError(f"{path}: stage must be one of {', '.join(STAGES[1:])}, not {sweep.stage!r}")
