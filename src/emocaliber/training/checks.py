@@ -58,11 +58,7 @@ def check_stage(
     if config.scenes:
         parse_mixture(config.scenes_tasks)
     if not config.scenes and not Path(config.samples).exists():
-        raise UserError(
-            f"{where}: there is no file {display_name(config.samples)}, the samples to train on; `emocaliber cot export --ledger FILE "
-            f"--out {display_name(str(Path(config.samples).parent))}` makes it (see docs/vec-cot.md), samples=FILE names another, and "
-            "scenes=N draws N synthetic scenes"
-        )
+        raise UserError(_no_samples(Path(config.samples), where))
     rows = None if config.scenes else [row for _, row in numbered_sample_rows(config.samples)]
     _check_batches(config, config.scenes if rows is None else len(rows))
     if isinstance(config, Stage1Config | Stage2Config) and config.max_length and rows:
@@ -71,6 +67,14 @@ def check_stage(
         _check_model(config.model)
     if images:
         check_images(config)
+
+
+def _no_samples(file: Path, where: str) -> str:
+    """What is wrong if the samples to train on are not there, and where they come from."""
+    makes = f"`emocaliber cot export --ledger FILE --out {file.parent}` makes it (docs/vec-cot.md)"
+    known = f"{makes}, " if re.fullmatch(r"stage[123]\.jsonl", file.name) else ""
+    remedy = f"{known}samples=FILE names another, and scenes=N draws N synthetic scenes"
+    return display_name(f"{where}: there is no file {file}, the samples to train on; {remedy}")
 
 
 def _check_batches(config: StageConfig, rows: int) -> None:

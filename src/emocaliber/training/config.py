@@ -10,6 +10,7 @@ from pathlib import Path
 from emocaliber.errors import UserError
 from emocaliber.io.configurations import find_configuration
 from emocaliber.io.settings import read_toml, settings_of, toml_value
+from emocaliber.models import TINY
 
 STAGES = ("stage0", "stage1", "stage2", "stage3")
 FINISHED = "model"  # the folder in OUT that a stage leaves behind when it is complete
@@ -88,7 +89,7 @@ class MonitoredConfig(StageConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(MonitoredConfig):
-    """Stages that start from a `model`: a checkpoint folder, such as the previous stage's, or a hub id.
+    """Stages that start from a `model`: a checkpoint folder, such as the previous stage's, a hub id, or "tiny", which ships.
 
     Images are scaled to between `min_pixels` and `max_pixels`, 0 for the model's own limits. With `lora_rank` > 0 only LoRA adapters of
     that rank are trained, on the layers whose names match the regular expression `lora_targets`; they are merged into the finished model.
@@ -174,6 +175,8 @@ def load_config(stage: str, path: str | Path, overrides: Sequence[str] = ()) -> 
         if not equals:
             raise UserError(f"{file}: the override {text!r} must look like key=value")
         values[key.strip()] = toml_value(value.strip())
+    if values.get("model") == TINY.name:
+        values["model"] = str(TINY)
     config = settings_of(CONFIGS[stage], values, str(file))
     check_settings(config, str(file))
     return config
