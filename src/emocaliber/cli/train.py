@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from importlib import import_module
 from pathlib import Path
 
@@ -115,6 +116,10 @@ def _check_packages() -> None:
             import_module(name)
     except ImportError as error:
         raise missing_packages("train", "training", error) from error
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # a bar for each file that is read or written
+    warnings.filterwarnings("ignore", ".*gradient_checkpointing.* is deprecated", FutureWarning)  # TRL uses the earlier name
 
 
 def _print_plan(args: argparse.Namespace, path: Path) -> int:
