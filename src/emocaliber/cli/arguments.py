@@ -10,8 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emocaliber.errors import UserError
-
 if TYPE_CHECKING:
     from emocaliber.io.images import ImageLimits
 
@@ -99,15 +97,9 @@ def split_settings(words: Iterable[str]) -> tuple[list[str], list[str]]:
 
 def parse_settings(words: Iterable[str]) -> dict[str, Any]:
     """The values of settings KEY=VALUE by key, values as in TOML. Raises UserError for a word that is none."""
-    from emocaliber.io.settings import toml_value
+    from emocaliber.io.settings import with_overrides
 
-    values = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise UserError(f"{word!r} is no setting; settings look like {SETTINGS}")
-        values[key.strip()] = toml_value(value.strip())
-    return values
+    return with_overrides({}, words)
 
 
 # Options under a new name.

@@ -42,6 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         _add_stage(kinds.add_parser(stage, help=_HELP[stage], description=parser.description), stage)
     sweep = kinds.add_parser("sweep", help="one stage with several settings, compared in a table", description=_HELP_SWEEP)
     sweep.add_argument("file", metavar="SWEEP.toml", help="such as configs/ablations/table7.toml, or table7")
+    sweep.add_argument("settings", nargs="*", metavar=SETTINGS, help="settings that override the file, such as test_scenes=200")
     sweep.set_defaults(run=_sweep)
     export = kinds.add_parser("export", help="export a finished run as a checkpoint", description=_HELP_EXPORT)
     export.add_argument("folder", type=Path, metavar="RUN", help="the folder of a finished stage (its `out`)")
@@ -142,7 +143,7 @@ def _sweep(args: argparse.Namespace) -> int:
     _check_packages()
     from emocaliber.training.sweep import run_sweep
 
-    print(run_sweep(find_configuration(args.file, "sweep")), end="")
+    print(run_sweep(find_configuration(args.file, "sweep"), args.settings), end="")
     return 0
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from emocaliber.errors import UserError
 from emocaliber.io.configurations import find_configuration
-from emocaliber.io.settings import read_toml, settings_of, toml_value
+from emocaliber.io.settings import read_toml, settings_of, with_overrides
 from emocaliber.models import TINY
 
 STAGES = ("stage0", "stage1", "stage2", "stage3")
@@ -170,11 +170,7 @@ def load_config(stage: str, path: str | Path, overrides: Sequence[str] = ()) -> 
     file = path / f"{stage}.toml" if path.is_dir() else path
     remedy = f"give a folder with {stage}.toml, or a TOML file"
     values = read_toml(file, str(file), f"cannot read the configuration {file}: {{reason}}; {remedy}")
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise UserError(f"{file}: the override {text!r} must look like key=value")
-        values[key.strip()] = toml_value(value.strip())
+    values = with_overrides(values, overrides, str(file))
     if values.get("model") == TINY.name:
         values["model"] = str(TINY)
     config = settings_of(CONFIGS[stage], values, str(file))
