@@ -67,9 +67,9 @@ class ImageError(Exception):
 class ImageLimits:
     """Limits on the images that are opened.
 
-    `max_pixels` is the number of pixels that are decoded at once; that takes at most about 16 bytes of memory each. A JPEG that can be
-    decoded row by row may have `JPEG_ALLOWANCE` times as many: it is decoded at 1/2, 1/4 or 1/8 of its size, and `max_pixels` holds for
-    the result. `max_aspect` is longer side / shorter side; it stays below the 200 of Qwen2.5-VL's processor, as scaling rounds.
+    `max_pixels` is the number of pixels that are decoded at once; that takes at most about 16 bytes of memory each. A JPEG may have
+    `ROWS_ALLOWANCE` times as many if it is decoded row by row, `WHOLE_ALLOWANCE` times if its coefficients are held whole: it is decoded
+    at 1/2, 1/4 or 1/8 of its size, and `max_pixels` holds for the result. `max_aspect` is longer side / shorter side; it stays below the 200 of Qwen2.5-VL's processor, as scaling rounds.
 
     `max_side` is not a limit but a hint: a JPEG is decoded at 1/2, 1/4 or 1/8 of its size, which is much faster, and another image of more
     than `LARGE` pixels is reduced by a whole factor, if its longer side stays at least that long.
@@ -82,7 +82,8 @@ class ImageLimits:
 
 
 DEFAULT_LIMITS = ImageLimits()
-JPEG_ALLOWANCE = 4
+ROWS_ALLOWANCE = 4
+WHOLE_ALLOWANCE = 2  # 6 bytes for each pixel and at most 1/4 as many decoded; with a fourth channel it would be more than 16 bytes
 LARGE = 16_000_000
 
 
@@ -209,8 +210,8 @@ def _read_file(path: ImagePath, name: str, limits: ImageLimits) -> bytes:
 def _check_size(file: ImageFile.ImageFile, data: bytes, limits: ImageLimits, name: str) -> None:
     (width, height), jpeg = file.size, _is_jpeg(file)
     most = limits.max_pixels
-    if width * height > most and jpeg and decoded_by_rows(data, file.size):
-        most *= JPEG_ALLOWANCE
+    if width * height > most and jpeg and len(file.getbands()) < 4:
+        most *= ROWS_ALLOWANCE if decoded_by_rows(data, file.size) else WHOLE_ALLOWANCE
     if width * height > most:
         raise _too_many_pixels(name, file.size, limits, jpeg=jpeg)
     if max(file.size) > limits.max_aspect * min(file.size):
@@ -295,7 +296,8 @@ def _too_large(name: str, size: int, limits: ImageLimits) -> ImageError:
 
 def _too_many_pixels(name: str, size: tuple[int, int], limits: ImageLimits, *, jpeg: bool) -> ImageError:
     most = limits.max_pixels / 1e6
-    limit = f"{most:g} million" + (f" ({JPEG_ALLOWANCE * most:g} million for a JPEG that is not progressive)" if jpeg else "")
+    others = f" ({ROWS_ALLOWANCE * most:g} million for a JPEG, {WHOLE_ALLOWANCE * most:g} for a progressive one)" if jpeg else ""
+    limit = f"{most:g} million{others}"
     message = f"{name}: {size[0]} x {size[1]} pixels is over the limit of {limit}; scale it down, or raise the limit (--max-megapixels)."
     return ImageError("too_many_pixels", message)
 
