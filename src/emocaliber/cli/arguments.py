@@ -136,7 +136,8 @@ def add_image_limits(parser: argparse.ArgumentParser) -> None:
         "--max-megapixels",
         type=_at_least_a_little,
         metavar="M",
-        help="millions of pixels to decode, at up to 16 bytes each; a JPEG may have four times as many, a progressive one twice (default: 64)",
+        help="millions of pixels to decode, at up to 16 bytes each; a JPEG may have four times as many, a progressive one twice as many "
+        "(default: 64)",
     )
     group.add_argument("--max-megabytes", type=_at_least_a_little, metavar="MB", help="size of a file (default: 100)")
 

@@ -69,7 +69,8 @@ class ImageLimits:
 
     `max_pixels` is the number of pixels that are decoded at once; that takes at most about 16 bytes of memory each. A JPEG may have
     `ROWS_ALLOWANCE` times as many if it is decoded row by row, `WHOLE_ALLOWANCE` times if its coefficients are held whole: it is decoded
-    at 1/2, 1/4 or 1/8 of its size, and `max_pixels` holds for the result. `max_aspect` is longer side / shorter side; it stays below the 200 of Qwen2.5-VL's processor, as scaling rounds.
+    at 1/2, 1/4 or 1/8 of its size, and `max_pixels` holds for the result. `max_aspect` is longer side / shorter side; it stays below the
+    200 of Qwen2.5-VL's processor, as scaling rounds.
 
     `max_side` is not a limit but a hint: a JPEG is decoded at 1/2, 1/4 or 1/8 of its size, which is much faster, and another image of more
     than `LARGE` pixels is reduced by a whole factor, if its longer side stays at least that long.

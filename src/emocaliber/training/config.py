@@ -10,7 +10,6 @@ from pathlib import Path
 from emocaliber.errors import UserError
 from emocaliber.io.configurations import find_configuration
 from emocaliber.io.settings import read_toml, settings_of, with_overrides
-from emocaliber.models import TINY
 
 STAGES = ("stage0", "stage1", "stage2", "stage3")
 FINISHED = "model"  # the folder in OUT that a stage leaves behind when it is complete
@@ -171,7 +170,9 @@ def load_config(stage: str, path: str | Path, overrides: Sequence[str] = ()) -> 
     remedy = f"give a folder with {stage}.toml, or a TOML file"
     values = read_toml(file, str(file), f"cannot read the configuration {file}: {{reason}}; {remedy}")
     values = with_overrides(values, overrides, str(file))
-    if values.get("model") == TINY.name:
+    if values.get("model") == "tiny":
+        from emocaliber.models import TINY  # not above, as it imports what a light command must not
+
         values["model"] = str(TINY)
     config = settings_of(CONFIGS[stage], values, str(file))
     check_settings(config, str(file))
