@@ -77,7 +77,13 @@ class IntermixedParser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        if self._inside or any(action.nargs in (argparse.PARSER, argparse.REMAINDER) for action in self._get_positional_actions()):
+        # After `--`, all words are positional anyway, and argparse's intermixed parsing does not know it.
+        literal = "--" in (sys.argv[1:] if args is None else args)
+        if (
+            self._inside
+            or literal
+            or any(action.nargs in (argparse.PARSER, argparse.REMAINDER) for action in self._get_positional_actions())
+        ):
             return super().parse_known_args(args, namespace)
         self._inside = True
         try:
