@@ -27,7 +27,7 @@ def test_settings_may_stand_anywhere(line: str) -> None:
 
 
 def test_after_two_dashes_every_word_is_positional() -> None:
-    assert build_parser().parse_args("predict --model tiny -- -a.jpg b.jpg".split()).paths == ["-a.jpg", "b.jpg"]
+    assert build_parser().parse_args(["predict", "--model", "tiny", "--", "-a.jpg", "b.jpg"]).paths == ["-a.jpg", "b.jpg"]
 
 
 def test_every_command_that_takes_settings_takes_them_alone_and_last(capsys: pytest.CaptureFixture[str]) -> None:
