@@ -21,6 +21,7 @@ from tqdm import tqdm
 from emocaliber.core.samples import Sample, read_samples
 from emocaliber.inference.engine import respond
 from emocaliber.inference.plan import read_run_config
+from emocaliber.io.configurations import find_configuration
 from emocaliber.io.rows import RowWriter
 from emocaliber.models import load_model
 from emocaliber.models.strategies import apply
@@ -55,13 +56,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("samples", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--config", type=Path, required=True, help="a run file")
+    parser.add_argument("--config", required=True, help="a run file, or the name of one in configs/baselines")
     parser.add_argument("--model", help="another model than the run file's")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--gpus", type=float, default=0, help="for each worker")
     parser.add_argument("--batch-size", type=int, default=128, help="samples handed to a worker at once")
     args = parser.parse_args()
-    config, folder = args.config.absolute(), args.out.absolute().parent
+    config, folder = find_configuration(args.config, "respond").absolute(), args.out.absolute().parent
     flags = {"model": args.model} if args.model else {}
     read_run_config(config, flags)  # complains here, not on a worker
     ray.data.DataContext.get_current().execution_options.preserve_order = True

@@ -105,3 +105,34 @@ def test_incomplete_words_are_wrong_usage(words: list[str]) -> None:
     with pytest.raises(SystemExit) as leaving:
         main(["bench", *words])
     assert leaving.value.code == 2
+
+
+def test_a_built_folder_is_not_built_over_with_other_settings(bench: Path, fi: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    again = ["bench", "build", "--fi", str(fi), "--out", str(bench)]
+    rows = (bench / "test.jsonl").read_bytes()
+    assert main(["bench", "audit", str(bench), "--drop"]) == 0
+    assert main([*again, "--seed", "5"]) == 2
+    said = capsys.readouterr().err
+    assert "was made with other settings: seed was 0, and is 5; test_size was 8, and is 1000." in said
+    assert "--rebuild" in said
+    assert (bench / "test.jsonl").read_bytes() == rows
+
+    (bench / "clean" / "mine.txt").touch()
+    assert main(["bench", "build", "--config", str(bench.parent / "c.toml"), "--out", str(bench)]) == 0
+    assert (bench / "audit.jsonl").is_file(), "the same settings leave the audit as it is"
+
+    assert main([*again, "--seed", "5", "--rebuild"]) == 0
+    assert json.loads((bench / "manifest.json").read_text())["seed"] == 5
+    assert not (bench / "audit.jsonl").exists()
+    assert [file.name for file in (bench / "clean").iterdir()] == ["mine.txt"]
+
+
+def test_stats_counts_files_as_audit_does(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "stats", str(bench / "test.jsonl"), "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)) == ["test"]
+
+
+def test_a_distance_of_hashes_that_is_impossible_is_wrong_usage(bench: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["bench", "audit", str(bench), "--distance", "40"])
+    assert "'40' is not a whole number from 0 to 16" in capsys.readouterr().err

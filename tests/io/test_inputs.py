@@ -117,7 +117,7 @@ def test_a_list_is_not_taken_for_an_image_by_its_first_name(name: str) -> None:
 
 
 def test_an_image_on_standard_input_is_not_read_without_bound() -> None:
-    assert len(find("-", stdin=b"\xff\xd8\xff" + bytes(30_000_000))[0]) < 20_000_100
+    assert len(find("-", stdin=b"\xff\xd8\xff" + bytes(120_000_000))[0]) < 100_000_100
 
 
 def test_an_empty_standard_input_is_a_mistake() -> None:

@@ -146,7 +146,7 @@ def test_a_server_that_asks_to_be_left_alone_is_left_alone_by_all() -> None:
         (error(401, "Incorrect API key provided."), "refuses the key .* Set OPENAI_API_KEY"),
         (error(403, "Not for you."), "refuses the key"),
         (error(404, "The model 'gpt' does not exist", code="model_not_found"), "has no model 'gpt' .*Check the model's name"),
-        (Answer(b'{"detail": "Not Found"}', 404), r"\(404\): Not Found.*--base-url, which often ends in /v1"),
+        (Answer(b'{"detail": "Not Found"}', 404), r"\(404\): Not Found.*base_url, which often ends in /v1"),
         (error(429, "You exceeded your current quota", code="insufficient_quota"), "no credit left .* --resume"),
         (error(402, "Insufficient Balance"), "no credit left"),
         (Answer(b"", 307, {"Location": "https://elsewhere.test/v1"}), "moved .* to https://elsewhere.test/v1"),
@@ -188,7 +188,7 @@ def closed_port() -> str:
 
 
 def test_a_server_that_is_not_there_ends_the_run() -> None:
-    with pytest.raises(UserError, match=r"cannot be reached .*Start the server, or give its address as --base-url"):
+    with pytest.raises(UserError, match=r"cannot be reached .*Start the server, or give its address as base_url=URL"):
         list(RemoteModel("gpt", base_url=closed_port(), retries=1, backoff=0.01).answer(requests(3)))
 
 

@@ -64,7 +64,7 @@ def test_a_bad_setting_is_named_with_its_file(file: Path, line: str, complaint: 
 @pytest.mark.parametrize(
     ("override", "complaint"),
     [
-        ("batch_size", "the override 'batch_size' must look like key=value"),
+        ("batch_size", "the setting 'batch_size' must look like KEY=VALUE"),
         ("batchsize=8", "there is no setting 'batchsize' here"),
         ("batch_size=many", "batch_size must be a whole number, not 'many'"),
         ("batch_size=", "batch_size must be a whole number, not ''"),

@@ -56,7 +56,7 @@ def test_a_chain_of_stages_passes_before_its_models_exist(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("samples=none.jsonl", "none.jsonl: cannot be read (No such file or directory)"),
+        ("samples=none.jsonl", "there is no file none.jsonl, the samples to train on; samples=FILE names another"),
         ("batch_size=32", "stage1.jsonl has 16 rows, but a step takes 32 samples; make batch_size smaller"),
         ("accumulation=3", "a step takes 24 samples"),
         ("warmup_ratio=1.5", "warmup_ratio must be at least 0 and below 1, not 1.5"),

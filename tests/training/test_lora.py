@@ -17,7 +17,7 @@ from emocaliber.training.run import run_stage
 from emocaliber.training.trainer import last_checkpoint
 from microscopic import kill_when, letters_reward, start, write_base
 
-pytest.importorskip("peft", reason="LoRA needs PEFT (pip install 'emocaliber[train]')")
+pytest.importorskip("peft", reason="LoRA needs PEFT (the extra `train`)")
 LORA = {"lora_rank": 4, "lora_alpha": 8.0}
 Weights = dict[str, torch.Tensor]
 

@@ -167,5 +167,8 @@ def test_what_cannot_be_exported_is_refused(run: Path) -> None:
 
 def test_a_finished_stage_says_what_comes_next() -> None:
     config = StageConfig(out="runs/one", samples="x", learning_rate=1.0, batch_size=1)
-    assert next_commands("stage1", config) == "next: emocaliber train stage2 --config DIR model=runs/one/model"
-    assert "emocaliber train export runs/one" in next_commands("stage3", config)
+    assert (
+        next_commands("stage1", config, "configs/my set") == "next: emocaliber train stage2 --config 'configs/my set' model=runs/one/model"
+    )
+    assert "--config DIR " in next_commands("stage1", config, "one.toml")
+    assert "emocaliber train export runs/one" in next_commands("stage3", config, "7b")

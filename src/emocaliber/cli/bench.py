@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emocaliber.cli import SOME_FAILED
-from emocaliber.cli.arguments import at_most, natural, positive
+from emocaliber.cli.arguments import also_called, at_most, natural, positive
+from emocaliber.errors import UserError
 
 if TYPE_CHECKING:
     from emocaliber.vecbench.build import BuildConfig
@@ -34,7 +35,8 @@ def _add_build(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         description="Writes train.jsonl, test.jsonl, stage1.jsonl to stage3.jsonl, skipped.jsonl, manifest.json and README.md. Images "
         "stay where they are. The same data sets and seed give the same bytes; an interrupted build resumes.",
     )
-    parser.add_argument("config", type=Path, nargs="?", metavar="CONFIG.toml", help="folders and settings (see configs/vecbench.toml)")
+    parser.add_argument("config", nargs="?", metavar="CONFIG.toml", help="folders and settings (see configs/vecbench.toml)")
+    parser.add_argument("--config", dest="config_option", metavar="CONFIG.toml", help="the same as an option")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
     for name in _SOURCES:
         parser.add_argument(f"--{name}", type=Path, metavar="PATH", help=f"the folder of {name}; overrides the configuration")
@@ -47,6 +49,9 @@ def _add_build(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="make synthetic scenes for subtasks without a data set: N test and 4 N training samples each",
     )
     parser.add_argument("--size", type=positive, default=224, metavar="PIXELS", help="side of synthetic images (default: 224)")
+    parser.add_argument(
+        "--rebuild", action="store_true", help="replace a benchmark in DIR that was built with other settings, and its audit"
+    )
     parser.add_argument("--trust-images", action="store_true", help="skip the check for broken images; much faster")
     parser.set_defaults(run=_build)
 
@@ -55,9 +60,10 @@ def _add_others(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     stats = actions.add_parser(
         "stats", help="count a built benchmark", description="Counts a built benchmark, next to the paper's numbers."
     )
-    stats.add_argument("folder", type=Path, metavar="DIR", help="a folder that `bench build` wrote")
+    stats.add_argument("files", type=Path, nargs="+", metavar="DIR|FILE", help="a folder that `bench build` wrote, or sample files")
     stats.add_argument("--json", action="store_true", help="print JSON")
-    stats.add_argument("--picture", type=Path, metavar="PNG", help="also write a figure of the label distribution")
+    figure = stats.add_argument("--figure", type=Path, metavar="FILE.png", help="also write a figure of the label distribution")
+    also_called(stats, figure, "--picture")
     stats.set_defaults(run=_stats)
 
     audit = actions.add_parser(
@@ -103,7 +109,7 @@ def _build(args: argparse.Namespace) -> int:
                 bar.restart(name)
             bar.to(done)
 
-        manifest = build_benchmark(_config(args), args.out, scenes=args.scenes, size=args.size, progress=progress)
+        manifest = build_benchmark(_config(args), args.out, scenes=args.scenes, size=args.size, rebuild=args.rebuild, progress=progress)
     show(task_table(manifest))
     left_out = sum(count for source in manifest.sources.values() for count in source["skipped"].values())
     explain("".join(f"\n{note}" for note in manifest.notes))
@@ -114,7 +120,10 @@ def _build(args: argparse.Namespace) -> int:
 def _config(args: argparse.Namespace) -> BuildConfig:
     from emocaliber.vecbench.build import BuildConfig, read_config
 
-    config = read_config(args.config) if args.config else BuildConfig()
+    if args.config and args.config_option:
+        raise UserError(f"there are two configurations, {args.config} and {args.config_option}; give one")
+    named = args.config or args.config_option
+    config = read_config(named) if named else BuildConfig()
     given = {name: path for name in _SOURCES if (path := getattr(args, name)) is not None}
     return replace(
         config,
@@ -129,16 +138,16 @@ def _stats(args: argparse.Namespace) -> int:
     from emocaliber.render.terminal import say, show
     from emocaliber.vecbench.stats import benchmark_stats
 
-    counted = benchmark_stats(args.folder)
+    counted = benchmark_stats(*args.files)
     if args.json:
         print(json.dumps(counted.as_dict(), indent=2))
     else:
         show(*counted.tables())
-    if args.picture:
+    if args.figure:
         from emocaliber.vecbench.stats import label_figure
 
-        write_atomically(args.picture, label_figure(counted))
-        say(f"wrote {args.picture}")
+        write_atomically(args.figure, label_figure(counted))
+        say(f"wrote {args.figure}")
     return 0
 
 
@@ -148,26 +157,26 @@ def _audit(args: argparse.Namespace) -> int:
     from emocaliber.render.terminal import show
     from emocaliber.vecbench.audit import audit, drop
     from emocaliber.vecbench.duplicates import DISTANCE
-    from emocaliber.vecbench.manifest import describe_anew, sample_files
+    from emocaliber.vecbench.manifest import AUDIT, CLEAN, describe_anew, sample_files
 
     files = sample_files(args.files)
     folder = files[0].parent
     with Progress("comparing", "images") as bar:
         distance = DISTANCE if args.distance is None else args.distance
         audited = audit(files, distance=distance, progress=bar.to)
-    write_rows(folder / "audit.jsonl", audited.to_rows(folder))
+    write_rows(folder / AUDIT, audited.to_rows(folder))
     if args.json:
         print(json.dumps(audited.as_dict(), indent=2))
     else:
         show(replace(audited.as_table(), title=""))
-        print(f"\n{folder / 'audit.jsonl'}")
+        print(f"\n{folder / AUDIT}")
     if args.drop:
-        dropped = drop(audited, files, folder / "clean")
-        describe_anew(folder, folder / "clean", f"Without {len(dropped.dropped):,} samples that leaked, contradicted or repeated others.")
+        dropped = drop(audited, files, folder / CLEAN)
+        describe_anew(folder, folder / CLEAN, f"Without {len(dropped.dropped):,} samples that leaked, contradicted or repeated others.")
         if not args.json:
             print()
             show(replace(dropped.as_table(), title=""))
-            print(f"\n{folder / 'clean'}")
+            print(f"\n{folder / CLEAN}")
     return SOME_FAILED if audited.leaks else 0
 
 

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from emocaliber.cli import INTERRUPTED, SOME_FAILED
-from emocaliber.cli.arguments import SHORT_MODELS, add_local_settings, local_settings, natural, non_negative, positive
+from emocaliber.cli.arguments import (
+    SHORT_MODELS,
+    add_local_settings,
+    also_called,
+    local_settings,
+    natural,
+    non_negative,
+    positive,
+    split_settings,
+)
 
 _BUILD = (
     "The teacher writes reasoning for every sample without an accepted text in the ledger; the checks filter it, and the judge rates what "
@@ -44,24 +54,18 @@ def _add_build(parser: argparse.ArgumentParser, *, batches: bool) -> None:
     parser.add_argument(
         "samples",
         nargs="*",
-        type=Path,
-        metavar="SAMPLES",
-        help="files of sample rows, or folders with train.jsonl or samples.jsonl; without any, those in the ledger",
+        metavar="SAMPLES|TABLE.KEY=VALUE",
+        help="files of sample rows, or folders with train.jsonl or samples.jsonl (without any, those in the ledger); and settings that "
+        "override the configuration, such as teacher.concurrency=32",
     )
     _add_ledger(parser)
     parser.add_argument("--teacher", metavar="M", help=f"{SHORT_MODELS}; or narrator, the template teacher of synthetic scenes")
     parser.add_argument("--judge", metavar="M", help="the same; or checks, for only the checks that need no model")
-    parser.add_argument("--config", type=Path, metavar="FILE.toml", help="[teacher], [judge], [checks], [least]; flags override it")
+    what = "[teacher], [judge], [checks], [least]; or vec-cot, the configuration of the package; flags override it"
+    parser.add_argument("--config", metavar="FILE.toml|NAME", help=what)
     parser.add_argument("--teacher-prompt", metavar="FILE", help="a custom prompt with {label} and {candidates}")
     parser.add_argument("--judge-prompt", metavar="FILE", help="a custom prompt with {label} and {response}")
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="TABLE.KEY=VALUE",
-        help="settings that override the file, such as teacher.concurrency=32",
-    )
+    parser.add_argument("--set", nargs="+", action=_Set, default=[], help=argparse.SUPPRESS)
     parser.add_argument("--attempts", type=positive, default=3, metavar="N", help="attempts per sample (default: 3)")
     parser.add_argument("--budget", type=non_negative, metavar="D", help="stop before this many dollars are spent, over all sessions")
     parser.add_argument(
@@ -85,7 +89,8 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 def _add_stats(parser: argparse.ArgumentParser) -> None:
     _add_ledger(parser)
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
-    parser.add_argument("--picture", type=Path, metavar="PNG", help="also write a figure of them")
+    figure = parser.add_argument("--figure", type=Path, metavar="FILE.png", help="also write a figure of them")
+    also_called(parser, figure, "--picture")
     parser.set_defaults(run=_stats)
 
 
@@ -100,6 +105,14 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_audit)
 
 
+class _Set(argparse.Action):
+    """The earlier option for settings, which now need none."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        print(f"emocaliber: {option} is no longer needed; give the settings alone: {' '.join(values)}", file=sys.stderr)
+        namespace.set = [*namespace.set, *values]
+
+
 def _build(args: argparse.Namespace) -> int:
     from emocaliber.render.terminal import conclude
     from emocaliber.veccot.factory import build_ledger
@@ -109,10 +122,11 @@ def _build(args: argparse.Namespace) -> int:
         return {name: value for name, value in (("model", model), ("prompt", prompt)) if value is not None}
 
     flags = {"teacher": given(args.teacher, args.teacher_prompt), "judge": given(args.judge, args.judge_prompt)}
+    samples, settings = split_settings(args.samples)
     built = build_ledger(
-        args.samples,
+        [Path(each) for each in samples],
         args.ledger,
-        read_recipe(args.config, flags, args.set).with_local_settings(local_settings(args)),
+        read_recipe(args.config, flags, [*args.set, *settings]).with_local_settings(local_settings(args)),
         attempts=args.attempts,
         budget=args.budget,
         dry_run=args.dry_run,
@@ -147,11 +161,11 @@ def _stats(args: argparse.Namespace) -> int:
     from emocaliber.veccot.stats import ledger_stats, stats_tables
 
     found = ledger_stats(args.ledger)
-    if args.picture:
+    if args.figure:
         from emocaliber.veccot.stats import stats_figure
 
-        write_atomically(args.picture, stats_figure(found))
-        say(f"wrote {args.picture}")
+        write_atomically(args.figure, stats_figure(found))
+        say(f"wrote {args.figure}")
     if args.json:
         print(json.dumps(found, indent=1, allow_nan=False))
     else:

@@ -26,13 +26,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="show taxonomies and their emotion loops",
         description="Without TAXONOMY, lists the built-in ones. With one: labels, families, VAD values, the loop and its distances.",
     )
-    parser.add_argument("taxonomy", nargs="?", metavar="TAXONOMY", help="a built-in name (in any case) or a TOML file of the same format")
+    parser.add_argument(
+        "taxonomy",
+        nargs="?",
+        metavar="TAXONOMY",
+        help="a built-in name, a task such as EmoSet-8 (both in any case), or a TOML file of the same format",
+    )
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.add_argument("--lexicon", type=Path, metavar="FILE", help="your copy of the NRC VAD lexicon, for labels without a value")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
+    from emocaliber.core.tasks import taxonomy_of
     from emocaliber.emotions.lexicon import read_lexicon
     from emocaliber.emotions.taxonomy import BUILT_IN, taxonomy
     from emocaliber.render.terminal import show
@@ -47,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
             show(_overview(built_in))
         return 0
 
-    given = taxonomy(args.taxonomy)
+    given = taxonomy_of(args.taxonomy) or taxonomy(args.taxonomy)
     lexicon = read_lexicon(args.lexicon) if args.lexicon else None
     chosen = given.with_lexicon(lexicon or {})
     if args.json:

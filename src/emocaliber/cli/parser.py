@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
@@ -12,12 +13,27 @@ _CHOICE = re.compile(r"invalid choice: '(?P<typed>[^']*)' \(choose from (?P<choi
 
 
 class CommandParser(argparse.ArgumentParser):
-    """An `ArgumentParser` in which the command itself refuses what it does not know, and says what may have been meant."""
+    """An `ArgumentParser` in which the command itself refuses what it does not know, and says what may have been meant.
+
+    Positional arguments, such as KEY=VALUE, may stand before, between and after the options.
+    """
+
+    _inside = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # Any, as the stubs overload it
         """As in argparse; a command without subcommands leaves nothing unknown."""
-        found, unknown = super().parse_known_args(args, namespace)
-        if unknown and not any(isinstance(action, argparse._SubParsersAction) for action in self._actions):
+        # After `--`, all words are positional anyway, and argparse's intermixed parsing does not know it.
+        literal = "--" in (sys.argv[1:] if args is None else args)
+        whole = any(action.nargs in (argparse.PARSER, argparse.REMAINDER) for action in self._get_positional_actions())
+        if self._inside or literal or whole:
+            found, unknown = super().parse_known_args(args, namespace)
+        else:
+            self._inside = True
+            try:
+                found, unknown = self.parse_known_intermixed_args(args, namespace)
+            finally:
+                self._inside = False
+        if unknown and not self._inside and not any(isinstance(action, argparse._SubParsersAction) for action in self._actions):
             self.error(f"unrecognized arguments: {' '.join(unknown)}{self._suggested(unknown)}")
         return found, unknown
 

@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emocaliber.cli import INTERRUPTED, SOME_FAILED
-from emocaliber.cli.arguments import MODELS, add_local_settings, fraction, local_settings, positive
+from emocaliber.cli.arguments import (
+    MODELS,
+    add_image_limits,
+    add_local_settings,
+    fraction,
+    image_limits,
+    local_settings,
+    parse_settings,
+    positive,
+    split_settings,
+)
 from emocaliber.errors import UserError
 from emocaliber.render.terminal import complain, emit, say, width_of
 
@@ -30,8 +40,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "paths",
         nargs="+",
-        metavar="PATH",
-        help="a file, a folder (recursive), a glob, or - for an image or a list of files on standard input",
+        metavar="PATH|KEY=VALUE",
+        help="a file, a folder (recursive), a glob, or - for an image or a list of files on standard input; and settings of the model, "
+        "such as base_url=http://localhost:8000/v1",
     )
     parser.add_argument("--model", default="tiny", metavar="M", help=f"{MODELS} (default: tiny)")
     asked = parser.add_mutually_exclusive_group()
@@ -51,6 +62,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--retry-failed", action="store_true", help="resume, and try the failed images again")
     parser.add_argument("--batch-size", type=positive, metavar="N", help="images per batch (default: that of the model)")
     add_local_settings(parser.add_argument_group("settings of local models"))
+    add_image_limits(parser)
     parser.set_defaults(run=run)
 
 
@@ -72,7 +84,7 @@ def _predict(args: argparse.Namespace) -> int:
     from emocaliber.render.progress import Progress
 
     query = Query.of(args.task, args.labels, args.min_confidence)
-    images = _images(args)
+    images, settings = _images(args)
     names = {UNNAMED if isinstance(image, bytes) else image for image in images}
     with contextlib.ExitStack() as closing:
         file = None
@@ -85,7 +97,7 @@ def _predict(args: argparse.Namespace) -> int:
         earlier = {name: file.earlier[name] for name in names & file.earlier.keys()} if file else {}
         counts = Counter(word for words in earlier.values() for word in words)
 
-        predictor, loaded = _predictor(args, [image for image in images if isinstance(image, bytes) or image not in earlier])
+        predictor, loaded = _predictor(args, settings, [image for image in images if isinstance(image, bytes) or image not in earlier])
         if file:
             file.begin()
         model = predictor.model
@@ -100,7 +112,7 @@ def _predict(args: argparse.Namespace) -> int:
         done, unread = len(earlier), 0
         finished = None if earlier or not hasattr(model, "finished") else lambda: model.finished + unread
         with Progress("predicting", "images", len(images), done=done, count=finished) as bar:
-            for prediction in predictor.ask(images, query, done=set(earlier)):
+            for prediction in predictor.ask(images, query, done=set(earlier), limits=image_limits(args)):
                 row = prediction.to_row()
                 for note in prediction.notes:
                     say(f"{display_name(prediction.image)}: {note}")
@@ -133,7 +145,7 @@ def _predict(args: argparse.Namespace) -> int:
     return SOME_FAILED if counts["failed"] else 0
 
 
-def _predictor(args: argparse.Namespace, asked: Collection[str | bytes]) -> tuple[Predictor, bool]:
+def _predictor(args: argparse.Namespace, settings: dict[str, Any], asked: Collection[str | bytes]) -> tuple[Predictor, bool]:
     """The predictor, and whether its model is loaded: it is not if none of the images to ask about is there."""
     from emocaliber.models.unloaded import UnloadedModel
     from emocaliber.predict.predictor import Predictor, load
@@ -143,7 +155,6 @@ def _predictor(args: argparse.Namespace, asked: Collection[str | bytes]) -> tupl
     unloaded = Predictor(named, args.confidence)  # refuses an unknown source before the model is loaded
     if not any(isinstance(image, bytes) or os.path.exists(image) for image in asked):
         return unloaded, False
-    settings = local_settings(args) | ({"batch_size": args.batch_size} if args.batch_size else {})
     with Progress(f"loading {args.model}"):
         return load(args.model, confidence=args.confidence, **settings), True
 
@@ -160,16 +171,21 @@ def _summary(images: int, counts: Counter[str]) -> str:
     return "; ".join([", ".join([f"{images:,} image{'s' * (images != 1)}", *statuses]), *told])
 
 
-def _images(args: argparse.Namespace) -> list[str | bytes]:
-    """The images to predict. Raises UserError for options that contradict each other."""
+def _images(args: argparse.Namespace) -> tuple[list[str | bytes], dict[str, Any]]:
+    """The images to predict, and the settings of the model. Raises UserError for options that contradict each other."""
+    from emocaliber.inference.plan import model_settings
     from emocaliber.io.inputs import find_images
 
     option = "--retry-failed" if args.retry_failed else "--resume" if args.resume else None
     if option and args.out in (None, "-"):
         raise UserError(f"{option} needs a file to go on from; name it with --out F.jsonl")
-    images = find_images(args.paths, sys.stdin.buffer)
+    paths, settings = split_settings(args.paths)
+    if not paths:
+        raise UserError("no images are named; give files, folders or globs")
+    images = find_images(paths, sys.stdin.buffer, image_limits(args))
     if option and any(isinstance(image, bytes) for image in images):
         raise UserError(
             f"{option} identifies images by their names, and an image on standard input has none; leave out {option}, or name the file"
         )
-    return images
+    flags = local_settings(args) | ({"batch_size": args.batch_size} if args.batch_size else {})
+    return images, model_settings(flags | parse_settings(settings))

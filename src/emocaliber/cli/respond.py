@@ -10,7 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emocaliber.cli import INTERRUPTED, SOME_FAILED
-from emocaliber.cli.arguments import MODELS, add_local_settings, local_settings, natural, non_negative, positive
+from emocaliber.cli.arguments import (
+    MODELS,
+    add_image_limits,
+    add_local_settings,
+    also_called,
+    image_limits,
+    local_settings,
+    natural,
+    non_negative,
+    parse_settings,
+    positive,
+    split_settings,
+)
+from emocaliber.errors import UserError
 from emocaliber.render.terminal import complain, conclude, say
 
 if TYPE_CHECKING:
@@ -33,16 +46,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "samples",
         nargs="+",
-        type=Path,
-        metavar="SAMPLES",
-        help="sample rows, the released test_metadata.csv, or a folder that `bench build` or `scenes` made",
+        metavar="SAMPLES|KEY=VALUE",
+        help="sample rows, the released test_metadata.csv, or a folder that `bench build` or `scenes` made; and settings that override the "
+        "run file, such as temperature=0.7",
     )
     parser.add_argument("--out", required=True, metavar="RESPONSES.jsonl|DIR", help="the file to write; in a folder: responses.jsonl")
-    parser.add_argument("--config", type=Path, metavar="FILE.toml", help="a run file, as in configs/baselines; flags override it")
+    what = "a run file, or the name of one in configs/baselines, such as qwen2.5-vl; flags override it"
+    parser.add_argument("--config", metavar="FILE.toml|NAME", help=what)
     parser.add_argument("--resume", action="store_true", help="resume from the rows in --out; failed samples are not repeated")
     parser.add_argument("--retry-failed", action="store_true", help="resume, and repeat the failed samples")
     _add_what(parser.add_argument_group("model, prompt and samples"))
     _add_settings(parser.add_argument_group("settings of the model; not every kind has all of them"))
+    add_image_limits(parser)
     parser.set_defaults(run=run)
 
 
@@ -57,7 +72,8 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
         action=yes_or_no,
         help="an <answer> is enough (default); --no-lenient: answers must have the five steps, as in training",
     )
-    group.add_argument("--confidence", action=yes_or_no, help="ask for a stated confidence (default: yes)")
+    ask = group.add_argument("--ask-confidence", action=yes_or_no, dest="confidence", help="ask for a stated confidence (default: yes)")
+    also_called(group, ask, "--confidence", "--no-confidence")
     group.add_argument(
         "--consistency", type=natural, metavar="K", help="self-consistency: sample K more answers, and measure their agreement"
     )
@@ -75,25 +91,37 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--max-pixels", type=positive, metavar="N", help="larger images are scaled down")
     group.add_argument("--base-url", action="append", metavar="URL", help="address of the API; repeat it for several servers")
     group.add_argument("--concurrency", type=positive, metavar="N", help="concurrent requests")
-    group.add_argument("--rpm", type=positive, dest="requests_per_minute", metavar="N", help="requests per minute")
-    group.add_argument("--tpm", type=positive, dest="tokens_per_minute", metavar="N", help="tokens per minute")
-    group.add_argument(
-        "--price", type=non_negative, nargs=2, dest="prices", metavar=("IN", "OUT"), help="dollars per million tokens, read and written"
-    )
+    requests = group.add_argument("--requests-per-minute", type=positive, metavar="N", help="requests per minute")
+    tokens = group.add_argument("--tokens-per-minute", type=positive, metavar="N", help="tokens per minute")
+    what = "dollars per million tokens, read and written"
+    prices = group.add_argument("--prices", type=non_negative, nargs=2, metavar=("IN", "OUT"), help=what)
+    for option, old in ((requests, "--rpm"), (tokens, "--tpm"), (prices, "--price")):
+        also_called(group, option, old)
     group.add_argument("--budget", type=non_negative, metavar="D", help="stop before this many dollars are spent")
     add_local_settings(group)
 
 
 def run(args: argparse.Namespace) -> int:
-    from emocaliber.inference.plan import Shard, read_run_config, select
+    from emocaliber.inference.plan import Shard, read_run_config, select, with_settings
     from emocaliber.inference.run import Outputs, Run, summarise_run
     from emocaliber.io.rows import display_name
 
-    config = read_run_config(args.config, _flags(args))
+    samples, settings = split_settings(args.samples)
+    if not samples:
+        raise UserError("no samples are named; give a file or folder of samples")
+    config = read_run_config(args.config, with_settings(_flags(args), parse_settings(settings)))
     shard = Shard.parse(args.shard) if args.shard else None
-    selection = select(args.samples, max_samples=args.max_samples, shard=shard)
+    selection = select([Path(each) for each in samples], max_samples=args.max_samples, shard=shard)
     out = Outputs.at(args.out, shard)
-    asking = Run(config, selection, out, resume=args.resume, retry_failed=args.retry_failed, command=["emocaliber", *sys.argv[1:]])
+    asking = Run(
+        config,
+        selection,
+        out,
+        resume=args.resume,
+        retry_failed=args.retry_failed,
+        limits=image_limits(args),
+        command=["emocaliber", *sys.argv[1:]],
+    )
     if asking.model.notice:
         say(asking.model.notice)
     try:

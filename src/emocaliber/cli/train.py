@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import warnings
+from importlib import import_module
 from pathlib import Path
 
-from emocaliber.errors import UserError
+from emocaliber.cli.arguments import SETTINGS
+from emocaliber.errors import UserError, missing_packages
+from emocaliber.io.configurations import find_configuration
 from emocaliber.training.config import STAGES, ModelConfig, load_config
+
+PACKAGES = ("accelerate", "datasets", "trl")
 
 _HELP = {
     "stage0": "a base checkpoint from scratch, for tiny",
@@ -35,7 +41,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     for stage in (*STAGES, "all"):
         _add_stage(kinds.add_parser(stage, help=_HELP[stage], description=parser.description), stage)
     sweep = kinds.add_parser("sweep", help="one stage with several settings, compared in a table", description=_HELP_SWEEP)
-    sweep.add_argument("file", type=Path, metavar="SWEEP.toml", help="such as configs/ablations/table7.toml")
+    sweep.add_argument("file", metavar="SWEEP.toml", help="such as configs/ablations/table7.toml, or table7")
+    sweep.add_argument("settings", nargs="*", metavar=SETTINGS, help="settings that override the file, such as test_scenes=200")
     sweep.set_defaults(run=_sweep)
     export = kinds.add_parser("export", help="export a finished run as a checkpoint", description=_HELP_EXPORT)
     export.add_argument("folder", type=Path, metavar="RUN", help="the folder of a finished stage (its `out`)")
@@ -56,13 +63,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _add_stage(parser: argparse.ArgumentParser, stage: str) -> None:
-    # Settings follow the path: argparse cannot give a positional list what stands after an option.
+    parser.add_argument("settings", nargs="*", metavar=SETTINGS, help="settings that override the file, such as learning_rate=5e-6")
     parser.add_argument(
         "--config",
-        nargs="+",
         required=True,
-        metavar=("DIR|FILE", "KEY=VALUE"),
-        help="a folder with stage0.toml etc., or the file of one stage; then settings that override the file",
+        metavar="DIR|FILE|NAME",
+        help="a folder with stage0.toml etc., the file of one stage, or the name of a configuration of the package, such as 7b or tiny",
     )
     plan = parser.add_argument_group("plan", "The memory estimate of a stage; needs only the model's config.json.")
     plan.add_argument(
@@ -79,11 +85,11 @@ def _add_stage(parser: argparse.ArgumentParser, stage: str) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    path, *overrides = args.config
-    if args.stage == "all" and not Path(path).is_dir():
+    path, overrides = find_configuration(args.config, "train"), args.settings
+    if args.stage == "all" and not path.is_dir():
         raise UserError(f"{path} is not a folder; `train all` needs one with {', '.join(f'{stage}.toml' for stage in STAGES)}")
     if args.plan:
-        return _print_plan(args)
+        return _print_plan(args, path)
     from emocaliber.training.checks import check_single_stage, load_stages
 
     # Checked before torch is loaded, so that errors show at once.
@@ -92,39 +98,52 @@ def run(args: argparse.Namespace) -> int:
     else:
         config = load_config(args.stage, path, overrides)
         check_single_stage(args.stage, config, path)
-    try:
-        from emocaliber.training.distributed import print_once
-        from emocaliber.training.run import next_commands, run_all, run_stage
-    except ImportError as error:
-        raise UserError(f"training needs more packages ({error}); install emocaliber[train]") from error
+    _check_packages()
+    from emocaliber.training.distributed import print_once
+    from emocaliber.training.run import next_commands, run_all, run_stage
+
     if args.stage == "all":
         run_all(path, overrides)
     else:
         run_stage(args.stage, config)
-        print_once(next_commands(args.stage, config))
+        print_once(next_commands(args.stage, config, args.config))
     return 0
 
 
-def _print_plan(args: argparse.Namespace) -> int:
-    path, *overrides = args.config
-    config = None if args.stage == "all" else load_config(args.stage, path, overrides)
+def _check_packages() -> None:
+    """Raises UserError if a package of training is missing."""
+    try:
+        for name in PACKAGES:
+            import_module(name)
+    except ImportError as error:
+        raise missing_packages("train", "training", error) from error
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # a bar for each file that is read or written
+    warnings.filterwarnings("ignore", ".*gradient_checkpointing.* is deprecated", FutureWarning)  # TRL uses the earlier name
+
+
+def _print_plan(args: argparse.Namespace, path: Path) -> int:
+    config = None if args.stage == "all" else load_config(args.stage, path, args.settings)
     if not isinstance(config, ModelConfig):
         raise UserError("--plan is for one of stage1, stage2 and stage3")
     if args.devices < 1:
         raise UserError(f"--devices must be at least 1, not {args.devices}")
-    from emocaliber.training.plan import device_memory, parse_memory, plan_memory
+    from emocaliber.training.plan import device_memory, parse_memory, plan_memory, with_base_model
 
+    folder = path if path.is_dir() else path.parent
+    others = [load_config(stage, folder) for stage in STAGES if stage != args.stage and (folder / f"{stage}.toml").is_file()]
+    config = with_base_model(config, others)
     memory = parse_memory(args.memory) if args.memory else device_memory()
     print(plan_memory(config, args.devices, args.answer_tokens).report(memory), end="")
     return 0
 
 
 def _sweep(args: argparse.Namespace) -> int:
-    try:
-        from emocaliber.training.sweep import run_sweep
-    except ImportError as error:
-        raise UserError(f"training needs more packages ({error}); install emocaliber[train]") from error
-    print(run_sweep(args.file), end="")
+    _check_packages()
+    from emocaliber.training.sweep import run_sweep
+
+    print(run_sweep(find_configuration(args.file, "sweep"), args.settings), end="")
     return 0
 
 

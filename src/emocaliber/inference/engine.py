@@ -130,6 +130,7 @@ def respond(
     done: Collection[str] = (),
     confidence: bool = True,
     folder: str | Path | None = None,
+    limits: ImageLimits = DEFAULT_LIMITS,
     progress: Callable[[int], object] = lambda count: None,
 ) -> Iterator[dict[str, Any]]:
     """Response rows for `samples`, in order, without those whose id is in `done`.
@@ -138,7 +139,9 @@ def respond(
     answers must be in the five steps, and every row has `"lenient": false`. A row's `confidence` holds a number or None for each of
     `sources.SOURCES` and for each source that a strategy adds.
     """
-    for sample, result, understood in understand(samples, model, prompt, lenient, done=done, confidence=confidence, progress=progress):
+    for sample, result, understood in understand(
+        samples, model, prompt, lenient, done=done, confidence=confidence, limits=limits, progress=progress
+    ):
         reply = result.reply
         row = sample.to_row(folder) | {
             "model": model.name,
@@ -163,12 +166,13 @@ def understand(
     *,
     confidence: bool = True,
     done: Collection[str] = (),
+    limits: ImageLimits = DEFAULT_LIMITS,
     progress: Callable[[int], object] = lambda count: None,
 ) -> Iterator[tuple[Sample, QuestionResult, Evidence | None]]:
     """Each sample with its result and the evidence in the reply (None if there is no readable answer). Options as in `respond`."""
     by_id = {sample.id: sample for sample in samples}
     asks = [ImageQuestion(s.id, s.image, prompt.question(s.task, s.candidates, confidence=confidence), s.candidates) for s in samples]
-    for result in ask_all(asks, model, done=done, progress=progress):
+    for result in ask_all(asks, model, done=done, limits=limits, progress=progress):
         sample, reply = by_id[result.ask.key], result.reply
         yield sample, result, evidence(reply, sample.candidates, lenient=lenient) if reply else None
 

@@ -21,6 +21,7 @@ from emocaliber.core.prompts import EMOCALIBER, Prompt, load_prompt
 from emocaliber.core.released import read_test_metadata
 from emocaliber.core.samples import Sample, read_samples
 from emocaliber.errors import UserError
+from emocaliber.io.configurations import find_configuration
 from emocaliber.io.row_formats import row_files
 from emocaliber.io.rows import display_name, numbered_rows, opened
 from emocaliber.io.settings import read_toml, typed
@@ -61,11 +62,14 @@ class RunConfig:
     strategy: Strategy = dataclasses.field(default_factory=Strategy)
 
 
-def read_run_config(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> RunConfig:
-    """The configuration in a run file (TOML); `flags`, with the same keys, override its values.
+def read_run_config(file: str | Path | None = None, flags: Mapping[str, Any] | None = None) -> RunConfig:
+    """The configuration in a run file (TOML), by its path or its name in `configs/baselines`.
+
+    `flags`, with the same keys, override its values.
 
     Raises UserError, naming the file and the key, for a file that cannot be read, an unknown key, or a value of another type.
     """
+    file = find_configuration(file, "respond") if file else None
     values, given = _read(file) if file else {}, flags or {}
     where = display_name(file) if file else "the command"
     settings, strategy = ({**values.pop(part, {}), **given.get(part, {})} for part in ("settings", "strategy"))
@@ -81,6 +85,20 @@ def read_run_config(file: Path | None = None, flags: Mapping[str, Any] | None = 
         settings=_settings(settings, where),
         strategy=_strategy(strategy, f"{where}, [strategy]"),
     )
+
+
+def with_settings(flags: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags of `read_run_config` with settings by name: keys of a run file, of a strategy or of the model. Settings override flags."""
+    joined = {**flags, "settings": dict(flags.get("settings", {})), "strategy": dict(flags.get("strategy", {}))}
+    for name, value in settings.items():
+        part = joined if name in _KEYS else joined["strategy"] if name in STRATEGIES or name in _STRATEGY else joined["settings"]
+        part[name] = value
+    return {**joined, **typed({name: joined[name] for name in _KEYS if name in joined}, _KEYS, "the command")}
+
+
+def model_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a model that were given on the command line, checked as those of a run file. Raises UserError as that does."""
+    return _settings(values, "the command")
 
 
 def _strategy(values: Mapping[str, Any], where: str) -> Strategy:

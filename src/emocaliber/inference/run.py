@@ -27,6 +27,7 @@ from emocaliber.core.tasks import labels_of
 from emocaliber.errors import UserError
 from emocaliber.inference.engine import respond
 from emocaliber.inference.plan import RunConfig, Selection, Shard, commit_of_model, identity_of_model, questions
+from emocaliber.io.images import DEFAULT_LIMITS, ImageLimits
 from emocaliber.io.rows import Row, RowWriter, display_name, read_rows, write_rows
 from emocaliber.io.workspace import Workspace, package_version, record_of
 from emocaliber.models.openai.journal import Redactor
@@ -75,10 +76,11 @@ class Run:
         *,
         resume: bool = False,
         retry_failed: bool = False,
+        limits: ImageLimits = DEFAULT_LIMITS,
         command: Sequence[str] = (),
     ) -> None:
         self.config, self.selection, self.out = config, selection, out
-        self._command = command
+        self._command, self._limits = command, limits
         self._settings = _settings(config, out)
         _refuse_samples(selection, out)
         self.stopped: str | None = None
@@ -150,6 +152,7 @@ class Run:
             done=done,
             confidence=config.confidence,
             folder=self.out.rows.parent,
+            limits=self._limits,
         )
 
     def _end(self, written: int, seconds: float) -> None:

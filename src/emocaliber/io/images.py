@@ -1,7 +1,7 @@
 """Opens untrusted images: any file gives either an upright RGB image or an `ImageError` with a code of a closed list.
 
 Checks run in this order: file type and size, on the open file and never by its name; format and number of pixels, from the header;
-only then is anything decoded.
+only then is anything decoded. Of the formats, `image_formats` knows.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import io
 import math
 import os
 import re
@@ -23,8 +22,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, cast
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
+from emocaliber.io.image_formats import FORMATS, HEIF_EXTRA, decoded_by_rows, jpeg_reduction, kind_of, lacks_end, open_header
 from emocaliber.io.rows import display_name
 
 __all__ = ["CODES", "DEFAULT_LIMITS", "ImageError", "ImageLimits", "OpenedImage", "open_image", "open_images", "read_image"]
@@ -47,9 +47,6 @@ CODES = MappingProxyType(
     }
 )
 
-# Only these decoders of Pillow are used; those for PostScript, fonts or microscope formats are never reached.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
-
 
 class ImageError(Exception):
     """Raised for an image that cannot be used: `code` is one of `CODES`, `message` a printable sentence with file name and remedy."""
@@ -69,19 +66,27 @@ class ImageError(Exception):
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """Limits on the images that are opened. Decoding takes at most about 16 bytes of memory per pixel.
+    """Limits on the images that are opened.
 
-    `max_aspect` is longer side / shorter side. `max_side` is not a limit but a hint: a JPEG is decoded at 1/2, 1/4 or 1/8 of its size,
-    which is much faster, if its longer side stays at least that long.
+    `max_pixels` is the number of pixels that are decoded at once; that takes at most about 16 bytes of memory each. A JPEG may have
+    `ROWS_ALLOWANCE` times as many if it is decoded row by row, `WHOLE_ALLOWANCE` times if its coefficients are held whole: it is decoded
+    at 1/2, 1/4 or 1/8 of its size, and `max_pixels` holds for the result. `max_aspect` is longer side / shorter side; it stays below the
+    200 of Qwen2.5-VL's processor, as scaling rounds.
+
+    `max_side` is not a limit but a hint: a JPEG is decoded at 1/2, 1/4 or 1/8 of its size, which is much faster, and another image of more
+    than `LARGE` pixels is reduced by a whole factor, if its longer side stays at least that long.
     """
 
-    max_bytes: int = 20_000_000
-    max_pixels: int = 40_000_000
-    max_aspect: float = 200.0
+    max_bytes: int = 100_000_000
+    max_pixels: int = 64_000_000
+    max_aspect: float = 190.0
     max_side: int | None = None
 
 
 DEFAULT_LIMITS = ImageLimits()
+ROWS_ALLOWANCE = 4
+WHOLE_ALLOWANCE = 2  # 6 bytes for each pixel and at most 1/4 as many decoded; with a fourth channel it would be more than 16 bytes
+LARGE = 16_000_000
 
 
 @dataclass(frozen=True)
@@ -114,22 +119,26 @@ def read_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS, *, name: str =
         raise _too_large(name, len(data), limits)
     header_accepted = False
     try:
-        with _pillow_notes.collect() as notes, Image.open(io.BytesIO(data), formats=_available_formats()) as file:
+        with _pillow_notes.collect() as notes, open_header(data) as file:
             header_accepted = True
-            _check_size(file.size, limits, name)
+            _check_size(file, data, limits, name)
             if file.format != "MPO" and _is_animated(file):  # the other images of an MPO are depth and gain maps, not frames
                 notes.append("has several frames or pages; only the first was used")
-            if limits.max_side is not None:
-                scale = min(1.0, limits.max_side / max(file.size))
-                file.draft(None, (math.ceil(file.width * scale), math.ceil(file.height * scale)))
+            if _is_jpeg(file):
+                _reduce_jpeg(file, limits, notes)
             file.load()
-            image = _to_rgb(file)
+            if file.width * file.height > limits.max_pixels:  # a HEIC may turn out larger than its header says
+                raise _too_many_pixels(name, file.size, limits, jpeg=False)
+            by = max(file.size) // limits.max_side if limits.max_side and file.width * file.height > LARGE else 1
+            image = file if by > 1 and file.mode == "RGB" and not file.has_transparency_data else _to_rgb(file)
+            if by > 1:
+                image = image.reduce(by)
             if (turn := _turn(file, notes)) is not None:
                 image = image.transpose(turn)
     except ImageError:
         raise
-    except Image.DecompressionBombError as error:  # Pillow's own limit, for the case that `limits` allows more
-        raise _too_many_pixels(name, "an enormous number of", limits) from error
+    except ModuleNotFoundError as error:
+        raise ImageError("unsupported_format", f"{name}: HEIC needs the package pillow-heif ({HEIF_EXTRA}); or save it as JPEG.") from error
     except Exception as error:  # decoders raise nearly everything: ValueError, TypeError, IndexError, SyntaxError, struct.error ...
         raise not_decodable(error, data, name, header_accepted=header_accepted) from error
     image.info.clear()
@@ -200,19 +209,31 @@ def _read_file(path: ImagePath, name: str, limits: ImageLimits) -> bytes:
         os.close(descriptor)
 
 
-def _check_size(size: tuple[int, int], limits: ImageLimits, name: str) -> None:
-    width, height = size
-    if width * height > limits.max_pixels:
-        raise _too_many_pixels(name, f"{width} x {height}", limits)
-    if max(size) > limits.max_aspect * min(size):
+def _check_size(file: ImageFile.ImageFile, data: bytes, limits: ImageLimits, name: str) -> None:
+    (width, height), jpeg = file.size, _is_jpeg(file)
+    most = limits.max_pixels
+    if width * height > most and jpeg and len(file.getbands()) < 4:
+        most *= ROWS_ALLOWANCE if decoded_by_rows(data, file.size) else WHOLE_ALLOWANCE
+    if width * height > most:
+        raise _too_many_pixels(name, file.size, limits, jpeg=jpeg)
+    if max(file.size) > limits.max_aspect * min(file.size):
         message = f"{name}: {width} x {height} pixels is more than {limits.max_aspect:g} times as long as it is narrow; crop it."
         raise ImageError("bad_aspect", message)
 
 
-@functools.cache
-def _available_formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)  # some builds of Pillow lack AVIF
+def _is_jpeg(file: ImageFile.ImageFile) -> bool:
+    return file.format in ("JPEG", "MPO")
+
+
+def _reduce_jpeg(file: ImageFile.ImageFile, limits: ImageLimits, notes: list[str]) -> None:
+    """Sets the scale at which a JPEG will be decoded: the smallest that keeps `max_side`, or the largest that keeps `max_pixels`."""
+    width, height = file.size
+    needed = jpeg_reduction(file.size, limits.max_pixels) or 8
+    hint = max(1, max(file.size) // limits.max_side) if limits.max_side else 1
+    if needed > hint:
+        notes.append(f"has {width} x {height} pixels; decoded at 1/{needed} of its size")
+    if (by := min(8, max(needed, hint))) > 1:
+        file.draft(None, (max(1, width // by), max(1, height // by)))
 
 
 def _is_animated(file: Image.Image) -> bool:
@@ -275,8 +296,11 @@ def _too_large(name: str, size: int, limits: ImageLimits) -> ImageError:
     return ImageError("too_large", message)
 
 
-def _too_many_pixels(name: str, size: str, limits: ImageLimits) -> ImageError:
-    message = f"{name}: {size} pixels is over the limit of {limits.max_pixels / 1e6:g} million; scale it down."
+def _too_many_pixels(name: str, size: tuple[int, int], limits: ImageLimits, *, jpeg: bool) -> ImageError:
+    most = limits.max_pixels / 1e6
+    others = f" ({ROWS_ALLOWANCE * most:g} million for a JPEG, {WHOLE_ALLOWANCE * most:g} for a progressive one)" if jpeg else ""
+    limit = f"{most:g} million{others}"
+    message = f"{name}: {size[0]} x {size[1]} pixels is over the limit of {limit}; scale it down, or raise the limit (--max-megapixels)."
     return ImageError("too_many_pixels", message)
 
 
@@ -353,37 +377,14 @@ def not_readable(error: Exception, name: str) -> ImageError:
 
 def not_decodable(error: Exception, data: bytes, name: str, *, header_accepted: bool) -> ImageError:
     """The error for bytes that could not be decoded, from Pillow's exception and whether Pillow had accepted the header."""
-    kind = match.lastgroup if (match := _SIGNATURES.match(data)) else None
+    kind = kind_of(data)
     if isinstance(error, MemoryError):
         return ImageError("internal", f"{name}: not enough memory to decode it; scale it down.")
     if isinstance(error, NotImplementedError):
         return ImageError("unsupported_format", f"{name}: a kind of image that is not supported ({error}); save it as JPEG or PNG.")
     if not header_accepted and kind is None:
         return ImageError("unsupported_format", f"{name}: not an image in a supported format ({', '.join(FORMATS)}); convert it.")
-    if "truncated" in str(error).lower() or _lacks_end(kind, data):
+    if "truncated" in str(error).lower() or lacks_end(kind, data):
         return ImageError("truncated", f"{name}: the end of the image is missing; copy or download it again.")
     detail = "its header makes no sense" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
     return ImageError("corrupt", f"{name}: the image is damaged ({detail}); copy or download it again, or save it anew.")
-
-
-_SIGNATURES = re.compile(
-    rb"(?P<JPEG>\xff\xd8\xff)|(?P<PNG>\x89PNG\r\n\x1a\n)|(?P<GIF>GIF8[79]a)|(?P<WEBP>RIFF....WEBP)"
-    rb"|(?P<BMP>BM....\0\0\0\0)|(?P<TIFF>II\*\0|MM\0\*)|(?P<AVIF>....ftypavi[fs])",
-    re.DOTALL,
-)
-
-
-def _lacks_end(kind: str | None, data: bytes) -> bool:
-    """Whether a broken file ends before the end mark or the stated length of its format."""
-    match kind:
-        case "JPEG":
-            return data.rfind(b"\xff\xd9") < max(0, data.rfind(b"\xff\xda"))
-        case "PNG":
-            return b"IEND" not in data
-        case "GIF":
-            return not data.endswith(b";")
-        case "WEBP":
-            return int.from_bytes(data[4:8], "little") + 8 > len(data)
-        case "BMP":
-            return int.from_bytes(data[2:6], "little") > len(data)
-    return False

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from emocaliber.errors import UserError
-from emocaliber.io.images import DEFAULT_LIMITS
+from emocaliber.io.images import DEFAULT_LIMITS, ImageLimits
 from emocaliber.io.rows import display_name
 
-# Suffixes only decide which files of a folder are taken; files are opened by their content. The last five formats are not supported,
-# but get a row with an error, so that photographs of telephones are not skipped silently.
+# Suffixes only decide which files of a folder are taken; files are opened by their content. The last three formats are not supported,
+# but get a row with an error, so that no image is skipped silently.
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".jxl", ".jp2", ".svg"),
@@ -25,7 +25,7 @@ _BEGINS_LIKE_AN_IMAGE = re.compile(
 )
 
 
-def find_images(arguments: Iterable[str], stdin: BinaryIO) -> list[str | bytes]:
+def find_images(arguments: Iterable[str], stdin: BinaryIO, limits: ImageLimits = DEFAULT_LIMITS) -> list[str | bytes]:
     """The images that `arguments` name, without duplicates: paths (undecodable bytes as surrogates), or the bytes of a piped image.
 
     - A file is taken unchecked; if it is missing or no image, opening it gives the error of its row.
@@ -38,7 +38,7 @@ def find_images(arguments: Iterable[str], stdin: BinaryIO) -> list[str | bytes]:
     """
     found: dict[object, str | bytes] = {}
     parents: dict[str, str] = {}
-    for image in _named(arguments, stdin):
+    for image in _named(arguments, stdin, limits):
         if isinstance(image, bytes):
             found.setdefault("-", image)
         else:
@@ -49,10 +49,10 @@ def find_images(arguments: Iterable[str], stdin: BinaryIO) -> list[str | bytes]:
     return list(found.values())
 
 
-def _named(arguments: Iterable[str], stdin: BinaryIO) -> Iterator[str | bytes]:
+def _named(arguments: Iterable[str], stdin: BinaryIO, limits: ImageLimits) -> Iterator[str | bytes]:
     for argument in arguments:
         if argument == "-":
-            yield from _piped(stdin)
+            yield from _piped(stdin, limits)
         elif _WILDCARD.search(argument) and "://" not in argument and not os.path.lexists(argument):
             matches = _matches(argument)
             if not matches:
@@ -105,10 +105,10 @@ def _matches(pattern: str) -> list[str]:
     return sorted(map(str, matches))
 
 
-def _piped(stdin: BinaryIO) -> Iterator[str | bytes]:
+def _piped(stdin: BinaryIO, limits: ImageLimits) -> Iterator[str | bytes]:
     head = stdin.read(64)
     if _BEGINS_LIKE_AN_IMAGE.match(head):
-        yield head + stdin.read(DEFAULT_LIMITS.max_bytes)  # with the head, enough to exceed the limit
+        yield head + stdin.read(limits.max_bytes)  # with the head, enough to exceed the limit
         return
     data = head + stdin.read()
     lines = data.split(b"\0") if b"\0" in data else data.splitlines()

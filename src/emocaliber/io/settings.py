@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,6 +35,18 @@ def toml_value(text: str) -> Any:
         return tomllib.loads(f"x = {text}")["x"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def with_overrides(values: Mapping[str, Any], overrides: Iterable[str], where: str = "") -> dict[str, Any]:
+    """The values with those of the texts KEY=VALUE, read as in TOML, in their place. Raises UserError, naming `where`, for another text."""
+    place = f"{where}: " if where else ""
+    joined = dict(values)
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"{place}the setting {text!r} must look like KEY=VALUE")
+        joined[key.strip()] = toml_value(value.strip())
+    return joined
 
 
 def typed(values: Mapping[str, Any], kinds: Mapping[str, str], where: str) -> dict[str, Any]:

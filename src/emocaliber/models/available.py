@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 
-from emocaliber.errors import UserError
+from emocaliber.errors import UserError, missing_packages
 from emocaliber.render.terminal import say
 
 _WAIT = 5.0  # seconds for the hub to take a connection
@@ -16,7 +16,7 @@ def check_available(name: str, kind: str) -> None:
     """Raises UserError if the model called `name` cannot be loaded: vLLM is not installed, or `why_unavailable`."""
     place = name.partition(":")[2] if kind == "vllm" else name
     if kind == "vllm" and find_spec("vllm") is None:
-        raise UserError(f"{name}: vLLM is not installed; install it with pip install 'emocaliber[vllm]', or give {place} without vllm:")
+        raise missing_packages("vllm", "a model named vllm:ID", ModuleNotFoundError("No module named 'vllm'"))
     if kind in ("vllm", "local") and name != "tiny" and (reason := why_unavailable(place)):
         raise UserError(f"{place}: {reason}; give a checkpoint folder, a hub id, or 'tiny'")
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from emocaliber.core.model import ModelError, Reply, Request, Tokens, Usage, mixed_seed
 from emocaliber.emotions.labels import Labels
-from emocaliber.errors import UserError
+from emocaliber.errors import UserError, missing_packages
 from emocaliber.models.card import DescribedByCard, notice_of, read_card
 from emocaliber.models.local import chat_prompt, vision_tokens
 from emocaliber.models.processor import load_processor
@@ -174,7 +174,7 @@ def _start(settings: dict[str, Any]) -> Any:
         from vllm.exceptions import VLLMError
         from vllm.platforms import current_platform
     except ImportError as error:
-        raise UserError(f"models named vllm:ID need vLLM ({error}): pip install 'emocaliber[vllm]'") from error
+        raise missing_packages("vllm", "a model named vllm:ID", error) from error
     usual = "float32" if current_platform.is_cpu() else "bfloat16"
     try:
         return LLMEngine.from_engine_args(EngineArgs(**{"dtype": usual} | settings))

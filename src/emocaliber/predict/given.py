@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from emocaliber.errors import UserError
-from emocaliber.io.images import DEFAULT_LIMITS, ImageError, OpenedImage, read_image
+from emocaliber.io.images import DEFAULT_LIMITS, ImageError, ImageLimits, OpenedImage, read_image
 from emocaliber.io.inputs import find_images
 from emocaliber.io.rows import display_name
 
@@ -40,8 +40,8 @@ def key_of(image: ImageSource) -> str:
     return name if isinstance(name, str) else UNNAMED
 
 
-def to_open(image: ImageSource) -> str | OpenedImage | ImageError:
-    """The path of an image that is a file, or else the image itself; an error if it cannot be decoded.
+def to_open(image: ImageSource, limits: ImageLimits = DEFAULT_LIMITS) -> str | OpenedImage | ImageError:
+    """The path of an image that is a file, or else the image itself, within `limits`; an error if it cannot be decoded.
 
     An array has the shape (height, width), (height, width, channels) or (channels, height, width) with 1, 3 or 4 channels, and integers
     from 0 to 255 or fractions from 0 to 1. Raises TypeError for anything that is no image, and UserError for an array of another shape or
@@ -54,11 +54,11 @@ def to_open(image: ImageSource) -> str | OpenedImage | ImageError:
         return path
     try:
         if isinstance(image, bytes | bytearray | memoryview):
-            return read_image(bytes(image))
+            return read_image(bytes(image), limits)
         if isinstance(image, Image.Image):
             return _from_pillow(image)
         if hasattr(image, "read"):
-            return _from_file(image)
+            return _from_file(image, limits)
         if hasattr(image, "__array__"):
             return _from_pillow(_from_array(image))
     except ImageError as error:
@@ -104,11 +104,11 @@ def _files(path: str | os.PathLike[str]) -> Iterator[str]:
     yield from [name] if name == "-" else (each for each in find_images([name], io.BytesIO()) if isinstance(each, str))
 
 
-def _from_file(file: Any) -> OpenedImage:
-    data = file.read(DEFAULT_LIMITS.max_bytes + 1)
+def _from_file(file: Any, limits: ImageLimits) -> OpenedImage:
+    data = file.read(limits.max_bytes + 1)
     if not isinstance(data, bytes):
         raise TypeError("the file is open as text; open it with open(path, 'rb')")
-    return read_image(data)
+    return read_image(data, limits)
 
 
 def _from_array(image: Any) -> Image.Image:

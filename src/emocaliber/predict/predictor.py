@@ -18,6 +18,7 @@ from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
 from emocaliber.inference.engine import ImageQuestion, QuestionResult, ask_all, question_for
+from emocaliber.io.images import DEFAULT_LIMITS, ImageLimits
 from emocaliber.io.rows import display_name
 from emocaliber.models import LOCAL, kind_of, load_model
 from emocaliber.models.taught import TaughtQuestions
@@ -117,22 +118,27 @@ class Predictor:
             coming = _with_bar(coming, len(found) if isinstance(found, Sequence) else None)
         return Predictions(coming)
 
-    def ask(self, images: Iterable[ImageSource], query: Query, *, done: Collection[str] = ()) -> Iterator[Prediction]:
-        """The predictions for single images, without warnings. A sequence is checked before the first of them; a stream as it is read."""
+    def ask(
+        self, images: Iterable[ImageSource], query: Query, *, done: Collection[str] = (), limits: ImageLimits = DEFAULT_LIMITS
+    ) -> Iterator[Prediction]:
+        """The predictions for single images, opened within `limits`, without warnings.
+
+        A sequence is checked before the first of them; a stream as it is read.
+        """
         task, asked, wanted = query.task, query.candidates, query.candidates
         if self._taught and self._taught.fixed:
             (task, asked), wanted = self._taught.asked_with(query.task, query.candidates), self._taught.spelt(query.candidates)
         question = question_for(task, asked)
 
         def asks(some: Iterable[ImageSource]) -> list[ImageQuestion]:
-            return [ImageQuestion(key_of(image), to_open(image), question, wanted) for image in some]
+            return [ImageQuestion(key_of(image), to_open(image, limits), question, wanted) for image in some]
 
         if isinstance(images, Sequence):
-            results = ask_all(asks(images), self.model, done=done)
+            results = ask_all(asks(images), self.model, done=done, limits=limits)
         else:
             stream = iter(images)
             parts = iter(lambda: asks(islice(stream, self.model.window or _AT_ONCE)), [])
-            results = chain.from_iterable(ask_all(part, self.model, done=done) for part in parts)
+            results = chain.from_iterable(ask_all(part, self.model, done=done, limits=limits) for part in parts)
         return (self._prediction(answered, query) for answered in results)
 
     def source_for(self, query: Query) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from emocaliber.confidence.rewards import parse_reward
 from emocaliber.errors import UserError
 from emocaliber.inference.engine import question_for
+from emocaliber.io.configurations import find_configuration
 from emocaliber.io.images import ImageError, ImageLimits, open_images
 from emocaliber.io.rows import display_name, write_atomically
 from emocaliber.render.progress import Progress
@@ -55,6 +56,8 @@ def check_stage(
         parse_reward(config.reward)
     if config.scenes:
         parse_mixture(config.scenes_tasks)
+    if not config.scenes and not Path(config.samples).exists():
+        raise UserError(_no_samples(Path(config.samples), where))
     rows = None if config.scenes else [row for _, row in numbered_sample_rows(config.samples)]
     _check_batches(config, config.scenes if rows is None else len(rows))
     if isinstance(config, Stage1Config | Stage2Config) and config.max_length and rows:
@@ -63,6 +66,14 @@ def check_stage(
         _check_model(config.model)
     if images:
         check_images(config)
+
+
+def _no_samples(file: Path, where: str) -> str:
+    """What is wrong if the samples to train on are not there, and where they come from."""
+    makes = f"`emocaliber cot export --ledger FILE --out {file.parent}` makes it (docs/vec-cot.md)"
+    known = f"{makes}, " if re.fullmatch(r"stage[123]\.jsonl", file.name) else ""
+    remedy = f"{known}samples=FILE names another, and scenes=N draws N synthetic scenes"
+    return display_name(f"{where}: there is no file {file}, the samples to train on; {remedy}")
 
 
 def _check_batches(config: StageConfig, rows: int) -> None:
@@ -119,6 +130,7 @@ def check_disjoint(configs: Mapping[str, StageConfig]) -> None:
 
 def load_stages(folder: str | Path, overrides: Sequence[str] = ()) -> dict[str, StageConfig]:
     """The configurations of all stages that `folder` has a TOML file for, in order, checked by `check_stages`."""
+    folder = find_configuration(folder, "train")
     present = [stage for stage in STAGES if (Path(folder) / f"{stage}.toml").is_file()]
     if not present:
         raise UserError(f"{folder} holds no configuration; give a folder with {', '.join(f'{stage}.toml' for stage in STAGES)}")
@@ -149,7 +161,8 @@ def check_single_stage(stage: str, config: StageConfig, path: str | Path) -> Non
     pending = not (Path(config.out) / FINISHED).is_dir()
     if pending:
         check_stage(config, stage, images=False)
-    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    path = find_configuration(path, "train")
+    folder = path if path.is_dir() else path.parent
     others = {name: load_config(name, folder) for name in CONFIGS if name != stage and (folder / f"{name}.toml").is_file()}
     check_disjoint({name: config if name == stage else others[name] for name in CONFIGS if name == stage or name in others})
     if pending:

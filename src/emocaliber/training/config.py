@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emocaliber.errors import UserError
-from emocaliber.io.settings import read_toml, settings_of, toml_value
+from emocaliber.io.configurations import find_configuration
+from emocaliber.io.settings import read_toml, settings_of, with_overrides
 
 STAGES = ("stage0", "stage1", "stage2", "stage3")
 FINISHED = "model"  # the folder in OUT that a stage leaves behind when it is complete
@@ -87,7 +88,7 @@ class MonitoredConfig(StageConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(MonitoredConfig):
-    """Stages that start from a `model`: a checkpoint folder, such as the previous stage's, or a hub id.
+    """Stages that start from a `model`: a checkpoint folder, such as the previous stage's, a hub id, or "tiny", which ships.
 
     Images are scaled to between `min_pixels` and `max_pixels`, 0 for the model's own limits. With `lora_rank` > 0 only LoRA adapters of
     that rank are trained, on the layers whose names match the regular expression `lora_targets`; they are merged into the finished model.
@@ -164,15 +165,15 @@ def load_config(stage: str, path: str | Path, overrides: Sequence[str] = ()) -> 
 
     Raises UserError naming the file, the key and what would be right.
     """
-    path = Path(path)
+    path = find_configuration(path, "train")
     file = path / f"{stage}.toml" if path.is_dir() else path
     remedy = f"give a folder with {stage}.toml, or a TOML file"
     values = read_toml(file, str(file), f"cannot read the configuration {file}: {{reason}}; {remedy}")
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise UserError(f"{file}: the override {text!r} must look like key=value")
-        values[key.strip()] = toml_value(value.strip())
+    values = with_overrides(values, overrides, str(file))
+    if values.get("model") == "tiny":
+        from emocaliber.models import TINY  # not above, as it imports what a light command must not
+
+        values["model"] = str(TINY)
     config = settings_of(CONFIGS[stage], values, str(file))
     check_settings(config, str(file))
     return config

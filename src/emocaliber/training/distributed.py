@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from emocaliber.errors import UserError
+from emocaliber.errors import UserError, missing_packages
 from emocaliber.training.config import ModelConfig
 
 T = TypeVar("T")
@@ -89,7 +89,7 @@ def lora_config(config: ModelConfig) -> Any | None:
     try:
         from peft import LoraConfig
     except ImportError as error:
-        raise UserError("lora_rank is set, and LoRA needs PEFT: pip install 'emocaliber[train]'") from error
+        raise missing_packages("train", "lora_rank above 0", error) from error
     return LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=config.lora_targets, task_type="CAUSAL_LM")
 
 

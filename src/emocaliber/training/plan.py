@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,11 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from emocaliber.errors import UserError
+from emocaliber.io.configurations import configs_folder
 from emocaliber.models.available import why_unavailable
 from emocaliber.models.processor import usual_max_pixels
 from emocaliber.render.table import Table
-from emocaliber.training.config import ModelConfig, Stage2Config, Stage3Config
+from emocaliber.training.config import FINISHED, ModelConfig, Stage2Config, Stage3Config, StageConfig
 
 QUESTION_TOKENS = 175  # of WebEmo-25's question, VECBench's longest, with its turn, in Qwen2.5's tokenizer
 ANSWER_TOKENS = 400  # of a five-step response, in stages 1 and 2
@@ -71,6 +73,18 @@ class MemoryPlan:
 _WITHOUT = "(activations without checkpointing)"
 _RECOMPUTED = "one layer, recomputed"
 _PASSES = ("activations", _RECOMPUTED, "logits", "KV cache of roll-outs", _WITHOUT)
+
+
+def with_base_model(config: ModelConfig, configurations: Iterable[StageConfig]) -> ModelConfig:
+    """The configuration with the model from which training starts, if its own is that of an earlier stage that has not been trained yet.
+
+    `configurations` are those of the other stages. The shape of the model is the same in all stages.
+    """
+    made = {str(Path(each.out) / FINISHED): each.model for each in configurations if isinstance(each, ModelConfig)}
+    model = config.model
+    while model in made and not Path(model).exists():
+        model = made.pop(model)
+    return replace(config, model=model)
 
 
 def plan_memory(config: ModelConfig, devices: int, answer_tokens: int = 0, question_tokens: int = QUESTION_TOKENS) -> MemoryPlan:
@@ -154,12 +168,14 @@ def _side(model: Any) -> int:
 
 def _model_config(name: str) -> Any:
     advice = "Give model=FOLDER with its config.json; weights are not needed"
-    if reason := why_unavailable(name):
+    shape = configs_folder() / "shapes" / f"{name}.json"
+    ships = shape.is_file() and not Path(name).exists()
+    if not ships and (reason := why_unavailable(name)):
         raise UserError(f"cannot read the configuration of the model {name}: {reason}. {advice}")
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(shape if ships else name)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read the configuration of the model {name}: {str(error).splitlines()[0]} {advice}") from error
     if config.model_type != "qwen2_5_vl":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import MISSING, asdict, fields
@@ -82,12 +83,14 @@ def run_stage(stage: str, config: StageConfig) -> Path:
     return trained
 
 
-def next_commands(stage: str, config: StageConfig) -> str:
-    """The commands that follow a finished stage."""
+def next_commands(stage: str, config: StageConfig, given: str | Path) -> str:
+    """The commands that follow a finished stage. `given` is the configuration as the user named it: a folder, a file or a name."""
     model = Path(config.out) / FINISHED
     if stage != STAGES[-1]:
         following = STAGES[STAGES.index(stage) + 1]
-        return f"next: emocaliber train {following} --config DIR model={model}"
+        file = Path(given).with_name(f"{following}.toml")
+        folder = given if Path(given).suffix != ".toml" else file if file.is_file() else "DIR"
+        return f"next: emocaliber train {following} --config {shlex.quote(str(folder))} model={shlex.quote(str(model))}"
     answers = Path(config.out) / "responses.jsonl"
     return "\n".join(
         (
@@ -108,7 +111,7 @@ def run_all(folder: str | Path, overrides: Sequence[str] = ()) -> Path:
     on_main_process(lambda: check_workspaces(configs.items()))
     for stage, config in configs.items():
         model = run_stage(stage, config)
-    print_once(next_commands(stage, config))
+    print_once(next_commands(stage, config, folder))
     return model
 
 

@@ -18,8 +18,9 @@ from emocaliber.evaluation.summary import summarise
 from emocaliber.evaluation.tables import AblationRow, ablation_table, check_metrics
 from emocaliber.inference.engine import respond_into
 from emocaliber.inference.plan import identity_of_model, questions
+from emocaliber.io.configurations import find_configuration
 from emocaliber.io.rows import display_name, write_atomically
-from emocaliber.io.settings import read_toml, settings_of
+from emocaliber.io.settings import read_toml, settings_of, with_overrides
 from emocaliber.io.workspace import Workspace, record_of
 from emocaliber.models.local import LocalModel
 from emocaliber.training.checks import check_stage
@@ -58,11 +59,11 @@ class Sweep:
     batch_size: int = 32
 
 
-def load_sweep(path: str | Path) -> Sweep:
-    """Reads a sweep's TOML file. Raises UserError naming the file, the key and what would be right."""
+def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
+    """Reads a sweep's TOML file, with `key=value` overrides. Raises UserError naming the file, the key and what would be right."""
     remedy = "give a TOML file such as configs/ablations/table7.toml"
-    values = read_toml(Path(path), str(path), f"cannot read the sweep {path}: {{reason}}; {remedy}")
-    sweep = settings_of(Sweep, values, str(path))
+    values = read_toml(find_configuration(path, "sweep"), str(path), f"cannot read the sweep {path}: {{reason}}; {remedy}")
+    sweep = settings_of(Sweep, with_overrides(values, overrides, str(path)), str(path))
     if sweep.stage not in STAGES[1:]:
         raise UserError(f"{path}: stage must be one of {', '.join(STAGES[1:])}, not {sweep.stage!r}")
     names = [_slug(run.get("name")) for run in sweep.runs]
@@ -74,12 +75,12 @@ def load_sweep(path: str | Path) -> Sweep:
     return sweep
 
 
-def run_sweep(path: str | Path) -> str:
+def run_sweep(path: str | Path, overrides: Sequence[str] = ()) -> str:
     """Trains and evaluates the runs that are not done yet; returns the table, also in `OUT/table.md` (`OUT/results.json` has all numbers).
 
     All configurations are checked before the first run starts. Raises UserError if a run's folder was trained with other settings.
     """
-    sweep = load_sweep(path)
+    sweep = load_sweep(path, overrides)
     configs = [_config(sweep, run) for run in sweep.runs]
     check_workspaces((sweep.stage, config) for config in configs)
     samples = _test_samples(sweep)

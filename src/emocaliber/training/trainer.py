@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,10 @@ from emocaliber.training.config import FINISHED, ModelConfig, StageConfig
 from emocaliber.training.distributed import cpu_only, merge_adapters, partial_state, print_once, with_adapters
 from emocaliber.training.shared_prefix import logits_only_at
 from emocaliber.training.watching import trackers, train_monitored
+
+# Recent versions of transformers warn of the earlier name.
+_NAMES = {field.name for field in fields(TrainingArguments)}
+_CHECKPOINTING = "activation_checkpointing" if "activation_checkpointing" in _NAMES else "gradient_checkpointing"
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ def common_arguments(config: StageConfig) -> dict[str, Any]:
         "seed": config.seed,
         "use_cpu": cpu_only(),
         "bf16": config.bf16,
-        "gradient_checkpointing": config.gradient_checkpointing,
+        _CHECKPOINTING: config.gradient_checkpointing,
         "remove_unused_columns": False,
         "report_to": trackers(config.report_to),
     }

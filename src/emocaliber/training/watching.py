@@ -22,6 +22,7 @@ from emocaliber.models.local import LocalModel
 from emocaliber.training.collate import plain_worker_errors
 from emocaliber.training.config import MonitoredConfig, Stage1Config, StageConfig
 from emocaliber.training.distributed import unsharded_for_generation
+from emocaliber.training.progress import show_readably
 from emocaliber.training.samples import validation_samples
 from emocaliber.training.telemetry import SURE, TELEMETRY, CollapseAlarm, ConfidenceStats, RolloutLogger, StepLog, StoppedByAlarm, Telemetry
 
@@ -63,6 +64,7 @@ def resume(trainer: Any, checkpoint: str | None) -> None:
     The last step's checkpoint, left by a run killed before it saved its model, is loaded without training: with `max_steps` inside an
     epoch, transformers would do one step more.
     """
+    show_readably(trainer)
     trainer.add_callback(_StopWhenComplete())
     try:
         with plain_worker_errors():

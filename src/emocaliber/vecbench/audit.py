@@ -19,6 +19,7 @@ from emocaliber.io.images import ImageError
 from emocaliber.io.rows import display_name, read_rows, write_rows
 from emocaliber.render.table import Table
 from emocaliber.vecbench.duplicates import DISTANCE, Fingerprint, fingerprints, hamming_distance, near_duplicate_groups
+from emocaliber.vecbench.manifest import DROPPED
 
 __all__ = ["CACHE", "Audit", "Finding", "FindingKind", "Member", "audit", "side_of"]
 
@@ -287,8 +288,6 @@ class Audit:
 
 
 # `drop`: the same files without the samples that leak, contradict or repeat others.
-
-DROPPED = "dropped.jsonl"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,11 @@ from typing import Any
 from emocaliber.core.tasks import TASKS, canonical_task
 from emocaliber.emotions.taxonomy import Taxonomy, taxonomy
 from emocaliber.errors import UserError
+from emocaliber.io.configurations import find_configuration
 from emocaliber.io.rows import Row, display_name, write_atomically
 from emocaliber.io.settings import read_toml, typed
-from emocaliber.io.workspace import package_version
-from emocaliber.vecbench.manifest import Manifest, by_task, counts, data_card
+from emocaliber.io.workspace import Workspace, package_version
+from emocaliber.vecbench.manifest import Manifest, by_task, counts, data_card, read_manifest, remove_audit
 from emocaliber.vecbench.sources import READERS, SOURCES
 from emocaliber.vecbench.sources.reader import Item, LoadedSource, Skipped, SkipReason, files_below
 from emocaliber.vecbench.splits import OWN_SPLIT, SUBTASKS, Benchmark, CustomTask, assign, assign_stages, with_polarity
@@ -33,16 +34,28 @@ Progress = Callable[[str, int], None]
 
 
 def build_benchmark(
-    config: BuildConfig, out: Path, *, scenes: int = 0, size: int = 224, workers: int | None = None, progress: Progress = lambda *_: None
+    config: BuildConfig,
+    out: Path,
+    *,
+    scenes: int = 0,
+    size: int = 224,
+    rebuild: bool = False,
+    workers: int | None = None,
+    progress: Progress = lambda *_: None,
 ) -> Manifest:
-    """Builds the benchmark in `out` and returns its manifest.
+    """Builds the benchmark in `out` and returns its manifest. What an audit left there is removed if the samples change.
 
     With `scenes`, every subtask without a data set is made of synthetic scenes instead: that many test samples of `size` pixels, and four
-    times as many training samples in-domain. Raises UserError if there is nothing to build from, or a folder is not the data set that it
-    should be.
+    times as many training samples in-domain. Raises UserError if there is nothing to build from, if a folder is not the data set that it
+    should be, and, unless `rebuild`, if `out` was built with other settings.
     """
     if not (config.sources or config.custom or scenes):
         raise UserError(f"nothing to build from; give the folder of at least one of {', '.join(SOURCES)}, or draw scenes instead")
+    without = [name for source, names in SUBTASKS.items() if source not in config.sources for name in names]
+    missing = [name for name in TASKS if name in without]
+    drawn = missing if scenes else []
+    settings = _settings(config, scenes if drawn else 0, size)
+    before = _built_before(out, config, settings, rebuild)
     loaded_sources = _load_sources(config, out / ".readings", progress)
     # Scenes, which may take hours, are drawn only after all folders have been checked.
     benchmark = assign(
@@ -53,9 +66,6 @@ def build_benchmark(
         polarity=config.polarity,
         custom={name: CustomTask(_candidates(source), source.test_size) for name, source in config.custom.items()},
     )
-    without = [name for source, names in SUBTASKS.items() if source not in loaded_sources for name in names]
-    missing = [name for name in TASKS if name in without]
-    drawn = missing if scenes else []
     train, test = draw_synthetic_subtasks(out / "scenes", drawn, scenes, config.seed, size=size, workers=workers, progress=progress)
     order = {name: place for place, name in enumerate((*TASKS, *config.custom))}
     train, test = (sorted(rows, key=lambda row: order[row["task"]]) for rows in (benchmark.train + train, benchmark.test + test))
@@ -64,7 +74,7 @@ def build_benchmark(
     manifest = Manifest(
         version=package_version(),
         seed=config.seed,
-        settings=_settings(config, scenes if drawn else 0, size),
+        settings=settings,
         sources={name: _described(loaded, benchmark.unused.get(name, 0)) for name, loaded in loaded_sources.items()},
         tasks=counts({"test": test, "train": train}),
         stages={name: by_task(map(json.loads, lines)) for name, lines in files.items() if name.startswith("stage")},
@@ -73,9 +83,24 @@ def build_benchmark(
         missing=[name for name in missing if name not in drawn],
         notes=_notes(benchmark, drawn, [name for name in missing if name not in drawn]),
     )
+    if before is not None and before.files != manifest.files:
+        remove_audit(out)
     write_atomically(out / "README.md", data_card(manifest))
     write_atomically(out / "manifest.json", manifest.to_json())
     return manifest
+
+
+def _built_before(out: Path, config: BuildConfig, settings: Mapping[str, Any], rebuild: bool) -> Manifest | None:
+    """The manifest of the benchmark in `out`, None without one. Raises UserError, unless `rebuild`, if its settings were others."""
+    if not (out / "manifest.json").is_file():
+        return None
+    before = read_manifest(out)
+    if not rebuild:
+        now = {"seed": config.seed, "sources": sorted((*config.sources, *config.custom)), **settings}
+        remedy = "Give the same settings, another folder (--out DIR), or --rebuild to replace it"
+        was = {"seed": before.seed, "sources": sorted(before.sources), **before.settings}
+        Workspace(out / "manifest.json", now, path=out, remedy=remedy).compare(was)
+    return before
 
 
 def _load_sources(config: BuildConfig, cache: Path, progress: Progress) -> dict[str, LoadedSource]:
@@ -213,8 +238,9 @@ class BuildConfig:
         with_polarity(self.polarity)
 
 
-def read_config(path: Path) -> BuildConfig:
+def read_config(path: str | Path) -> BuildConfig:
     """The configuration in a TOML file; paths in it are relative to it. Raises UserError naming file, key and remedy."""
+    path = find_configuration(path, "bench")
     name = display_name(path)
     table = read_toml(path, name, f"{name}: cannot be read ({{reason}}); give a TOML file such as configs/vecbench.toml")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections import Counter
@@ -101,6 +102,21 @@ def describe_anew(folder: Path, out: Path, note: str) -> None:
     )
     write_atomically(out / "README.md", data_card(manifest))
     write_atomically(out / "manifest.json", manifest.to_json())
+
+
+# What `bench audit` leaves in the folder: the findings, and with --drop the samples without those left out.
+AUDIT = "audit.jsonl"
+DROPPED = "dropped.jsonl"
+CLEAN = "clean"
+
+
+def remove_audit(folder: Path) -> None:
+    """Removes the files that an audit of the benchmark in `folder` wrote; others in its folder `clean` stay."""
+    clean = folder / CLEAN
+    for file in (folder / AUDIT, *(clean / name for name in (*SAMPLE_FILES, DROPPED, "manifest.json", "README.md"))):
+        file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # something else lies there
+        clean.rmdir()
 
 
 # The data card: contents, sources, splits and rights.

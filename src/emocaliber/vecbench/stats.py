@@ -15,10 +15,11 @@ from matplotlib.patches import Patch
 from emocaliber.core.samples import read_samples
 from emocaliber.core.tasks import paper_counts, task_order, taxonomy_of
 from emocaliber.emotions.colours import emotion_colour
+from emocaliber.io.rows import display_name
 from emocaliber.render.figure import BLUE, GREY, VERMILION, PanelFigure, png, style
 from emocaliber.render.table import NONE, Table, decimal
 from emocaliber.scenes.annotators import vote_entropy_nats
-from emocaliber.vecbench.manifest import sample_files_in
+from emocaliber.vecbench.manifest import sample_files
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,6 @@ class TaskStats:
 class Stats:
     """`tasks[file][task]` for the files that are there ("train", "test", "stage1" ..) and their tasks, VECBench's first, in its order."""
 
-    folder: Path
     tasks: Mapping[str, Mapping[str, TaskStats]]
 
     def as_dict(self) -> dict[str, object]:
@@ -103,13 +103,14 @@ class Stats:
         return Table(["task", "file", "voted on", "entropy (bits)"], rows, title="Votes", note=note, words=2) if rows else None
 
 
-def benchmark_stats(folder: str | Path) -> Stats:
-    """Counts the samples of the benchmark's files that are in a folder.
+def benchmark_stats(*places: str | Path) -> Stats:
+    """Counts the samples of files, and of a benchmark's files in folders. Files of one name are told apart by their paths.
 
-    Raises UserError if there is none of train.jsonl, test.jsonl and stage1..3.jsonl, or one has a row that is no sample.
+    Raises UserError if a folder has none of train.jsonl, test.jsonl and stage1..3.jsonl, or a file has a row that is no sample.
     """
-    folder = Path(folder)
-    return Stats(folder, MappingProxyType({path.stem: _by_task(path) for path in sample_files_in(folder)}))
+    files = sample_files([Path(place) for place in places])
+    stems = Counter(file.stem for file in files)
+    return Stats(MappingProxyType({file.stem if stems[file.stem] == 1 else display_name(file): _by_task(file) for file in files}))
 
 
 def _by_task(path: Path) -> Mapping[str, TaskStats]:

@@ -14,6 +14,7 @@ from emocaliber.core.prompts import listed
 from emocaliber.core.samples import Sample
 from emocaliber.core.tasks import TASKS
 from emocaliber.errors import UserError
+from emocaliber.io.configurations import find_configuration
 from emocaliber.io.rows import display_name
 from emocaliber.io.settings import read_toml, settings_of, toml_value, typed
 from emocaliber.models import LOCAL, kind_of, load_model
@@ -90,7 +91,7 @@ class Recipe:
             if part and part.remote and "prices" not in part.settings:
                 raise UserError(
                     f"a budget needs prices: give [{role}] prices = [READ, WRITTEN], in dollars per million tokens, or "
-                    f"--set '{role}.prices=[READ, WRITTEN]'; [0, 0] for a server of your own"
+                    f"'{role}.prices=[READ, WRITTEN]'; [0, 0] for a server of your own"
                 )
 
     def with_local_settings(self, settings: Mapping[str, Any]) -> Recipe:
@@ -109,12 +110,13 @@ class Recipe:
         return {"teacher": self.teacher.identity, "judge": judge, "checks": checks}
 
 
-def read_recipe(file: Path | None = None, flags: Mapping[str, Mapping[str, Any]] = {}, changes: Sequence[str] = ()) -> Recipe:
+def read_recipe(file: str | Path | None = None, flags: Mapping[str, Mapping[str, Any]] = {}, changes: Sequence[str] = ()) -> Recipe:
     """The recipe of a TOML file with the tables [teacher], [judge], [checks] and [least], with `flags` (which has the same tables) and then
     `changes` ("teacher.concurrency=32") in place of what it says.
 
     Raises UserError, naming the file, the table and the key, for what cannot be read or is no setting, and if a model is not named.
     """
+    file = find_configuration(file, "cot") if file else None
     where = display_name(file) if file else "the command"
     tables = _read(file, where) if file else {}
     tables = {name: {**tables.get(name, {}), **flags.get(name, {})} for name in _TABLES}
@@ -122,7 +124,7 @@ def read_recipe(file: Path | None = None, flags: Mapping[str, Mapping[str, Any]]
         name, _, rest = change.partition(".")
         key, equals, value = rest.partition("=")
         if name not in _TABLES or not equals:
-            raise UserError(f"--set {change!r} must look like TABLE.KEY=VALUE, where the table is one of {', '.join(_TABLES)}")
+            raise UserError(f"the setting {change!r} must look like TABLE.KEY=VALUE, where the table is one of {', '.join(_TABLES)}")
         tables[name][key.strip()] = toml_value(value.strip())
     for role in ("teacher", "judge"):
         if not isinstance(tables[role].get("model"), str):

@@ -213,7 +213,7 @@ class CompletionClient:
 
     def _given_up(self, failed: FailedAttempt, attempts: int, seconds: float) -> Reply:
         if failed.code == "unreachable" and not self._reached:
-            raise UserError(f"{failed.message}. Start the server, or give its address as --base-url (or in OPENAI_BASE_URL)")
+            raise UserError(f"{failed.message}. Start the server, or give its address as base_url=URL (or in OPENAI_BASE_URL)")
         message = failed.message if attempts == 1 else f"{failed.message} (attempt {attempts}, the last)"
         usage = self.budget.usage(failed.counts) if failed.counts else None
         return Reply("", seconds, usage=usage, error=ModelError(failed.code, message), attempts=attempts)
@@ -252,7 +252,7 @@ class Server:
                 raise ValueError
         except (ValueError, httpx2.InvalidURL):
             shown = base_url.partition("?")[0].rpartition("@")[2]
-            message = f"{shown!r} is no address of an API; --base-url looks like https://api.openai.com/v1 or http://localhost:8000/v1"
+            message = f"{shown!r} is no address of an API; base_url looks like https://api.openai.com/v1 or http://localhost:8000/v1"
             raise UserError(message) from None
         path = parts.path.rstrip("/")
         path = path if path.endswith("/chat/completions") else f"{path}/chat/completions"

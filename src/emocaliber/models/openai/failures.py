@@ -81,10 +81,12 @@ def failure_of(status: int, headers: Mapping[str, str], server_message: ServerMe
         raise UserError(f"{server}: the account has no credit left ({status}): {server_message}. Top it up, then continue with --resume")
     if status == 404 or server_message.code == "model_not_found" or (status == 400 and server_message.parameter == "model"):
         raise UserError(
-            f"{server} has no model {model!r} ({status}): {server_message}. Check the model's name, and --base-url, which often ends in /v1"
+            f"{server} has no model {model!r} ({status}): {server_message}. Check the model's name, and base_url, which often ends in /v1"
         )
     if 300 <= status < 400:
-        raise UserError(f"{server} answers that it has moved ({status}) to {headers.get('location', 'somewhere')}. Give that as --base-url")
+        raise UserError(
+            f"{server} answers that it has moved ({status}) to {headers.get('location', 'somewhere')}; give that as base_url=URL"
+        )
     message = f"{server} answered {status}: {server_message}"
     if status in _TRANSIENT or status >= 500:
         code = "rate_limited" if status == 429 else "server_error"

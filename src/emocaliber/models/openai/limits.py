@@ -30,7 +30,7 @@ class Budget:
             raise UserError(f"prices must be two, dollars per million tokens read and written, such as 1.25 10; not {list(prices)}")
         if budget is not None and prices is None:
             raise UserError(
-                "a budget needs prices, to know what is spent: give --price IN OUT, in dollars per million tokens read and written"
+                "a budget needs prices, to know what is spent: give prices=[IN, OUT], in dollars per million tokens read and written"
             )
         self._prices = prices
         self._budget = budget

@@ -73,7 +73,7 @@ class RemoteModel:
         addresses = [given] if isinstance(given, str) else list(given)
         key = usable_key(os.environ.get("OPENAI_API_KEY", "") if api_key is None else api_key)
         if not key and OPENAI in addresses:
-            raise UserError(f"{OPENAI} wants a key: set OPENAI_API_KEY, or give the address of another server as --base-url")
+            raise UserError(f"{OPENAI} wants a key: set OPENAI_API_KEY, or give the address of another server as base_url=URL")
         servers = [Server.at(address, key) for address in addresses]
         self._payloads = PayloadBuilder(model, temperature, seed, max_new_tokens, _ALTERNATIVES if logprobs else None, image_format)
         self._concurrency = concurrency

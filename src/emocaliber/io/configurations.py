@@ -1,0 +1,65 @@
+"""Configurations by name: the files of `configs/`, which come with the installed package, for every command that takes `--config`."""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from emocaliber.errors import UserError
+
+Kind = Literal["train", "respond", "sweep", "bench", "cot"]
+
+_PATTERNS: dict[Kind, str] = {
+    "train": "**/stage?.toml",  # the folder is the configuration
+    "respond": "baselines/*.toml",
+    "sweep": "ablations/*.toml",
+    "bench": "vecbench.toml",
+    "cot": "vec-cot.toml",
+}
+
+
+@cache
+def configs_folder() -> Path:
+    """The folder of the configurations: in the installed package, or that of the source tree."""
+    package = Path(__file__).parents[1]
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parents[1] / "configs"
+
+
+def configurations(kind: Kind) -> dict[str, Path]:
+    """The configurations of a kind, by name: files, and for training the folders of the stages' files."""
+    found: dict[str, Path] = {}
+    for file in sorted(configs_folder().glob(_PATTERNS[kind])):
+        path = file.parent if kind == "train" else file
+        name = path.relative_to(configs_folder()).as_posix() if kind == "train" else path.stem
+        found.setdefault(name.removeprefix("baselines/"), path)
+    return dict(sorted(found.items()))
+
+
+def find_configuration(name: str | Path, kind: Kind) -> Path:
+    """The file or folder of a configuration.
+
+    A file or folder that exists is returned as it is. Otherwise `name` is that of one that comes with the package, such as "7b",
+    "qwen2.5-vl", or "configs/7b/stage1.toml". A name of none of them is returned as a path if it looks like one (a suffix, a folder), so
+    that reading it gives the error; any other raises UserError with the names there are.
+    """
+    path = Path(name)
+    if path.exists():
+        return path
+    known = configurations(kind)
+    asked = path.as_posix().rstrip("/").removeprefix("configs/").removeprefix("baselines/").removeprefix("ablations/")
+    if (shipped := known.get(asked.removesuffix(".toml"))) is not None:
+        return shipped
+    folder, _, file = asked.rpartition("/")
+    if kind == "train" and folder in known and (known[folder] / file).is_file():
+        return known[folder] / file
+    if path.suffix == ".toml" or len(path.parts) > 1:
+        return path
+    close = difflib.get_close_matches(asked, known, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise UserError(
+        f"there is no file or folder {name}, and no configuration of that name comes with the package; its names are "
+        f"{', '.join(known)}{hint}"
+    )
