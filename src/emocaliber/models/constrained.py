@@ -57,7 +57,7 @@ State = tuple[int, bytes]  # the number of the part, and what of its text decide
 START: State = (0, b"")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared by identity: the functions below make each grammar once
 class Grammar:
     """A sequence of parts. After the last one the text is over if it is `closed`, and free otherwise."""
 
@@ -200,25 +200,22 @@ class ConstrainedDecoding(LogitsProcessor):  # type: ignore[misc]
         self._grammars, self._limits, self._vocabulary = grammars, limits, vocabulary
         self._states: list[State | None] = [START if grammar else None for grammar in grammars]
         self._count = 0
-        self._allowed: Callable[[Grammar, State, bool], tuple[torch.Tensor, bool]] = lru_cache(None)(self._compute)
+        self._masks: dict[tuple[Grammar, State, bool], torch.Tensor] = {}
         self._needed: Callable[[Grammar, State], int] = lru_cache(None)(self._compute_needed)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         if self._count:
             self._read(input_ids[:, -1].tolist())
-        for row, (grammar, state, limit) in enumerate(zip(self._grammars, self._states, self._limits, strict=True)):
-            if grammar is None or state is None:
-                continue
-            hurry = grammar.closed and limit - self._count <= self._needed(grammar, state) + _SPARE
-            tokens, only_these = self._allowed(grammar, state, hurry)
-            tokens = tokens.to(scores.device)
-            if only_these:
-                kept = scores[row, tokens]
-                scores[row] = float("-inf")
-                scores[row, tokens] = kept
-            else:
-                scores[row, tokens] = float("-inf")
+        constrained = [
+            (row, self._mask(grammar, state, limit, scores))
+            for row, (grammar, state, limit) in enumerate(zip(self._grammars, self._states, self._limits, strict=True))
+            if grammar and state
+        ]
         self._count += 1
+        if len(constrained) == len(scores):
+            return scores.masked_fill(torch.stack([mask for _, mask in constrained]), float("-inf"))
+        for row, mask in constrained:
+            scores[row].masked_fill_(mask, float("-inf"))
         return scores
 
     def _read(self, tokens: Sequence[int]) -> None:
@@ -227,9 +224,17 @@ class ConstrainedDecoding(LogitsProcessor):  # type: ignore[misc]
                 over = token in self._vocabulary.ends
                 self._states[row] = None if over else grammar.after(state, self._vocabulary.piece(token))
 
-    def _compute(self, grammar: Grammar, state: State, hurry: bool) -> tuple[torch.Tensor, bool]:
-        tokens, only_these = self._vocabulary.allowed(grammar, state, hurry=hurry)
-        return torch.tensor(tokens, dtype=torch.long), only_these and bool(tokens)
+    def _mask(self, grammar: Grammar, state: State, limit: int, scores: torch.Tensor) -> torch.Tensor:
+        """The tokens that are forbidden in a state, (vocabulary,)."""
+        hurry = grammar.closed and limit - self._count <= self._needed(grammar, state) + _SPARE
+        key = grammar, state, hurry
+        if key not in self._masks:
+            tokens, only_these = self._vocabulary.allowed(grammar, state, hurry=hurry)
+            only_these = only_these and bool(tokens)
+            mask = torch.full(scores.shape[1:], only_these, dtype=torch.bool)
+            mask[torch.tensor(tokens, dtype=torch.long)] = not only_these
+            self._masks[key] = mask.to(scores.device)
+        return self._masks[key]
 
     def _compute_needed(self, grammar: Grammar, state: State) -> int:
         return sum(max(map(self._vocabulary.length, texts), default=0) + 1 for texts in grammar.remaining(state))
