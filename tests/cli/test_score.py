@@ -116,7 +116,7 @@ def test_parity_shows_what_the_released_scripts_say_and_why_it_differs(tmp_path:
     assert ours == pytest.approx((0.2 + 1.0) / 2)
     assert "why they differ" in (tmp_path / "run" / "parity.md").read_text()
     assert str(tmp_path / "run" / "parity.md") in capsys.readouterr().out.splitlines()
-    assert "edges: 1 at 1" in (tmp_path / "run" / "parity.md").read_text()
+    assert "edges: 1 with a confidence of 1" in (tmp_path / "run" / "parity.md").read_text()
 
 
 @pytest.mark.parametrize(

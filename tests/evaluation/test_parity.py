@@ -225,7 +225,7 @@ def test_the_table_sets_the_numbers_side_by_side_and_says_why_they_differ(rows: 
     theirs, ours, why = table["FI-8", "n"]
     assert (ours, theirs) == ("1,000", f"{found['tasks']['FI-8']['n']:,}")
     assert why == f"left out: {found['tasks']['FI-8']['failed']} failed, {found['tasks']['FI-8']['bad_confidence']} unreadable"
-    assert f"edges: {found['tasks']['FI-8']['at_confidence_1']} at 1" in table["FI-8", "ECE"][2]
+    assert f"edges: {found['tasks']['FI-8']['at_confidence_1']} with a confidence of 1" in table["FI-8", "ECE"][2]
     assert f"reading: {summary['tasks']['FI-8']['malformed']['count']} malformed" in table["FI-8", "accuracy"][2]
     assert "whole response" in table["Overall", "accuracy, pooled"][2]
     assert table["ID VER", "accuracy, pooled"][1] == f"{100 * summary['groups']['ID VER']['accuracy_pooled']:.2f}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from emocaliber.render.progress import Pace, Progress
@@ -67,3 +69,21 @@ def test_only_the_outermost_is_shown_and_none_when_quiet(capsys: pytest.CaptureF
         clock.now = 200
         unseen.advance()
     assert capsys.readouterr().err == ""
+
+
+def test_in_a_notebook_the_bar_is_a_cell_that_is_updated(monkeypatch: pytest.MonkeyPatch) -> None:
+    display = pytest.importorskip("IPython.display", reason="IPython is not installed")
+    shown: list[str] = []
+
+    class Handle:
+        def update(self, content: Any) -> None:
+            shown.append(content.data)
+
+    monkeypatch.setattr("IPython.get_ipython", lambda: type("ZMQInteractiveShell", (), {})())
+    monkeypatch.setattr(display, "display", lambda *_, **__: Handle())
+    times = iter(range(100))
+    with Progress("predicting <b>", "images", 3, clock=lambda: float(next(times))) as bar:
+        for _ in range(3):
+            bar.advance()
+    assert 'value="0"' in shown[0] and 'value="3"' in shown[-1] and "3 of 3 images" in shown[-1]
+    assert all("predicting &lt;b&gt;" in each for each in shown)

@@ -188,7 +188,7 @@ def _compared(kind: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> 
     reading = f"whole response: {malformed}" if kind == "overall" else f"reading: {malformed}"
     gone = f"left out: {theirs['failed']:,} failed, {theirs['bad_confidence']:,} unreadable"
     answers = f"{reading}; {gone}" if left_out else reading
-    edges = f"edges: {theirs['at_confidence_1']:,} at 1"
+    edges = f"edges: {theirs['at_confidence_1']:,} with a confidence of 1"
     stated = f"{reading}; confidences: {theirs['with_confidence']:,} against {covered:,}"
     yield "n", f"{theirs['n']:,}", f"{ours['n']:,}", gone
     if kind == "tasks":

@@ -265,7 +265,7 @@ def _answer_lines(answer: Trace, width: int) -> Iterator[str]:
         yield from _field("answer", f"{answer['answer']}: {_verdict(answer)}", width)
     yield ""
     for source, stated in answer["confidence"].items():
-        standing = f"higher than {100 * stated['higher_than']:.0f} % of {stated['n']}" if stated else "none"
+        standing = f"higher than {100 * stated['higher_than']:.0f} % of this run's {stated['n']:,} confidences" if stated else "none"
         yield from _field(source, f"{stated['value']:.3f}  {standing}" if stated else standing, width)
     if answer["agreement"] is not None:
         yield from _field("agreement", f"{answer['agreement']:.3f}  of annotators would give this answer: the calibrated confidence", width)

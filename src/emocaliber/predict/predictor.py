@@ -29,6 +29,7 @@ from emocaliber.render.progress import Progress, in_notebook
 GivenLabels = str | Iterable[str]
 DEFAULT_TASK = "EmoSet-8"
 CHANCE = "chance"  # the confidence source of a model that was not taught the labels
+FURTHER = ("consistency", "p_true")  # confidence sources of `respond` alone
 RETRIES = 3  # for an answer that cannot be parsed
 _AT_ONCE = 256  # images of a stream that are open at the same time, for a model without a window
 
@@ -73,6 +74,9 @@ class Predictor:
         self.model = model
         self._named = confidence is not None
         self.confidence_source: str = confidence or getattr(model, "confidence_source", None) or verb.__name__
+        if self.confidence_source in FURTHER:
+            need = f"{self.confidence_source} takes further replies for each image, which `emocaliber respond` asks for"
+            raise UserError(f"{need}; here, give one of {', '.join(SOURCES)}")
         if self.confidence_source not in SOURCES:
             raise UserError(f"there is no confidence source {self.confidence_source!r}; the sources are {', '.join(SOURCES)}")
         self._taught = TaughtQuestions.of(model)

@@ -65,7 +65,7 @@ class PredictionTable:
         styles = {_EMOTION: _STYLES["emotion"]}
         if self._decides and not prediction.accepted:
             styles[_ANSWER] = _STYLES["abstain"]
-        if prediction.to_row().get("unfamiliar"):
+        if prediction.unfamiliar:
             styles = {column: _STYLES["unfamiliar"] for column in range(len(_HEADER))}
         yield self._line(parts, styles)
 
