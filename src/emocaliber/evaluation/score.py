@@ -94,7 +94,7 @@ class Score:
     def _repr_html_(self) -> str:
         table = headline_table(self.summary)
         head = "".join(f"<th>{html.escape(name)}</th>" for name in table.header)
-        body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
+        body = "".join(f"<tr>{''.join(f'<td style=padding-left:1em>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
         notes = "<br>".join(map(html.escape, (table.note.strip(), *self.notes)))
         return f"<b>{html.escape(display_name(self.name))}</b><table><tr>{head}</tr>{body}</table><small>{notes}</small>"
 

@@ -252,7 +252,8 @@ def _columns(
 
 
 def _scopes(summary: Summary) -> list[tuple[str, Metrics]]:
-    return [*((display_name(task), m) for task, m in summary["tasks"].items()), *_wholes(summary)]
+    tasks = [(display_name(task), m) for task, m in summary["tasks"].items()]
+    return tasks if len(tasks) == 1 and not summary["groups"] else [*tasks, *_wholes(summary)]  # one custom task is all there is
 
 
 def _wholes(summary: Summary) -> list[tuple[str, Metrics]]:

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from emocaliber.core.response import STEPS, Reasoning
+from emocaliber.core.source_words import source_words
 from emocaliber.errors import UserError
 from emocaliber.io.rows import Form, display_name
-from emocaliber.render.html import render_fragment
+from emocaliber.render.html import render_fragment, thumbnails
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,7 +92,7 @@ class Prediction:
         return f"<Prediction {name}: {', '.join([str(self.emotion), sure, *marks])}>"
 
     def _repr_html_(self) -> str:
-        return render_fragment("predict/page/prediction.html", predictions=[self], steps=STEPS, left_out=0)
+        return _html([self], side=160)
 
 
 Status = Literal["answered", "accepted", "abstained", "failed"]
@@ -154,8 +155,7 @@ class Predictions(Sequence[Prediction]):
         return f"<Predictions: {len(self._made)} computed so far>" if self._advance() else f"<Predictions: {len(self._made)}>"
 
     def _repr_html_(self) -> str:
-        left_out = max(len(self) - _SHOWN, 0)
-        return render_fragment("predict/page/prediction.html", predictions=self[:_SHOWN], steps=STEPS, left_out=left_out)
+        return _html(self[:_SHOWN], side=72, left_out=max(len(self) - _SHOWN, 0))
 
     def _advance(self) -> bool:
         following = next(self._coming, None)
@@ -167,6 +167,15 @@ class Predictions(Sequence[Prediction]):
         while self._advance():
             pass
         return self._made
+
+
+def _html(predictions: Sequence[Prediction], *, side: int, left_out: int = 0) -> str:
+    """A table for notebooks, with thumbnails of the images that are files."""
+    files = [each.image for each in predictions if each.image != "-" and not each.error]
+    pictures = dict(zip(files, thumbnails(files, 2 * side), strict=True))
+    shown = [(each, pictures.get(each.image)) for each in predictions]
+    names = {"steps": STEPS, "source_name": lambda source: source_words(source).name}
+    return render_fragment("predict/page/prediction.html", shown=shown, side=side, left_out=left_out, **names)
 
 
 def _flat(prediction: Prediction) -> dict[str, Any]:
