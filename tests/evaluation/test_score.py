@@ -52,7 +52,7 @@ def test_columns_may_be_named() -> None:
 
 def test_a_score_is_shown_as_text_and_in_a_notebook() -> None:
     score = ec.score([{**row, "truth": "<awe>" if row["truth"] == "awe" else row["truth"]} for row in ROWS], name="<mine>")
-    assert repr(score).startswith("<mine>, 20 answers") and "Overall" in repr(score)
+    assert repr(score).startswith("<mine>, 20 answers") and "custom" in repr(score)
     assert "&lt;mine&gt;" in score._repr_html_() and "<mine>" not in score._repr_html_()
 
 

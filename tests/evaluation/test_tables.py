@@ -274,7 +274,7 @@ def test_runs_on_different_samples_are_not_put_side_by_side(other: dict[str, Any
 def test_odd_names_do_not_break_the_tables() -> None:
     summary = run(("awe", 0.8), task="a|b\nc")
     assert "| a\\|b\\nc " in markdown(summary)
-    assert len(headline(summary).split("\n\n")[0].splitlines()) == 3
+    assert len(headline(summary).split("\n\n")[0].splitlines()) == 2
 
 
 def test_tables_leave_the_summary_as_it_is() -> None:
