@@ -67,7 +67,7 @@ def test_one_screen_holds_question_reasoning_answer_and_confidence(tmp_path: Pat
     photo(tmp_path / "images" / "a.png")
     assert run("a", scored(tmp_path / "run", write(tmp_path / "r.jsonl", *rows), *rows)) == 0
     text = capsys.readouterr().out
-    for expected in ("FI-8 (ID VER)", "images/a.png", "Which emotion might", "a storm", "fear: wrong", "0.800", "50 % of 2"):
+    for expected in ("FI-8 (ID VER)", "images/a.png", "Which emotion might", "a storm", "fear: wrong", "0.800", "50 % of this"):
         assert expected in text
     assert "not there" not in text
     assert next(line for line in text.splitlines() if line.startswith("  awe")).split()[-2:] == ["7", "truth"]

@@ -95,8 +95,7 @@ def test_scenes_that_are_drawn_by_the_same_command_are_not_checked(folder: Path)
 @pytest.mark.slow
 def test_checked_images_are_not_decoded_again_until_a_file_changes(folder: Path) -> None:
     code = "import sys; from emocaliber.training import checks as c, config; c.check_stage(config.load_config('stage1', sys.argv[1]))"
-    passing = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
-    assert "checking images: 100%" in passing.stderr
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
     image = folder / "images" / "stage13.png"
     found = image.stat()
     image.write_bytes(b"\0" * found.st_size)
