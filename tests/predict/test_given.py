@@ -56,7 +56,7 @@ def test_what_is_no_image_is_a_type_error(colour_model: ColourModel, image: Any)
     ("image", "complaint"),
     [
         ("https://example.org/a.jpg", "is an address, and nothing is downloaded here"),
-        (np.zeros((3, 4, 5, 6)), r"shape \(3, 4, 5, 6\) is no image"),
+        (np.zeros((3, 4, 5, 6)), r"shape \(3, 4, 5, 6\) holds several images; use predict_many"),
         (np.zeros((0, 4)), "is no image"),
         (PICTURE * 1.0, "float64 with values from 50 to 200"),
         (np.full((4, 4), -1), "values from -1 to -1"),
@@ -124,3 +124,31 @@ def test_the_package_lists_its_names() -> None:
     assert all(getattr(ec, name) is not None for name in dir(ec))
     with pytest.raises(AttributeError, match=r"it has .*load"):
         ec.laod  # noqa: B018
+
+
+def test_a_column_of_paths_is_a_list_and_a_table_is_none(tmp_path: Path, colour_model: ColourModel) -> None:
+    paths = [str(photo(tmp_path / f"{n}.png", colour)) for n, colour in enumerate(("red", "teal"))]
+    predictor = Predictor(colour_model)
+    assert [each.image for each in predictor.predict_many(np.array(paths))] == paths
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    frame = pandas.DataFrame({"path": paths})
+    assert [each.image for each in predictor.predict_many(frame["path"])] == paths
+    with pytest.raises(TypeError, match=r"give the column that holds their paths, such as df"):
+        predictor.predict_many(frame)
+    with pytest.raises(TypeError, match="for several images, use predict_many"):
+        predictor.predict(frame["path"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "complaint"),
+    [
+        ({"labels": ["calm", 3]}, TypeError, "labels must be text, not int"),
+        ({"labels": ["calm", "tense"], "task": "FI-2"}, UserError, "the task 'FI-2' or labels of your own, not both"),
+        ({"min_confidence": "0.6"}, TypeError, "must be a number from 0 to 1"),
+    ],
+)
+def test_wrong_arguments_are_told(colour_model: ColourModel, asked: dict[str, Any], error: type[Exception], complaint: str) -> None:
+    with pytest.raises(error, match=complaint):
+        Predictor(colour_model).predict(Image.new("RGB", (8, 8)), **asked)
+    with pytest.raises(UserError, match="did you mean verb"):
+        Predictor(colour_model, "vreb")

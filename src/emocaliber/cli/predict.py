@@ -46,9 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--model", default="tiny", metavar="M", help=f"{MODELS} (default: tiny)")
     asked = parser.add_mutually_exclusive_group()
-    asked.add_argument(
-        "--task", default="EmoSet-8", metavar="T", help="a task of VECBench, whose labels are the candidates (default: EmoSet-8)"
-    )
+    asked.add_argument("--task", metavar="T", help="a task of VECBench, whose labels are the candidates (default: EmoSet-8)")
     asked.add_argument("--labels", metavar="a,b,c", help="custom labels to choose from")
     parser.add_argument("--out", metavar="F", help="write rows to F.jsonl, F.csv or F.parquet; - for JSON Lines on standard output")
     parser.add_argument("--report", type=Path, metavar="DIR", help="write a page with thumbnails to DIR/index.html")
@@ -78,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 def _predict(args: argparse.Namespace) -> int:
     from emocaliber.io.rows import display_name
     from emocaliber.predict.given import UNNAMED
-    from emocaliber.predict.output import PredictionFile, check_folder, counted_as
+    from emocaliber.predict.output import PredictionFile, check_page, counted_as
     from emocaliber.predict.predictor import Query
     from emocaliber.predict.table import PredictionTable
     from emocaliber.render.progress import Progress
@@ -93,7 +91,7 @@ def _predict(args: argparse.Namespace) -> int:
             rows = PredictionFile(args.out, query, model=args.model, confidence=args.confidence, free=args.free, **how)
             file = closing.enter_context(rows)
         if args.report:
-            check_folder(args.report, "--report")
+            check_page(args.report, "--report")
         earlier = {name: file.earlier[name] for name in names & file.earlier.keys()} if file else {}
         counts = Counter(word for words in earlier.values() for word in words)
 

@@ -86,6 +86,8 @@ class LocalModel(DescribedByCard):
         threads: int | None = None,
         free: bool = True,
     ) -> None:
+        if threads is not None and threads < 1:
+            raise UserError(f"threads must be 1 or more, not {threads}")
         self._device = _available(device)
         dtype = torch.bfloat16 if self._device.startswith("cuda") else torch.float32
         disable_progress_bar()  # of loading weights, so that the first output is an answer

@@ -80,9 +80,13 @@ def each_image(images: ImageSource | Iterable[ImageSource]) -> Iterable[ImageSou
     if isinstance(images, str | os.PathLike):
         return list(_files(images))
     single: Any = images
+    if hasattr(images, "columns") and hasattr(images, "to_dict"):
+        raise TypeError('a DataFrame is no list of images; give the column that holds their paths, such as df["path"]')
     if isinstance(images, bytes | bytearray | memoryview | Image.Image) or hasattr(images, "read"):
         return [single]
     if hasattr(images, "__array__"):
+        if np.asarray(single.detach().cpu() if hasattr(single, "detach") else single).dtype.kind in "OUST":  # paths, as of a pandas column
+            return each_image(list(single))
         return [single] if len(single.shape) < 4 else list(single)
     if not isinstance(images, Iterable):
         raise TypeError(f"images must be {_KINDS}, or an iterable of these, not {type(images).__name__}")
@@ -113,6 +117,10 @@ def _from_file(file: Any, limits: ImageLimits) -> OpenedImage:
 
 def _from_array(image: Any) -> Image.Image:
     array = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"an image must be {_KINDS}, not an array of {array.dtype}; for several images, use predict_many")
+    if array.ndim == 4:
+        raise UserError(f"an array of shape {array.shape} holds several images; use predict_many")
     if array.ndim == 3 and array.shape[-1] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
         array = np.moveaxis(array, 0, -1)
     if array.ndim == 3 and array.shape[-1] == 1:
@@ -126,7 +134,7 @@ def _from_array(image: Any) -> Image.Image:
     elif array.dtype != np.uint8:
         lowest, highest = array.min(), array.max()
         most = 1 if array.dtype.kind == "f" else 255
-        if array.dtype.kind not in "fiu" or not (lowest >= 0 and highest <= most):
+        if not (lowest >= 0 and highest <= most):
             raise UserError(
                 f"an array of {array.dtype} with values from {lowest:g} to {highest:g} is no image; "
                 "give integers from 0 to 255 or fractions from 0 to 1"

@@ -138,5 +138,13 @@ def check_folder(folder: Path, option: str) -> None:
         raise UserError(f"{display_name(folder)}: cannot be written ({error.strerror}); give another folder as {option}") from error
 
 
+def check_page(folder: Path, option: str) -> None:
+    """`check_folder` for a page. Raises UserError, too, for a page of somebody else's that would be overwritten."""
+    check_folder(folder, option)
+    page = folder / "index.html"
+    if page.is_file() and b"EmoCaliber" not in page.read_bytes():
+        raise UserError(f"{display_name(page)} is not a page of ours, and would be overwritten; give another folder as {option}")
+
+
 def _has_content(file: Path) -> bool:
     return file.is_file() and file.stat().st_size > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from operator import index
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from emocaliber.core.response import STEPS, Reasoning
@@ -86,10 +87,11 @@ class Prediction:
     def __repr__(self) -> str:
         name = display_name(self.image)
         if self.error:
-            return f"<Prediction {name}: {self.error.code}>"
+            return f"<Prediction {name}: {self.error.code}: {self.error.message.removeprefix(f'{name}: ')}>"
         sure = "no confidence" if self.confidence is None else f"confidence {self.confidence:.2f} ({self.confidence_source})"
-        marks = [mark for mark, holds in (("unfamiliar", self.unfamiliar), ("untaught labels", self.untaught)) if holds]
-        return f"<Prediction {name}: {', '.join([str(self.emotion), sure, *marks])}>"
+        decided = {True: "accepted", False: "abstain", None: ""}[self.accepted]
+        marks = [decided, "unfamiliar picture" if self.unfamiliar else "", "untaught labels" if self.untaught else ""]
+        return f"<Prediction {name}: {', '.join(filter(None, [str(self.emotion), sure, *marks]))}>"
 
     def _repr_html_(self) -> str:
         return _html([self], side=160)
@@ -111,8 +113,8 @@ class Predictions(Sequence[Prediction]):
     Iterating gives them as they come; `len`, slices and tables compute all of them. After an interruption, those computed are still there.
     """
 
-    def __init__(self, coming: Iterator[Prediction]) -> None:
-        self._coming = coming
+    def __init__(self, coming: Iterator[Prediction], total: int | None = None) -> None:
+        self._coming, self._total = coming, total
         self._made: list[Prediction] = []
 
     def __iter__(self) -> Iterator[Prediction]:
@@ -129,6 +131,8 @@ class Predictions(Sequence[Prediction]):
     @overload
     def __getitem__(self, place: slice) -> list[Prediction]: ...
     def __getitem__(self, place: int | slice) -> Prediction | list[Prediction]:
+        if not isinstance(place, slice):
+            place = index(place)
         if isinstance(place, slice) or place < 0:
             return self._all()[place]
         while place >= len(self._made) and self._advance():
@@ -152,7 +156,8 @@ class Predictions(Sequence[Prediction]):
         return pd.DataFrame([_flat(each) for each in self])
 
     def __repr__(self) -> str:
-        return f"<Predictions: {len(self._made)} computed so far>" if self._advance() else f"<Predictions: {len(self._made)}>"
+        of = "" if self._total is None else f" of {self._total:,}"
+        return f"<Predictions: {len(self._made):,}{of} computed so far; iterate, to_rows() or to_frame() for all>"
 
     def _repr_html_(self) -> str:
         return _html(self[:_SHOWN], side=72, left_out=max(len(self) - _SHOWN, 0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings as python_warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import chain, islice
 from types import MappingProxyType
 from typing import Any
@@ -43,19 +44,30 @@ class Query:
     min_confidence: float | None = None
 
     @classmethod
-    def of(cls, task: str = DEFAULT_TASK, labels: GivenLabels | None = None, min_confidence: float | None = None) -> Query:
-        """The query of a VECBench task, or of custom `labels` (an iterable, or a string with commas).
+    def of(cls, task: str | None = None, labels: GivenLabels | None = None, min_confidence: float | None = None) -> Query:
+        """The query of a VECBench task (default: EmoSet-8), or of custom `labels` (an iterable, or a string with commas).
 
-        Raises UserError for an unknown task, fewer than two different labels, or a `min_confidence` outside [0, 1].
+        Raises UserError for an unknown task, a task beside labels, fewer than two different labels, or a `min_confidence` outside [0, 1];
+        TypeError for labels that are no text and a `min_confidence` that is no number.
         """
-        if min_confidence is not None and not 0 <= min_confidence <= 1:
-            raise UserError(f"the least confidence must lie between 0 and 1, not {min_confidence:g}")
+        if min_confidence is not None:
+            if not isinstance(min_confidence, int | float):
+                raise TypeError(f"min_confidence must be a number from 0 to 1, not {min_confidence!r}")
+            if not 0 <= min_confidence <= 1:
+                raise UserError(f"the least confidence must lie between 0 and 1, not {min_confidence:g}")
         if labels is None:
-            known = task_called(task)
+            known = task_called(task or DEFAULT_TASK)
             return cls(known.name, labels_of(known.name, taxonomy(known.taxonomy).labels), min_confidence)
-        candidates = tuple(label.strip() for label in (labels.split(",") if isinstance(labels, str) else labels))
-        if len(candidates) < 2 or not all(candidates):
-            raise UserError(f"the labels are {', '.join(map(repr, candidates))}; give two or more different ones, such as awe,fear,calm")
+        if task is not None:
+            raise UserError(f"give the task {task!r} or labels of your own, not both")
+        given = labels.split(",") if isinstance(labels, str) else list(labels)
+        if other := next((label for label in given if not isinstance(label, str)), None):
+            raise TypeError(f"labels must be text, not {type(other).__name__} ({other!r})")
+        candidates = tuple(label.strip() for label in given)
+        if len(candidates) < 2:
+            raise UserError(f"the labels are {', '.join(map(repr, candidates))}; give two or more, with commas between them: awe,fear,calm")
+        if not all(candidates):
+            raise UserError(f"one of the labels {', '.join(map(repr, candidates))} is empty; leave it out, with its comma")
         return cls(CUSTOM_TASK, Labels.of(candidates), min_confidence)
 
     def accepts(self, confidence: float | None) -> bool | None:
@@ -78,7 +90,9 @@ class Predictor:
             need = f"{self.confidence_source} takes further replies for each image, which `emocaliber respond` asks for"
             raise UserError(f"{need}; here, give one of {', '.join(SOURCES)}")
         if self.confidence_source not in SOURCES:
-            raise UserError(f"there is no confidence source {self.confidence_source!r}; the sources are {', '.join(SOURCES)}")
+            close = get_close_matches(self.confidence_source, SOURCES, n=1)
+            meant = f"did you mean {close[0]}? " if close else ""
+            raise UserError(f"there is no confidence source {self.confidence_source!r}; {meant}the sources are {', '.join(SOURCES)}")
         self._taught = TaughtQuestions.of(model)
         self._warned: set[str] = set()
 
@@ -86,7 +100,7 @@ class Predictor:
         return f"<Predictor of {self.model.name}, confidence: {self.confidence_source}>"
 
     def predict(
-        self, image: ImageSource, task: str = DEFAULT_TASK, labels: GivenLabels | None = None, min_confidence: float | None = None
+        self, image: ImageSource, task: str | None = None, labels: GivenLabels | None = None, min_confidence: float | None = None
     ) -> Prediction:
         """The prediction for one image: a path, the bytes of an image file, an open file, a Pillow image, an array or a torch tensor.
 
@@ -102,7 +116,7 @@ class Predictor:
     def predict_many(
         self,
         images: ImageSource | Iterable[ImageSource],
-        task: str = DEFAULT_TASK,
+        task: str | None = None,
         labels: GivenLabels | None = None,
         min_confidence: float | None = None,
         *,
@@ -120,7 +134,7 @@ class Predictor:
         coming = self.ask(found, query, done=done)
         if in_notebook() if progress is None else progress:
             coming = _with_bar(coming, len(found) if isinstance(found, Sequence) else None)
-        return Predictions(coming)
+        return Predictions(coming, len(found) if isinstance(found, Sequence) and not done else None)
 
     def ask(
         self, images: Iterable[ImageSource], query: Query, *, done: Collection[str] = (), limits: ImageLimits = DEFAULT_LIMITS

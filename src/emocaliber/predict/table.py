@@ -15,7 +15,8 @@ from emocaliber.render.terminal import styled
 if TYPE_CHECKING:
     from rich.text import Text
 
-_ALTERNATIVES = 2  # beside the answer
+_ALTERNATIVES, _LIKELY = 2, 0.05  # the most emotions beside the answer, and their least probability by the model itself
+_UNFAMILIAR = "unfamiliar picture"
 _HEADER = ("image", "emotion", "confidence", "answer", "alternatives")
 _IMAGE, _EMOTION, _CONFIDENCE, _ANSWER, _LIST = range(len(_HEADER))
 _SHORT_NAME, _SHORTEST_NAME = 22, 8  # cells
@@ -33,7 +34,7 @@ class PredictionTable:
         self._decides = query.min_confidence is not None
         self._width = width
         labels = sorted((cells(label) for label in query.candidates), reverse=True)
-        every, one = (max(_list_width(labels[:number]), len("alternatives")) for number in (_ALTERNATIVES, 1))
+        every, one = (max(_list_width(labels[:number]), len(_UNFAMILIAR)) for number in (_ALTERNATIVES, 1))
         natural = [
             max(map(cells, ("image", *self._names.values()))),
             max(map(cells, ("emotion", *query.candidates))),
@@ -54,13 +55,14 @@ class PredictionTable:
         if prediction.error:
             yield from self._failure(name, prediction.error.code, prediction.error.message.removeprefix(f"{name}: "))
             return
-        others = [item for item in prediction.alternatives.items() if item[0] != prediction.emotion][:_ALTERNATIVES]
+        # Without their percentages: those are the model's own, uncalibrated, and do not go with the confidence beside them.
+        others = [label for label, probability in prediction.alternatives.items() if label != prediction.emotion and probability >= _LIKELY]
         parts = (
             name,
             prediction.emotion or "",
             "-" if prediction.confidence is None else f"{100 * prediction.confidence:.0f} %",
             "accepted" if prediction.accepted else "abstain",
-            ", ".join(f"{emotion} {100 * probability:.0f} %" for emotion, probability in others),
+            _UNFAMILIAR if prediction.unfamiliar else ", ".join(others[:_ALTERNATIVES]),
         )
         styles = {_EMOTION: _STYLES["emotion"]}
         if self._decides and not prediction.accepted:
@@ -94,5 +96,5 @@ class PredictionTable:
 
 
 def _list_width(labels: Sequence[int]) -> int:
-    """The cells that a list of labels of these widths takes, each with its percentage."""
-    return sum(width + len(" 100 %") for width in labels) + len(", ") * (len(labels) - 1)
+    """The cells that a list of labels of these widths takes."""
+    return sum(labels) + len(", ") * (len(labels) - 1)
