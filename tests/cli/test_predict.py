@@ -367,3 +367,14 @@ def test_a_report_needs_no_out(tmp_path: Path, oddities: dict[str, str | None]) 
 def test_the_command_is_described_without_importing_numpy_or_torch() -> None:
     code = "import sys; from emocaliber.cli import predict; print([m for m in ('numpy', 'torch', 'PIL', 'rich') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_page_of_somebody_elses_is_not_overwritten(tmp_path: Path) -> None:
+    theirs = tmp_path / "site" / "index.html"
+    theirs.parent.mkdir()
+    theirs.write_text("<h1>My site</h1>")
+    with pytest.raises(UserError, match=r"index\.html is not a page of ours.*another folder as --report"):
+        run(photo(tmp_path / "a.png"), "--report", tmp_path / "site")
+    assert theirs.read_text() == "<h1>My site</h1>"
+    for _ in range(2):
+        assert run(photo(tmp_path / "a.png"), "--report", tmp_path / "ours") == 0

@@ -157,7 +157,7 @@ def test_labels_of_ones_own_replace_the_task(colour_model: ColourModel, labels: 
 
 @pytest.mark.parametrize("labels", ["calm", "", [], "calm,"])
 def test_labels_that_leave_no_choice_are_refused(colour_model: ColourModel, labels: str | list[str]) -> None:
-    with pytest.raises(UserError, match="two or more|is empty; leave it out"):
+    with pytest.raises(UserError, match=r"two or more|is empty; leave it out"):
         Predictor(colour_model).predict_many([], labels=labels)
 
 
