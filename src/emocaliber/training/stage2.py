@@ -15,7 +15,7 @@ import hashlib
 import json
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from emocaliber.inference.engine import question_for, respond_into
 from emocaliber.inference.plan import identity_of_model, questions
 from emocaliber.io.rows import display_name, read_rows, write_rows
 from emocaliber.io.workspace import Workspace, record_of
+from emocaliber.models.card import TRAINED_AT, read_card
 from emocaliber.models.local import LocalModel
 from emocaliber.training.collate import TrainingExample
 from emocaliber.training.config import EQUATION_2, VOTES, Stage2Config
@@ -46,7 +47,8 @@ def train(config: Stage2Config) -> Path:
     """Trains the cold-start model and returns its folder. The scaffold's answers are kept in `OUT/scaffold.jsonl`."""
     rows = training_rows(config)
     answers = scaffold_answers(config, [Sample.from_row(row, config.samples) for row in rows])
-    examples = confidence_examples(answers, config.targets, width=config.target_width, seed=config.seed)
+    stated = states_confidence(config.model)
+    examples = confidence_examples(answers, config.targets, width=config.target_width, seed=config.seed, stated=stated)
     if not examples:
         raise UserError(
             f"none of the {len(answers):,} answers in {config.out}/scaffold.jsonl is well-formed, so there is nothing to train on: "
@@ -93,7 +95,7 @@ def _check_scaffold(config: Stage2Config, samples: list[Sample], file: Path) -> 
         {
             "model": identity_of_model(config.model),
             "settings": {name: getattr(config, name) for name in names},
-            "prompt": {"name": EMOCALIBER.name, "questions": questions(samples, EMOCALIBER, confidence=False)},
+            "prompt": {"name": EMOCALIBER.name, "questions": questions(samples, EMOCALIBER, confidence=states_confidence(config.model))},
             "samples": digest,
         },
         path=file,
@@ -122,7 +124,13 @@ def _answer(config: Stage2Config, samples: list[Sample], file: Path) -> None:
             max_pixels=config.max_pixels or None,
         )
 
-    respond_into(file, samples, scaffold, label="scaffold answers", confidence=False)
+    respond_into(file, samples, scaffold, label="scaffold answers", confidence=states_confidence(config.model))
+
+
+def states_confidence(model: str) -> bool:
+    """Whether a model has learnt to state its confidence already, by its card. It is then asked for one, and another replaces it."""
+    card = read_card(model)
+    return TRAINED_AT in card or "confidence_source" in card
 
 
 @dataclass(frozen=True)
@@ -134,11 +142,11 @@ class _Answer:
     labels: Labels
 
     @classmethod
-    def read(cls, row: dict[str, Any]) -> _Answer | None:
-        """The answer of a row; None if it is malformed."""
+    def read(cls, row: dict[str, Any], *, stated: bool) -> _Answer | None:
+        """The answer of a row, without its confidence, which it must have if one is `stated`; None if it is malformed."""
         labels = labels_of(row["task"], row["candidates"])
-        response = parse(row["response"] or "", labels, confidence="forbidden")
-        return None if isinstance(response, Malformed) else cls(row, response, labels)
+        response = parse(row["response"] or "", labels, confidence="required" if stated else "forbidden")
+        return None if isinstance(response, Malformed) else cls(row, replace(response, confidence=None), labels)
 
     @property
     def is_right(self) -> bool:
@@ -156,14 +164,17 @@ class _Answer:
         )
 
 
-def confidence_examples(rows: Iterable[dict[str, Any]], targets: str, *, width: float, seed: int) -> list[TrainingExample]:
+def confidence_examples(
+    rows: Iterable[dict[str, Any]], targets: str, *, width: float, seed: int, stated: bool = False
+) -> list[TrainingExample]:
     """The training examples of the well-formed ones among scaffold answers, with the confidence targets called `targets`.
 
     With "eq2" the number is equation 2's target. With "calibrated" and "votes" the number is drawn from a bump of this `width` around the
-    target, reproducibly by `seed` and the sample's id, and its decimals learn that bump. Raises UserError for answers without what these
+    target, reproducibly by `seed` and the sample's id, and its decimals learn that bump. `stated`: the answers state a confidence already,
+    which is replaced. Raises UserError for answers without what these
     targets need: token probabilities, or votes or a posterior.
     """
-    answers = [answer for row in rows if (answer := _Answer.read(row)) is not None]
+    answers = [answer for row in rows if (answer := _Answer.read(row, stated=stated)) is not None]
     if targets == EQUATION_2:
         return [each.example(_equation_2(each)) for each in answers]
     probabilities = _agreements(answers) if targets == VOTES else _calibrated(answers, seed)
