@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emocaliber.confidence.targets import confidence_target
+from emocaliber.confidence.targets import agreement, confidence_target, decimal_targets
 from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.loop import VAD
 from emocaliber.emotions.taxonomy import BUILT_IN, Taxonomy, taxonomy
@@ -74,3 +74,28 @@ def test_the_bounds_hold_for_every_pair_of_every_taxonomy(name: str) -> None:
 def test_a_mean_probability_is_a_probability(probability: float) -> None:
     with pytest.raises(ValueError, match="mean token probability"):
         confidence_target("a", "a", probability, RECTANGLE)
+
+
+@settings(max_examples=100)
+@given(probability=st.floats(0.02, 0.97), width=st.floats(0.02, 0.2))
+def test_a_bump_is_a_distribution_whose_likeliest_number_is_the_target(probability: float, width: float) -> None:
+    first, second = decimal_targets(probability, width)
+    assert sum(first) == pytest.approx(1) and all(sum(each) == pytest.approx(1) for each in second)
+    tens = max(range(10), key=first.__getitem__)
+    number = tens / 10 + max(range(10), key=second[tens].__getitem__) / 100
+    assert number == pytest.approx(probability, abs=0.011)
+    mean = sum(first[k] * sum(second[k][j] * (k / 10 + j / 100) for j in range(10)) for k in range(10))
+    if 3 * width < probability < 1 - 3 * width:
+        assert mean == pytest.approx(probability, abs=0.02)
+
+
+def test_a_bump_needs_a_width() -> None:
+    with pytest.raises(ValueError, match="must be above 0"):
+        decimal_targets(0.5, 0.0)
+
+
+def test_agreement_is_the_share_of_votes_for_the_same_label_in_any_spelling() -> None:
+    labels = Labels.of(["Awe", "fear"])
+    assert agreement("awe", {"Awe": 3, "fear": 1}, labels) == pytest.approx(0.75)
+    assert agreement("fear", {"awe": 0.75, "fear": 0.25}, labels) == pytest.approx(0.25)
+    assert agreement("awe", {}, labels) is None and agreement("awe", {"awe": 0}, labels) is None

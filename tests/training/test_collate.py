@@ -18,7 +18,7 @@ from emocaliber.inference.engine import question_for
 from emocaliber.training.collate import IGNORED, ExampleCollator, TrainingExample
 from emocaliber.training.config import Stage1Config
 from emocaliber.training.samples import training_rows
-from emocaliber.training.stage2 import confidence_example
+from emocaliber.training.stage2 import confidence_examples
 from emocaliber.training.trainer import LossSettings, loss_mask, supervised_loss
 
 LABELS = taxonomy("mikels-8").labels
@@ -52,8 +52,7 @@ def scaffold_row(image: str, response: str = ANSWER, truth: str = "fear") -> dic
 @pytest.fixture(scope="module")
 def examples(images: list[str]) -> list[TrainingExample]:
     """One training example of each stage, on images of different shapes, so that rows differ in length."""
-    stage2 = confidence_example(scaffold_row(images[2]))
-    assert stage2 is not None
+    [stage2] = confidence_examples([scaffold_row(images[2])], "eq2", width=0.08, seed=0)
     return [
         TrainingExample(images[0], "Describe this image.", "A dark forest."),
         TrainingExample(images[1], question_for("EmoSet-8", LABELS, confidence=False), ANSWER),
@@ -131,15 +130,14 @@ def test_an_example_is_the_same_alone_and_in_a_batch(
 
 
 def test_a_wrong_answers_target_is_at_most_a_half(images: list[str]) -> None:
-    example = confidence_example(scaffold_row(images[0], truth="amusement"))
-    assert example is not None
+    [example] = confidence_examples([scaffold_row(images[0], truth="amusement")], "eq2", width=0.08, seed=0)
     distance = taxonomy("mikels-8").loop().distance("fear", "amusement")
     assert example.completion == f"<confidence>{0.5 - distance * 0.9:.2f}</confidence>"
 
 
 @pytest.mark.parametrize("response", ["", "no tags", ANSWER[:-3], ANSWER + "<confidence>0.50</confidence>"])
 def test_a_malformed_answer_gives_no_example(images: list[str], response: str) -> None:
-    assert confidence_example(scaffold_row(images[0], response)) is None
+    assert confidence_examples([scaffold_row(images[0], response)], "eq2", width=0.08, seed=0) == []
 
 
 # A vocabulary of two; the tokens are prompt, prefix, completion, end in the first row and prompt, completion, end, padding in the second.
@@ -211,3 +209,34 @@ def test_a_row_of_the_test_split_is_refused_by_its_line(tmp_path: Path) -> None:
 def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"s\.jsonl has no rows to train on"):
         training_rows(stage1(write(tmp_path / "s.jsonl")))
+
+
+def test_decimals_learn_the_distributions_they_are_given(images: list[str], processor: Any) -> None:
+    rows = [
+        scaffold_row(images[0]) | {"id": "a", "votes": {"fear": 3, "awe": 1}},
+        scaffold_row(images[1]) | {"id": "b", "votes": {"fear": 3, "awe": 17}},
+    ]
+    examples = confidence_examples(rows, "votes", width=0.05, seed=0)
+    assert [example.decimals[0].index(max(example.decimals[0])) for example in examples] == [7, 1]
+    assert examples == confidence_examples(rows, "votes", width=0.05, seed=0)
+    batch = ExampleCollator(processor)(examples)
+    sums = batch["digit_targets"].sum(-1)
+    assert torch.allclose(sums, batch["decimals"].float()) and batch["decimals"].sum() == 4
+    digits = tuple(range(10))
+    logits = torch.zeros(3, 12)
+    logits[1, 2] = 2.0
+    decimals, completion, targets = torch.tensor([False, True, True]), torch.tensor([True, True, True]), torch.tensor([11, 2, 3])
+    given = torch.zeros(3, 10)
+    given[1, 2], given[1, 3], given[2, 0] = 0.75, 0.25, 1.0
+    logs = logits.log_softmax(-1)
+    expected = -(logs[0, 11] + 0.75 * logs[1, 2] + 0.25 * logs[1, 3] + logs[2, 0]) / 3
+    found = supervised_loss(logits, targets, completion, decimals, LossSettings(digits=digits), given)
+    assert found.item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_targets_that_the_answers_cannot_give_are_refused(images: list[str]) -> None:
+    with pytest.raises(UserError, match="sample 'a' has neither votes nor a posterior"):
+        confidence_examples([scaffold_row(images[0])], "votes", width=0.05, seed=0)
+    row = scaffold_row(images[0])
+    with pytest.raises(UserError, match="needs the token probabilities"):
+        confidence_examples([row | {"confidence": {"verb": 0.9}}], "calibrated", width=0.05, seed=0)

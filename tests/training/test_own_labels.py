@@ -18,7 +18,7 @@ from emocaliber.training.config import load_config
 from emocaliber.training.run import run_stage
 from emocaliber.training.samples import numbered_sample_rows
 from emocaliber.training.stage1 import teacher_response
-from emocaliber.training.stage2 import confidence_example
+from emocaliber.training.stage2 import confidence_examples
 from microscopic import write_base
 
 REASONING = Reasoning("a storm", "nobody", "the sea", "none", "it overwhelms")
@@ -35,8 +35,7 @@ def far(name: str, a: str, b: str) -> float:
 
 
 def target(row: dict[str, Any]) -> str:
-    example = confidence_example(row)
-    assert example is not None
+    [example] = confidence_examples([row], "eq2", width=0.08, seed=0)
     return example.completion
 
 

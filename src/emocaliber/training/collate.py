@@ -23,13 +23,15 @@ class TrainingExample:
     """One supervised example: given `image`, `question` and the assistant text `prefix`, the target is `completion` and the end of the
     turn.
 
-    `sample` is the id of the sample it was made from, for error messages.
+    `decimals`, if given, are the distributions over the ten digits that the decimals of `completion` learn in place of the digits that
+    stand there. `sample` is the id of the sample it was made from, for error messages.
     """
 
     image: str
     question: str
     completion: str
     prefix: str = ""
+    decimals: tuple[tuple[float, ...], ...] = ()
     sample: str = ""
 
 
@@ -61,7 +63,9 @@ class ExampleCollator:
 
     - `labels`: the token on prefix, completion and end of the turn, -100 elsewhere;
     - `in_completion`: True on the completion and the end of the turn;
-    - `decimals`: True on the digits of the completion after the first one, which stands before the decimal point.
+    - `decimals`: True on the digits of the completion after the first one, which stands before the decimal point;
+
+    and, if the examples give them, `digit_targets` (B, L, 10), the distribution over the ten digits on each decimal, 0 elsewhere.
     """
 
     def __init__(self, processor: Any) -> None:
@@ -84,6 +88,13 @@ class ExampleCollator:
         def padded(values: list[list[int]], filler: int) -> torch.Tensor:
             return torch.tensor([row + [filler] * (length - len(row)) for row in values])
 
+        learnt = {}
+        if any(example.decimals for example in examples):
+            learnt["digit_targets"] = torch.zeros(len(examples), length, len(self._digits))
+            for number, (example, (prompt, prefix, completion)) in enumerate(zip(examples, rows, strict=True)):
+                places = [place for place, decimal in enumerate(self._decimals(completion)) if decimal]
+                for place, target in zip(places, example.decimals, strict=True):
+                    learnt["digit_targets"][number, len(prompt) + len(prefix) + place] = torch.tensor(target)
         types = [list(row) for row in prompts["mm_token_type_ids"]]
         return {
             "input_ids": padded([prompt + prefix + completion for prompt, prefix, completion in rows], pad),
@@ -98,6 +109,7 @@ class ExampleCollator:
             "decimals": padded(
                 [[0] * (len(prompt) + len(prefix)) + self._decimals(completion) for prompt, prefix, completion in rows], 0
             ).bool(),
+            **learnt,
         }
 
     def _decimals(self, completion: list[int]) -> list[int]:

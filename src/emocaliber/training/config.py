@@ -119,13 +119,18 @@ class Stage1Config(ModelConfig):
 class Stage2Config(ModelConfig):
     """Verbalized confidence (eq. 2, 3): the scaffold answers, eq. 2 gives targets, loss on the confidence span.
 
-    `anchor` weighs a cross-entropy on the scaffold's own answer, and `smoothing` is the share of any digit in a decimal's target (both 0 in
-    the paper); `temperature` is the scaffold's when it answers. `max_length` as in stage 1.
+    `targets` is "eq2", the paper's; "calibrated": the probability that the answer is right, by a calibrator on the model's own token
+    probabilities; or "votes": the share of a sample's votes or posterior that agrees with the answer. With the last two, the decimals learn
+    a bump of width `target_width` around the target. `anchor` weighs a cross-entropy on the scaffold's own answer, and `smoothing` is the
+    share of any digit in a decimal's target with "eq2" (both 0 in the paper); `temperature` is the scaffold's when it answers.
+    `max_length` as in stage 1.
     """
 
     temperature: float = 1.0
     anchor: float = 0.0
     smoothing: float = 0.0
+    targets: str = "eq2"
+    target_width: float = 0.08
     inference_batch: int = 128
     max_length: int = 0
 
@@ -154,6 +159,7 @@ class Stage3Config(ModelConfig):
     shared_prefix: bool = True
 
 
+EQUATION_2, CALIBRATED, VOTES = TARGETS = ("eq2", "calibrated", "votes")  # of stage 2
 CREDITS = ("response", "causal", "expected", "natural")
 EXPECTED_CREDITS = ("expected", "natural")  # those that use the probabilities of all ten first decimals
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt")  # the ones without further settings
@@ -198,6 +204,13 @@ def check_settings(config: StageConfig, where: str) -> None:
         raise UserError(f"{where}: there is no schedule {config.schedule!r}; there are {', '.join(SCHEDULES)}")
     if isinstance(config, ModelConfig):
         _check_tuning(config, where)
+    if isinstance(config, Stage2Config):
+        if config.targets not in TARGETS:
+            raise UserError(f"{where}: there are no targets {config.targets!r}; there are {', '.join(TARGETS)}")
+        if config.target_width <= 0:
+            raise UserError(f"{where}: target_width must be positive, not {config.target_width}")
+        if config.targets != EQUATION_2 and config.smoothing:
+            raise UserError(f'{where}: smoothing needs targets = "{EQUATION_2}"; the others are smooth by their target_width')
     if isinstance(config, Stage3Config):
         rollouts, group = config.batch_size * config.accumulation, config.group_size
         if group < 2 or rollouts % group:

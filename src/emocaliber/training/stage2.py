@@ -1,6 +1,9 @@
 """Stage 2: verbalized confidence (section 3.2). The scaffold model answers unseen samples, equation 2 gives each answer's target
 confidence, and the loss is the cross-entropy on `<confidence>x.xx</confidence>` and the end of the turn alone (equation 3).
 
+`targets` replaces equation 2 by a probability that the answer is right (`confidence/targets.py`): then the decimals learn a narrow bump
+around it, so that the number that is decoded greedily is a calibrated one.
+
 Two settings, both 0 in the paper, are for small models. `anchor` adds a cross-entropy on the scaffold's own answer, without which a small
 model forgets how to answer. `smoothing` is label smoothing over the decimals: equation 2 gives no target between 0.5 and about 0.9, and a
 model trained on its targets alone would give the other values no probability, so that stage 3 could not explore them.
@@ -10,22 +13,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from emocaliber.confidence.targets import confidence_target
+from emocaliber.confidence.calibrator import cross_fitted, usable_sources
+from emocaliber.confidence.targets import agreement, confidence_target, decimal_targets
 from emocaliber.core.prompts import EMOCALIBER
-from emocaliber.core.response import Malformed, parse, render
+from emocaliber.core.response import Malformed, Response, parse, render
 from emocaliber.core.samples import Sample
+from emocaliber.core.scoring import is_correct
 from emocaliber.core.tasks import labels_of
+from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
 from emocaliber.inference.engine import question_for, respond_into
 from emocaliber.inference.plan import identity_of_model, questions
 from emocaliber.io.rows import display_name, read_rows, write_rows
 from emocaliber.io.workspace import Workspace, record_of
+from emocaliber.models.card import TRAINED_AT, read_card
 from emocaliber.models.local import LocalModel
 from emocaliber.training.collate import TrainingExample
-from emocaliber.training.config import Stage2Config
+from emocaliber.training.config import EQUATION_2, VOTES, Stage2Config
 from emocaliber.training.distributed import on_main_process, partial_state, print_once
 from emocaliber.training.samples import training_rows
 from emocaliber.training.trainer import load_for_training, train_supervised, within_max_length
@@ -37,7 +47,8 @@ def train(config: Stage2Config) -> Path:
     """Trains the cold-start model and returns its folder. The scaffold's answers are kept in `OUT/scaffold.jsonl`."""
     rows = training_rows(config)
     answers = scaffold_answers(config, [Sample.from_row(row, config.samples) for row in rows])
-    examples = [example for row in answers if (example := confidence_example(row)) is not None]
+    stated = states_confidence(config.model)
+    examples = confidence_examples(answers, config.targets, width=config.target_width, seed=config.seed, stated=stated)
     if not examples:
         raise UserError(
             f"none of the {len(answers):,} answers in {config.out}/scaffold.jsonl is well-formed, so there is nothing to train on: "
@@ -84,7 +95,7 @@ def _check_scaffold(config: Stage2Config, samples: list[Sample], file: Path) -> 
         {
             "model": identity_of_model(config.model),
             "settings": {name: getattr(config, name) for name in names},
-            "prompt": {"name": EMOCALIBER.name, "questions": questions(samples, EMOCALIBER, confidence=False)},
+            "prompt": {"name": EMOCALIBER.name, "questions": questions(samples, EMOCALIBER, confidence=states_confidence(config.model))},
             "samples": digest,
         },
         path=file,
@@ -113,20 +124,89 @@ def _answer(config: Stage2Config, samples: list[Sample], file: Path) -> None:
             max_pixels=config.max_pixels or None,
         )
 
-    respond_into(file, samples, scaffold, label="scaffold answers", confidence=False)
+    respond_into(file, samples, scaffold, label="scaffold answers", confidence=states_confidence(config.model))
 
 
-def confidence_example(row: dict[str, Any]) -> TrainingExample | None:
-    """The training example of one scaffold answer, with equation 2's target to two decimals; None if the answer is malformed."""
-    labels = labels_of(row["task"], row["candidates"])
-    response = parse(row["response"] or "", labels, confidence="forbidden")
-    if isinstance(response, Malformed):
-        return None
-    target = confidence_target(response.answer, row["ground_truth"], row["confidence"]["avg"], labels)
-    return TrainingExample(
-        row["image"],
-        question_for(row["task"], row["candidates"], confidence=True),
-        completion=f"<confidence>{target:.2f}</confidence>",
-        prefix=render(response),
-        sample=row["id"],
-    )
+def states_confidence(model: str) -> bool:
+    """Whether a model has learnt to state its confidence already, by its card. It is then asked for one, and another replaces it."""
+    card = read_card(model)
+    return TRAINED_AT in card or "confidence_source" in card
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """A well-formed scaffold answer, with its row and the labels of its question."""
+
+    row: dict[str, Any]
+    response: Response
+    labels: Labels
+
+    @classmethod
+    def read(cls, row: dict[str, Any], *, stated: bool) -> _Answer | None:
+        """The answer of a row, without its confidence, which it must have if one is `stated`; None if it is malformed."""
+        labels = labels_of(row["task"], row["candidates"])
+        response = parse(row["response"] or "", labels, confidence="required" if stated else "forbidden")
+        return None if isinstance(response, Malformed) else cls(row, replace(response, confidence=None), labels)
+
+    @property
+    def is_right(self) -> bool:
+        return is_correct(self.response.answer, self.row["ground_truth"], self.labels)
+
+    def example(self, number: float, decimals: tuple[tuple[float, ...], ...] = ()) -> TrainingExample:
+        """The training example in which this answer is followed by a stated confidence."""
+        return TrainingExample(
+            self.row["image"],
+            question_for(self.row["task"], self.row["candidates"], confidence=True),
+            completion=f"<confidence>{number:.2f}</confidence>",
+            prefix=render(self.response),
+            decimals=decimals,
+            sample=self.row["id"],
+        )
+
+
+def confidence_examples(
+    rows: Iterable[dict[str, Any]], targets: str, *, width: float, seed: int, stated: bool = False
+) -> list[TrainingExample]:
+    """The training examples of the well-formed ones among scaffold answers, with the confidence targets called `targets`.
+
+    With "eq2" the number is equation 2's target. With "calibrated" and "votes" the number is drawn from a bump of this `width` around the
+    target, reproducibly by `seed` and the sample's id, and its decimals learn that bump. `stated`: the answers state a confidence already,
+    which is replaced. Raises UserError for answers without what these
+    targets need: token probabilities, or votes or a posterior.
+    """
+    answers = [answer for row in rows if (answer := _Answer.read(row, stated=stated)) is not None]
+    if targets == EQUATION_2:
+        return [each.example(_equation_2(each)) for each in answers]
+    probabilities = _agreements(answers) if targets == VOTES else _calibrated(answers, seed)
+    return [_bump_example(each, probability, width, seed) for each, probability in zip(answers, probabilities, strict=True)]
+
+
+def _equation_2(answer: _Answer) -> float:
+    return confidence_target(answer.response.answer, answer.row["ground_truth"], answer.row["confidence"]["avg"], answer.labels)
+
+
+def _calibrated(answers: Sequence[_Answer], seed: int) -> list[float]:
+    """P(right) of each answer, from its own token probabilities, by calibrators that were fitted on other answers."""
+    sources = usable_sources([each.row["confidence"] for each in answers])
+    if answers and not sources:
+        raise UserError("targets = 'calibrated' needs the token probabilities of the scaffold's answers, which this model does not give")
+    evidence = [(" ".join(sorted(each.labels)), each.row["confidence"], each.is_right) for each in answers]
+    return cross_fitted(evidence, sources, seed=seed)
+
+
+def _agreements(answers: Sequence[_Answer]) -> list[float]:
+    found = []
+    for each in answers:
+        share = agreement(each.response.answer, each.row.get("votes") or each.row.get("posterior") or {}, each.labels)
+        if share is None:
+            raise UserError(f"sample {each.row['id']!r} has neither votes nor a posterior, which targets = 'votes' needs; give others")
+        found.append(share)
+    return found
+
+
+def _bump_example(answer: _Answer, probability: float, width: float, seed: int) -> TrainingExample:
+    bump = decimal_targets(probability, width)
+    rng = random.Random(f"{seed} {answer.row['id']}")
+    [first] = rng.choices(range(10), bump.first)
+    [second] = rng.choices(range(10), bump.second[first])
+    return answer.example(first / 10 + second / 100, (bump.first, bump.second[first]))

@@ -44,15 +44,24 @@ def loss_mask(labels: torch.Tensor, in_completion: torch.Tensor, settings: LossS
 
 
 def supervised_loss(
-    logits: torch.Tensor, targets: torch.Tensor, in_completion: torch.Tensor, decimals: torch.Tensor, settings: LossSettings
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    in_completion: torch.Tensor,
+    decimals: torch.Tensor,
+    settings: LossSettings,
+    digit_targets: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Mean cross-entropy over completion tokens (eq. 1, eq. 3), plus `anchor` times that over prefix tokens.
 
     `logits` (N, V) predict the tokens `targets` (N,); `in_completion` (N,) is True on completion tokens, False on prefix tokens. On
-    `decimals` (N,) the target distribution is 1 - `smoothing` on the token and `smoothing` spread evenly over the ten digits.
+    `decimals` (N,) the target distribution is 1 - `smoothing` on the token and `smoothing` spread evenly over the ten digits; or, with
+    `digit_targets` (N, 10), that distribution over the digits.
     """
     losses = cross_entropy(logits.float(), targets, reduction="none")
-    if settings.smoothing:
+    if digit_targets is not None:
+        digits = logits[decimals].float().log_softmax(-1)[:, list(settings.digits)]
+        losses = losses.masked_scatter(decimals, -(digit_targets[decimals] * digits).sum(-1))
+    elif settings.smoothing:
         spread = -logits[decimals].float().log_softmax(-1)[:, list(settings.digits)].mean(-1)
         losses = losses.masked_scatter(decimals, (1 - settings.smoothing) * losses[decimals] + settings.smoothing * spread)
     loss = losses[in_completion].mean()
@@ -84,10 +93,12 @@ class SupervisedTrainer(ResumingTrainer):
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, **_: Any) -> Any:
         labels, in_completion, decimals = (inputs.pop(name)[:, 1:] for name in ("labels", "in_completion", "decimals"))
+        targets = inputs.pop("digit_targets")[:, 1:] if "digit_targets" in inputs else None
         places = loss_mask(labels, in_completion, self._settings)
         with logits_only_at(model, pad(places, (0, 1))):  # position t predicts token t + 1
             outputs = model(**inputs)
-        loss = supervised_loss(outputs.logits[0], labels[places], in_completion[places], decimals[places], self._settings)
+        of_digits = None if targets is None else targets[places]
+        loss = supervised_loss(outputs.logits[0], labels[places], in_completion[places], decimals[places], self._settings, of_digits)
         return (loss, outputs) if return_outputs else loss
 
 
