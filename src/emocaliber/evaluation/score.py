@@ -183,7 +183,13 @@ def _records(answers: Any) -> list[Mapping[str, Any]]:
     rows = list(answers)
     if other := next((row for row in rows if not isinstance(row, Mapping)), None):
         raise TypeError(f"rows must be dicts, not {type(other).__name__}")
-    return [{name: None if value != value else value for name, value in row.items()} for row in rows]
+    return [{name: _plain(value) for name, value in row.items()} for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    """A cell without numpy's types; NaN is None."""
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    return None if plain != plain else plain
 
 
 def _flat(metrics: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:

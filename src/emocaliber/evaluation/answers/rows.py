@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from emocaliber.core.tasks import CUSTOM_TASK, TASKS, labels_of, nearly, taxonom
 from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import label_key
 from emocaliber.errors import UserError
+from emocaliber.evaluation.answers import predictions
 from emocaliber.evaluation.answers.cells import fractions, label_list, label_pairs, label_text, probability, stated_fractions
 from emocaliber.evaluation.answers.columns import Columns, columns_of
 from emocaliber.evaluation.answers.logs import Placed, plain_rows
@@ -67,13 +68,21 @@ def converted(source: Path, values: Sequence[tuple[Place, Any]], how: How) -> An
     if how.truth and "truth" in how.columns:
         raise UserError("--truth FILE and --columns truth=COLUMN both name the truth; give one of them.")
     wanted = ("answer",) if how.truth else ("truth", "answer")
-    truths = _Truths.read(how.truth) if how.truth else None
-    columns = columns_of(rows, name, how.columns, how.labels, wanted)
+    told = how.columns
+    if predicted := predictions.are_predictions(rows):
+        placed = [(place, predictions.unflattened(row)) for place, row in placed]
+        rows, told = [row for _, row in placed], {**predictions.COLUMNS, **told}
+    truths = _Truths.read(how.truth, by_image=predicted) if how.truth else None
+    columns = columns_of(rows, name, told, how.labels, wanted)
+    if predicted:
+        columns = replace(columns, text="response")
     if columns.answer is None and columns.probabilities is None and not columns.per_label:
         labels = _seen(truths.values() if truths else (row.get(columns.truth) for row in rows) if columns.truth else ())
-        columns = columns_of(rows, name, how.columns, labels or _labels_of_either(rows), wanted)
+        columns = columns_of(rows, name, told, labels or _labels_of_either(rows), wanted)
     if not columns.per_label and columns.probabilities is None and columns.answer is None:
         raise _lacking("answer", rows, name, "")
+    if truths is None and columns.truth is None and predicted:
+        raise UserError(f"{name}: these are predictions without truths; give --truth FILE, a table with the columns 'image' and 'label'.")
     if truths is None and columns.truth is None:
         raise _lacking("truth", rows, name, ", or give the truths as --truth FILE")
     notes = [f"{name}: {len(rows):,} rows, {kind or columns.described()}"]
@@ -118,7 +127,8 @@ class _Truths:
     numbered: bool
 
     @classmethod
-    def read(cls, file: Path) -> _Truths:
+    def read(cls, file: Path, *, by_image: bool = False) -> _Truths:
+        """The truths in a file; `by_image` takes their images as ids where they have any."""
         name = display_name(file)
         _, placed = plain_rows(list(located_values(file)))
         columns = columns_of([row for _, row in placed], name, {}, (), ("truth",))
@@ -127,6 +137,8 @@ class _Truths:
                 f"{name}: no column has the usual name of the truth; rename it to 'truth'. Columns: "
                 f"{', '.join(dict.fromkeys(display_name(column) for _, row in placed for column in row))}."
             )
+        if by_image and columns.image is not None:
+            columns = replace(columns, id=columns.image)
         by_id: dict[str, tuple[Place, Row]] = {}
         for number, (place, row) in enumerate(placed, 1):
             key = label_text(row.get(columns.id)) if columns.id is not None else str(number)
@@ -173,6 +185,10 @@ class _Table:
             ids = list(truths.by_id)
             yield f"neither file has ids, so the rows of {truths.name} are taken in order"
         unknown = [each for each in ids if each not in truths.by_id]
+        predicted = unknown and predictions.are_predictions(row for _, row in self.placed)
+        if predicted and (same := predictions.by_file_name(ids, truths.by_id)) is not None:
+            ids, unknown = [same[each] for each in ids], []
+            yield f"the images of {truths.name} lie in other folders, so they are matched by their file names"
         if unknown:
             raise UserError(
                 f"{truths.name}: has no truth for {len(unknown):,} of {len(ids):,} answers ({_some(unknown)}); its own ids are such as "
