@@ -15,6 +15,7 @@ from emocaliber.errors import UserError
 from emocaliber.evaluation.answers.columns import parse_columns
 from emocaliber.evaluation.answers.reader import answers_in_memory, read_answers, system_name
 from emocaliber.evaluation.answers.rows import Answers, How
+from emocaliber.evaluation.folder import METRICS, check_folder, remove_drawn
 from emocaliber.evaluation.parity import parity, parity_table
 from emocaliber.evaluation.summary import summarise
 from emocaliber.evaluation.tables import headline_table, latex, markdown
@@ -59,9 +60,12 @@ class Score:
     def save(self, out: str | Path, *, page: bool = True, image_folders: Sequence[Path] = ()) -> Path:
         """Writes outcomes, metrics, tables and, with `page`, figures and the report page to `out`; returns the page or the tables.
 
-        `image_folders` may hold images that the page shows.
+        Page and figures of an earlier score are removed. `image_folders` may hold images that the page shows. Raises UserError if `out`
+        holds the score of other answers.
         """
         out, summary = Path(out), dict(self.summary)
+        check_folder(out, self.source)
+        remove_drawn(out)
         if self.converted:  # kept as response rows, which `trace` reads
             places = {"responses": str((out / "answers.jsonl").absolute())}
             if self.source:
@@ -72,7 +76,7 @@ class Score:
         write_rows(out / "outcomes.jsonl", (each.to_row() for each in self.outcomes))
         write_atomically(out / "tables.md", markdown(summary, self.name))
         write_atomically(out / "tables.tex", latex(summary, self.name))
-        write_atomically(out / "metrics.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+        write_atomically(out / METRICS, json.dumps(summary, indent=2, allow_nan=False) + "\n")
         if not page:
             return out / "tables.md"
         self._draw(out, summary, image_folders)
@@ -83,6 +87,7 @@ class Score:
         if any("plain_answer" in row for row in self.rows):
             held = display_name(self.source or self.name)
             raise UserError(f"{held} holds labels, not texts, which the released scripts read; leave out --parity.")
+        check_folder(Path(out), self.source)
         released = parity(self.rows)
         write_atomically(Path(out) / "metrics_parity.json", json.dumps(released, indent=2, allow_nan=False) + "\n")
         write_atomically(Path(out) / "parity.md", parity_table(released, self.summary))
