@@ -17,7 +17,7 @@ from emocaliber.emotions.taxonomy import label_key
 from emocaliber.errors import UserError
 from emocaliber.evaluation.answers import predictions
 from emocaliber.evaluation.answers.cells import fractions, label_list, label_pairs, label_text, probability, stated_fractions
-from emocaliber.evaluation.answers.columns import Columns, columns_of
+from emocaliber.evaluation.answers.columns import Columns, columns_of, why_no_id
 from emocaliber.evaluation.answers.logs import Placed, plain_rows
 from emocaliber.evaluation.answers.texts import told_in
 from emocaliber.io.row_formats import Place, located_values
@@ -80,26 +80,41 @@ def converted(source: Path, values: Sequence[tuple[Place, Any]], how: How) -> An
         labels = _seen(truths.values() if truths else (row.get(columns.truth) for row in rows) if columns.truth else ())
         columns = columns_of(rows, name, told, labels or _labels_of_either(rows), wanted)
     if not columns.per_label and columns.probabilities is None and columns.answer is None:
-        raise _lacking("answer", rows, name, "")
+        raise _lacking_answer(values, name)
     if truths is None and columns.truth is None and predicted:
         raise UserError(f"{name}: these are predictions without truths; give --truth FILE, a table with the columns 'image' and 'label'.")
     if truths is None and columns.truth is None:
-        raise _lacking("truth", rows, name, ", or give the truths as --truth FILE")
+        raise _lacking_truth(values, rows, name, columns)
     notes = [f"{name}: {len(rows):,} rows, {kind or columns.described()}"]
     table = _Table(placed, columns, name)
     if columns.id is None:
-        notes.append("there is no id, so each row is called by its number")
+        notes.append(f"{why_no_id(rows)}, and each row is called by its number")
     if truths:
         notes += table.join(truths, how)
     out = list(identified(table.response_rows(how), required=True))
     return Answers(out, (*notes, *table.notes), table.first_source, foreign=True, missing=table.missing)
 
 
-def _lacking(role: str, rows: Sequence[Row], name: str, other: str) -> UserError:
-    present = ", ".join(dict.fromkeys(f"'{display_name(column)}'" for row in rows for column in row))
+def _lacking_answer(values: Sequence[tuple[Place, Any]], name: str) -> UserError:
+    listed = ", ".join(f"'{display_name(column)}'" for column in _columns_in_file(values))
+    return UserError(f"{name}: no column has the usual name of the answer; name it with --columns answer=COLUMN. Columns: {listed}.")
+
+
+def _lacking_truth(values: Sequence[tuple[Place, Any]], rows: Sequence[Row], name: str, found: Columns) -> UserError:
+    """The error for a file without truths: which of its columns, beside those `found` for other roles, could hold them."""
+    read = {column for row in rows for column in row}
+    free = [column for column in _columns_in_file(values) if column in read and column not in found.taken]
+    if not free:
+        return UserError(f"{name}: no column is left for the truth; give the truths as --truth FILE, or add a column 'truth'.")
+    listed = ", ".join(f"'{display_name(column)}'" for column in free)
     return UserError(
-        f"{name}: no column has the usual name of the {role}; name it with --columns {role}=COLUMN{other}. Columns: {present}."
+        f"{name}: no column has the usual name of the truth; name it with --columns truth=COLUMN, if it is one of {listed}, or give the "
+        "truths as --truth FILE."
     )
+
+
+def _columns_in_file(values: Sequence[tuple[Place, Any]]) -> list[str]:
+    return list(dict.fromkeys(column for _, value in values if isinstance(value, Mapping) for column in value))
 
 
 def _labels_of_either(rows: Sequence[Row]) -> list[str]:
