@@ -19,6 +19,7 @@ from emocaliber.evaluation.answers import predictions
 from emocaliber.evaluation.answers.cells import fractions, label_list, label_pairs, label_text, probability, stated_fractions
 from emocaliber.evaluation.answers.columns import Columns, columns_of, why_no_id
 from emocaliber.evaluation.answers.logs import Placed, plain_rows
+from emocaliber.evaluation.answers.spellings import known_tasks, misspelt_answers, misspelt_truths
 from emocaliber.evaluation.answers.texts import told_in
 from emocaliber.io.row_formats import Place, located_values
 from emocaliber.io.rows import Row, display_name
@@ -242,6 +243,8 @@ class _Table:
         for task in dict.fromkeys(tasks):
             mine = [number for number, each in enumerate(tasks) if each == task]
             labels[task] = self._labels(task, mine, truths, () if texts else said, probabilities, given, how)
+            if not texts and not all(given[number] for number in mine):
+                self._note_spellings([truths[number] for number in mine], [said[number] for number in mine], labels[task], how)
         self._sources(stated, probabilities, texts)
         for number, (place, row) in enumerate(self.placed):
             candidates = labels_of(tasks[number], given[number]) if given[number] and not how.labels else labels[tasks[number]]
@@ -361,6 +364,12 @@ class _Table:
         shown = ", ".join(seen[:_LISTED]) + (", ..." if len(seen) > _LISTED else "")
         self.notes.append(f"task '{task}': its labels are the {len(seen)} that occur, {shown} (others: --labels)")
         return labels_of(task, seen)
+
+    def _note_spellings(self, truths: Sequence[str], said: Sequence[str | None], labels: Labels, how: How) -> None:
+        known = labels.taxonomy is not None or how.labels
+        note = misspelt_answers(said, labels if known else Labels.of(_seen(truths)))
+        tasks = None if known else known_tasks(truths)
+        self.notes += [*([note] if note else []), *(() if known else misspelt_truths(truths)), *([tasks] if tasks else [])]
 
     def _with_answers(self, truths: list[str], answers: Sequence[str]) -> list[str]:
         """The labels that occur as truths or answers. Long answers are no labels; nor are any others if there are more than truths."""
