@@ -31,6 +31,6 @@ def test_the_tasks_that_have_the_true_labels_are_named() -> None:
 def test_the_notes_of_a_score_have_them_unless_the_task_is_named() -> None:
     rows = [{"truth": label, "answer": answer} for label, answer in zip(TRUTHS * 5, ["amusment", *TRUTHS[1:]] * 5, strict=True)]
     notes = ec.score(rows, replicates=200).notes
-    assert any("'amusment' (5 times, near 'amusement')" in note for note in notes) and any("--task EmoSet-8" in note for note in notes)
+    assert any("'amusment' (5 times, near 'amusement')" in note for note in notes) and any("task='EmoSet-8'" in note for note in notes)
     told = ec.score(rows, task="EmoSet-8", replicates=200).notes
     assert any("'amusment'" in note for note in told) and not any("reads their other spellings" in note for note in told)

@@ -74,13 +74,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     from emocaliber.evaluation.folder import check_folder, remove_drawn, remove_parity
-    from emocaliber.evaluation.score import score
+    from emocaliber.evaluation.score import score_answers
     from emocaliber.evaluation.tables import headline_table
     from emocaliber.render.terminal import say, show, width_of
 
     out = args.out or _beside(args.responses)
     check_folder(out, args.responses)
-    scored = score(
+    scored = score_answers(
         args.responses,
         columns=args.columns,
         labels=[label.strip() for label in (args.labels or "").split(",") if label.strip()],

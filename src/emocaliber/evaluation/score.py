@@ -5,10 +5,11 @@ from __future__ import annotations
 import html
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from emocaliber.core.scoring import VERBALIZED, Outcome, outcome, with_known_sources
 from emocaliber.errors import UserError
@@ -17,6 +18,7 @@ from emocaliber.evaluation.answers.reader import answers_in_memory, read_answers
 from emocaliber.evaluation.answers.rows import Answers, How
 from emocaliber.evaluation.folder import METRICS, check_folder, remove_drawn
 from emocaliber.evaluation.parity import parity, parity_table
+from emocaliber.evaluation.python_words import errors_in_python, in_python
 from emocaliber.evaluation.summary import summarise
 from emocaliber.evaluation.tables import headline_table, latex, markdown
 from emocaliber.evaluation.unread import unread
@@ -26,6 +28,7 @@ from emocaliber.io.rows import Row, display_name, write_atomically, write_rows
 if TYPE_CHECKING:
     import pandas as pd
 
+_P = ParamSpec("_P")
 IN_MEMORY = "answers"  # the name of a system whose answers are in memory
 
 
@@ -64,7 +67,8 @@ class Score:
         holds the score of other answers.
         """
         out, summary = Path(out), dict(self.summary)
-        check_folder(out, self.source)
+        with errors_in_python():  # the command has checked already
+            check_folder(out, self.source)
         remove_drawn(out)
         if self.converted:  # kept as response rows, which `trace` reads
             places = {"responses": str((out / "answers.jsonl").absolute())}
@@ -87,7 +91,8 @@ class Score:
         if any("plain_answer" in row for row in self.rows):
             held = display_name(self.source or self.name)
             raise UserError(f"{held} holds labels, not texts, which the released scripts read; leave out --parity.")
-        check_folder(Path(out), self.source)
+        with errors_in_python():
+            check_folder(Path(out), self.source)
         released = parity(self.rows)
         write_atomically(Path(out) / "metrics_parity.json", json.dumps(released, indent=2, allow_nan=False) + "\n")
         write_atomically(Path(out) / "parity.md", parity_table(released, self.summary))
@@ -121,7 +126,7 @@ class Score:
         )
 
 
-def score(
+def score_answers(
     answers: str | os.PathLike[str] | Iterable[Mapping[str, Any]] | pd.DataFrame,
     *,
     columns: str | Mapping[str, str | Sequence[str]] | None = None,
@@ -140,7 +145,7 @@ def score(
 
     `columns` names columns, as in `{"truth": "label", "answer": "pred"}` or "truth=label,answer=pred"; the other arguments are the
     options of `emocaliber score`. Raises UserError, naming the file, the row, the column and the remedy, for what cannot be read or could
-    mean two things.
+    mean two things. Notes and errors name options; those of `emocaliber.score`, which otherwise is the same, name arguments.
     """
     told = parse_columns(columns) if isinstance(columns, str) else _listed(columns or {})
     how = How(told, tuple(labels), task, Path(truth) if truth is not None else None, partial, strict)
@@ -162,6 +167,22 @@ def score(
     notes = (*(read.notes if read.foreign else ()), *([warning] if warning else ()))
     called = name or (system_name(source, rows) if source else IN_MEMORY)
     return Score(called, summary, outcomes, rows, notes, source, read.foreign)
+
+
+def _in_python(function: Callable[_P, Score]) -> Callable[_P, Score]:
+    """The function with notes and errors that name its arguments in place of the command's options."""
+
+    @wraps(function)
+    def score(*args: _P.args, **kwargs: _P.kwargs) -> Score:
+        with errors_in_python():
+            scored = function(*args, **kwargs)
+        return replace(scored, notes=tuple(map(in_python, scored.notes)))
+
+    score.__name__ = score.__qualname__ = "score"
+    return score
+
+
+score = _in_python(score_answers)
 
 
 def _missing(source: Path | None, read: Answers, partial: bool) -> str | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -199,7 +200,8 @@ def _same(found: Sequence[str], role: str, rows: Sequence[Row], where: str) -> s
 
 def _ambiguous(role: str, found: Sequence[str], where: str) -> UserError:
     listed = " and ".join(f"'{display_name(name)}'" for name in found)
-    return UserError(f"{where}: the columns {listed} could each be the {role}; say which with --columns {role}={display_name(found[0])}.")
+    named = shlex.quote(f"{role}={display_name(found[0])}")
+    return UserError(f"{where}: the columns {listed} could each be the {role}; say which with --columns {named}.")
 
 
 def _answer(free: Sequence[str], rows: Sequence[Row], where: str) -> tuple[str | None, str | None]:
