@@ -63,6 +63,7 @@ def test_predictions_are_joined_to_truths_by_image(tmp_path: Path, folder: str) 
             ("awe", None, "no_answer"),
         ]
         assert score.outcomes[1].confidence == {"confidence": 0.75, "probability": 0.6}
+        assert [row["image"] for row in score.rows] == ["p/1.jpg", "p/2.jpg", "p/3.jpg"]
         assert any("matched by their file names" in note for note in score.notes) == (folder != "p/")
 
 

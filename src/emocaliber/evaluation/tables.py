@@ -89,9 +89,14 @@ def headline_table(summary: Summary, width: int = WIDEST) -> Table:
             for name, m in _scopes(summary)
         ],
     )
-    if max(map(len, full.as_text().splitlines())) > width:
+    if (needed := max(map(len, full.as_text().splitlines()))) > width:
         shorter = [[cell.split(" [")[0] if column else cell for column, cell in enumerate(row)] for row in full.rows]
-        full, note = Table(full.header, shorter), note.replace(", 95 % intervals in brackets", "")
+        full, note = (
+            Table(full.header, shorter),
+            note.replace(
+                ", 95 % intervals in brackets.", f"; their 95 % intervals are in tables.md, or shown in a terminal of {needed} columns."
+            ),
+        )
     partial = f"Not the whole run: {summary['settings']['partial']}.\n" if "partial" in summary["settings"] else ""
     # The columns that a narrower terminal leaves out, the least important first.
     gives_way = [(full.header.index(name), 0) for name in ("Coverage", "If calibrated", "Brier")]

@@ -76,7 +76,7 @@ def converted(source: Path, values: Sequence[tuple[Place, Any]], how: How) -> An
     truths = _Truths.read(how.truth, by_image=predicted) if how.truth else None
     columns = columns_of(rows, name, told, how.labels, wanted)
     if predicted:
-        columns = replace(columns, text="response")
+        columns = replace(columns, text="response", image="image")
     if columns.answer is None and columns.probabilities is None and not columns.per_label:
         labels = _seen(truths.values() if truths else (row.get(columns.truth) for row in rows) if columns.truth else ())
         columns = columns_of(rows, name, told, labels or _labels_of_either(rows), wanted)
