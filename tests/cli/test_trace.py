@@ -164,5 +164,5 @@ def test_answers_of_others_are_traced_with_their_image_and_without_a_question(tm
     assert main(["score", str(tmp_path / "net.csv"), "--out", str(tmp_path / "far" / "out"), "--numbers-only"]) == 0
     capsys.readouterr()
     found = shown(capsys, "1", tmp_path / "far" / "out")
-    assert found["image_exists"] and found["question"] is None
+    assert found["image"] == str(tmp_path / "a.png") and found["image_exists"] and found["question"] is None
     assert not shown(capsys, "2", tmp_path / "far" / "out")["image_exists"]

@@ -68,7 +68,7 @@ def headline_table(summary: Summary, width: int = WIDEST) -> Table:
     source = main_source(summary)
     note = "Percentages, 95 % intervals in brackets. "
     if source in summary["settings"]["sources"]:
-        named = "as in the file" if source == CONFIDENCE else display_name(source)
+        named = "as given" if source == CONFIDENCE else display_name(source)
         note += f"Confidence: {named}. If calibrated: ECE of perfectly calibrated models."
     else:
         note += "No answer has a confidence."
@@ -286,7 +286,7 @@ def _number(m: Metrics, key: str, *, intervals: bool = True) -> str:
 
 
 def _title(source: str) -> str:
-    return {VERBALIZED: "verb (stated in the text)", CONFIDENCE: "confidence (as in the file)"}.get(source, display_name(source))
+    return {VERBALIZED: "verb (stated in the text)", CONFIDENCE: "as given"}.get(source, display_name(source))
 
 
 # Ablations, after the paper's Tables 7 to 9
