@@ -79,7 +79,7 @@ def test_a_table_of_others_is_scored_and_kept_as_rows_that_can_be_traced(tmp_pat
     assert run(str(tmp_path / "net.csv"), "--labels", "awe,fear", "--replicates", "200") == 0
     said = capsys.readouterr()
     assert "truth = label, answer = pred, confidence = prob" in said.err and "percentages" in said.err
-    assert "2 of 3 answers cannot be read" in said.err and "Confidence: as in the file." in said.out
+    assert "2 of 3 answers cannot be read" in said.err and "Confidence: as given." in said.out
     scores = tmp_path / "net-scores"
     assert "<h1>net: " in (scores / "report.html").read_text()
     assert json.loads((scores / "metrics.json").read_text())["settings"]["read_from"] == str(tmp_path / "net.csv")

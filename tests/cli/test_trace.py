@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from emocaliber.__main__ import main
 from emocaliber.cli import trace
 from emocaliber.confidence.rewards import parse_reward, reward
 from emocaliber.confidence.targets import confidence_target
@@ -155,3 +156,13 @@ def test_a_folder_whose_outcomes_are_others_asks_to_score_again(tmp_path: Path) 
     write(tmp_path / "outcomes.jsonl", {"id": "a", "mood": "awe"})
     with pytest.raises(UserError, match=r"outcomes\.jsonl, line 1: this is not an outcome .* score again"):
         run("a", tmp_path)
+
+
+def test_answers_of_others_are_traced_with_their_image_and_without_a_question(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo(tmp_path / "a.png")
+    (tmp_path / "net.csv").write_text("id,image,truth,answer\n1,a.png,awe,awe\n2,gone.png,fear,awe\n")
+    assert main(["score", str(tmp_path / "net.csv"), "--out", str(tmp_path / "far" / "out"), "--numbers-only"]) == 0
+    capsys.readouterr()
+    found = shown(capsys, "1", tmp_path / "far" / "out")
+    assert found["image"] == str(tmp_path / "a.png") and found["image_exists"] and found["question"] is None
+    assert not shown(capsys, "2", tmp_path / "far" / "out")["image_exists"]

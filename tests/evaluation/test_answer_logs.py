@@ -89,6 +89,10 @@ def test_other_documents_give_the_rows_within_them() -> None:
     rows = [{"truth": "awe", "pred": "fear"}, {"truth": "joy", "pred": "joy"}]
     assert plain({"results": rows, "accuracy": 0.5}) == rows
     assert plain({"truth": {"0": "awe", "1": "joy"}, "pred": {"0": "fear", "1": "joy"}}) == rows, "as pandas writes columns"
+    split = {"columns": ["truth", "pred"], "index": [0, 1], "data": [["awe", "fear"], ["joy", "joy"]]}
+    assert plain(split) == rows, 'as pandas writes orient="split"'
+    with pytest.raises(UserError, match=r"row 2: is a JSON list"):
+        plain(split | {"data": [["awe", "fear"], ["joy"]]})
     assert plain([{"label": "awe", "score": 1.0}]) == [{"probabilities": [{"label": "awe", "score": 1.0}]}]
     with pytest.raises(UserError, match=r"row 2: is a JSON int"):
         plain({"truth": "awe"}, 3)

@@ -107,7 +107,8 @@ def test_ids_that_do_not_agree_are_refused_with_their_number(tmp_path: Path) -> 
     [
         ("id,target,gold,pred\n1,awe,fear,awe\n", {}, "the columns 'target' and 'gold' could each be the truth; .*--columns truth=target"),
         ("name,x\n1,awe\n", {}, r"no column has the usual name of the answer; .*--columns answer=COLUMN\. Columns: 'name', 'x'"),
-        ("pred\nawe\n", {}, "no column has the usual name of the truth; .*or give the truths as --truth FILE"),
+        ("pred,x\nawe,1\n", {}, "no column has the usual name of the truth; .*truth=COLUMN, if it is one of 'x', or give .* --truth FILE"),
+        ("id,pred\n1,awe\n", {}, "no column is left for the truth; give the truths as --truth FILE"),
         ("id,truth,pred\n1,awe,awe\n2,,fear\n", {}, r"a\.csv, line 3: the truth is ''"),
         (
             "truth,pred\nawe,awe\nfear,awe\n",
@@ -166,6 +167,19 @@ def test_several_confidences_are_several_sources(tmp_path: Path) -> None:
 def test_whole_numbers_are_labels_with_and_without_a_point(tmp_path: Path) -> None:
     found = outcomes(read(put(tmp_path, "a.csv", "truth,pred\n0,0.0\n1,1.0\n1,\n")))
     assert [(each.answer, each.correct) for each in found] == [("0", True), ("1", True), (None, False)]
+
+
+@pytest.mark.parametrize(
+    "names", ["true_emotion,emotion_pred", "true_class,pred_class", "emotion_true,predicted_emotion", "gt_label,label_pred"]
+)
+def test_the_truth_and_the_answer_may_be_named_by_what_they_are(tmp_path: Path, names: str) -> None:
+    assert [each.correct for each in outcomes(read(put(tmp_path, "a.csv", f"{names}\nawe,awe\nfear,awe\n")))] == [True, False]
+
+
+def test_a_column_that_repeats_values_is_no_id_which_is_said(tmp_path: Path) -> None:
+    answers = read(put(tmp_path, "a.csv", "filename,truth,pred\na,awe,awe\na,fear,awe\nb,fear,awe\n"))
+    assert "'filename' repeats 1 value, so it is not the id, and each row is called by its number" in answers.notes
+    assert "there is no id, and each row is called by its number" in read(put(tmp_path, "a.csv", "truth,pred\nawe,awe\nfear,awe\n")).notes
 
 
 FIELDS = (

@@ -37,6 +37,11 @@ def test_mcnemar_counts_only_the_discordant_samples() -> None:
     assert mcnemar(a, a) == 1.0
 
 
+def test_the_same_samples_under_another_task_are_pointed_out() -> None:
+    with pytest.raises(UserError, match="first calls the task 'custom' and the second 'EmoSet-8'; score both with the same --task"):
+        compare(varied(40, tasks=("custom",)), varied(40, tasks=("EmoSet-8",)))
+
+
 RENAMED: dict[str, Callable[[int], str | None]] = {
     "as they are": lambda n: f"images/{n * 7919 % 400_009}.jpg",
     "absolute": lambda n: f"/data/images/{n * 7919 % 400_009}.jpg",

@@ -223,3 +223,10 @@ def test_nothing_is_fetched_and_only_its_own_style_and_script_may_run(tmp_path: 
         (content,) = re.findall(rf"<{tag}>(.*?)</{tag}>", shown.source, re.DOTALL)
         assert f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'" in policy
     assert not re.search(r"url\(|@import|https?:", shown.source)
+
+
+def test_there_is_no_link_to_an_image_that_is_not_there(tmp_path: Path) -> None:
+    photo(tmp_path / "images" / "a.png")
+    shown = page(tmp_path, row("a"), row("b"))
+    assert {sample["id"]: sample["link"] is not None for sample in shown.samples} == {"a": True, "b": False}
+    assert json.loads(shown.data)["pictured"] and not json.loads(page(tmp_path, row("b")).data)["pictured"]

@@ -220,6 +220,8 @@ def test_the_headline_has_a_line_per_scope_and_fits_the_terminal() -> None:
     wide, narrow = headline(summary), headline(summary, 80)
     assert [line.split()[0] for line in wide.splitlines()[1:4]] == ["FI-8", "ID", "Overall"]
     assert "50.00 [" in wide and "50.00 [" not in narrow and "50.00" in narrow
+    needed = max(map(len, wide.split("\n\n")[0].splitlines()))
+    assert f"intervals are in tables.md, or shown in a terminal of {needed} columns" in narrow and "in brackets" in wide
     assert max(map(len, narrow.split("\n\n")[0].splitlines())) <= 80
 
 

@@ -31,8 +31,10 @@ def test_the_quotes_may_be_single_ones(tmp_path: Path) -> None:
         ("", "the file is empty"),
         ("a,a\n1,2\n", "line 1: the column 'a' occurs twice"),
         ("a,b\n1,2\n1,2,3\n", "line 3: 3 values under 2 columns"),
-        (b"a\n\xff\n", "not a CSV file in UTF-8"),
-        ('a\n"x\n', "not a CSV file in UTF-8"),
+        (b"a\n\xff\n", "line 2: not text in UTF-8"),
+        ("a,b\n1,2\n".encode("utf-16"), "the file is in UTF-16"),
+        ('a\n1\n"x\n2\n3\n', "line 3: a quote .* opens in this row and is not closed"),
+        ('a,b\n1,2\n"x"y,2\n', "line 3: not a row of a CSV file"),
     ],
 )
 def test_what_is_no_table_is_an_error_with_its_place(text: str | bytes, complaint: str, tmp_path: Path) -> None:

@@ -6,12 +6,8 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from emocaliber.cli.arguments import natural, replicates
-
-if TYPE_CHECKING:
-    pass
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -70,18 +66,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="a further folder whose images the page may show, besides those of the responses and of local runs (may be repeated)",
     )
     parser.add_argument("--json", action="store_true", help="print metrics.json instead of a table")
-    parser.add_argument("--numbers-only", action="store_true", help="skip the figures and the page")
+    parser.add_argument("--numbers-only", action="store_true", help="skip the figures and the page; those of an earlier score are removed")
     parser.add_argument("--replicates", type=replicates, default=1000, metavar="R", help="of the bootstrap, at least 200 (default: 1000)")
     parser.add_argument("--seed", type=natural, default=0, metavar="S", help="of the bootstrap (default: 0)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    from emocaliber.evaluation.score import score
+    from emocaliber.evaluation.folder import check_folder, remove_drawn, remove_parity
+    from emocaliber.evaluation.score import score_answers
     from emocaliber.evaluation.tables import headline_table
     from emocaliber.render.terminal import say, show, width_of
 
-    scored = score(
+    out = args.out or _beside(args.responses)
+    check_folder(out, args.responses)
+    scored = score_answers(
         args.responses,
         columns=args.columns,
         labels=[label.strip() for label in (args.labels or "").split(",") if label.strip()],
@@ -90,7 +89,9 @@ def run(args: argparse.Namespace) -> int:
     )
     for note in scored.notes:
         say(note)
-    out = args.out or _beside(args.responses)
+    stale = [*remove_drawn(out), *remove_parity(out)]
+    if args.numbers_only and stale:
+        say(f"removed {len(stale)} files of the earlier score in {out}, such as {stale[0].name}, which do not show these numbers")
     written = [scored.save_parity(out)] if args.parity else []
     page = scored.save(out, page=False)
     if args.json:

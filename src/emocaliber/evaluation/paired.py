@@ -201,6 +201,13 @@ class OutcomeColumns:
 
 def check_same_samples(a: OutcomeColumns, b: OutcomeColumns) -> None:
     """Raises UserError where two systems did not answer the same samples."""
+    if a.tasks != b.tasks and sorted(a.ids) == sorted(b.ids):
+        first, second = (", ".join(map(repr, sorted(set(mine) - set(other)))) for mine, other in ((a.tasks, b.tasks), (b.tasks, a.tasks)))
+        if first and second:
+            raise UserError(
+                f"both have the same {len(a.ids):,} ids, but the first calls the task {first} and the second {second}; score both with "
+                "the same --task"
+            )
     if a.tasks != b.tasks or a.ids != b.ids:
         keys = [set(zip(columns.tasks, columns.ids, strict=True)) for columns in (a, b)]
         for name, mine, other in (("the second", keys[0], keys[1]), ("the first", keys[1], keys[0])):

@@ -92,6 +92,7 @@ def write_report(
         answers=Counter(outcome.answer for outcome in outcomes if outcome.answer is not None),
         sources=sources,
         thumbnailed=min(_THUMBNAILS, len(outcomes)),
+        linked=any(sample["link"] for sample in samples),
         refused=shown.refused,
         data=script_data(
             {
@@ -99,6 +100,7 @@ def write_report(
                 "words": [source_words(source).sentence for source in sources],
                 "shades": {label: place for place, label in enumerate(labels)},
                 "steps": STEPS,
+                "pictured": any(sample["link"] for sample in samples),
                 "samples": samples,
             }
         ),
@@ -203,7 +205,7 @@ def _samples(
     made = thumbnails((path for path in pictured if path), _SIDE)
     return [
         _sample(outcome, rows.get(outcome.id, {}), sources)
-        | {"link": path and file_link(path, folder), "thumbnail": next(made) if picture else None}
+        | {"link": file_link(path, folder) if path and os.path.isfile(path) else None, "thumbnail": next(made) if picture else None}
         for outcome, path, picture in zip(ordered, paths, chain(pictured, repeat(None)), strict=False)
     ]
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import html
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from emocaliber.core.scoring import VERBALIZED, Outcome, outcome, with_known_sources
 from emocaliber.errors import UserError
 from emocaliber.evaluation.answers.columns import parse_columns
 from emocaliber.evaluation.answers.reader import answers_in_memory, read_answers, system_name
 from emocaliber.evaluation.answers.rows import Answers, How
+from emocaliber.evaluation.folder import METRICS, check_folder, remove_drawn
 from emocaliber.evaluation.parity import parity, parity_table
+from emocaliber.evaluation.python_words import errors_in_python, in_python
 from emocaliber.evaluation.summary import summarise
 from emocaliber.evaluation.tables import headline_table, latex, markdown
 from emocaliber.evaluation.unread import unread
@@ -25,6 +28,7 @@ from emocaliber.io.rows import Row, display_name, write_atomically, write_rows
 if TYPE_CHECKING:
     import pandas as pd
 
+_P = ParamSpec("_P")
 IN_MEMORY = "answers"  # the name of a system whose answers are in memory
 
 
@@ -59,9 +63,13 @@ class Score:
     def save(self, out: str | Path, *, page: bool = True, image_folders: Sequence[Path] = ()) -> Path:
         """Writes outcomes, metrics, tables and, with `page`, figures and the report page to `out`; returns the page or the tables.
 
-        `image_folders` may hold images that the page shows.
+        Page and figures of an earlier score are removed. `image_folders` may hold images that the page shows. Raises UserError if `out`
+        holds the score of other answers.
         """
         out, summary = Path(out), dict(self.summary)
+        with errors_in_python():  # the command has checked already
+            check_folder(out, self.source)
+        remove_drawn(out)
         if self.converted:  # kept as response rows, which `trace` reads
             places = {"responses": str((out / "answers.jsonl").absolute())}
             if self.source:
@@ -72,7 +80,7 @@ class Score:
         write_rows(out / "outcomes.jsonl", (each.to_row() for each in self.outcomes))
         write_atomically(out / "tables.md", markdown(summary, self.name))
         write_atomically(out / "tables.tex", latex(summary, self.name))
-        write_atomically(out / "metrics.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+        write_atomically(out / METRICS, json.dumps(summary, indent=2, allow_nan=False) + "\n")
         if not page:
             return out / "tables.md"
         self._draw(out, summary, image_folders)
@@ -83,6 +91,8 @@ class Score:
         if any("plain_answer" in row for row in self.rows):
             held = display_name(self.source or self.name)
             raise UserError(f"{held} holds labels, not texts, which the released scripts read; leave out --parity.")
+        with errors_in_python():
+            check_folder(Path(out), self.source)
         released = parity(self.rows)
         write_atomically(Path(out) / "metrics_parity.json", json.dumps(released, indent=2, allow_nan=False) + "\n")
         write_atomically(Path(out) / "parity.md", parity_table(released, self.summary))
@@ -116,7 +126,7 @@ class Score:
         )
 
 
-def score(
+def score_answers(
     answers: str | os.PathLike[str] | Iterable[Mapping[str, Any]] | pd.DataFrame,
     *,
     columns: str | Mapping[str, str | Sequence[str]] | None = None,
@@ -135,7 +145,7 @@ def score(
 
     `columns` names columns, as in `{"truth": "label", "answer": "pred"}` or "truth=label,answer=pred"; the other arguments are the
     options of `emocaliber score`. Raises UserError, naming the file, the row, the column and the remedy, for what cannot be read or could
-    mean two things.
+    mean two things. Notes and errors name options; those of `emocaliber.score`, which otherwise is the same, name arguments.
     """
     told = parse_columns(columns) if isinstance(columns, str) else _listed(columns or {})
     how = How(told, tuple(labels), task, Path(truth) if truth is not None else None, partial, strict)
@@ -157,6 +167,22 @@ def score(
     notes = (*(read.notes if read.foreign else ()), *([warning] if warning else ()))
     called = name or (system_name(source, rows) if source else IN_MEMORY)
     return Score(called, summary, outcomes, rows, notes, source, read.foreign)
+
+
+def _in_python(function: Callable[_P, Score]) -> Callable[_P, Score]:
+    """The function with notes and errors that name its arguments in place of the command's options."""
+
+    @wraps(function)
+    def score(*args: _P.args, **kwargs: _P.kwargs) -> Score:
+        with errors_in_python():
+            scored = function(*args, **kwargs)
+        return replace(scored, notes=tuple(map(in_python, scored.notes)))
+
+    score.__name__ = score.__qualname__ = "score"
+    return score
+
+
+score = _in_python(score_answers)
 
 
 def _missing(source: Path | None, read: Answers, partial: bool) -> str | None:
@@ -183,7 +209,13 @@ def _records(answers: Any) -> list[Mapping[str, Any]]:
     rows = list(answers)
     if other := next((row for row in rows if not isinstance(row, Mapping)), None):
         raise TypeError(f"rows must be dicts, not {type(other).__name__}")
-    return [{name: None if value != value else value for name, value in row.items()} for row in rows]
+    return [{name: _plain(value) for name, value in row.items()} for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    """A cell without numpy's types; NaN is None."""
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    return None if plain != plain else plain
 
 
 def _flat(metrics: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:

@@ -68,7 +68,7 @@ def headline_table(summary: Summary, width: int = WIDEST) -> Table:
     source = main_source(summary)
     note = "Percentages, 95 % intervals in brackets. "
     if source in summary["settings"]["sources"]:
-        named = "as in the file" if source == CONFIDENCE else display_name(source)
+        named = "as given" if source == CONFIDENCE else display_name(source)
         note += f"Confidence: {named}. If calibrated: ECE of perfectly calibrated models."
     else:
         note += "No answer has a confidence."
@@ -89,9 +89,14 @@ def headline_table(summary: Summary, width: int = WIDEST) -> Table:
             for name, m in _scopes(summary)
         ],
     )
-    if max(map(len, full.as_text().splitlines())) > width:
+    if (needed := max(map(len, full.as_text().splitlines()))) > width:
         shorter = [[cell.split(" [")[0] if column else cell for column, cell in enumerate(row)] for row in full.rows]
-        full, note = Table(full.header, shorter), note.replace(", 95 % intervals in brackets", "")
+        full, note = (
+            Table(full.header, shorter),
+            note.replace(
+                ", 95 % intervals in brackets.", f"; their 95 % intervals are in tables.md, or shown in a terminal of {needed} columns."
+            ),
+        )
     partial = f"Not the whole run: {summary['settings']['partial']}.\n" if "partial" in summary["settings"] else ""
     # The columns that a narrower terminal leaves out, the least important first.
     gives_way = [(full.header.index(name), 0) for name in ("Coverage", "If calibrated", "Brier")]
@@ -281,7 +286,7 @@ def _number(m: Metrics, key: str, *, intervals: bool = True) -> str:
 
 
 def _title(source: str) -> str:
-    return {VERBALIZED: "verb (stated in the text)", CONFIDENCE: "confidence (as in the file)"}.get(source, display_name(source))
+    return {VERBALIZED: "verb (stated in the text)", CONFIDENCE: "as given"}.get(source, display_name(source))
 
 
 # Ablations, after the paper's Tables 7 to 9

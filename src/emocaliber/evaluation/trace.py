@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import textwrap
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -131,9 +132,11 @@ def _sample(identity: str, runs: Sequence[_Run]) -> Trace:
     run = next((run for run in runs if identity in run.rows), runs[0])
     known: Mapping[str, Any] = asdict(run.outcomes[identity]) if identity in run.outcomes else {}
     row = {**run.rows.get(identity, {}), **known}
-    candidates, image = run.rows.get(identity, {}).get("candidates"), row.get("image")
+    kept = run.rows.get(identity, {})
+    # A row's path is relative to its file; answers of others have been moved, their outcomes not.
+    candidates, image = kept.get("candidates"), kept.get("image", row.get("image"))
     beside = run.file if run.file.is_dir() else run.file.parent
-    path = beside / image if isinstance(image, str) else None
+    path = _plain_path(beside / image) if isinstance(image, str) else None
     return {
         "id": identity,
         "task": row["task"],
@@ -144,8 +147,17 @@ def _sample(identity: str, runs: Sequence[_Run]) -> Trace:
         "ground_truth": row["ground_truth"],
         "votes": row.get("votes"),
         "posterior": row.get("posterior"),
-        "question": question_for(row["task"], candidates) if candidates else None,
+        "question": question_for(row["task"], candidates) if candidates and "plain_answer" not in kept else None,
     }
+
+
+def _plain_path(path: Path) -> Path:
+    """The path without `..`, where it then still is the same file, which it is not behind a linked folder."""
+    plain = Path(os.path.normpath(path))
+    try:
+        return plain if plain.samefile(path) else path
+    except (OSError, ValueError):
+        return path
 
 
 def _answer(identity: str, run: _Run, rewarded: str | None) -> Trace:

@@ -218,11 +218,7 @@ def _starts_a_list(file: Path) -> bool:
 def _json_values(file: Path) -> list[tuple[int, Any]]:
     """The numbered items of a JSON list, the one JSON document, or the JSON value on each line."""
     with opened(file) as content:
-        data = content.read()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{display_name(file)}: not text in UTF-8 ({error}); save it as one.") from None
+        text = _decoded(content.read(), display_name(file))
     try:
         document = json.loads(text, parse_constant=_missing)
     except (ValueError, RecursionError) as error:
@@ -263,14 +259,23 @@ def read_table(path: Path, *, quote: str = '"', delimiter: str | None = ",") -> 
     """
     name = display_name(path)
     with opened(path) as file:
-        data = file.read()
+        text = _decoded(file.read(), name)
+    between = delimiter or max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=between, quotechar=quote, skipinitialspace=True, strict=True)
+    lines: list[tuple[int, list[str]]] = []
+    whole = 0  # lines of the file before the row that is being read
     try:
-        text = data.decode("utf-8-sig")
-        between = delimiter or max(",;\t", key=text.partition("\n")[0].count)
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=between, quotechar=quote, skipinitialspace=True, strict=True)
-        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{name}: not a CSV file in UTF-8 ({error}); save it as one.") from None
+        for cells in reader:
+            if cells:
+                lines.append((reader.line_num, [cell.strip() for cell in cells]))
+            whole = reader.line_num
+    except csv.Error as error:
+        place = f"{name}, line {whole + 1}"
+        if reader.line_num > whole + 1 or "unexpected end" in str(error):
+            raise UserError(
+                f"{place}: a quote ({quote}) opens in this row and is not closed in it; close it, or double it within text."
+            ) from None
+        raise UserError(f"{place}: not a row of a CSV file ({error}); write a quote within quoted text twice.") from None
     if not lines:
         raise UserError(f"{name}: the file is empty; its first line must name the columns.")
     columns = lines[0][1]
@@ -282,6 +287,19 @@ def read_table(path: Path, *, quote: str = '"', delimiter: str | None = ",") -> 
                 f"{name}, line {line}: {len(cells)} values under {len(columns)} columns; make them agree, with quotes around commas."
             )
     return CsvTable(path, tuple(columns), tuple((Place(path, line), dict(zip(columns, cells, strict=True))) for line, cells in lines[1:]))
+
+
+def _decoded(data: bytes, name: str) -> str:
+    """The text of a file in UTF-8, with or without a BOM. Raises UserError, naming the encoding if it can be told."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data[:2]:
+        raise UserError(f"{name}: the file is in UTF-16, as some spreadsheets save it; save it in UTF-8.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise UserError(
+            f"{name}, line {line}: not text in UTF-8 ({error.reason}, byte {data[error.start]:#x}); save the file in UTF-8."
+        ) from None
 
 
 def whole_number(text: str, where: Place, column: str) -> int:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -14,6 +16,14 @@ from emocaliber.emotions.taxonomy import label_key
 from emocaliber.errors import UserError
 from emocaliber.evaluation.answers.cells import is_numeric
 from emocaliber.io.rows import Row, display_name
+
+EITHER = ("label", "labels", "class", "emotion", "category", "sentiment", "y")  # the truth or the answer, whichever is lacking
+
+
+def _both_ways(words: Sequence[str]) -> tuple[str, ...]:
+    """`true_emotion`, `emotion_true` and the like."""
+    return tuple(name for word in words for what in EITHER[:-1] for name in (f"{word}_{what}", f"{what}_{word}"))
+
 
 # The usual names of each field. The first one counts even where others are there as well.
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -24,10 +34,13 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "truth": (
         *("truth", "ground_truth", "groundtruth", "gt", "gold", "gold_label", "target", "targets", "y_true", "true", "true_label"),
         *("actual", "expected", "reference", "annotation"),
+        *_both_ways(("true", "truth", "gt", "gold", "actual", "target", "annotated")),
     ),
     "answer": (
         *("answer", "prediction", "pred", "preds", "predicted", "predicted_label", "pred_label", "predicted_class", "predicted_emotion"),
-        *("y_pred", "yhat", "y_hat", "model_answer", "response", "output", "completion", "generated_text", "model_output", "generation"),
+        *("y_pred", "yhat", "y_hat", "model_answer"),
+        *_both_ways(("predicted", "pred", "prediction", "answer")),
+        *("response", "output", "completion", "generated_text", "model_output", "generation"),
         *("model_response", "reply", "text"),
     ),
     "confidence": (
@@ -42,10 +55,10 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "error": ("error",),
 }
 ROLES = ("truth", "answer", "confidence", "id", "task", "image")  # what --columns may name
-EITHER = ("label", "labels", "class", "emotion", "category", "sentiment", "y")  # the truth or the answer, whichever is lacking
 _CONFIDENCE_OF = re.compile(r"(?:confidence|conf)[_. ](.+)", re.IGNORECASE)
 _PROBABILITY_OF = re.compile(r"(?:probability|probabilities|probs?|proba|p|score)[_. ](.+)", re.IGNORECASE)
 _BOTH = ("truth", "answer")
+_CONTEXT = ("task", "candidates", "image", "model", "error")
 _ONE_ONLY = ("truth", "answer", "confidence", "probabilities")
 _TEXTS = frozenset(NAMES["answer"][NAMES["answer"].index("response") :])
 
@@ -70,6 +83,12 @@ class Columns:
     image: str | None = None
     model: str | None = None
     error: str | None = None
+
+    @property
+    def taken(self) -> set[str]:
+        """All columns that have a role."""
+        single = (getattr(self, role) for role in ("id", "truth", "answer", "probabilities", "text", *_CONTEXT))
+        return {name for name in (*single, *self.confidence.values(), *self.per_label.values()) if name is not None}
 
     def described(self) -> str:
         """The columns in words, such as "truth = label, answer = pred"."""
@@ -117,7 +136,7 @@ def columns_of(
     if len(per_label) > 1:
         free = [name for name in free if name not in per_label.values()]
     found = Columns(
-        **{role: _only(role, free, rows, where) for role in ("task", "candidates", "image", "model", "error")} | single,
+        **{role: _only(role, free, rows, where) for role in _CONTEXT} | single,
         confidence={_source(name, told["confidence"]): name for name in told["confidence"]} if "confidence" in told else {},
         per_label=per_label if len(per_label) > 1 else {},
     )
@@ -181,7 +200,8 @@ def _same(found: Sequence[str], role: str, rows: Sequence[Row], where: str) -> s
 
 def _ambiguous(role: str, found: Sequence[str], where: str) -> UserError:
     listed = " and ".join(f"'{display_name(name)}'" for name in found)
-    return UserError(f"{where}: the columns {listed} could each be the {role}; say which with --columns {role}={display_name(found[0])}.")
+    named = shlex.quote(f"{role}={display_name(found[0])}")
+    return UserError(f"{where}: the columns {listed} could each be the {role}; say which with --columns {named}.")
 
 
 def _answer(free: Sequence[str], rows: Sequence[Row], where: str) -> tuple[str | None, str | None]:
@@ -257,3 +277,15 @@ def _id(free: Sequence[str], rows: Sequence[Row]) -> str | None:
         if usual == "id" or (None not in values and len(set(map(str, values))) == len(values)):
             return name
     return None
+
+
+def why_no_id(rows: Sequence[Row]) -> str:
+    """Why no column of these rows, for which `columns_of` finds none, is their id."""
+    by_key = {usual_name(name): name for name in dict.fromkeys(name for row in rows for name in row)}
+    name = next((by_key[usual] for usual in NAMES["id"] if usual in by_key), None)
+    if name is None:
+        return "there is no id"
+    counts = Counter(str(row[name]) for row in rows if row.get(name) is not None)
+    if repeated := sum(count > 1 for count in counts.values()):
+        return f"'{display_name(name)}' repeats {repeated:,} value{'s' * (repeated > 1)}, so it is not the id"
+    return f"'{display_name(name)}' is empty in {len(rows) - counts.total():,} rows, so it is not the id"

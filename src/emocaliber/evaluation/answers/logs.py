@@ -44,14 +44,22 @@ def plain_rows(values: Sequence[tuple[Place, Any]]) -> tuple[str | None, Placed]
 
 
 def _rows_within(document: Mapping[str, Any]) -> list[Any] | None:
-    """The rows in a JSON document: a list under a usual name, or the columns that pandas writes; None if it is itself a row."""
+    """The rows in a JSON document: a list under a usual name, or the columns that pandas writes (also as
+    orient="split"); None if it is itself a row."""
     for name in _LISTS:
         if isinstance(rows := document.get(name), list) and rows and all(isinstance(row, Mapping) for row in rows):
             return rows
+    names, data = document.get("columns"), document.get("data")
+    if isinstance(names, list) and isinstance(data, list) and len(set(map(str, names))) == len(names):  # pandas' orient="split"
+        return [dict(zip(map(str, names), row, strict=True)) if _has_length(row, len(names)) else row for row in data] or None
     columns = list(document.values())
     if len(columns) > 1 and all(isinstance(column, Mapping) and column.keys() == columns[0].keys() for column in columns):
         return [{name: column[index] for name, column in document.items()} for index in columns[0]]
     return None
+
+
+def _has_length(row: Any, length: int) -> bool:
+    return isinstance(row, list) and len(row) == length
 
 
 # inspect-ai: `samples[].target`, `.output.completion`, `.scores`.

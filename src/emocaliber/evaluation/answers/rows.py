@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ from emocaliber.core.tasks import CUSTOM_TASK, TASKS, labels_of, nearly, taxonom
 from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import label_key
 from emocaliber.errors import UserError
+from emocaliber.evaluation.answers import predictions
 from emocaliber.evaluation.answers.cells import fractions, label_list, label_pairs, label_text, probability, stated_fractions
-from emocaliber.evaluation.answers.columns import Columns, columns_of
+from emocaliber.evaluation.answers.columns import Columns, columns_of, why_no_id
 from emocaliber.evaluation.answers.logs import Placed, plain_rows
+from emocaliber.evaluation.answers.spellings import known_tasks, misspelt_answers, misspelt_truths
 from emocaliber.evaluation.answers.texts import told_in
 from emocaliber.io.row_formats import Place, located_values
 from emocaliber.io.rows import Row, display_name
@@ -67,30 +69,53 @@ def converted(source: Path, values: Sequence[tuple[Place, Any]], how: How) -> An
     if how.truth and "truth" in how.columns:
         raise UserError("--truth FILE and --columns truth=COLUMN both name the truth; give one of them.")
     wanted = ("answer",) if how.truth else ("truth", "answer")
-    truths = _Truths.read(how.truth) if how.truth else None
-    columns = columns_of(rows, name, how.columns, how.labels, wanted)
+    told = how.columns
+    if predicted := predictions.are_predictions(rows):
+        placed = [(place, predictions.unflattened(row)) for place, row in placed]
+        rows, told = [row for _, row in placed], {**predictions.COLUMNS, **told}
+    truths = _Truths.read(how.truth, by_image=predicted) if how.truth else None
+    columns = columns_of(rows, name, told, how.labels, wanted)
+    if predicted:
+        columns = replace(columns, text="response", image="image")
     if columns.answer is None and columns.probabilities is None and not columns.per_label:
         labels = _seen(truths.values() if truths else (row.get(columns.truth) for row in rows) if columns.truth else ())
-        columns = columns_of(rows, name, how.columns, labels or _labels_of_either(rows), wanted)
+        columns = columns_of(rows, name, told, labels or _labels_of_either(rows), wanted)
     if not columns.per_label and columns.probabilities is None and columns.answer is None:
-        raise _lacking("answer", rows, name, "")
+        raise _lacking_answer(values, name)
+    if truths is None and columns.truth is None and predicted:
+        raise UserError(f"{name}: these are predictions without truths; give --truth FILE, a table with the columns 'image' and 'label'.")
     if truths is None and columns.truth is None:
-        raise _lacking("truth", rows, name, ", or give the truths as --truth FILE")
+        raise _lacking_truth(values, rows, name, columns)
     notes = [f"{name}: {len(rows):,} rows, {kind or columns.described()}"]
     table = _Table(placed, columns, name)
     if columns.id is None:
-        notes.append("there is no id, so each row is called by its number")
+        notes.append(f"{why_no_id(rows)}, and each row is called by its number")
     if truths:
         notes += table.join(truths, how)
     out = list(identified(table.response_rows(how), required=True))
     return Answers(out, (*notes, *table.notes), table.first_source, foreign=True, missing=table.missing)
 
 
-def _lacking(role: str, rows: Sequence[Row], name: str, other: str) -> UserError:
-    present = ", ".join(dict.fromkeys(f"'{display_name(column)}'" for row in rows for column in row))
+def _lacking_answer(values: Sequence[tuple[Place, Any]], name: str) -> UserError:
+    listed = ", ".join(f"'{display_name(column)}'" for column in _columns_in_file(values))
+    return UserError(f"{name}: no column has the usual name of the answer; name it with --columns answer=COLUMN. Columns: {listed}.")
+
+
+def _lacking_truth(values: Sequence[tuple[Place, Any]], rows: Sequence[Row], name: str, found: Columns) -> UserError:
+    """The error for a file without truths: which of its columns, beside those `found` for other roles, could hold them."""
+    read = {column for row in rows for column in row}
+    free = [column for column in _columns_in_file(values) if column in read and column not in found.taken]
+    if not free:
+        return UserError(f"{name}: no column is left for the truth; give the truths as --truth FILE, or add a column 'truth'.")
+    listed = ", ".join(f"'{display_name(column)}'" for column in free)
     return UserError(
-        f"{name}: no column has the usual name of the {role}; name it with --columns {role}=COLUMN{other}. Columns: {present}."
+        f"{name}: no column has the usual name of the truth; name it with --columns truth=COLUMN, if it is one of {listed}, or give the "
+        "truths as --truth FILE."
     )
+
+
+def _columns_in_file(values: Sequence[tuple[Place, Any]]) -> list[str]:
+    return list(dict.fromkeys(column for _, value in values if isinstance(value, Mapping) for column in value))
 
 
 def _labels_of_either(rows: Sequence[Row]) -> list[str]:
@@ -118,7 +143,8 @@ class _Truths:
     numbered: bool
 
     @classmethod
-    def read(cls, file: Path) -> _Truths:
+    def read(cls, file: Path, *, by_image: bool = False) -> _Truths:
+        """The truths in a file; `by_image` takes their images as ids where they have any."""
         name = display_name(file)
         _, placed = plain_rows(list(located_values(file)))
         columns = columns_of([row for _, row in placed], name, {}, (), ("truth",))
@@ -127,6 +153,8 @@ class _Truths:
                 f"{name}: no column has the usual name of the truth; rename it to 'truth'. Columns: "
                 f"{', '.join(dict.fromkeys(display_name(column) for _, row in placed for column in row))}."
             )
+        if by_image and columns.image is not None:
+            columns = replace(columns, id=columns.image)
         by_id: dict[str, tuple[Place, Row]] = {}
         for number, (place, row) in enumerate(placed, 1):
             key = label_text(row.get(columns.id)) if columns.id is not None else str(number)
@@ -173,6 +201,10 @@ class _Table:
             ids = list(truths.by_id)
             yield f"neither file has ids, so the rows of {truths.name} are taken in order"
         unknown = [each for each in ids if each not in truths.by_id]
+        predicted = unknown and predictions.are_predictions(row for _, row in self.placed)
+        if predicted and (same := predictions.by_file_name(ids, truths.by_id)) is not None:
+            ids, unknown = [same[each] for each in ids], []
+            yield f"the images of {truths.name} lie in other folders, so they are matched by their file names"
         if unknown:
             raise UserError(
                 f"{truths.name}: has no truth for {len(unknown):,} of {len(ids):,} answers ({_some(unknown)}); its own ids are such as "
@@ -211,6 +243,8 @@ class _Table:
         for task in dict.fromkeys(tasks):
             mine = [number for number, each in enumerate(tasks) if each == task]
             labels[task] = self._labels(task, mine, truths, () if texts else said, probabilities, given, how)
+            if not texts and not all(given[number] for number in mine):
+                self._note_spellings([truths[number] for number in mine], [said[number] for number in mine], labels[task], how)
         self._sources(stated, probabilities, texts)
         for number, (place, row) in enumerate(self.placed):
             candidates = labels_of(tasks[number], given[number]) if given[number] and not how.labels else labels[tasks[number]]
@@ -330,6 +364,12 @@ class _Table:
         shown = ", ".join(seen[:_LISTED]) + (", ..." if len(seen) > _LISTED else "")
         self.notes.append(f"task '{task}': its labels are the {len(seen)} that occur, {shown} (others: --labels)")
         return labels_of(task, seen)
+
+    def _note_spellings(self, truths: Sequence[str], said: Sequence[str | None], labels: Labels, how: How) -> None:
+        known = labels.taxonomy is not None or how.labels
+        note = misspelt_answers(said, labels if known else Labels.of(_seen(truths)))
+        tasks = None if known else known_tasks(truths)
+        self.notes += [*([note] if note else []), *(() if known else misspelt_truths(truths)), *([tasks] if tasks else [])]
 
     def _with_answers(self, truths: list[str], answers: Sequence[str]) -> list[str]:
         """The labels that occur as truths or answers. Long answers are no labels; nor are any others if there are more than truths."""

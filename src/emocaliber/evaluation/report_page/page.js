@@ -1,6 +1,6 @@
 
 "use strict";
-const { sources, words, shades, steps, samples } = JSON.parse(document.getElementById("data").textContent);
+const { sources, words, shades, steps, pictured, samples } = JSON.parse(document.getElementById("data").textContent);
 const form = document.querySelector(".tools");
 const list = document.querySelector(".cards");
 const pages = document.querySelector(".pages");
@@ -81,11 +81,12 @@ function distribution(sample) {
 
 function picture(sample) {
   const inside = sample.thumbnail ? make("img", { src: sample.thumbnail, alt: `the image of ${sample.id}`, loading: "lazy" }) : null;
+  if (!pictured) return "";
   if (!sample.link) return make("div", { class: "picture" }, "no image");
   return make("a", { class: "picture", href: sample.link, target: "_blank", rel: "noopener" }, inside ?? "open the image");
 }
 
-// Answers passed the strict parser, so each step stands once between its tags.
+// The steps, where the text has them: each stands once between its tags.
 function response(sample) {
   if (sample.response === null) return null;
   if (sample.verdict === "malformed") return make("details", { open: "" }, make("summary", {}, "What the model wrote"), make("pre", {}, sample.response));
@@ -93,6 +94,7 @@ function response(sample) {
     const inside = sample.response.split(`<${step}>`)[1]?.split(`</${step}>`)[0] ?? "";
     return [make("dt", {}, step), make("dd", {}, inside.trim())];
   });
+  if (!sample.response.includes(`<${steps[0]}>`)) return make("details", {}, make("summary", {}, "What the model wrote"), make("pre", {}, sample.response));
   const raw = make("details", {}, make("summary", {}, "As written"), make("pre", {}, sample.response));
   return make("details", {}, make("summary", {}, "Reasoning"), make("dl", {}, ...terms), raw);
 }
@@ -107,9 +109,10 @@ function card(sample) {
   if (sample.reason) middle.append(make("p", { class: "reason" }, sample.reason));
   if (sources.length) {
     const stated = sources.map((source, i) => [source, sample.confidence[i], sample.confidence[i]?.toFixed(2) ?? "none", "", words[i]]);
-    middle.append(bars("confidence", stated));
+    if (stated.length === 1 && sources[0] === "confidence") middle.append(bars("", stated));
+    else middle.append(bars("confidence", stated.map(([source, ...rest]) => [source === "confidence" ? "as given" : source, ...rest])));
   }
-  const article = make("article", { class: `card ${sample.verdict}`, "data-id": sample.id }, picture(sample), middle);
+  const article = make("article", { class: `card ${sample.verdict}${pictured ? "" : " unpictured"}`, "data-id": sample.id }, picture(sample), middle);
   article.append(distribution(sample) ?? make("div"), response(sample) ?? "");
   return article;
 }
