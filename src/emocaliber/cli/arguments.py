@@ -113,6 +113,22 @@ def parse_settings(words: Iterable[str]) -> dict[str, Any]:
     return with_overrides({}, words)
 
 
+class _Setting(argparse.Action):
+    """An option that is refused, as it is a setting: the message says how to give it."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        parser.error(f"settings are given as {SETTINGS}, without dashes: {self.dest}={'VALUE' if values is None else values}")
+
+
+def refuse_as_options(parser: argparse.ArgumentParser, settings: Iterable[str]) -> None:
+    """Answers `--setting VALUE` with `setting=VALUE`. Names that are options of the parser too remain options."""
+    taken = parser._option_string_actions
+    for name in settings:
+        spellings = [each for each in dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}")) if each not in taken]
+        if spellings:
+            parser.add_argument(*spellings, action=_Setting, dest=name, nargs="?", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
 # Options under a new name.
 
 

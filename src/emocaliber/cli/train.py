@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 
-from emocaliber.cli.arguments import SETTINGS
+from emocaliber.cli.arguments import SETTINGS, refuse_as_options
 from emocaliber.errors import UserError, missing_packages
 from emocaliber.io.configurations import find_configuration
-from emocaliber.training.config import STAGES, ModelConfig, load_config
+from emocaliber.training.config import CONFIGS, STAGES, ModelConfig, load_config
 
 PACKAGES = ("accelerate", "datasets", "trl")
 
@@ -81,6 +82,8 @@ def _add_stage(parser: argparse.ArgumentParser, stage: str) -> None:
     plan.add_argument(
         "--answer-tokens", type=int, default=0, metavar="N", help="length of an answer in tokens (default: the maximum of the stage)"
     )
+    kinds = CONFIGS.values() if stage == "all" else [CONFIGS[stage]]
+    refuse_as_options(parser, dict.fromkeys(field.name for kind in kinds for field in fields(kind)))
     parser.set_defaults(run=run, stage=stage)
 
 
