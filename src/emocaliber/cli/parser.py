@@ -51,4 +51,3 @@ class CommandParser(argparse.ArgumentParser):
         """The option that the first unknown one is like."""
         option = next((word.partition("=")[0] for word in unknown if word.startswith("-")), "")
         return did_you_mean(option, self._option_string_actions)
-

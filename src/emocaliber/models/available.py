@@ -25,7 +25,7 @@ def check_available(name: str, kind: str) -> None:
 
 
 def _meant(name: str) -> str | None:
-    """What a name is a misspelling of: `tiny`, a prefix such as openai:, or the folder of a stage in place of its model; None if it is not."""
+    """What was meant by a misspelling of `tiny` or of a prefix such as openai:, or by the folder of a stage: its model. Otherwise None."""
     if os.path.isdir(name):
         inner = os.path.join(name, "model")
         weights = any(file.endswith((".safetensors", ".bin")) for file in os.listdir(name))

@@ -167,7 +167,7 @@ def moved_to(folder: str, configs: Mapping[str, StageConfig]) -> dict[str, Stage
     made = [Path(os.path.normpath(config.out)) for config in configs.values()]
     changed = {}
     for stage, config in configs.items():
-        paths = {"out": moved(config.out)} | ({"samples": moved(config.samples)} if config.scenes else {})
+        paths: dict[str, Any] = {"out": moved(config.out)} | ({"samples": moved(config.samples)} if config.scenes else {})
         if isinstance(config, ModelConfig) and any(Path(os.path.normpath(config.model)).is_relative_to(out) for out in made):
             paths["model"] = moved(config.model)
         changed[stage] = replace(config, **paths)

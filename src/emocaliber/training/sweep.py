@@ -139,7 +139,12 @@ def _config(sweep: Sweep, run: Mapping[str, Any]) -> ModelConfig:
     """A run's configuration, checked."""
     out = Path(sweep.out) / _slug(run["name"])
     values = sweep.set | {key: value for key, value in run.items() if key != "name"} | {"out": str(out)}
-    config = load_config(sweep.stage, sweep.config, [f"{key}={json.dumps(value)}" for key, value in values.items()], f"run {display_name(run['name'])} of the sweep")
+    config = load_config(
+        sweep.stage,
+        sweep.config,
+        [f"{key}={json.dumps(value)}" for key, value in values.items()],
+        f"run {display_name(run['name'])} of the sweep",
+    )
     assert isinstance(config, ModelConfig), "a sweep's stage is never stage 0"
     check_stage(config, f"run {run['name']!r}")
     return config
