@@ -17,7 +17,11 @@ from emocaliber.__main__ import main
         (["train", "stage1", "--config", "7b", "--out", "runs/x"], "emocaliber train stage1", "without dashes: out=runs/x"),
         (["train", "all", "--config", "7b", "--learning-rate", "5e-6"], "emocaliber train all", "without dashes: learning_rate=5e-6"),
         (["score", "a.jsonl", "--out", "o", "--figures"], "emocaliber score", "unrecognized arguments: --figures"),
-        (["predict", "a.jpg", "--min-confidence", "40"], "emocaliber predict", "--min-confidence: '40' is not a number from 0 to 1"),
+        (
+            ["predict", "a.jpg", "--min-confidence", "40"],
+            "emocaliber predict",
+            "--min-confidence: '40' is not a number from 0 to 1, such as 0.4",
+        ),
         (["bench", "audit", "x", "--distance", "40"], "emocaliber bench audit", "--distance: '40' is not a whole number from 0 to 16"),
     ],
 )

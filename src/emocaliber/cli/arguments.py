@@ -75,10 +75,22 @@ def non_negative(text: str) -> float:
 
 def fraction(text: str) -> float:
     """The argument type of numbers from 0 to 1."""
-    value = non_negative(text)
-    if value > 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1, such as {_as_share(text)}")
     return value
+
+
+def _as_share(text: str) -> str:
+    """The share that a text in percent means, such as 0.6 for "60%"; 0.6 for any other."""
+    try:
+        share = float(text.strip().removesuffix("%")) / 100
+    except ValueError:
+        share = math.nan
+    return f"{share:g}" if 0 < share <= 1 else "0.6"
 
 
 def _at_least(least: int, text: str, why: str = "") -> int:

@@ -130,7 +130,14 @@ def check_disjoint(configs: Mapping[str, StageConfig]) -> None:
 
 
 def load_stages(folder: str | Path, overrides: Sequence[str] = ()) -> dict[str, StageConfig]:
-    """The configurations of all stages that `folder` has a TOML file for, in order, checked by `check_stages`.
+    """The configurations that `read_stages` reads, checked by `check_stages`."""
+    configs = read_stages(folder, overrides)
+    check_stages(configs)
+    return configs
+
+
+def read_stages(folder: str | Path, overrides: Sequence[str] = ()) -> dict[str, StageConfig]:
+    """The configurations of all stages that `folder` has a TOML file for, in order; each is checked by itself.
 
     Among the overrides, `out=FOLDER` moves all stages there, as `moved_to` does, and `model=` is that of the first stage alone.
     """
@@ -144,7 +151,6 @@ def load_stages(folder: str | Path, overrides: Sequence[str] = ()) -> dict[str, 
     configs = {stage: load_config(stage, folder, common + of_first * (stage == present[0])) for stage in present}
     if outs:
         configs = moved_to(load_config(present[0], folder, outs).out, configs)
-    check_stages(configs)
     return configs
 
 
