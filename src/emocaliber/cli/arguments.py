@@ -125,11 +125,20 @@ def parse_settings(words: Iterable[str]) -> dict[str, Any]:
     return with_overrides({}, words)
 
 
-class _Setting(argparse.Action):
-    """An option that is refused, as it is a setting: the message says how to give it."""
+class _Refused(argparse.Action):
+    """An option that does not exist, answered with a hint, in which "{value}" stands for the word after it."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, *, hint: str, **kwargs: Any) -> None:
+        super().__init__(option_strings, dest, nargs="?", default=argparse.SUPPRESS, help=argparse.SUPPRESS, **kwargs)
+        self._hint = hint
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
-        parser.error(f"settings are given as {SETTINGS}, without dashes: {self.dest}={'VALUE' if values is None else values}")
+        parser.error(f"there is no {option}; {self._hint.replace('{value}', str(values or 'VALUE'))}")
+
+
+def answer_option(parser: argparse.ArgumentParser, option: str, hint: str) -> None:
+    """Answers an option that does not exist, but that other commands have, with a hint."""
+    parser.add_argument(option, action=_Refused, dest=option.strip("-"), hint=hint)
 
 
 def refuse_as_options(parser: argparse.ArgumentParser, settings: Iterable[str]) -> None:
@@ -138,7 +147,7 @@ def refuse_as_options(parser: argparse.ArgumentParser, settings: Iterable[str]) 
     for name in settings:
         spellings = [each for each in dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}")) if each not in taken]
         if spellings:
-            parser.add_argument(*spellings, action=_Setting, dest=name, nargs="?", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+            parser.add_argument(*spellings, action=_Refused, dest=name, hint=f"settings are given without dashes: {name}={{value}}")
 
 
 # Options under a new name.
