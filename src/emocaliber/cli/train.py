@@ -151,7 +151,7 @@ def _print_plan(args: argparse.Namespace, path: Path) -> int:
         if args.stage == "all":
             print(stage)
         config = with_base_model(config, [other for name, other in configs.items() if name != stage])
-        print(plan_memory(config, devices, args.answer_tokens).report(memory, whose))
+        print(plan_memory(config, devices, args.answer_tokens).report(memory, whose), end="\n" * (args.stage == "all"))
     if args.devices is None:
         print(f"Sharded means over {_DEVICES} devices, the default: --devices N is for another number.")
     return 0
