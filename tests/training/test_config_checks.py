@@ -157,3 +157,10 @@ def test_the_command_ends_with_the_complaint_alone(folder: Path, capsys: pytest.
 def test_checking_does_not_load_torch() -> None:
     code = "import sys; import emocaliber.training.checks; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_folder_of_a_stage_in_place_of_its_model_is_answered_with_the_model(folder: Path) -> None:
+    (folder / "run" / "model").mkdir(parents=True)
+    for place in (folder / "run", folder / "run" / "model"):
+        (place / "config.json").write_text("{}")
+    assert f"did you mean {folder / 'run' / 'model'}?" in complaint(folder, "stage2", f"model={folder / 'run'}")

@@ -15,7 +15,7 @@ _PATHS = ("/", "./", "../", "~", ".\\", "..\\")  # beginnings of names that are 
 
 def check_available(name: str, kind: str) -> None:
     """Raises UserError if the model called `name` cannot be loaded: it is a misspelling, vLLM is not installed, or `why_unavailable`."""
-    if kind == "local" and (meant := _meant(name)):
+    if kind == "local" and (meant := meant_model(name)):
         raise UserError(f"there is no model {name}; did you mean {meant}?")
     place = name.partition(":")[2] if kind == "vllm" else name
     if kind == "vllm" and find_spec("vllm") is None:
@@ -24,7 +24,7 @@ def check_available(name: str, kind: str) -> None:
         raise UserError(f"{place}: {reason}; give a checkpoint folder, a hub id, or 'tiny'")
 
 
-def _meant(name: str) -> str | None:
+def meant_model(name: str) -> str | None:
     """What was meant by a misspelling of `tiny` or of a prefix such as openai:, or by the folder of a stage: its model. Otherwise None."""
     if os.path.isdir(name):
         inner = os.path.join(name, "model")

@@ -19,6 +19,7 @@ from emocaliber.inference.engine import question_for
 from emocaliber.io.configurations import find_configuration
 from emocaliber.io.images import ImageError, ImageLimits, open_images
 from emocaliber.io.rows import display_name, write_atomically
+from emocaliber.models.available import meant_model
 from emocaliber.render.progress import Progress
 from emocaliber.scenes.dataset import parse_mixture
 from emocaliber.training.config import (
@@ -102,6 +103,8 @@ def _check_length(config: Stage1Config | Stage2Config, rows: list[dict[str, Any]
 
 
 def _check_model(model: str) -> None:
+    if meant := meant_model(model):
+        raise UserError(f"there is no model {model}; did you mean {meant}?")
     folder = Path(model)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
