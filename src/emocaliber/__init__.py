@@ -48,7 +48,10 @@ def __getattr__(name: str) -> Any:
         from importlib import import_module
 
         return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'emocaliber' has no attribute {name!r}; it has {', '.join(__all__)}")
+    from emocaliber.errors import did_you_mean
+
+    message = f"module 'emocaliber' has no attribute {name!r}; it has {', '.join(__all__)}{did_you_mean(name, __all__)}"
+    raise AttributeError(message, name=name)  # with a name, Python adds no suggestion of its own
 
 
 def __dir__() -> list[str]:

@@ -1,6 +1,9 @@
-"""The one error a user is meant to read."""
+"""The one error a user is meant to read, and parts of its messages."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class UserError(Exception):
@@ -22,3 +25,10 @@ def missing_packages(extra: str, what: str, error: ImportError) -> UserError:
         needed = []
     command = " ".join(f"'{each}'" for each in needed) or f"'.[{extra}]' (in the folder with pyproject.toml)"
     return UserError(f"{what} needs more packages ({error}): pip install {command}")
+
+
+def did_you_mean(typed: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: "; did you mean NAME?", with the closest of `known` in any case; empty if none is."""
+    by_letters = {name.casefold(): name for name in known}
+    close = get_close_matches(typed.casefold(), by_letters, n=1, cutoff=0.6)
+    return f"; did you mean {by_letters[close[0]]}?" if close else ""

@@ -79,6 +79,16 @@ def test_limits_of_images_are_options(tmp_path: Path, capsys: pytest.CaptureFixt
     assert '"too_many_pixels"' in capsys.readouterr().out
 
 
+def test_the_list_of_tasks_fits_a_terminal_of_80_columns(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["tasks"]) == 0
+    whole = capsys.readouterr().out
+    monkeypatch.setattr("emocaliber.cli.tasks.width_of", lambda stream: 80)
+    assert main(["tasks"]) == 0
+    narrow = capsys.readouterr().out
+    assert max(map(len, narrow.splitlines())) <= 80 < max(map(len, whole.splitlines()))
+    assert narrow.split() == whole.split()
+
+
 def test_tasks_lists_the_tasks_and_emotions_knows_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tasks"]) == 0
     [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("FI-2")]

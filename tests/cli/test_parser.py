@@ -13,8 +13,20 @@ from emocaliber.__main__ import main
         (["predcit", "a.jpg"], "emocaliber [-h]", "there is no 'predcit'; did you mean predict?"),
         (["bench", "stat", "x"], "emocaliber bench", "there is no 'stat'; did you mean stats?"),
         (["predict", "a.jpg", "--batchsize", "3"], "emocaliber predict", "--batchsize 3; did you mean --batch-size?"),
+        (["predict", "a.jpg", "--json"], "emocaliber predict", "there is no --json; --out - prints JSON Lines on standard output"),
+        (["predict", "a.jpg", "--device", "gpu"], "emocaliber predict", "--device: there is no 'gpu'; did you mean cuda?"),
+        (
+            ["train", "stage1", "--config", "7b", "--out", "runs/x"],
+            "emocaliber train stage1",
+            "there is no --out; settings are given without dashes: out=runs/x",
+        ),
+        (["train", "all", "--config", "7b", "--learning-rate", "5e-6"], "emocaliber train all", "without dashes: learning_rate=5e-6"),
         (["score", "a.jsonl", "--out", "o", "--figures"], "emocaliber score", "unrecognized arguments: --figures"),
-        (["predict", "a.jpg", "--min-confidence", "40"], "emocaliber predict", "--min-confidence: '40' is not a number from 0 to 1"),
+        (
+            ["predict", "a.jpg", "--min-confidence", "40"],
+            "emocaliber predict",
+            "--min-confidence: '40' is not a number from 0 to 1, such as 0.4",
+        ),
         (["bench", "audit", "x", "--distance", "40"], "emocaliber bench audit", "--distance: '40' is not a whole number from 0 to 16"),
     ],
 )

@@ -21,6 +21,7 @@ from emocaliber.cli import predict
 from emocaliber.core.model import Reply, Request
 from emocaliber.errors import UserError
 from emocaliber.predict import predictor as prediction
+from emocaliber.render.terminal import quiet
 from stand_ins import ColourModel, photo
 
 
@@ -252,6 +253,17 @@ def test_failed_images_are_tried_again_in_their_places(tmp_path: Path, suffix: s
     kept = rows(out if suffix == "jsonl" else tmp_path / "out.csv.part.jsonl")
     assert [Path(row["image"]).name for row in kept] == [f"{n}.png" for n in range(6)]
     assert all(row["error"] is None for row in kept)
+
+
+def test_the_first_failed_images_are_named_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = photos(tmp_path / "in", 1)
+    for number in range(7):
+        (folder / f"bad{number}.png").write_text("no image")
+    with quiet():
+        assert run(folder, "--out", tmp_path / "out.jsonl") == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.count("(unsupported_format)") for line in lines] == [1, 1, 1, 1, 1, 0, 0]
+    assert lines[5] == "emocaliber: and 2 more failed" and "give --retry-failed" in lines[6]
 
 
 def test_the_settings_of_local_models_reach_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: ColourModel) -> None:

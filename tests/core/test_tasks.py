@@ -51,3 +51,9 @@ def test_a_custom_task_keeps_its_name_and_has_neither_taxonomy_nor_group() -> No
 
 def test_custom_tasks_come_by_name_after_vecbench_s_own() -> None:
     assert sorted(["B", "UnbiasedEmo-6", "A", "FI-2", "EmoSet-8"], key=task_order) == ["EmoSet-8", "FI-2", "UnbiasedEmo-6", "A", "B"]
+
+
+@pytest.mark.parametrize("typed", ["EmoSet", "emoset8", "Emo-Set 8"])
+def test_a_mistyped_task_is_answered_with_the_one_that_was_meant(typed: str) -> None:
+    with pytest.raises(UserError, match=r"did you mean EmoSet-8\?$"):
+        task(typed)

@@ -47,3 +47,8 @@ def test_a_wrong_name_is_answered_with_the_names_there_are() -> None:
         read_run_config("qwen2.5vl")
     with pytest.raises(UserError, match=r"no/such\.toml: cannot be read"):
         read_run_config("no/such.toml")
+
+
+def test_a_folder_of_the_package_named_as_a_file_is_refused_with_its_name() -> None:
+    with pytest.raises(UserError, match=r"^there is no file micro\.toml; .* its name is micro$"):
+        find_configuration("micro.toml", "train")

@@ -58,3 +58,14 @@ def test_a_hub_that_cannot_be_reached_is_asked_once(
         ):
             check_available("some/model", "local")
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(("name", "meant"), [("tniy", "tiny"), ("opneai:gpt-5", "openai:gpt-5"), ("RUN", "RUN/model")])
+def test_a_misspelt_model_is_refused_with_what_was_meant(name: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = tmp_path / "RUN" / "model"
+    model.mkdir(parents=True)
+    (model / "config.json").write_text("{}")
+    (model.parent / "config.json").write_text('{"stage": "stage1"}')
+    with pytest.raises(UserError, match=rf"^there is no model {name}; did you mean {meant}\?$"):
+        check_available(name, "local")

@@ -122,7 +122,7 @@ def test_the_models_notice_comes_once_as_a_warning(colour_model: ColourModel) ->
 def test_the_package_lists_its_names() -> None:
     assert {"load", "Prediction", "UserError"} <= set(dir(ec))
     assert all(getattr(ec, name) is not None for name in dir(ec))
-    with pytest.raises(AttributeError, match=r"it has .*load"):
+    with pytest.raises(AttributeError, match=r"it has .*load.*; did you mean load\?$"):
         ec.laod  # noqa: B018
 
 

@@ -14,7 +14,7 @@ import pytest
 from emocaliber.__main__ import main
 from emocaliber.errors import UserError
 from emocaliber.training.checks import check_single_stage, check_stage, check_stages, load_stages
-from emocaliber.training.config import load_config
+from emocaliber.training.config import ModelConfig, load_config
 from stand_ins import photo
 
 LABELS = ["amusement", "anger"]
@@ -51,6 +51,19 @@ def complaint(folder: Path, stage: str, *overrides: str) -> str:
 
 def test_a_chain_of_stages_passes_before_its_models_exist(folder: Path) -> None:
     assert list(load_stages(folder)) == ["stage1", "stage2", "stage3"]
+
+
+def test_all_stages_move_to_another_folder_and_stay_a_chain() -> None:
+    one, two, three = load_stages("micro", ["out=runs/mine", "model=tiny", "max_steps=3"]).values()
+    assert [each.out for each in (one, two, three)] == ["runs/mine/stage1", "runs/mine/stage2", "runs/mine/stage3"]
+    assert isinstance(two, ModelConfig) and isinstance(three, ModelConfig)
+    assert (two.model, three.model) == ("runs/mine/stage1/model", "runs/mine/stage2/model")
+    assert two.samples == "runs/mine/scenes/stage2/samples.jsonl" and two.max_steps == 3
+
+
+def test_samples_that_are_there_stay_where_they_are_when_the_output_moves(folder: Path) -> None:
+    moved = load_stages(folder, [f"out={folder / 'again'}"])["stage2"]
+    assert (moved.out, moved.samples) == (str(folder / "again" / "stage2"), str(folder / "stage2.jsonl"))
 
 
 @pytest.mark.parametrize(
@@ -144,3 +157,10 @@ def test_the_command_ends_with_the_complaint_alone(folder: Path, capsys: pytest.
 def test_checking_does_not_load_torch() -> None:
     code = "import sys; import emocaliber.training.checks; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_folder_of_a_stage_in_place_of_its_model_is_answered_with_the_model(folder: Path) -> None:
+    (folder / "run" / "model").mkdir(parents=True)
+    for place in (folder / "run", folder / "run" / "model"):
+        (place / "config.json").write_text("{}")
+    assert f"did you mean {folder / 'run' / 'model'}?" in complaint(folder, "stage2", f"model={folder / 'run'}")

@@ -51,7 +51,7 @@ def test_the_papers_configuration_fits_eight_cards_of_80_gb_only_sharded() -> No
         made = planned(stage)
         assert made.total(sharded=True) < 80e9 < made.total(sharded=False)
         assert "only sharded over 8 devices" in made.report(80e9)
-    assert "It will not fit into 10 GB: " in planned("stage1").report(10e9)
+    assert "It will not fit into 10 GB (mine): " in planned("stage1").report(10e9, "mine")
 
 
 @needs_config
@@ -159,3 +159,12 @@ def test_the_command_prints_the_plan_and_ends_well(capsys: pytest.CaptureFixture
     said = capsys.readouterr().out
     assert "FSDP2 or ZeRO-3 over 4" in said
     assert "optimiser (AdamW)" in said
+
+
+@pytest.mark.slow
+def test_all_stages_are_planned_by_one_command_that_says_whose_memory_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "all", "--plan", "--config", "micro", "batch_size=8"]) == 0
+    said = capsys.readouterr().out
+    assert [line for line in said.splitlines() if line.startswith("stage")] == ["stage1", "stage2", "stage3"]
+    assert "--memory 80GB is for" in said and "8 devices, the default" in said
+    assert "The total is the peak, not the sum" in said.partition("stage3")[2]

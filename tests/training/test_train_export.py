@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from emocaliber.__main__ import build_parser
 from emocaliber.cli import train
 from emocaliber.core.model import Request
 from emocaliber.errors import UserError
@@ -77,7 +79,7 @@ def test_an_exported_folder_loads_under_its_name_with_the_same_weights(run: Path
 def test_a_model_used_at_another_temperature_warns(run: Path) -> None:
     notice = LocalModel(exported(run)).notice
     assert notice
-    assert "sampled at temperature 0.7, and it is used at 0" in notice
+    assert "sampled at temperature 0.7, and it is used at 0" in notice and "give temperature=0.7 to" in notice
 
 
 @pytest.mark.parametrize(("temperature", "said"), [(0.0, False), (1.0, True), (0.7, False)])
@@ -172,3 +174,11 @@ def test_a_finished_stage_says_what_comes_next() -> None:
     )
     assert "--config DIR " in next_commands("stage1", config, "one.toml")
     assert "emocaliber train export runs/one" in next_commands("stage3", config, "7b")
+
+
+def test_the_commands_after_training_on_scenes_run_as_they_are() -> None:
+    config = StageConfig(out="runs/my set/stage3", samples="x", scenes=8, learning_rate=1.0, batch_size=1)
+    commands = [line.removeprefix("next: ").strip() for line in next_commands("stage3", config, "micro").splitlines()]
+    assert commands[0] == "emocaliber scenes 'runs/my set/test' --n 200 --seed 99"
+    for command in commands:
+        assert build_parser().parse_args(shlex.split(command)[1:]).run

@@ -75,10 +75,22 @@ def non_negative(text: str) -> float:
 
 def fraction(text: str) -> float:
     """The argument type of numbers from 0 to 1."""
-    value = non_negative(text)
-    if value > 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1, such as {_as_share(text)}")
     return value
+
+
+def _as_share(text: str) -> str:
+    """The share that a text in percent means, such as 0.6 for "60%"; 0.6 for any other."""
+    try:
+        share = float(text.strip().removesuffix("%")) / 100
+    except ValueError:
+        share = math.nan
+    return f"{share:g}" if 0 < share <= 1 else "0.6"
 
 
 def _at_least(least: int, text: str, why: str = "") -> int:
@@ -111,6 +123,31 @@ def parse_settings(words: Iterable[str]) -> dict[str, Any]:
     from emocaliber.io.settings import with_overrides
 
     return with_overrides({}, words)
+
+
+class _Refused(argparse.Action):
+    """An option that does not exist, answered with a hint, in which "{value}" stands for the word after it."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, *, hint: str, **kwargs: Any) -> None:
+        super().__init__(option_strings, dest, nargs="?", default=argparse.SUPPRESS, help=argparse.SUPPRESS, **kwargs)
+        self._hint = hint
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        parser.error(f"there is no {option}; {self._hint.replace('{value}', str(values or 'VALUE'))}")
+
+
+def answer_option(parser: argparse.ArgumentParser, option: str, hint: str) -> None:
+    """Answers an option that does not exist, but that other commands have, with a hint."""
+    parser.add_argument(option, action=_Refused, dest=option.strip("-"), hint=hint)
+
+
+def refuse_as_options(parser: argparse.ArgumentParser, settings: Iterable[str]) -> None:
+    """Answers `--setting VALUE` with `setting=VALUE`. Names that are options of the parser too remain options."""
+    taken = parser._option_string_actions
+    for name in settings:
+        spellings = [each for each in dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}")) if each not in taken]
+        if spellings:
+            parser.add_argument(*spellings, action=_Refused, dest=name, hint=f"settings are given without dashes: {name}={{value}}")
 
 
 # Options under a new name.

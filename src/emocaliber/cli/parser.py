@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from emocaliber.errors import did_you_mean
+
 _CHOICE = re.compile(r"invalid choice: '(?P<typed>[^']*)' \(choose from (?P<choices>.*)\)$")
+_SYNONYMS = {"gpu": "cuda", "nvidia": "cuda", "metal": "mps"}  # other words for a choice
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -40,16 +42,12 @@ class CommandParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Prints the usage and the message, with a suggestion for a mistyped choice, and exits with code 2."""
         if match := _CHOICE.search(message):
-            meant = _meant(match["typed"], (choice.strip(" '") for choice in match["choices"].split(",")))
+            typed = _SYNONYMS.get(match["typed"].casefold(), match["typed"])
+            meant = did_you_mean(typed, [choice.strip(" '") for choice in match["choices"].split(",")])
             message = f"{message[: match.start()]}there is no '{match['typed']}'{meant}" if meant else message
         super().error(message)
 
     def _suggested(self, unknown: Sequence[str]) -> str:
         """The option that the first unknown one is like."""
         option = next((word.partition("=")[0] for word in unknown if word.startswith("-")), "")
-        return _meant(option, self._option_string_actions)
-
-
-def _meant(typed: str, known: Iterable[str]) -> str:
-    close = get_close_matches(typed, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else ""
+        return did_you_mean(option, self._option_string_actions)

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from emocaliber.cli.arguments import (
     MODELS,
     add_image_limits,
     add_local_settings,
+    answer_option,
     fraction,
     image_limits,
     local_settings,
@@ -28,6 +29,7 @@ from emocaliber.errors import UserError
 from emocaliber.render.terminal import complain, emit, say, width_of
 
 if TYPE_CHECKING:
+    from emocaliber.predict.prediction import Failure
     from emocaliber.predict.predictor import Predictor
 
 
@@ -61,6 +63,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--batch-size", type=positive, metavar="N", help="images per batch (default: that of the model)")
     add_local_settings(parser.add_argument_group("settings of local models"))
     add_image_limits(parser)
+    answer_option(parser, "--json", "--out - prints JSON Lines on standard output")
     parser.set_defaults(run=run)
 
 
@@ -107,6 +110,7 @@ def _predict(args: argparse.Namespace) -> int:
         if args.out is None:
             emit(table.head())
         reported: list[dict[str, Any]] = []
+        failures: list[str] = []
         done, unread = len(earlier), 0
         finished = None if earlier or not hasattr(model, "finished") else lambda: model.finished + unread
         with Progress("predicting", "images", len(images), done=done, count=finished) as bar:
@@ -123,6 +127,8 @@ def _predict(args: argparse.Namespace) -> int:
                 elif not file:
                     for line in table.lines(prediction):
                         emit(line)
+                if prediction.error and args.out is not None:  # the table shows it
+                    failures.append(_of_failure(display_name(prediction.image), prediction.error))
                 counts.update(counted_as(row))
                 done, unread = done + 1, unread + (row["seconds"] is None)
                 bar.to(done)
@@ -139,6 +145,8 @@ def _predict(args: argparse.Namespace) -> int:
                 say(f"wrote {display_name(file.path)}")
         if args.report:
             say(f"wrote {display_name(page)}")
+    for line in _of_failures(failures, args.out):
+        complain(line)
     say(_summary(len(images), counts))
     return SOME_FAILED if counts["failed"] else 0
 
@@ -155,6 +163,24 @@ def _predictor(args: argparse.Namespace, settings: dict[str, Any], asked: Collec
         return unloaded, False
     with Progress(f"loading {args.model}"):
         return load(args.model, confidence=args.confidence, **settings), True
+
+
+_SHOWN = 5  # failed images that are named
+
+
+def _of_failure(name: str, failure: Failure) -> str:
+    """A failed image in one line. Most messages about images begin with their name."""
+    message = failure.message if failure.message.startswith(name) else f"{name}: {failure.message}"
+    return f"{message} ({failure.code})"
+
+
+def _of_failures(failures: Sequence[str], out: str | None) -> Iterator[str]:
+    """The first failures, how many more there are, and how to try them again."""
+    yield from failures[:_SHOWN]
+    if len(failures) > _SHOWN:
+        yield f"and {len(failures) - _SHOWN:,} more failed"
+    if failures and out != "-":
+        yield f"the rows of failed images are in {out}; repair the files, then give --retry-failed to the same command"
 
 
 _EXPLAINED = {

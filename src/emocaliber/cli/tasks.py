@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from emocaliber.render.layout import GAP, cells, total
+from emocaliber.render.terminal import width_of
+
+_NARROWEST = 20  # cells for the labels
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,5 +41,15 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
         return 0
     table = [[each.name, each.group or NONE, taxonomies[each.name].name, ", ".join(taxonomies[each.name].labels)] for each in chosen]
-    print(Table(("task", "group", "taxonomy", "labels"), table, words=4).as_text())
+    header = ("task", "group", "taxonomy", "labels")
+    print(Table(header, list(_folded([header, *table], width_of(sys.stdout)))[1:], words=4).as_text())
     return 0
+
+
+def _folded(rows: Sequence[Sequence[str]], width: int | None) -> Iterator[list[str]]:
+    """The rows, with the labels of each broken into as many rows as a terminal of `width` cells needs."""
+    names = total([max(map(cells, column)) for column in list(zip(*rows, strict=True))[:-1]]) + GAP
+    for *head, labels in rows:
+        lines = [labels] if width is None else textwrap.wrap(labels, max(width - names, _NARROWEST), break_long_words=False)
+        for number, line in enumerate(lines):
+            yield [*(head if number == 0 else [""] * len(head)), line]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 
-from emocaliber.cli.arguments import SETTINGS
+from emocaliber.cli.arguments import SETTINGS, refuse_as_options
 from emocaliber.errors import UserError, missing_packages
 from emocaliber.io.configurations import find_configuration
-from emocaliber.training.config import STAGES, ModelConfig, load_config
+from emocaliber.training.config import CONFIGS, STAGES, ModelConfig, load_config
 
 PACKAGES = ("accelerate", "datasets", "trl")
+
+_DEVICES = 8  # those of the paper
 
 _HELP = {
     "stage0": "a base checkpoint from scratch, for tiny",
@@ -74,13 +77,15 @@ def _add_stage(parser: argparse.ArgumentParser, stage: str) -> None:
     plan.add_argument(
         "--plan", action="store_true", help="print the bytes of weights, gradients, optimiser, activations, logits and roll-outs, and stop"
     )
-    plan.add_argument("--devices", type=int, default=8, metavar="N", help="number of devices to shard over (default: 8)")
+    plan.add_argument("--devices", type=int, metavar="N", help="number of devices to shard over (default: 8)")
     plan.add_argument(
         "--memory", metavar="SIZE", help="memory of a device, such as 80GB (default: that of the first GPU, or of this machine)"
     )
     plan.add_argument(
         "--answer-tokens", type=int, default=0, metavar="N", help="length of an answer in tokens (default: the maximum of the stage)"
     )
+    kinds = CONFIGS.values() if stage == "all" else [CONFIGS[stage]]
+    refuse_as_options(parser, dict.fromkeys(field.name for kind in kinds for field in fields(kind)))
     parser.set_defaults(run=run, stage=stage)
 
 
@@ -124,18 +129,31 @@ def _check_packages() -> None:
 
 
 def _print_plan(args: argparse.Namespace, path: Path) -> int:
-    config = None if args.stage == "all" else load_config(args.stage, path, args.settings)
-    if not isinstance(config, ModelConfig):
-        raise UserError("--plan is for one of stage1, stage2 and stage3")
-    if args.devices < 1:
+    if args.devices is not None and args.devices < 1:
         raise UserError(f"--devices must be at least 1, not {args.devices}")
+    from emocaliber.training.checks import read_stages
     from emocaliber.training.plan import device_memory, parse_memory, plan_memory, with_base_model
 
     folder = path if path.is_dir() else path.parent
-    others = [load_config(stage, folder) for stage in STAGES if stage != args.stage and (folder / f"{stage}.toml").is_file()]
-    config = with_base_model(config, others)
-    memory = parse_memory(args.memory) if args.memory else device_memory()
-    print(plan_memory(config, args.devices, args.answer_tokens).report(memory), end="")
+    if args.stage == "all":
+        configs = read_stages(folder, args.settings)
+        planned = {stage: config for stage, config in configs.items() if isinstance(config, ModelConfig)}
+    else:
+        others = (stage for stage in STAGES if stage != args.stage and (folder / f"{stage}.toml").is_file())
+        configs = {stage: load_config(stage, folder) for stage in others}
+        one = load_config(args.stage, path, args.settings)
+        planned = {args.stage: one} if isinstance(one, ModelConfig) else {}
+    if not planned:
+        raise UserError("--plan is for stage1, stage2 and stage3, or all of them")
+    memory, whose = (parse_memory(args.memory), "") if args.memory else device_memory()
+    devices = args.devices or _DEVICES
+    for stage, config in planned.items():
+        if args.stage == "all":
+            print(stage)
+        config = with_base_model(config, [other for name, other in configs.items() if name != stage])
+        print(plan_memory(config, devices, args.answer_tokens).report(memory, whose), end="\n" * (args.stage == "all"))
+    if args.devices is None:
+        print(f"Sharded means over {_DEVICES} devices, the default: --devices N is for another number.")
     return 0
 
 

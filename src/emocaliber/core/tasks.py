@@ -107,7 +107,8 @@ def task(name: str) -> Task:
     """The subtask called `name`, in any case and with the spellings of the released files. Raises UserError for any other name."""
     known = TASKS.get(canonical_task(name))
     if known is None:
-        raise UserError(f"there is no task {name!r}; the tasks of VECBench are {', '.join(TASKS)}")
+        meant = f"; did you mean {close}?" if (close := nearly(name, TASKS)) else ""
+        raise UserError(f"there is no task {name!r}; the tasks of VECBench are {', '.join(TASKS)}{meant}")
     return known
 
 

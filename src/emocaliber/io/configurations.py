@@ -50,6 +50,8 @@ def find_configuration(name: str | Path, kind: Kind) -> Path:
         return path
     known = configurations(kind)
     asked = path.as_posix().rstrip("/").removeprefix("configs/").removeprefix("baselines/").removeprefix("ablations/")
+    if kind == "train" and asked.removesuffix(".toml") in known and path.suffix == ".toml":
+        raise UserError(f"there is no file {name}; the configuration that comes with the package is a folder, and its name is {path.stem}")
     if (shipped := known.get(asked.removesuffix(".toml"))) is not None:
         return shipped
     folder, _, file = asked.rpartition("/")

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from emocaliber.errors import UserError
+from emocaliber.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+ON_LINE = "on the command line"
 
 C = TypeVar("C", bound="DataclassInstance")
 
@@ -59,7 +61,8 @@ def typed(values: Mapping[str, Any], kinds: Mapping[str, str], where: str) -> di
     checked = dict(values)
     for name, value in values.items():
         if name not in kinds:
-            raise UserError(f"{place}there is no setting {name!r} here; the settings are {', '.join(kinds)}")
+            close = did_you_mean(name, kinds)
+            raise UserError(f"{place}there is no setting {name!r} here; the settings are {', '.join(kinds)}{close}")
         wanted = kinds[name].split(" | ")
         if "float" in wanted and type(value) is int:
             checked[name] = value = float(value)
@@ -76,14 +79,16 @@ _WORDS = {
 }
 
 
-def settings_of(kind: type[C], values: Mapping[str, Any], where: str) -> C:
+def settings_of(kind: type[C], values: Mapping[str, Any], where: str, overrides: Iterable[str] = (), given: str = ON_LINE) -> C:
     """An instance of the dataclass `kind` with these values, checked by `typed` against its fields; what a list or a table holds is not.
 
-    Raises UserError, naming `where`, as `typed` does and for fields without a default that are missing.
+    The texts KEY=VALUE of `overrides` replace values. Raises UserError, naming `where` for a value and `given` for an override, as `typed`
+    does and for fields without a default that are missing.
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}
     types = {name: str(field.type) for name, field in fields.items()}
-    values = typed(values, {name: text if text.startswith("tuple") else text.partition("[")[0] for name, text in types.items()}, where)
+    types = {name: text if text.startswith("tuple") else text.partition("[")[0] for name, text in types.items()}
+    values = typed(values, types, where) | typed(with_overrides({}, overrides, given), types, given)
     missing = [n for n, field in fields.items() if field.default is field.default_factory is dataclasses.MISSING and n not in values]
     if missing:
         raise UserError(f"{where}: {', '.join(missing)} must be given")

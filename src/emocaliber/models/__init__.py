@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emocaliber.core.model import Model, ModelError, Reply, Request, Tokens, Usage
-from emocaliber.errors import UserError
+from emocaliber.errors import UserError, did_you_mean
 from emocaliber.models.available import check_available
 
 TINY = Path(__file__).parent.parent / "checkpoints" / "tiny"
@@ -30,7 +30,8 @@ def load_model(name: str = "tiny", **settings: Any) -> Model:
     make = _class_of(kind)
     known = [each.name for each in signature(make).parameters.values() if each.kind is Parameter.KEYWORD_ONLY]
     if unknown := next((setting for setting in settings if setting not in known), None):
-        raise UserError(f"models of the kind {kind!r} have no setting {unknown!r}; their settings are {', '.join(known)}")
+        close = did_you_mean(unknown, known)
+        raise UserError(f"models of the kind {kind!r} have no setting {unknown!r}; their settings are {', '.join(known)}{close}")
     what = name.partition(":")[2] if kind != LOCAL else TINY if name == "tiny" else name
     return make(what, **settings)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
 from importlib.util import find_spec
 
 from emocaliber.errors import UserError, missing_packages
@@ -13,12 +14,27 @@ _PATHS = ("/", "./", "../", "~", ".\\", "..\\")  # beginnings of names that are 
 
 
 def check_available(name: str, kind: str) -> None:
-    """Raises UserError if the model called `name` cannot be loaded: vLLM is not installed, or `why_unavailable`."""
+    """Raises UserError if the model called `name` cannot be loaded: it is a misspelling, vLLM is not installed, or `why_unavailable`."""
+    if kind == "local" and (meant := meant_model(name)):
+        raise UserError(f"there is no model {name}; did you mean {meant}?")
     place = name.partition(":")[2] if kind == "vllm" else name
     if kind == "vllm" and find_spec("vllm") is None:
         raise missing_packages("vllm", "a model named vllm:ID", ModuleNotFoundError("No module named 'vllm'"))
     if kind in ("vllm", "local") and name != "tiny" and (reason := why_unavailable(place)):
         raise UserError(f"{place}: {reason}; give a checkpoint folder, a hub id, or 'tiny'")
+
+
+def meant_model(name: str) -> str | None:
+    """What was meant by a misspelling of `tiny` or of a prefix such as openai:, or by the folder of a stage: its model. Otherwise None."""
+    if os.path.isdir(name):
+        inner = os.path.join(name, "model")
+        weights = any(file.endswith((".safetensors", ".bin")) for file in os.listdir(name))
+        return inner if not weights and os.path.isfile(os.path.join(inner, "config.json")) else None
+    prefix, colon, rest = name.partition(":")
+    if os.path.exists(name) or "/" in prefix:
+        return None
+    (close,) = get_close_matches(prefix.casefold(), ("vllm", "openai", "recorded") if colon else ("tiny",), n=1, cutoff=0.7) or ("",)
+    return f"{close}:{rest}" if colon and close else close if close != name else None
 
 
 def why_unavailable(place: str) -> str | None:

@@ -98,6 +98,7 @@ def notice_of(card: Mapping[str, Any], temperature: float) -> str | None:
     if trained is not None and trained != temperature and not (temperature == 0 and "confidence_source" in card):
         sentences.append(
             f"the model's confidence was trained on answers sampled at temperature {trained:g}, and it is used at {temperature:g}, "
-            "where its accuracy differs: the stated confidence may be too low or too high"
+            f"where its accuracy differs: the stated confidence may be too low or too high; give temperature={trained:g} to sample as in "
+            "training, or recalibrate it (`emocaliber train export --held-out SAMPLES`)"
         )
     return "\n".join(sentences) or None

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
@@ -18,6 +19,7 @@ from emocaliber.inference.engine import question_for
 from emocaliber.io.configurations import find_configuration
 from emocaliber.io.images import ImageError, ImageLimits, open_images
 from emocaliber.io.rows import display_name, write_atomically
+from emocaliber.models.available import meant_model
 from emocaliber.render.progress import Progress
 from emocaliber.scenes.dataset import parse_mixture
 from emocaliber.training.config import (
@@ -101,6 +103,8 @@ def _check_length(config: Stage1Config | Stage2Config, rows: list[dict[str, Any]
 
 
 def _check_model(model: str) -> None:
+    if meant := meant_model(model):
+        raise UserError(f"there is no model {model}; did you mean {meant}?")
     folder = Path(model)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
@@ -129,14 +133,54 @@ def check_disjoint(configs: Mapping[str, StageConfig]) -> None:
 
 
 def load_stages(folder: str | Path, overrides: Sequence[str] = ()) -> dict[str, StageConfig]:
-    """The configurations of all stages that `folder` has a TOML file for, in order, checked by `check_stages`."""
+    """The configurations that `read_stages` reads, checked by `check_stages`."""
+    configs = read_stages(folder, overrides)
+    check_stages(configs)
+    return configs
+
+
+def read_stages(folder: str | Path, overrides: Sequence[str] = ()) -> dict[str, StageConfig]:
+    """The configurations of all stages that `folder` has a TOML file for, in order; each is checked by itself.
+
+    Among the overrides, `out=FOLDER` moves all stages there, as `moved_to` does, and `model=` is that of the first stage alone.
+    """
     folder = find_configuration(folder, "train")
     present = [stage for stage in STAGES if (Path(folder) / f"{stage}.toml").is_file()]
     if not present:
         raise UserError(f"{folder} holds no configuration; give a folder with {', '.join(f'{stage}.toml' for stage in STAGES)}")
-    configs = {stage: load_config(stage, folder, overrides) for stage in present}
-    check_stages(configs)
+    of_first = [text for text in overrides if text.partition("=")[0].strip() == "model"]
+    outs = [text for text in overrides if text.partition("=")[0].strip() == "out"]
+    common = [text for text in overrides if text not in of_first and text not in outs]
+    configs = {stage: load_config(stage, folder, common + of_first * (stage == present[0])) for stage in present}
+    if outs:
+        configs = moved_to(load_config(present[0], folder, outs).out, configs)
     return configs
+
+
+def moved_to(folder: str, configs: Mapping[str, StageConfig]) -> dict[str, StageConfig]:
+    """The stages with their output below `folder` instead of the folder that holds all of it: FOLDER/stage1, FOLDER/stage2, ...
+
+    The models that they start from move along where one of the stages makes them, and so do samples that are still to be drawn, where they
+    lie in the same folder. Files that are there already are not moved. Raises UserError if no folder holds the output of all stages.
+    """
+    try:
+        held = Path(os.path.commonpath([os.path.dirname(os.path.normpath(config.out)) for config in configs.values()]))
+    except ValueError as error:
+        outs = ", ".join(config.out for config in configs.values())
+        raise UserError(f"out={folder} cannot stand for {outs}, which lie in no common folder; train one stage at a time") from error
+
+    def moved(path: str) -> str:
+        place = Path(os.path.normpath(path))
+        return str(Path(folder) / place.relative_to(held)) if place.is_relative_to(held) else path
+
+    made = [Path(os.path.normpath(config.out)) for config in configs.values()]
+    changed = {}
+    for stage, config in configs.items():
+        paths: dict[str, Any] = {"out": moved(config.out)} | ({"samples": moved(config.samples)} if config.scenes else {})
+        if isinstance(config, ModelConfig) and any(Path(os.path.normpath(config.model)).is_relative_to(out) for out in made):
+            paths["model"] = moved(config.model)
+        changed[stage] = replace(config, **paths)
+    return changed
 
 
 def check_stages(configs: Mapping[str, StageConfig]) -> None:

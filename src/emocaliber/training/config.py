@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from emocaliber.errors import UserError
 from emocaliber.io.configurations import find_configuration
-from emocaliber.io.settings import read_toml, settings_of, with_overrides
+from emocaliber.io.settings import ON_LINE, read_toml, settings_of
 
 STAGES = ("stage0", "stage1", "stage2", "stage3")
 FINISHED = "model"  # the folder in OUT that a stage leaves behind when it is complete
@@ -166,22 +166,21 @@ SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "polynomial
 CONFIGS: dict[str, type[StageConfig]] = {"stage0": Stage0Config, "stage1": Stage1Config, "stage2": Stage2Config, "stage3": Stage3Config}
 
 
-def load_config(stage: str, path: str | Path, overrides: Sequence[str] = ()) -> StageConfig:
+def load_config(stage: str, path: str | Path, overrides: Sequence[str] = (), given: str = ON_LINE) -> StageConfig:
     """The configuration of `stage` from a TOML file, or from `STAGE.toml` in a folder, with `key=value` overrides (values as in TOML).
 
-    Raises UserError naming the file, the key and what would be right.
+    Raises UserError naming the file, or where the overrides were `given`, the key and what would be right.
     """
     path = find_configuration(path, "train")
     file = path / f"{stage}.toml" if path.is_dir() else path
     remedy = f"give a folder with {stage}.toml, or a TOML file"
     values = read_toml(file, str(file), f"cannot read the configuration {file}: {{reason}}; {remedy}")
-    values = with_overrides(values, overrides, str(file))
-    if values.get("model") == "tiny":
+    config = settings_of(CONFIGS[stage], values, str(file), overrides, given)
+    if isinstance(config, ModelConfig) and config.model == "tiny":
         from emocaliber.models import TINY  # not above, as it imports what a light command must not
 
-        values["model"] = str(TINY)
-    config = settings_of(CONFIGS[stage], values, str(file))
-    check_settings(config, str(file))
+        config = replace(config, model=str(TINY))
+    check_settings(config, f"{file} with {' '.join(overrides)}" if overrides else str(file))
     return config
 
 
@@ -193,6 +192,8 @@ def check_settings(config: StageConfig, where: str) -> None:
     for name in names:
         if getattr(config, name) <= 0:
             raise UserError(f"{where}: {name} must be positive, not {getattr(config, name)}")
+    if config.max_steps < 1 and config.max_steps != -1:
+        raise UserError(f"{where}: max_steps must be positive, or left out (or -1) for no limit but epochs, not {config.max_steps}")
     for name in ("warmup_ratio", "adam_beta2"):
         if not 0 <= getattr(config, name) < 1:
             raise UserError(f"{where}: {name} must be at least 0 and below 1, not {getattr(config, name)}")

@@ -25,16 +25,15 @@ from emocaliber.errors import UserError
 from emocaliber.evaluation.tables import main_source
 from emocaliber.inference.engine import understand
 from emocaliber.io.rows import display_name, read_rows
-from emocaliber.models.card import COMMITS_AFTER, FIXED_QUESTIONS, RECALIBRATION, UNFAMILIAR, question_key, read_card, write_card
+from emocaliber.models.card import RECALIBRATION, question_key, read_card, write_card
 from emocaliber.models.local import LocalModel
 from emocaliber.models.processor import load_processor
 from emocaliber.render.progress import Progress
 from emocaliber.render.table import Table, with_interval
-from emocaliber.scenes.out_of_domain import OOD_ELEMENT
-from emocaliber.scenes.template_teacher import COMMITS
 from emocaliber.training.config import FINISHED, SETTINGS
 from emocaliber.training.distributed import print_once
 from emocaliber.training.samples import held_out_samples, lineage_sample_files
+from emocaliber.training.stage_card import DRAWN_ONLY
 from emocaliber.training.telemetry import TELEMETRY
 
 _OF_TRAINING = ("rollouts.json",)
@@ -96,7 +95,7 @@ def _own_card(name: str, settings: dict[str, Any], kept: dict[str, Any]) -> dict
     card = {**kept, "name": name, "max_new_tokens": settings.get("max_new_tokens", 1024)}
     if settings.get("scenes"):
         card["notice"] = f"{name} was trained on synthetic scenes only: its answers on photographs are meaningless."
-        card |= {FIXED_QUESTIONS: True, COMMITS_AFTER: [COMMITS], UNFAMILIAR: OOD_ELEMENT.phrase}
+        card |= DRAWN_ONLY
         samples = Path(settings["samples"])
         if samples.is_file():
             card["tasks"] = sorted({row["task"] for row in read_rows(samples)})

@@ -54,24 +54,31 @@ class MemoryPlan:
         training = passes["activations"] + max(passes["logits"], passes[_RECOMPUTED])  # logits are freed before layers are recomputed
         return sum(sums.values()) + max(training, passes["KV cache of roll-outs"])
 
-    def report(self, memory: float) -> str:
-        """The table as text, and whether it fits devices of `memory` bytes."""
+    def report(self, memory: float, whose: str = "") -> str:
+        """The table as text, and whether it fits devices of `memory` bytes; `whose` says in brackets whose memory that is."""
         totals = (self.total(sharded=False), self.total(sharded=True))
         unit, name_of_unit = (GB, "GB") if totals[0] >= 10 * GB else (GB / 1000, "MB")
         rows = [[name, *(f"{value / unit:,.1f}" for value in pair)] for name, pair in (*self.parts.items(), ("total", totals))]
         header = [f"{name_of_unit} on each device", "unsharded", f"FSDP2 or ZeRO-3 over {self.devices}"]
-        table = Table(header, rows, note=self.tokens).as_text()
+        summed = [sum(pair[place] for pair in self.parts.values()) for place in (0, 1)]
+        note = self.tokens + (f"\n{_NOT_A_SUM}" if any(total < whole - 1 for total, whole in zip(totals, summed, strict=True)) else "")
+        table = Table(header, rows, note=note).as_text()
+        size = f"{memory / GB:.0f} GB" + (f" ({whose})" if whose else "")
         if totals[0] <= memory:
-            verdict = f"It fits into {memory / GB:.0f} GB unsharded."
+            verdict = f"It fits into {size} unsharded."
         elif totals[1] <= memory:
-            verdict = f"It fits into {memory / GB:.0f} GB only sharded over {self.devices} devices: see configs/accelerate."
+            verdict = f"It fits into {size} only sharded over {self.devices} devices: see configs/accelerate."
         else:
-            verdict = f"It will not fit into {memory / GB:.0f} GB: {', or '.join(self.advice)}."
+            verdict = f"It will not fit into {size}: {', or '.join(self.advice)}."
         return f"{table}\n{verdict}\n"
 
 
 _WITHOUT = "(activations without checkpointing)"
 _RECOMPUTED = "one layer, recomputed"
+_NOT_A_SUM = (
+    "The total is the peak, not the sum: what is in brackets is not in it, and of logits and a recomputed layer, and of training and "
+    "sampling roll-outs, only the larger is."
+)
 _PASSES = ("activations", _RECOMPUTED, "logits", "KV cache of roll-outs", _WITHOUT)
 
 
@@ -195,13 +202,13 @@ def parse_memory(text: str) -> float:
     raise UserError(f"--memory must be a number of gigabytes, such as 80GB or 24GiB, not {text!r}")
 
 
-def device_memory() -> float:
-    """Bytes of the first GPU's memory; without one, of the machine's."""
+def device_memory() -> tuple[float, str]:
+    """Bytes of the first GPU's memory, or without one of the machine's; and in words whose memory that is."""
     import torch
 
     if torch.cuda.is_available():
-        return float(torch.cuda.get_device_properties(0).total_memory)
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        return float(torch.cuda.get_device_properties(0).total_memory), "this machine's first GPU; --memory 80GB is for another"
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")), "this machine's own memory; --memory 80GB is for a GPU"
 
 
 # Counting weights and activations

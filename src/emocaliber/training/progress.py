@@ -27,8 +27,13 @@ _SHOWN = {
 }
 
 
-def log_line(logs: Mapping[str, Any], step: int, steps: int) -> str:
-    """One line for a log entry: "step 4 of 12: loss 0.1975, gradient norm 0.54, learning rate 0.00046"; a sentence for the last one."""
+def log_line(logs: Mapping[str, Any], step: int, steps: int, stage: str = "") -> str:
+    """One line for a log entry: "step 4 of 12: loss 0.1975, gradient norm 0.54, learning rate 0.00046"; a sentence for the last one.
+
+    The line begins with the name of the `stage`, if there is one.
+    """
+    if stage:
+        return f"{stage}: {log_line(logs, step, steps)}"
     if "train_runtime" in logs:
         return f"trained for {logs['train_runtime']:,.0f} s, {logs.get('train_samples_per_second', 0):.3g} samples a second"
     # GRPO's loss says nothing: its advantages have a mean of 0.
@@ -42,14 +47,17 @@ def _formatted(value: float, form: str) -> str:
 
 
 class ReadableProgress(TrainerCallback):  # type: ignore[misc]
-    """The bar of a training run, and readable lines above it."""
+    """The bar of a training run, and readable lines above it that begin with the name of the stage."""
 
-    def __init__(self) -> None:
+    def __init__(self, stage: str = "") -> None:
+        self._stage = stage
         self._bar: Progress | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.is_world_process_zero:
-            self._bar = Progress("training", "steps", state.max_steps, done=state.global_step)
+            resumed = f", resumed after step {state.global_step:,}" if state.global_step else ""
+            say(f"{self._stage or 'training'}: {state.max_steps:,} steps{resumed}")
+            self._bar = Progress(f"training {self._stage}".strip(), "steps", state.max_steps, done=state.global_step)
             self._bar.__enter__()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -58,7 +66,7 @@ class ReadableProgress(TrainerCallback):  # type: ignore[misc]
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
         if self._bar and logs:
-            say(log_line(logs, state.global_step, state.max_steps))
+            say(log_line(logs, state.global_step, state.max_steps, self._stage))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self._bar:
@@ -66,8 +74,8 @@ class ReadableProgress(TrainerCallback):  # type: ignore[misc]
             self._bar = None
 
 
-def show_readably(trainer: Any) -> None:
-    """Replaces what transformers prints about a trainer's run."""
+def show_readably(trainer: Any, stage: str = "") -> None:
+    """Replaces what transformers prints about a trainer's run, which is that of `stage`."""
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(ReadableProgress())
+    trainer.add_callback(ReadableProgress(stage))

@@ -10,10 +10,15 @@ from importlib import import_module
 from pathlib import Path
 
 from emocaliber.inference.plan import identity_of_model, sha256_of
+from emocaliber.io.rows import read_rows
 from emocaliber.io.workspace import Workspace
+from emocaliber.models.card import read_card, write_card
+from emocaliber.scenes.dataset import parse_mixture
 from emocaliber.training.checks import check_stage, load_stages
 from emocaliber.training.config import FINISHED, SETTINGS, STAGES, ModelConfig, StageConfig
 from emocaliber.training.distributed import on_main_process, print_once, world_size
+from emocaliber.training.stage_card import card_of_stage
+from emocaliber.training.telemetry import ROLLOUTS
 from emocaliber.training.trainer import complete_checkpoints, finished
 
 # Settings that may differ when a run resumes, as they change neither the data nor the mathematics of a step. `threads`,
@@ -79,27 +84,49 @@ def run_stage(stage: str, config: StageConfig) -> Path:
             print_once(f"{stage}: already finished, {folder}; remove {config.out} to train it again")
             return folder
         trained: Path = import_module(_MODULES[stage]).train(config)
+        on_main_process(lambda: _describe(trained, config))
     print_once(f"{stage}: finished, {trained}")
     return trained
 
 
+def _describe(trained: Path, config: StageConfig) -> None:
+    """Writes what the stage's model inherits into its card."""
+    if card := card_of_stage(config):
+        write_card(trained, card | read_card(trained))
+
+
+TEST_SCENES = (200, 99)  # the number and the seed of scenes that no shipped configuration is trained on
+
+
 def next_commands(stage: str, config: StageConfig, given: str | Path) -> str:
-    """The commands that follow a finished stage. `given` is the configuration as the user named it: a folder, a file or a name."""
-    model = Path(config.out) / FINISHED
+    """The commands that follow a finished stage. `given` is the configuration as the user named it: a folder, a file or a name.
+
+    For a model that learnt from synthetic scenes they run as they are; for another the test samples, TEST.jsonl, are the user's.
+    """
+    run, model = Path(config.out), Path(config.out) / FINISHED
     if stage != STAGES[-1]:
         following = STAGES[STAGES.index(stage) + 1]
         file = Path(given).with_name(f"{following}.toml")
         folder = given if Path(given).suffix != ".toml" else file if file.is_file() else "DIR"
-        return f"next: emocaliber train {following} --config {shlex.quote(str(folder))} model={shlex.quote(str(model))}"
-    answers = Path(config.out) / "responses.jsonl"
-    return "\n".join(
-        (
-            f"next: emocaliber respond TEST.jsonl --model {model} --out {answers}",
-            f"      emocaliber score {answers} --out {Path(config.out) / 'scored'}",
-            f"      emocaliber trace ID --run {config.out}",
-            f"      emocaliber train export {config.out} --scored {Path(config.out) / 'scored'} --out DIR",
-        )
-    )
+        return _listed([("train", following, "--config", folder, f"model={model}")])
+    answers, test, images = run / "answers", Path("TEST.jsonl"), Path("examples/images")
+    commands: list[tuple[object, ...]] = []
+    if config.scenes:
+        test, (number, seed) = run.parent / "test", TEST_SCENES
+        task = next(iter(parse_mixture(config.scenes_tasks)))
+        commands.append(("scenes", test, "--n", number, "--seed", seed, *(("--task", task) if task != "EmoSet-8" else ())))
+    commands += [("respond", test, "--model", model, "--out", answers), ("score", answers)]
+    if images.is_dir() or config.scenes:
+        commands.append(("predict", images if images.is_dir() else test, "--model", model))
+    if asked := next(read_rows(run / ROLLOUTS), None) if (run / ROLLOUTS).is_file() else None:
+        commands.append(("trace", asked["id"], "--run", run))
+    commands.append(("train", "export", run, "--scored", answers / "scores", "--out", run.with_name(f"{run.name}-exported")))
+    return _listed(commands)
+
+
+def _listed(commands: Iterable[Sequence[object]]) -> str:
+    """The commands, one a line, after "next:"."""
+    return "next: " + "\n      ".join(shlex.join(["emocaliber", *map(str, command)]) for command in commands)
 
 
 def run_all(folder: str | Path, overrides: Sequence[str] = ()) -> Path:

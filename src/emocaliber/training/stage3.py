@@ -41,6 +41,8 @@ from emocaliber.training.telemetry import text_of
 from emocaliber.training.trainer import ResumingTrainer, common_arguments, finish, last_checkpoint, load_for_training
 from emocaliber.training.watching import train_monitored
 
+_REMEDY = "`emocaliber rewards` compares the rewards there are, and reward=NAME trains with another"
+
 RewardFunction = Callable[..., list[float]]
 
 
@@ -48,7 +50,7 @@ def train(config: Stage3Config) -> Path:
     """Trains the final model and returns its folder, which also holds the log of mean rewards per step, `rollouts.json`."""
     settings = parse_reward(config.reward)
     for warning in Incentives(settings).warnings():
-        print_once(f"stage 3, reward {config.reward!r}: {warning}", warning=True)
+        print_once(f"stage3: with the reward {config.reward!r}, {warning}; {_REMEDY}", warning=True)
     rows = training_rows(config)
     model, processor = load_for_training(config)
     trainer = grpo_trainer(

@@ -20,7 +20,7 @@ from emocaliber.inference.engine import respond_into
 from emocaliber.inference.plan import identity_of_model, questions
 from emocaliber.io.configurations import find_configuration
 from emocaliber.io.rows import display_name, write_atomically
-from emocaliber.io.settings import read_toml, settings_of, with_overrides
+from emocaliber.io.settings import read_toml, settings_of
 from emocaliber.io.workspace import Workspace, record_of
 from emocaliber.models.local import LocalModel
 from emocaliber.training.checks import check_stage
@@ -63,7 +63,7 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     """Reads a sweep's TOML file, with `key=value` overrides. Raises UserError naming the file, the key and what would be right."""
     remedy = "give a TOML file such as configs/ablations/table7.toml"
     values = read_toml(find_configuration(path, "sweep"), str(path), f"cannot read the sweep {path}: {{reason}}; {remedy}")
-    sweep = settings_of(Sweep, with_overrides(values, overrides, str(path)), str(path))
+    sweep = settings_of(Sweep, values, str(path), overrides)
     if sweep.stage not in STAGES[1:]:
         raise UserError(f"{path}: stage must be one of {', '.join(STAGES[1:])}, not {sweep.stage!r}")
     names = [_slug(run.get("name")) for run in sweep.runs]
@@ -139,7 +139,12 @@ def _config(sweep: Sweep, run: Mapping[str, Any]) -> ModelConfig:
     """A run's configuration, checked."""
     out = Path(sweep.out) / _slug(run["name"])
     values = sweep.set | {key: value for key, value in run.items() if key != "name"} | {"out": str(out)}
-    config = load_config(sweep.stage, sweep.config, [f"{key}={json.dumps(value)}" for key, value in values.items()])
+    config = load_config(
+        sweep.stage,
+        sweep.config,
+        [f"{key}={json.dumps(value)}" for key, value in values.items()],
+        f"run {display_name(run['name'])} of the sweep",
+    )
     assert isinstance(config, ModelConfig), "a sweep's stage is never stage 0"
     check_stage(config, f"run {run['name']!r}")
     return config

@@ -20,7 +20,7 @@ from emocaliber.evaluation.tables import main_source
 from emocaliber.inference.engine import respond
 from emocaliber.models.local import LocalModel
 from emocaliber.training.collate import plain_worker_errors
-from emocaliber.training.config import MonitoredConfig, Stage1Config, StageConfig
+from emocaliber.training.config import CONFIGS, MonitoredConfig, Stage1Config, StageConfig
 from emocaliber.training.distributed import unsharded_for_generation
 from emocaliber.training.progress import show_readably
 from emocaliber.training.samples import validation_samples
@@ -40,7 +40,7 @@ def train_monitored(trainer: Any, config: StageConfig, checkpoint: str | None, r
         trainer.add_callback(RolloutLogger(trainer, out, rollouts_of, log, alarm))
     if isinstance(config, MonitoredConfig) and (samples := validation_samples(config)):
         trainer.add_callback(HeldOutEvaluation(trainer, config, samples, log, alarm))
-    resume(trainer, checkpoint)
+    resume(trainer, checkpoint, next((stage for stage, kind in CONFIGS.items() if type(config) is kind), ""))
     if alarm.stopped:
         raise StoppedByAlarm(
             f"training was stopped by an alarm at {alarm.stopped}. The checkpoint is kept in {out / 'checkpoints'}; "
@@ -58,13 +58,13 @@ class _StopWhenComplete(TrainerCallback):  # type: ignore[misc]
             raise _Complete
 
 
-def resume(trainer: Any, checkpoint: str | None) -> None:
-    """Trains from `checkpoint`, None for the start.
+def resume(trainer: Any, checkpoint: str | None, stage: str = "") -> None:
+    """Trains from `checkpoint`, None for the start; what is printed begins with `stage`.
 
     The last step's checkpoint, left by a run killed before it saved its model, is loaded without training: with `max_steps` inside an
     epoch, transformers would do one step more.
     """
-    show_readably(trainer)
+    show_readably(trainer, stage)
     trainer.add_callback(_StopWhenComplete())
     try:
         with plain_worker_errors():

@@ -78,7 +78,7 @@ def pretrain_vision(config: Stage0Config, model: Any, processor: Any, rows: Sequ
         classifier = ConceptClassifier(visual, config.width)
         collator = partial(_collate, processor)
         trainer = Trainer(model=classifier, args=TrainingArguments(**arguments), train_dataset=_Images(rows), data_collator=collator)
-        resume(trainer, last_checkpoint(encoder.parent))
+        resume(trainer, last_checkpoint(encoder.parent), "stage0, vision encoder")
         half = encoder.with_suffix(".half")
         torch.save(visual.state_dict(), half)
         half.replace(encoder)
