@@ -24,7 +24,7 @@ from emocaliber.errors import UserError
 from emocaliber.io.configurations import find_configuration
 from emocaliber.io.row_formats import row_files
 from emocaliber.io.rows import display_name, numbered_rows, opened
-from emocaliber.io.settings import read_toml, typed
+from emocaliber.io.settings import ON_LINE, read_toml, typed
 from emocaliber.io.workspace import record_of
 from emocaliber.models import TINY
 from emocaliber.models.strategies import STRATEGIES, Strategy
@@ -71,7 +71,7 @@ def read_run_config(file: str | Path | None = None, flags: Mapping[str, Any] | N
     """
     file = find_configuration(file, "respond") if file else None
     values, given = _read(file) if file else {}, flags or {}
-    where = display_name(file) if file else "the command"
+    where = display_name(file) if file else ON_LINE
     settings, strategy = ({**values.pop(part, {}), **given.get(part, {})} for part in ("settings", "strategy"))
     values |= {key: value for key, value in given.items() if key not in ("settings", "strategy")}
     if "model" not in values:
@@ -93,12 +93,12 @@ def with_settings(flags: Mapping[str, Any], settings: Mapping[str, Any]) -> dict
     for name, value in settings.items():
         part = joined if name in _KEYS else joined["strategy"] if name in STRATEGIES or name in _STRATEGY else joined["settings"]
         part[name] = value
-    return {**joined, **typed({name: joined[name] for name in _KEYS if name in joined}, _KEYS, "the command")}
+    return {**joined, **typed({name: joined[name] for name in _KEYS if name in joined}, _KEYS, ON_LINE)}
 
 
 def model_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a model that were given on the command line, checked as those of a run file. Raises UserError as that does."""
-    return _settings(values, "the command")
+    return _settings(values, ON_LINE)
 
 
 def _strategy(values: Mapping[str, Any], where: str) -> Strategy:
@@ -115,7 +115,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _settings(values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    where = f"{where}, [settings]"
+    where = where if where == ON_LINE else f"{where}, [settings]"
     if "api_key" in values:
         raise UserError(f"{where}: a key does not belong in a file; take api_key out, and give it in the environment as OPENAI_API_KEY")
     known = {name: kind for name, (kind, _) in _SETTINGS.items()}

@@ -12,12 +12,10 @@ from pathlib import Path
 from emocaliber.inference.plan import identity_of_model, sha256_of
 from emocaliber.io.rows import read_rows
 from emocaliber.io.workspace import Workspace
-from emocaliber.models.card import read_card, write_card
 from emocaliber.scenes.dataset import parse_mixture
 from emocaliber.training.checks import check_stage, load_stages
 from emocaliber.training.config import FINISHED, SETTINGS, STAGES, ModelConfig, StageConfig
 from emocaliber.training.distributed import on_main_process, print_once, world_size
-from emocaliber.training.stage_card import card_of_stage
 from emocaliber.training.telemetry import ROLLOUTS
 from emocaliber.training.trainer import complete_checkpoints, finished
 
@@ -84,15 +82,8 @@ def run_stage(stage: str, config: StageConfig) -> Path:
             print_once(f"{stage}: already finished, {folder}; remove {config.out} to train it again")
             return folder
         trained: Path = import_module(_MODULES[stage]).train(config)
-        on_main_process(lambda: _describe(trained, config))
     print_once(f"{stage}: finished, {trained}")
     return trained
-
-
-def _describe(trained: Path, config: StageConfig) -> None:
-    """Writes what the stage's model inherits into its card."""
-    if card := card_of_stage(config):
-        write_card(trained, card | read_card(trained))
 
 
 TEST_SCENES = (200, 99)  # the number and the seed of scenes that no shipped configuration is trained on

@@ -17,11 +17,13 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 
 from emocaliber.errors import UserError
 from emocaliber.models.available import why_unavailable
+from emocaliber.models.card import read_card, write_card
 from emocaliber.models.local import chat_prompt
 from emocaliber.training.collate import IGNORED, ExampleCollator, TrainingExample, digit_tokens
 from emocaliber.training.config import FINISHED, ModelConfig, StageConfig
 from emocaliber.training.distributed import cpu_only, merge_adapters, partial_state, print_once, with_adapters
 from emocaliber.training.shared_prefix import logits_only_at
+from emocaliber.training.stage_card import card_of_stage
 from emocaliber.training.watching import trackers, train_monitored
 
 # Recent versions of transformers warn of the earlier name.
@@ -234,7 +236,7 @@ def complete_checkpoints(out: str | Path) -> list[Path]:
 
 
 def finish(config: StageConfig, trainer: Trainer, processor: Any, *, files: Sequence[tuple[str, str]] = ()) -> Path:
-    """Saves model, processor and text `files` (name, content) to `OUT/model`, atomically: written under another name, then renamed.
+    """Saves model, processor, text `files` (name, content) and the card to `OUT/model`, atomically: under another name, then renamed.
 
     All processes must call it, as the model may be sharded. Adapters are saved in `OUT/adapter` and merged into the model.
     """
@@ -251,6 +253,8 @@ def finish(config: StageConfig, trainer: Trainer, processor: Any, *, files: Sequ
         (half / "training_args.bin").unlink(missing_ok=True)
         for name, content in files:
             (half / name).write_text(content, encoding="utf-8")
+        if card := card_of_stage(config):
+            write_card(half, card | read_card(half))
         os.replace(half, folder)
     trainer.accelerator.wait_for_everyone()
     return folder
