@@ -98,7 +98,7 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
     for option, old in ((requests, "--rpm"), (tokens, "--tpm"), (prices, "--price")):
         also_called(group, option, old)
     group.add_argument("--budget", type=non_negative, metavar="D", help="stop before this many dollars are spent")
-    add_local_settings(group)
+    add_local_settings(group, free=False)
 
 
 def run(args: argparse.Namespace) -> int:
