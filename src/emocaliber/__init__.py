@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 # to ten times longer. Here (GNU's and LLVM's OpenMP) they spin for microseconds, unless the user says otherwise. Read when torch is
 # imported.
 if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "1500")
+    os.environ.setdefault("GOMP_SPINCOUNT", "600")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
 
 if TYPE_CHECKING:
