@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     if args.numbers_only and stale:
         say(f"removed {len(stale)} files of the earlier score in {out}, such as {stale[0].name}, which do not show these numbers")
     written = [scored.save_parity(out)] if args.parity else []
-    page = scored.save(out, page=False)
+    page = scored.save_numbers(out)
     if args.json:
         print(json.dumps(scored.summary, indent=2, allow_nan=False))
     else:
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         print()
     if not args.numbers_only:
         say("drawing the figures and the page (--numbers-only leaves them out)")
-        page = scored.save(out, image_folders=args.images)
+        page = scored.save_page(out, args.images)
     for file in (*written, page):
         say(f"wrote {file}") if args.json else print(file)
     return 0

@@ -66,25 +66,28 @@ class Score:
         Page and figures of an earlier score are removed. `image_folders` may hold images that the page shows. Raises UserError if `out`
         holds the score of other answers.
         """
-        out, summary = Path(out), dict(self.summary)
+        numbers = self.save_numbers(out)
+        return self.save_page(out, image_folders) if page else numbers
+
+    def save_numbers(self, out: str | Path) -> Path:
+        """`save` without figures and page; returns the tables."""
+        out, summary = Path(out), self._summary_in(Path(out))
         with errors_in_python():  # the command has checked already
             check_folder(out, self.source)
         remove_drawn(out)
         if self.converted:  # kept as response rows, which `trace` reads
-            places = {"responses": str((out / "answers.jsonl").absolute())}
-            if self.source:
-                places["read_from"] = str(self.source.absolute())
-            summary["settings"] = summary["settings"] | places
             folder = self.source.parent if self.source else Path()
             write_rows(out / "answers.jsonl", (_moved(row, folder, out) for row in self.rows))
         write_rows(out / "outcomes.jsonl", (each.to_row() for each in self.outcomes))
         write_atomically(out / "tables.md", markdown(summary, self.name))
         write_atomically(out / "tables.tex", latex(summary, self.name))
         write_atomically(out / METRICS, json.dumps(summary, indent=2, allow_nan=False) + "\n")
-        if not page:
-            return out / "tables.md"
-        self._draw(out, summary, image_folders)
-        return out / "report.html"
+        return out / "tables.md"
+
+    def save_page(self, out: str | Path, image_folders: Sequence[Path] = ()) -> Path:
+        """Writes the figures and the report page beside the numbers in `out`; returns the page."""
+        self._draw(Path(out), self._summary_in(Path(out)), image_folders)
+        return Path(out) / "report.html"
 
     def save_parity(self, out: str | Path) -> Path:
         """Writes the numbers that the released scripts print for these answers to `out`; returns the table. Raises UserError for labels."""
@@ -107,6 +110,13 @@ class Score:
         body = "".join(f"<tr>{''.join(f'<td style=padding-left:1em>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
         notes = "<br>".join(map(html.escape, (table.note.strip(), *self.notes)))
         return f"<b>{html.escape(display_name(self.name))}</b><table><tr>{head}</tr>{body}</table><small>{notes}</small>"
+
+    def _summary_in(self, out: Path) -> dict[str, Any]:
+        """The summary as it stands in the folder `out`: with the places of converted answers."""
+        places = {"responses": str((out / "answers.jsonl").absolute())} if self.converted else {}
+        if self.converted and self.source:
+            places["read_from"] = str(self.source.absolute())
+        return {**self.summary, "settings": self.summary["settings"] | places}
 
     def _draw(self, out: Path, summary: Mapping[str, Any], image_folders: Sequence[Path]) -> None:
         from emocaliber.evaluation.figures import draw_figures

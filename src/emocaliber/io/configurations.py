@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from emocaliber.errors import UserError
+from emocaliber.errors import UserError, did_you_mean
 
 Kind = Literal["train", "respond", "sweep", "bench", "cot"]
 
@@ -59,9 +58,7 @@ def find_configuration(name: str | Path, kind: Kind) -> Path:
         return known[folder] / file
     if path.suffix == ".toml" or len(path.parts) > 1:
         return path
-    close = difflib.get_close_matches(asked, known, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
     raise UserError(
         f"there is no file or folder {name}, and no configuration of that name comes with the package; its names are "
-        f"{', '.join(known)}{hint}"
+        f"{', '.join(known)}{did_you_mean(asked, known)}"
     )

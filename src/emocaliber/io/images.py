@@ -358,12 +358,17 @@ def not_regular(name: str) -> ImageError:
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
+def is_address(name: str) -> bool:
+    """Whether a name is an address of the web, not a path."""
+    return _ADDRESS.match(name) is not None
+
+
 def not_readable(error: Exception, name: str) -> ImageError:
     """The error for a file that could not be opened or read, from the exception of the operating system."""
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.ELOOP:
         return ImageError("not_found", f"{name}: symbolic links that lead round in a circle; give the image file itself.")
-    if _ADDRESS.match(name):
+    if is_address(name):
         return ImageError("not_found", f"{name}: an address on the network, from which nothing is fetched; download it, and name the file.")
     if number in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL) or isinstance(error, ValueError):
         return ImageError("not_found", f"{name}: there is no such file; check the name, or where its link points.")

@@ -122,6 +122,7 @@ class LocalModel(DescribedByCard):
         threads: int | None,
     ) -> None:
         self.describe(card, name, constrained=not free)
+        self._taught = TaughtQuestions.of(self)
         self.notice: str | None = notice_of(card, temperature)
         self._ours = bool(card)
         self.window: int | None = _BATCHES_PER_WINDOW * batch_size
@@ -241,8 +242,7 @@ class LocalModel(DescribedByCard):
             return None
         if not self._ours:
             return answer_only(candidates)
-        taught = TaughtQuestions.of(self)
-        guessed = taught is not None and taught.fixed and not taught.covers(candidates)
+        guessed = self._taught is not None and self._taught.fixed and not self._taught.covers(candidates)
         return five_steps(candidates, self._commits_after, brief=guessed)
 
     def _watched(self, batch: Sequence[_Prompt]) -> torch.Tensor:

@@ -36,16 +36,16 @@ class TaughtQuestions:
     def covers(self, labels: Sequence[str]) -> bool | None:
         """Whether all labels are among those of one taught question; None if the labels of some are not known."""
         wanted = _keys(labels)
-        if any(wanted <= known for known in (*map(_keys, self._labels.values()), *self.recalibrated)):
+        if any(wanted <= known for known in (*self._sets.values(), *self.recalibrated)):
             return True
         return False if len(self._labels) == len(self.tasks) else None
 
     def asked_with(self, task: str, labels: Labels) -> tuple[str, Labels]:
         """The task and labels with which the model is asked for `labels`: these, or those of the taught question to ask instead."""
         wanted = _keys(labels)
-        if not self.fixed or any(wanted == _keys(known) for known in self._labels.values()):
+        if not self.fixed or wanted in self._sets.values():
             return task, labels
-        shared = {name: len(wanted & _keys(known)) for name, known in self._labels.items()}
+        shared = {name: len(wanted & known) for name, known in self._sets.items()}
         best = max(shared, key=lambda name: shared[name], default=None)  # the first of equal ones
         return (task, labels) if best is None else (best, self._labels[best])
 
@@ -59,6 +59,11 @@ class TaughtQuestions:
         """The labels of the tasks that are known."""
         known = (TASKS[canonical_task(name)] for name in self.tasks if canonical_task(name) in TASKS)
         return {each.name: labels_of(each.name, taxonomy(each.taxonomy).labels) for each in known}
+
+    @cached_property
+    def _sets(self) -> dict[str, frozenset[str]]:
+        """The labels of the tasks that are known, as sets without case and punctuation."""
+        return {name: _keys(labels) for name, labels in self._labels.items()}
 
 
 def _keys(labels: Sequence[str]) -> frozenset[str]:

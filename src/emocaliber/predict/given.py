@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -14,12 +13,11 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from emocaliber.errors import UserError
-from emocaliber.io.images import DEFAULT_LIMITS, ImageError, ImageLimits, OpenedImage, read_image
+from emocaliber.io.images import DEFAULT_LIMITS, ImageError, ImageLimits, OpenedImage, is_address, read_image
 from emocaliber.io.inputs import find_images
 from emocaliber.io.rows import display_name
 
 UNNAMED = "-"
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _KINDS = "a path, the bytes of an image file, an open file, a Pillow image, a NumPy array or a torch tensor"
 
 
@@ -68,7 +66,7 @@ def to_open(image: ImageSource, limits: ImageLimits = DEFAULT_LIMITS) -> str | O
 
 def refuse_address(image: object) -> None:
     """Raises UserError for an address of the web."""
-    if isinstance(image, str) and _ADDRESS.match(image):
+    if isinstance(image, str) and is_address(image):
         raise UserError(f"{display_name(image)} is an address, and nothing is downloaded here; give a file, or the bytes of one")
 
 

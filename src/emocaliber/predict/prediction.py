@@ -11,6 +11,7 @@ from emocaliber.core.response import STEPS, Reasoning
 from emocaliber.core.source_words import source_words
 from emocaliber.errors import UserError
 from emocaliber.io.rows import Form, display_name
+from emocaliber.predict.given import UNNAMED
 from emocaliber.render.html import render_fragment, thumbnails
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ class Predictions(Sequence[Prediction]):
 
 def _html(predictions: Sequence[Prediction], *, side: int, left_out: int = 0) -> str:
     """A table for notebooks, with thumbnails of the images that are files."""
-    files = [each.image for each in predictions if each.image != "-" and not each.error]
+    files = [each.image for each in predictions if each.image != UNNAMED and not each.error]
     pictures = dict(zip(files, thumbnails(files, 2 * side), strict=True))
     shown = [(each, pictures.get(each.image)) for each in predictions]
     names = {"steps": STEPS, "source_name": lambda source: source_words(source).name}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings as python_warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import chain, islice
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +16,7 @@ from emocaliber.core.tasks import CUSTOM_TASK, labels_of
 from emocaliber.core.tasks import task as task_called
 from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import taxonomy
-from emocaliber.errors import UserError
+from emocaliber.errors import UserError, did_you_mean
 from emocaliber.inference.engine import ImageQuestion, QuestionResult, ask_all, question_for
 from emocaliber.io.images import DEFAULT_LIMITS, ImageLimits
 from emocaliber.io.rows import display_name
@@ -90,9 +89,8 @@ class Predictor:
             need = f"{self.confidence_source} takes further replies for each image, which `emocaliber respond` asks for"
             raise UserError(f"{need}; here, give one of {', '.join(SOURCES)}")
         if self.confidence_source not in SOURCES:
-            close = get_close_matches(self.confidence_source, SOURCES, n=1)
-            meant = f"did you mean {close[0]}? " if close else ""
-            raise UserError(f"there is no confidence source {self.confidence_source!r}; {meant}the sources are {', '.join(SOURCES)}")
+            meant = did_you_mean(self.confidence_source, SOURCES)
+            raise UserError(f"there is no confidence source {self.confidence_source!r}; the sources are {', '.join(SOURCES)}{meant}")
         self._taught = TaughtQuestions.of(model)
         self._warned: set[str] = set()
 

@@ -1,4 +1,4 @@
-"""Output for people: notices on standard error, and tables that fit the terminal. Elsewhere than on a terminal, tables are plain text."""
+"""Output for people: notices on standard error, and tables that fit the terminal. In pipes and logs, tables are plain text."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def show(*tables: Table) -> None:
     """Prints tables on standard output, each under its title, with an empty line between them.
 
     On a terminal they fit its width: columns are narrowed and left out in the order that the table declares (`Table.fit`); what is still
-    too wide is cut into blocks, one below the other. Elsewhere they are printed in full, as `Table.as_text`.
+    too wide is cut into blocks, one below the other. In pipes and logs they are printed in full, as `Table.as_text`.
     """
     width = width_of(sys.stdout)
     for number, table in enumerate(tables):
