@@ -21,7 +21,8 @@ from emocaliber.evaluation.answers.columns import Columns, columns_of, why_no_id
 from emocaliber.evaluation.answers.logs import Placed, plain_rows
 from emocaliber.evaluation.answers.spellings import known_tasks, misspelt_answers, misspelt_truths
 from emocaliber.evaluation.answers.texts import told_in
-from emocaliber.io.row_formats import Place, located_values
+from emocaliber.evaluation.answers.truths import Truths
+from emocaliber.io.row_formats import Place
 from emocaliber.io.rows import Row, display_name
 
 PROBABILITY = "probability"
@@ -73,7 +74,7 @@ def converted(source: Path, values: Sequence[tuple[Place, Any]], how: How) -> An
     if predicted := predictions.are_predictions(rows):
         placed = [(place, predictions.unflattened(row)) for place, row in placed]
         rows, told = [row for _, row in placed], {**predictions.COLUMNS, **told}
-    truths = _Truths.read(how.truth, by_image=predicted) if how.truth else None
+    truths = Truths.read(how.truth, by_image=predicted) if how.truth else None
     columns = columns_of(rows, name, told, how.labels, wanted)
     if predicted:
         columns = replace(columns, text="response", image="image")
@@ -133,40 +134,6 @@ def _seen(values: Iterable[Any]) -> list[str]:
     return sorted(texts.values())
 
 
-@dataclass(frozen=True)
-class _Truths:
-    """The truths in a file of their own, by id."""
-
-    name: str
-    by_id: Mapping[str, tuple[Place, Row]]
-    columns: Columns
-    numbered: bool
-
-    @classmethod
-    def read(cls, file: Path, *, by_image: bool = False) -> _Truths:
-        """The truths in a file; `by_image` takes their images as ids where they have any."""
-        name = display_name(file)
-        _, placed = plain_rows(list(located_values(file)))
-        columns = columns_of([row for _, row in placed], name, {}, (), ("truth",))
-        if columns.truth is None:
-            raise UserError(
-                f"{name}: no column has the usual name of the truth; rename it to 'truth'. Columns: "
-                f"{', '.join(dict.fromkeys(display_name(column) for _, row in placed for column in row))}."
-            )
-        if by_image and columns.image is not None:
-            columns = replace(columns, id=columns.image)
-        by_id: dict[str, tuple[Place, Row]] = {}
-        for number, (place, row) in enumerate(placed, 1):
-            key = label_text(row.get(columns.id)) if columns.id is not None else str(number)
-            if key is None or key in by_id:
-                raise UserError(f"{place}: column '{columns.id}' is {key!r}; every row needs an id of its own.")
-            by_id[key] = (place, row)
-        return cls(name, by_id, columns, columns.id is None)
-
-    def values(self) -> list[Any]:
-        return [row.get(self.columns.truth) for _, row in self.by_id.values() if self.columns.truth]
-
-
 class _Table:
     """The rows of a file of others, on their way to response rows; `notes` say what was taken for what."""
 
@@ -189,7 +156,7 @@ class _Table:
     def _cell(row: Row, column: str | None) -> Any:
         return None if column is None else row.get(column)
 
-    def join(self, truths: _Truths, how: How) -> Iterator[str]:
+    def join(self, truths: Truths, how: How) -> Iterator[str]:
         """Takes the truths from a file of their own, by id, and yields what it did. Raises UserError for ids in one of the files only."""
         ids = self._ids
         if truths.numbered and self.columns.id is None:
