@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
 import pytest
@@ -248,9 +249,14 @@ N = MAX_CHARACTERS - 400
 )
 def test_a_hostile_text_takes_no_more_time_than_its_length_asks_for(text: str, lenient: bool) -> None:
     assert len(text) <= MAX_CHARACTERS
-    start = time.process_time()
-    parse(text, CANDIDATES, lenient=lenient)
-    assert time.process_time() - start < 0.5
+    gc.collect()
+    gc.disable()  # a collection of all that the other tests left behind is not the parser's time
+    try:
+        start = time.thread_time()
+        parse(text, CANDIDATES, lenient=lenient)
+        assert time.thread_time() - start < 0.5
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("bad", ["", "  ", "a <human> b", "</think>"])

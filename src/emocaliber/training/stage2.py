@@ -171,8 +171,7 @@ def confidence_examples(
 
     With "eq2" the number is equation 2's target. With "calibrated" and "votes" the number is drawn from a bump of this `width` around the
     target, reproducibly by `seed` and the sample's id, and its decimals learn that bump. `stated`: the answers state a confidence already,
-    which is replaced. Raises UserError for answers without what these
-    targets need: token probabilities, or votes or a posterior.
+    which is replaced. Raises UserError for answers without what these targets need: token probabilities, or votes or a posterior.
     """
     answers = [answer for row in rows if (answer := _Answer.read(row, stated=stated)) is not None]
     if targets == EQUATION_2:
