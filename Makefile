@@ -31,11 +31,12 @@ SCALE ?= 6000
 reproduce: $(VENV)/.ready-dev
 	$(BIN)/python benchmarks/reproduce.py --scale $(SCALE)
 
-# Trains tiny from nothing: through all stages with one question, and again with six; and scores it after each (about three hours on two cores).
+# Trains tiny from nothing, calibrates it and measures it: under three hours on two cores. It goes on where it was broken off.
 tiny: $(VENV)/.ready-dev
-	$(BIN)/emocaliber train all --config configs/tiny
-	$(BIN)/emocaliber train all --config configs/tiny/six
-	$(BIN)/python benchmarks/evolvement.py --models runs/tiny/six
+	$(BIN)/emocaliber train stage0 --config configs/tiny
+	$(BIN)/emocaliber train stage1 --config configs/tiny
+	$(BIN)/emocaliber train stage2 --config configs/tiny/calibrated
+	$(BIN)/python tools/ship_tiny.py runs/tiny/calibrated/stage2/model
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

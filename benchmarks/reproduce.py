@@ -2,10 +2,11 @@
 
     python benchmarks/reproduce.py [--scale 6000] [--seeds 3] [--jobs 2] [--out runs/reproduce-6000]
 
-Stages 0 and 1 are trained once, with the settings of `configs/tiny`, and shared by all seeds: stage 0 takes the place of the public base
-checkpoint, and a scaffold trained on fewer scenes is too inaccurate for the later stages to be informative. Each seed then has its own
-scenes, stage 2, and the four stage 3 variants of Table 9. `--scale` is the number of scenes of stage 2; stage 3 gets a third of it, for one
-epoch. Seeds run in parallel, `--jobs` at a time, and share the cores; OUT/seed-K/log.txt is each one's log. An interrupted run resumes.
+Stages 0 and 1 are trained once, with the settings of `configs/tiny`, and shared by all seeds (`--base runs/tiny` takes those of `make
+tiny`): stage 0 takes the place of the public base checkpoint, and a scaffold trained on fewer scenes is too inaccurate for the later stages
+to be informative. Each seed then has its own scenes, its cold starts, with equation 2's targets and with calibrated ones, and its stage 3
+models: the four of Table 9, and ours. `--scale` is the number of scenes of stage 2; stage 3 gets a third of it, for one epoch, whatever the
+variant. Seeds run in parallel, `--jobs` at a time, and share the cores; OUT/seed-K/log.txt is each one's log. An interrupted run resumes.
 `--scale smoke` runs every step in about a minute, with meaningless results. Writes OUT/reproduction.md and OUT/figure6.png; the last line
 of stdout is one JSON object.
 """
@@ -44,17 +45,34 @@ from emocaliber.training.run import run_stage
 from emocaliber.training.sweep import respond_and_score
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "tiny"
-BASE, SCAFFOLD, COLD = "Base Model", "Scaffold Model", "Cold-Start Model"
-# Table 9: the reward, and whether advantages are divided by the group's standard deviation.
-VARIANTS = {
-    "EmoCaliber #1": ("default confidence=brier", True),
-    "EmoCaliber #2": ("default confidence=brier", False),
-    "EmoCaliber #3": ("default", True),
-    "EmoCaliber #4": ("default", False),
+BASE, SCAFFOLD, COLD, CALIBRATED = "Base Model", "Scaffold Model", "Cold-Start Model", "Calibrated Cold Start"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A stage 3 model: the cold start that it is trained from, the reward, whether advantages are divided, and the credit."""
+
+    start: str = COLD
+    reward: str = "default"
+    normalised: bool = False
+    credit: str = "response"
+
+
+TABLE_9 = {
+    "EmoCaliber #1": Variant(reward="default confidence=brier", normalised=True),
+    "EmoCaliber #2": Variant(reward="default confidence=brier"),
+    "EmoCaliber #3": Variant(normalised=True),
+    "EmoCaliber #4": Variant(),
 }
-FINAL = "EmoCaliber #4"
-# Stage 3 is one epoch, shorter than that of `configs/tiny`, with three times its learning rate. Credit is equation 5's.
-SHORT: Mapping[str, Any] = {"max_steps": -1, "group_size": 4, "learning_rate": 3e-5, "credit": "response"}
+OURS = {
+    "#4, from the calibrated": Variant(CALIBRATED),
+    "Decoupled": Variant(credit="decoupled"),
+    "Decoupled, from the calibrated": Variant(CALIBRATED, credit="decoupled"),
+}
+VARIANTS = TABLE_9 | OURS
+FINAL, FINAL_CALIBRATED, DECOUPLED, BOTH = "EmoCaliber #4", *OURS
+# Stage 3 is one epoch, shorter than that of `configs/tiny`, with three times its learning rate.
+SHORT: Mapping[str, Any] = {"max_steps": -1, "group_size": 4, "learning_rate": 3e-5}
 TEST_SEED = 7
 LITTLE = 0.02  # of accuracy: the loss that stage 2 may cause
 
@@ -90,6 +108,19 @@ CLAIMS = (
     Claim("The Brier reward (#2) is more overconfident than #4", lambda m: m["EmoCaliber #2"]["excess"] - m[FINAL]["excess"]),
     Claim("Normalisation (#3) is more overconfident than #4", lambda m: m["EmoCaliber #3"]["excess"] - m[FINAL]["excess"]),
 )
+# Ours: what calibrated targets do, what stage 3 adds to them, and what the decoupled credit adds to stage 3.
+OWN_CLAIMS = (
+    Claim("Calibrated targets have a lower ECE than stage 3", lambda m: m[FINAL]["ece"] - m[CALIBRATED]["ece"]),
+    Claim("Calibrated targets have a lower Brier score than stage 3", lambda m: m[FINAL]["brier"] - m[CALIBRATED]["brier"]),
+    Claim("Calibrated targets have a higher AUROC than stage 3", lambda m: m[CALIBRATED]["auroc"] - m[FINAL]["auroc"]),
+    Claim("From equation 2, decoupled has a lower Brier score than #4", lambda m: m[FINAL]["brier"] - m[DECOUPLED]["brier"]),
+    Claim("From equation 2, decoupled has a higher AUROC than #4", lambda m: m[DECOUPLED]["auroc"] - m[FINAL]["auroc"]),
+    Claim("#4 lowers the Brier score of a calibrated stage 2", lambda m: m[CALIBRATED]["brier"] - m[FINAL_CALIBRATED]["brier"]),
+    Claim("Decoupled credit lowers the Brier score of a calibrated stage 2", lambda m: m[CALIBRATED]["brier"] - m[BOTH]["brier"]),
+    Claim("Decoupled credit lifts the accuracy of a calibrated stage 2", lambda m: m[BOTH]["accuracy"] - m[CALIBRATED]["accuracy"]),
+    Claim("From the calibrated, decoupled has a lower Brier score than #4", lambda m: m[FINAL_CALIBRATED]["brier"] - m[BOTH]["brier"]),
+    Claim("From the calibrated, decoupled has a higher AUROC than #4", lambda m: m[BOTH]["auroc"] - m[FINAL_CALIBRATED]["auroc"]),
+)
 
 
 def main() -> None:
@@ -98,6 +129,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, metavar="K", help="how many seeds (default: 3)")
     parser.add_argument("--jobs", type=int, metavar="J", help="how many seeds at a time (default: as many as there are cores)")
     parser.add_argument("--test", type=int, default=2000, metavar="N", help="scenes that every model is asked about (default: 2000)")
+    parser.add_argument("--base", type=Path, metavar="DIR", help="the folder with stage0 and stage1 (default: train them)")
     parser.add_argument("--out", type=Path, help="default: runs/reproduce-SCALE")
     args = parser.parse_args()
     args.out = args.out or Path(f"runs/reproduce-{args.scale}")
@@ -105,10 +137,11 @@ def main() -> None:
     if not smoke and (not args.scale.isdecimal() or int(args.scale) < 768):
         parser.error("--scale must be 'smoke' or a number of at least 768: stage 3 has a third of it, and asks 32 questions a step")
     scenes, test = (24, 16) if smoke else (int(args.scale), args.test)
-    shared = prepare(args.out, test, smoke=smoke)
-    own = side_by_side(args.out, args.seeds, scenes, test, args.jobs or os.cpu_count() or 1, smoke=smoke)
+    shared = prepare(args.out, args.base or args.out, test, smoke=smoke)
+    jobs = args.jobs or os.cpu_count() or 1
+    own = side_by_side(args.out, args.base or args.out, args.seeds, scenes, test, jobs, smoke=smoke)
     by_seed = [shared | numbers for numbers in own]
-    verdicts = [judge(claim, by_seed) for claim in CLAIMS]
+    verdicts = [judge(claim, by_seed) for claim in (*CLAIMS, *OWN_CLAIMS)]
     write_atomically(args.out / "reproduction.md", page(by_seed, verdicts, args.scale, test))
     figure6(by_seed).savefig(args.out / "figure6.png", dpi=150)
     print((args.out / "reproduction.md").read_text("utf-8"))
@@ -116,22 +149,25 @@ def main() -> None:
     print(json.dumps({"benchmark": "reproduce", "scale": args.scale, "seeds": args.seeds, "test": test, "claims": claims}))
 
 
-def prepare(out: Path, test: int, *, smoke: bool) -> dict[str, Numbers]:
-    """What all seeds share: the test scenes, stages 0 and 1, and the numbers of those."""
+def prepare(out: Path, base: Path, test: int, *, smoke: bool) -> dict[str, Numbers]:
+    """What all seeds share: the test scenes, stages 0 and 1 in the folder `base`, trained if missing, and the numbers of those."""
     for _ in draw_samples(out / "test", test, TEST_SEED):
         pass
     models: dict[str, Path] = {}
     for name, stage in ((BASE, "stage0"), (SCAFFOLD, "stage1")):
-        count = 48 if smoke else load_config(stage, CONFIGS).scenes
-        models[name] = train(stage, out / stage, count, models.get(BASE), smoke=smoke)
+        finished = base / stage / "model"
+        if base == out or not finished.is_dir():
+            count = 48 if smoke else load_config(stage, CONFIGS).scenes
+            finished = train(stage, base / stage, count, models.get(BASE), smoke=smoke)
+        models[name] = finished
     return {name: numbers_of(name, model, out, test, smoke=smoke) for name, model in models.items()}
 
 
-def side_by_side(out: Path, seeds: int, scenes: int, test: int, jobs: int, *, smoke: bool) -> list[dict[str, Numbers]]:
+def side_by_side(out: Path, base: Path, seeds: int, scenes: int, test: int, jobs: int, *, smoke: bool) -> list[dict[str, Numbers]]:
     """The numbers of every seed, `jobs` of them trained at a time."""
     jobs = min(jobs, seeds)
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    trained = partial(train_seed, out=out, scenes=scenes, test=test, threads=threads, smoke=smoke)
+    trained = partial(train_seed, out=out, base=base, scenes=scenes, test=test, threads=threads, smoke=smoke)
     found = []
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         for numbers in pool.map(trained, range(seeds)):
@@ -169,12 +205,17 @@ def train_seed(seed: int, *, out: Path, threads: int, **how: Any) -> dict[str, N
         raise RuntimeError(f"seed {seed} failed ({error}); {own / 'log.txt'} says how. What is finished is not done again.") from error
 
 
-def numbers_of_seed(seed: int, out: Path, own: Path, *, scenes: int, test: int, smoke: bool) -> dict[str, Numbers]:
+def numbers_of_seed(seed: int, out: Path, own: Path, *, base: Path, scenes: int, test: int, smoke: bool) -> dict[str, Numbers]:
     """Those of `train_seed`, from models trained in the folder `own`."""
-    models = {COLD: train("stage2", own / "stage2", scenes, out / "stage1" / "model", seed, smoke=smoke)}
-    for name, (reward, normalised) in VARIANTS.items():
-        changes = SHORT | {"reward": reward, "normalise_advantages": normalised}
-        models[name] = train("stage3", own / f"stage3-{name[-1]}", scenes // 3, models[COLD], seed, smoke=smoke, **changes)
+    scaffold = base / "stage1" / "model"
+    models = {COLD: train("stage2", own / "stage2", scenes, scaffold, seed, smoke=smoke)}
+    ours = load_config("stage2", CONFIGS / "calibrated")
+    changes = {name: getattr(ours, name) for name in ("targets", "target_width", "anchor", "temperature", "learning_rate", "batch_size")}
+    models[CALIBRATED] = train("stage2", own / "calibrated", scenes, scaffold, seed, smoke=smoke, **changes, smoothing=0.0)
+    for number, (name, variant) in enumerate(VARIANTS.items(), 1):
+        changes = {"reward": variant.reward, "normalise_advantages": variant.normalised, "credit": variant.credit}
+        folder = own / f"stage3-{number}"
+        models[name] = train("stage3", folder, scenes // 3, models[variant.start], seed, smoke=smoke, **SHORT, **changes)
     return {name: numbers_of(name, model, out, test, smoke=smoke) for name, model in models.items()}
 
 
@@ -264,9 +305,13 @@ def page(by_seed: Sequence[Mapping[str, Numbers]], verdicts: Sequence[tuple[Any,
         "",
         table([BASE, SCAFFOLD, COLD, FINAL], "After Table 6"),
         "",
-        table([COLD, *VARIANTS], "After Table 9: #1, #2 Brier reward, #3, #4 log-likelihood; #1, #3 normalised"),
+        table([COLD, *TABLE_9], "After Table 9: #1, #2 Brier reward, #3, #4 log-likelihood; #1, #3 normalised"),
         "",
-        Table(["Claim", "Verdict", "By"], rows, "The claims", note, words=2).as_markdown(),
+        table([COLD, CALIBRATED, FINAL, *OURS], "Ours: calibrated targets in stage 2, decoupled credit in stage 3"),
+        "",
+        Table(["Claim", "Verdict", "By"], rows[: len(CLAIMS)], "The paper's claims", note, words=2).as_markdown(),
+        "",
+        Table(["Claim", "Verdict", "By"], rows[len(CLAIMS) :], "Ours", note, words=2).as_markdown(),
         "",
         "![Figure 6: stated confidence by configuration](figure6.png)",
     ]
@@ -286,12 +331,12 @@ def figure6(by_seed: Sequence[Mapping[str, Numbers]]) -> Figure:
     """The distribution of stated confidences for each configuration of Table 9, with 95 % intervals over seeds."""
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     axes = figure.subplots()
-    width = 0.8 / len(VARIANTS)
-    for place, (name, (reward, normalised)) in enumerate(VARIANTS.items()):
+    width = 0.8 / len(TABLE_9)
+    for place, (name, variant) in enumerate(TABLE_9.items()):
         shares = [over_seeds([numbers[name]["shares"][at] for numbers in by_seed], 0.0) for at in range(BINS)]
         heights = [mean or 0.0 for mean, _ in shares]
         errors = np.array([(0.0, 0.0) if ends is None else (mean - ends[0], ends[1] - mean) for mean, ends in shares]).T
-        label = f"{name[-2:]} {'Brier' if 'brier' in reward else 'log-likelihood'}{', normalised' if normalised else ''}"
+        label = f"{name[-2:]} {'Brier' if 'brier' in variant.reward else 'log-likelihood'}{', normalised' if variant.normalised else ''}"
         axes.bar([at + (place - 1.5) * width for at in range(BINS)], heights, width, yerr=errors, capsize=2, label=label)
     axes.set_xticks(range(BINS), [f"{at / BINS:.1f} to {(at + 1) / BINS:.1f}" for at in range(BINS)], fontsize=7)
     axes.set_xlabel("stated confidence")

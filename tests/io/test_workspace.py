@@ -96,8 +96,8 @@ def test_a_place_may_differ_where_the_content_is_known_to_be_the_same(tmp_path: 
 def test_a_setting_that_is_newer_than_the_record_had_its_usual_value(tmp_path: Path) -> None:
     made_with(tmp_path, {"kl": 1})
     assert workspace(tmp_path, {"kl": 1, "credit": "response"}, usual={"credit": "response"}).check()
-    with pytest.raises(UserError, match="credit was 'response', and is 'causal'"):
-        workspace(tmp_path, {"kl": 1, "credit": "causal"}, usual={"credit": "response"}).check()
+    with pytest.raises(UserError, match="credit was 'response', and is 'decoupled'"):
+        workspace(tmp_path, {"kl": 1, "credit": "decoupled"}, usual={"credit": "response"}).check()
 
 
 # Locks

@@ -148,11 +148,16 @@ DECIMALS = torch.tensor([[False, False, True, False], [False, False, False, Fals
 PLAIN = LossSettings()
 
 
+REFERENCE = torch.tensor([[0.5, 0.0]])  # of the one prefix token
+
+
 def loss_of(logits: torch.Tensor, settings: LossSettings, in_completion: torch.Tensor = IN_COMPLETION) -> torch.Tensor:
     """As the trainer has it: from the logits of the places that count, each the one before the token that it predicts."""
     targets, completion, decimals = TARGETS[:, 1:], in_completion[:, 1:], DECIMALS[:, 1:]
     places = loss_mask(targets, completion, settings)
-    return supervised_loss(logits[:, :-1][places], targets[places], completion[places], decimals[places], settings)
+    reference = REFERENCE if settings.anchor else None
+    of_tokens = targets[places], completion[places], decimals[places]
+    return supervised_loss(logits[:, :-1][places], *of_tokens, settings, reference=reference)
 
 
 def surprise(chosen: float, other: float) -> float:
@@ -161,7 +166,8 @@ def surprise(chosen: float, other: float) -> float:
 
 def test_the_loss_by_hand() -> None:
     completion = [surprise(2, 0), surprise(3, 0), surprise(0.5, 0), surprise(0, 1)]
-    prefix = surprise(1, 0)
+    before, now = (math.exp(odds) / (1 + math.exp(odds)) for odds in (0.5, -1.0))  # of the first token
+    prefix = before * math.log(before / now) + (1 - before) * math.log((1 - before) / (1 - now))
     assert loss_of(LOGITS, PLAIN).item() == pytest.approx(sum(completion) / 4)
     assert loss_of(LOGITS, LossSettings(anchor=0.3)).item() == pytest.approx(sum(completion) / 4 + 0.3 * prefix)
 

@@ -73,7 +73,7 @@ def test_a_smoke_run_writes_the_page_and_says_that_it_is_meaningless(tmp_path: P
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    assert len(found["claims"]) == 9
+    assert len(found["claims"]) == 19
     page = (tmp_path / "reproduction.md").read_text()
     assert "its numbers are meaningless" in page
     assert page.count("EmoCaliber #") == 5

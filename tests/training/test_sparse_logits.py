@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,15 @@ def batch(processor: Any, tmp_path_factory: pytest.TempPathFactory) -> Batch:
     return ExampleCollator(processor)(examples)
 
 
-def all_logits(model: Any, batch: Batch, settings: LossSettings) -> torch.Tensor:
-    """The reference: the loss from the logits of every place."""
+def all_logits(model: Any, batch: Batch, settings: LossSettings, start: Any) -> torch.Tensor:
+    """The loss from the logits of every place, with `start` as the reference."""
     labels, completion = batch["labels"][:, 1:], batch["in_completion"][:, 1:]
-    logits = model(**{name: each for name, each in batch.items() if name not in ("labels", "in_completion", "decimals")}).logits[:, :-1]
+    inputs = {name: each for name, each in batch.items() if name not in ("labels", "in_completion", "decimals")}
+    logits = model(**inputs).logits[:, :-1]
     loss = cross_entropy(logits.transpose(1, 2), labels.masked_fill(~completion, IGNORED))
-    prefix = cross_entropy(logits.transpose(1, 2), labels.masked_fill(completion, IGNORED))
+    of_prefix = (labels != IGNORED) & ~completion
+    before, now = (each[of_prefix].log_softmax(-1) for each in (start(**inputs).logits[:, :-1].detach(), logits))
+    prefix = (before.exp() * (before - now)).sum(-1).mean()
     if settings.smoothing:
         places = batch["decimals"][:, 1:]
         logps = logits[places].log_softmax(-1)
@@ -58,8 +62,12 @@ def test_loss_and_gradients_are_those_of_all_logits(
 ) -> None:
     settings = LossSettings(anchor, smoothing, tuple(digit_tokens(processor.tokenizer)))
     arguments = TrainingArguments(output_dir=str(tmp_path), report_to="none", use_cpu=True)
+    start = copy.deepcopy(model)
     trainer = SupervisedTrainer(model=model, args=arguments, settings=settings)
-    loss, plain = trainer.compute_loss(model, dict(batch)), all_logits(model, batch, settings)
+    with torch.no_grad():  # as if it had been trained meanwhile
+        for weights in model.parameters():
+            weights.add_(0.05 * torch.randn(weights.shape, generator=torch.Generator().manual_seed(1)))
+    loss, plain = trainer.compute_loss(model, dict(batch)), all_logits(model, batch, settings, start)
     assert loss.item() == pytest.approx(plain.item(), abs=1e-6)
     parameters = list(model.parameters())
     for ours, theirs in zip(*(torch.autograd.grad(each, parameters) for each in (loss, plain)), strict=True):

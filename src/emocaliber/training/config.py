@@ -121,8 +121,9 @@ class Stage2Config(ModelConfig):
 
     `targets` is "eq2", the paper's; "calibrated": the probability that the answer is right, by a calibrator on the model's own token
     probabilities; or "votes": the share of a sample's votes or posterior that agrees with the answer. With the last two, the decimals learn
-    a bump of width `target_width` around the target. `anchor` weighs a cross-entropy on the scaffold's own answer, and `smoothing` is the
-    share of any digit in a decimal's target with "eq2" (both 0 in the paper); `temperature` is the scaffold's when it answers.
+    a bump of width `target_width` around the target. `anchor` weighs the divergence of the model from its start on the scaffold's own
+    answers, and `smoothing` is the share of any digit in a decimal's target with "eq2" (both 0 in the paper); `temperature` is the
+    scaffold's when it answers.
     `max_length` as in stage 1.
     """
 
@@ -142,8 +143,8 @@ class Stage3Config(ModelConfig):
     `reward` is a preset of `confidence.rewards`, optionally with changes, such as "default correct_weight=2". With `shared_prefix`, image
     and prompt are encoded once per group of answers wherever that gives the same log-probabilities; otherwise once per answer. Each
     batch of roll-outs serves `updates_per_rollout` updates; clipping (`clip`) acts from the second on. `credit` assigns the reward to
-    tokens (`training.credit`): "response" is the paper's; "causal" and "expected" have the same expected gradient with less variance;
-    "natural" takes a natural-gradient step on the first decimal.
+    tokens (`training.credit`): "response" is the paper's; "decoupled" trains answer and confidence apart, the latter with an entropy term
+    of weight `digit_entropy`.
     """
 
     freeze_vision: bool = False
@@ -156,12 +157,12 @@ class Stage3Config(ModelConfig):
     reward: str = "default"
     normalise_advantages: bool = False
     credit: str = "response"
+    digit_entropy: float = 0.05
     shared_prefix: bool = True
 
 
 EQUATION_2, CALIBRATED, VOTES = TARGETS = ("eq2", "calibrated", "votes")  # of stage 2
-CREDITS = ("response", "causal", "expected", "natural")
-EXPECTED_CREDITS = ("expected", "natural")  # those that use the probabilities of all ten first decimals
+RESPONSE, DECOUPLED = CREDITS = ("response", "decoupled")  # of stage 3
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt")  # the ones without further settings
 CONFIGS: dict[str, type[StageConfig]] = {"stage0": Stage0Config, "stage1": Stage1Config, "stage2": Stage2Config, "stage3": Stage3Config}
 
@@ -221,12 +222,12 @@ def check_settings(config: StageConfig, where: str) -> None:
             )
         if config.credit not in CREDITS:
             raise UserError(f"{where}: there is no credit {config.credit!r}; there are {', '.join(CREDITS)}")
-        if config.credit != "response" and config.normalise_advantages:
-            raise UserError(f'{where}: normalise_advantages needs credit = "response": {config.credit} advantages are never divided')
-        if config.credit in EXPECTED_CREDITS and not config.shared_prefix:
-            raise UserError(
-                f'{where}: credit = "{config.credit}" needs shared_prefix = true, which gives the probabilities of all decimals'
-            )
+        if config.digit_entropy < 0:
+            raise UserError(f"{where}: digit_entropy must not be negative, but is {config.digit_entropy}")
+        if config.credit == DECOUPLED and config.normalise_advantages:
+            raise UserError(f'{where}: normalise_advantages needs credit = "{RESPONSE}": {DECOUPLED} advantages are never divided')
+        if config.credit == DECOUPLED and not config.shared_prefix:
+            raise UserError(f'{where}: credit = "{DECOUPLED}" needs shared_prefix = true, which gives the probabilities of all decimals')
 
 
 def _check_tuning(config: ModelConfig, where: str) -> None:

@@ -1,36 +1,26 @@
-"""Credit assignment in stage 3: which part of the reward each token's advantage holds.
+"""Credit assignment in stage 3: which part of the reward each token is trained on.
 
 `response` is equation 5: every token of a response has the response's advantage, the digits of the confidence included. These are then
-reinforced for a right answer whatever confidence they state.
+reinforced for a right answer whatever confidence they state, and a lucky confidence reinforces the reasoning before it.
 
-`causal` credits the confidence with its own part of the reward alone, as the answer precedes it. With R the reward, S its confidence part,
-and j over the responses of the group that state a confidence:
+`decoupled`, ours, trains the answer and the confidence apart:
 
-    A(tokens before the confidence of response i) = R_i - mean over the group of R
-    A(tokens of the confidence c_i)               = S(c_i, right_i) - mean over j of S(c_j, right_i)
+    tokens before the confidence:  A_i = Q_i - mean over the group of Q, with Q = R_format + R_correct (the floor if malformed)
+    the first decimal:             maximise  sum over d of pi(d) s(d) + tau H(pi)
+    the confidence's other tokens: nothing but the KL to the model that training started from
 
-The baseline of the second line scores the group's confidences on response i's answer. It may depend on everything before the confidence
-without biasing the gradient (Williams 1992; Schulman et al. 2016). Malformed responses keep their advantage on all tokens.
+d runs over the ten first decimals, pi(d) are their probabilities at that place, s(d) = `decimal_rewards` their confidence rewards for the
+answer given, averaged over the second decimal, and tau is `digit_entropy`. All decimals are credited exactly, not only the one that was
+sampled. The objective is linear in s, so one label for each image is an unbiased estimate of it; where an answer is right with
+probability q, its optimum is
 
-`expected` is an expected (all-action) advantage over the first decimal: once an answer is known to be right or wrong, so is the reward of
-every confidence. With d over the ten first decimals, pi(d) their probabilities and s(d) their rewards for the given answer, averaged over
-the second decimal:
+    pi(d) proportional to exp(E[s(d)] / tau),   with the log-likelihood  c^(q / tau) (1 - c)^((1 - q) / tau)  at c = 0.d
 
-    tokens before the confidence:      R_i + sum over d of pi(d) s(d) - s(drawn) replaces R_i
-    the first decimal and those after: g(drawn) is subtracted from their advantage, where g(d) is the advantage that s(d) gives
-    the first decimal:                 sum over d of g(d) grad pi(d) is added to its gradient
+a bump whose mode is q itself and whose variance is about tau q (1 - q). Without the entropy the optimum is a single decimal: what is
+common to all images is then learnt first, and decimals of low probability, whose gradient is pi(d) times their advantage, are hardly
+trained at all (docs/lab-notes.md).
 
-The three terms are control variates whose sum has expectation 0 (Gu et al. 2017); they remove most of the variance of sampling one decimal
-of ten. The pi(d) come from the shared-prefix forward pass (`shared_prefix`); without it, `expected` is `causal`.
-
-`natural` is `expected` with a natural-gradient step (Amari 1998; Kakade 2001) on the first decimal. A policy gradient moves a decimal's
-logit in proportion to its probability, so decimals of low probability are hardly trained however large their advantage. The natural
-gradient moves every decimal's logit by its advantage:
-
-    the first decimal:                 sum over d of (g(d) - mean over d of g) grad log pi(d) / 10
-
-It is an ascent direction too, as its inner product with the gradient is the variance of g under pi, and its flow is mirror ascent, towards
-pi(d) exp(t g(d)).
+The pi(d) come from the shared-prefix forward pass (`shared_prefix`), which this credit therefore needs.
 """
 
 from __future__ import annotations
@@ -46,8 +36,7 @@ import torch
 from emocaliber.confidence.rewards import RewardSettings, confidence_and_correctness, confidence_reward
 from emocaliber.core.tasks import labels_of
 from emocaliber.errors import UserError
-from emocaliber.training.config import EXPECTED_CREDITS
-from emocaliber.training.shared_prefix import Logps
+from emocaliber.training.config import DECOUPLED
 
 DIGITS = range(10)
 _OPENING = "<confidence>"
@@ -55,42 +44,28 @@ _OPENING = "<confidence>"
 Stated = tuple[float, bool]  # a confidence, and whether the answer was right
 
 
-def confidence_advantages(group: Sequence[Stated | None], settings: RewardSettings) -> list[float | None]:
-    """The `causal` advantage of each confidence of a group; None for a malformed response."""
-    confidences = [each[0] for each in group if each is not None]
-
-    def advantage(confidence: float, right: bool) -> float:
-        baseline = fmean(confidence_reward(right, other, settings) for other in confidences)
-        return settings.confidence_weight * (confidence_reward(right, confidence, settings) - baseline)
-
-    return [None if each is None else advantage(*each) for each in group]
+def answer_advantages(group: Sequence[Stated | None], settings: RewardSettings) -> list[float]:
+    """A_i of a group's responses from format and correctness alone; None stands for a malformed response, which has the floor."""
+    earned = [settings.floor if each is None else settings.format_weight + settings.correct_weight * each[1] for each in group]
+    return [each - fmean(earned) for each in earned]
 
 
 @cache
-def expected_decimal_rewards(right: bool, settings: RewardSettings) -> tuple[float, ...]:
-    """The confidence reward of each first decimal 0 to 9, weighted, averaged over the second decimal: s(d)."""
+def decimal_rewards(right: bool, settings: RewardSettings) -> tuple[float, ...]:
+    """s(d): the weighted confidence reward of each first decimal 0 to 9, averaged over the second decimal."""
     return tuple(
         settings.confidence_weight * fmean(confidence_reward(right, first / 10 + second / 100, settings) for second in DIGITS)
         for first in DIGITS
     )
 
 
-def decimal_advantages(group: Sequence[Stated | None], settings: RewardSettings) -> list[list[float] | None]:
-    """g(d): the advantage that each response of a group would have with each first decimal, (10,); None for a malformed one."""
+def decimal_objective(logps: torch.Tensor, rewards: torch.Tensor, entropy: float) -> torch.Tensor:
+    """The objective (B,) of first decimals with log-probabilities `logps` and rewards `rewards`, both (B, 10).
 
-    def gains(own: int, right: bool) -> list[float]:
-        others = [each[0] for place, each in enumerate(group) if each is not None and place != own]
-        if not others:
-            return [0.0] * len(DIGITS)
-        baseline = settings.confidence_weight * fmean(confidence_reward(right, other, settings) for other in others)
-        return [len(others) / (len(others) + 1) * (score - baseline) for score in expected_decimal_rewards(right, settings)]
-
-    return [None if each is None else gains(place, each[1]) for place, each in enumerate(group)]
-
-
-def decimal_surrogate(logps: torch.Tensor, gains: torch.Tensor, *, natural: bool) -> torch.Tensor:
-    """The surrogate objective (B,) whose gradient is the first decimal's step, from `logps` and advantages `gains`, both (B, 10)."""
-    return ((gains - gains.mean(1, keepdim=True)) * logps).mean(1) if natural else (logps.exp() * gains).sum(1)
+    The expected reward under the decimals' probabilities, normalised over the ten, plus `entropy` times their entropy in nats.
+    """
+    log_odds = logps.log_softmax(1)
+    return (log_odds.exp() * (rewards - entropy * log_odds)).sum(1)
 
 
 def confidence_start(tokens: Sequence[int], tokenizer: Any) -> int:
@@ -113,30 +88,30 @@ def decimal_tokens(tokenizer: Any) -> list[int]:
     """The token ids of the decimals 0 to 9. Raises UserError for a tokenizer in which they are not single tokens."""
     tokens = [tokenizer(f"0.{digit}", add_special_tokens=False)["input_ids"][-1] for digit in DIGITS]
     if [tokenizer.decode([token]) for token in tokens] != [str(digit) for digit in DIGITS]:
-        raise UserError('credit = "expected" or "natural" needs a tokenizer with one token for each decimal; use credit = "causal"')
+        raise UserError(f'credit = "{DECOUPLED}" needs a tokenizer with one token for each decimal; use credit = "response"')
     return tokens
 
 
-class ConfidenceCreditMixin:
-    """Credit assignment for TRL's `GRPOTrainer`, a mixin to list before it and before `SharedPrefixMixin` in a class's bases."""
+class DecoupledCreditMixin:
+    """`decoupled` credit for TRL's `GRPOTrainer`, a mixin to list before it and before `SharedPrefixMixin` in a class's bases.
 
-    def __init__(self, *args: Any, credit: str = "response", reward_settings: RewardSettings | None = None, **kwargs: Any) -> None:
+    Inactive with `credit` "response".
+    """
+
+    def __init__(self, *args: Any, credit: str, reward_settings: RewardSettings, digit_entropy: float = 0.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         trainer: Any = self
-        self._credit, self._reward_settings = credit, reward_settings or RewardSettings()
+        self._decoupled, self._reward_settings, self._digit_entropy = credit == DECOUPLED, reward_settings, digit_entropy
         self._tokenizer = getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
-        self._digits = decimal_tokens(self._tokenizer) if credit in EXPECTED_CREDITS else []
+        self._digits = decimal_tokens(self._tokenizer) if self._decoupled else []
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         batch: dict[str, Any] = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
-        return batch if self._credit == "response" else batch | self._credited(batch, inputs)
+        return batch | self._credited(batch, inputs) if self._decoupled else batch
 
     def _credited(self, batch: Mapping[str, torch.Tensor], inputs: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """The batch's token advantages (B, T), from its response advantages (B,).
-
-        For `expected` and `natural` credit also the indices of the confidence and of its first decimal, (B,), -1 for none, and the
-        advantage g(d) and reward s(d) of each decimal, (B, 10).
-        """
+        """What replaces the batch's advantages (B,): those of tokens (B, T), 0 on a well-formed confidence; with the index of each answer's
+        first decimal, (B,), -1 for none, and s(d), (B, 10)."""
         trainer: Any = self
         settings = self._reward_settings
         answers = [ids[seen.bool()].tolist() for ids, seen in zip(batch["completion_ids"], batch["completion_mask"], strict=True)]
@@ -145,60 +120,31 @@ class ConfidenceCreditMixin:
             for text, row in zip(self._tokenizer.batch_decode(answers, skip_special_tokens=True), inputs, strict=True)
         ]
         size = trainer.num_generations  # a process generates whole groups, which the configuration check ensures
-        groups = [stated[first : first + size] for first in range(0, len(stated), size)]
-        credits = [each for group in groups for each in confidence_advantages(group, settings)]
-        starts = [
-            len(answer) if each is None else confidence_start(answer, self._tokenizer) for answer, each in zip(answers, stated, strict=True)
-        ]
-        advantages = batch["advantages"][:, None].expand(batch["completion_ids"].shape).clone()
-        for row, (start, credit) in enumerate(zip(starts, credits, strict=True)):
-            if credit is not None:
-                advantages[row, start:] = credit
-        if self._credit == "causal":
-            return {"advantages": advantages}
-        zeros = [0.0] * len(DIGITS)
-        gains = [each or zeros for group in groups for each in decimal_advantages(group, settings)]
-        scores = [zeros if each is None else expected_decimal_rewards(each[1], settings) for each in stated]
-        decimals = [first_decimal(answer, start, self._tokenizer) for answer, start in zip(answers, starts, strict=True)]
-        device = advantages.device
-        return {
-            "advantages": advantages,
-            "confidence_starts": torch.tensor(starts, device=device),
-            "decimals": torch.tensor(decimals, device=device),
-            "decimal_gains": advantages.new_tensor(gains),
-            "decimal_scores": advantages.new_tensor(scores),
-        }
+        earned = [each for first in range(0, len(stated), size) for each in answer_advantages(stated[first : first + size], settings)]
+        advantages = batch["advantages"].new_tensor(earned)[:, None].repeat(1, batch["completion_ids"].shape[1])
+        decimals, rewards = [-1] * len(answers), advantages.new_zeros(len(answers), len(DIGITS))
+        for row, (answer, each) in enumerate(zip(answers, stated, strict=True)):
+            if each is not None:
+                start = confidence_start(answer, self._tokenizer)
+                advantages[row, start:] = 0
+                decimals[row] = first_decimal(answer, start, self._tokenizer)
+                rewards[row] = rewards.new_tensor(decimal_rewards(each[1], settings))
+        return {"advantages": advantages, "decimals": torch.tensor(decimals, device=advantages.device), "decimal_rewards": rewards}
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         trainer: Any = self
-        query = trainer.query_alternatives(inputs["decimals"], self._digits) if self._credit in EXPECTED_CREDITS else nullcontext()
-        with query as found:
+        with trainer.query_alternatives(inputs["decimals"], self._digits) if self._decoupled else nullcontext() as found:
             loss: torch.Tensor = super()._compute_loss(model, inputs)  # type: ignore[misc]
-        return loss - self._control_variates(found[0], inputs) / trainer.current_gradient_accumulation_steps if found else loss
-
-    def _control_variates(self, found: Logps, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """The objective's extra terms: control variates and the first decimals' step.
-
-        Each token is weighted as in equation 5: by one over the length of its answer, then averaged over answers.
-        """
-        trainer: Any = self
-        tokens, seen = inputs["completion_ids"], inputs["completion_mask"]
-        logps = found.chosen.new_zeros(tokens.shape).masked_scatter(seen.bool(), found.chosen)
-        old = inputs.get("old_per_token_logps")
-        ratios = (logps - (logps.detach() if old is None else old)).exp()
-
+        if not self._decoupled:
+            return loss
+        if not found:
+            raise UserError(
+                f'credit = "{DECOUPLED}" needs groups that are read as one sequence, which is not possible here (see the warning above); '
+                'use credit = "response"'
+            )
         queried = inputs["decimals"] >= 0
-        places, gains, scores = inputs["decimals"][queried][:, None], inputs["decimal_gains"][queried], inputs["decimal_scores"][queried]
-        pi = found.alternatives.detach().exp()  # (queried, 10), like `gains`, `scores` and `drawn`
-        drawn = (tokens[queried].gather(1, places) == torch.tensor(self._digits, device=tokens.device)).float()
-        step, gained, correction = (ratios.new_zeros(len(tokens)) for _ in range(3))
-        step[queried] = decimal_surrogate(found.alternatives, gains, natural=self._credit == "natural")
-        gained[queried] = (drawn * gains).sum(1)
-        correction[queried] = ((pi / pi.sum(1, keepdim=True) * drawn.sum(1, keepdim=True) - drawn) * scores).sum(1)
-        correction -= correction.view(-1, trainer.num_generations).mean(1).repeat_interleave(trainer.num_generations)
-
-        token = torch.arange(tokens.shape[1], device=tokens.device)
-        before = token < inputs["confidence_starts"][:, None]
-        behind = token >= inputs["decimals"][:, None]
-        change = before * correction[:, None] - behind * gained[:, None]
-        return ((step + (change * ratios * seen).sum(1)) / seen.sum(1)).mean()
+        lengths = inputs["completion_mask"].sum(1)  # a token weighs one over its answer's length, as in equation 5
+        objective = loss.new_zeros(len(lengths))
+        objective[queried] = decimal_objective(found[0].alternatives, inputs["decimal_rewards"][queried], self._digit_entropy)
+        steps: int = trainer.current_gradient_accumulation_steps
+        return loss - (objective / lengths).mean() / steps

@@ -126,7 +126,8 @@ def _static_bytes(config: ModelConfig, weights: WeightCounts, devices: int) -> d
         parts["weights gathered"] = (0, 4 * (2 * weights.block + weights.root))
     parts["gradients"] = (4 * trained, 4 * trained / devices)
     parts["optimiser (AdamW)"] = (8 * trained, 8 * trained / devices)
-    if isinstance(config, Stage3Config) and config.kl and not config.lora_rank:
+    compared = (isinstance(config, Stage3Config) and config.kl) or (isinstance(config, Stage2Config) and config.anchor)
+    if compared and not config.lora_rank:
         parts["reference model"] = (held, held / devices)
     return parts
 

@@ -4,9 +4,9 @@ confidence, and the loss is the cross-entropy on `<confidence>x.xx</confidence>`
 `targets` replaces equation 2 by a probability that the answer is right (`confidence/targets.py`): then the decimals learn a narrow bump
 around it, so that the number that is decoded greedily is a calibrated one.
 
-Two settings, both 0 in the paper, are for small models. `anchor` adds a cross-entropy on the scaffold's own answer, without which a small
-model forgets how to answer. `smoothing` is label smoothing over the decimals: equation 2 gives no target between 0.5 and about 0.9, and a
-model trained on its targets alone would give the other values no probability, so that stage 3 could not explore them.
+Two settings, both 0 in the paper, are for small models. `anchor` adds the divergence from the scaffold on its own answer, without which a
+small model forgets how to answer. `smoothing` is label smoothing over the decimals: equation 2 gives no target between 0.5 and about 0.9,
+and a model trained on its targets alone would give the other values no probability, so that stage 3 could not explore them.
 """
 
 from __future__ import annotations

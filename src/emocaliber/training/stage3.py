@@ -9,7 +9,7 @@ Where this departs from TRL's `GRPOTrainer`, whose loss and roll-outs it keeps:
 1. Log-probabilities of policy, old policy and reference come from one sequence per group (`shared_prefix`), not one per answer.
 2. Roll-outs branch from one prefill per prompt.
 3. A micro-batch holds whole groups, in the sampler's order: TRL shuffles answers between micro-batches.
-4. `credit` may assign the reward to tokens otherwise than equation 5.
+4. `credit` may train answer and confidence apart.
 
 The first use of 1 and of 2 is compared with TRL's own computation. If they disagree, or a shared prefix is impossible, TRL's computation is
 used and a warning on stderr gives the reason.
@@ -33,7 +33,7 @@ from emocaliber.inference.engine import question_for
 from emocaliber.models.card import CARD, TRAINED_AT
 from emocaliber.training.collate import training_image
 from emocaliber.training.config import Stage3Config
-from emocaliber.training.credit import ConfidenceCreditMixin
+from emocaliber.training.credit import DecoupledCreditMixin
 from emocaliber.training.distributed import lora_config, print_once, unsharded_for_generation
 from emocaliber.training.samples import training_rows
 from emocaliber.training.shared_prefix import Logps, backbone, branched_generate, group_logps, prompt_groups
@@ -61,6 +61,7 @@ def train(config: Stage3Config) -> Path:
         reward_funcs=reward_functions(settings),
         shared_prefix=config.shared_prefix,
         credit=config.credit,
+        digit_entropy=config.digit_entropy,
         reward_settings=settings,
         peft_config=lora_config(config),
     )
@@ -295,7 +296,7 @@ def grpo_trainer(**settings: Any) -> Any:
     seconds."""
     import trl
 
-    class Grpo(ConfidenceCreditMixin, SharedPrefixMixin, trl.GRPOTrainer):  # type: ignore[misc]
+    class Grpo(DecoupledCreditMixin, SharedPrefixMixin, trl.GRPOTrainer):  # type: ignore[misc]
         """TRL's trainer with both mixins."""
 
     return Grpo(**settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy, pad
+from torch.nn.functional import cross_entropy, kl_div, pad
 from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 
 from emocaliber.errors import UserError
@@ -33,7 +34,8 @@ _CHECKPOINTING = "activation_checkpointing" if "activation_checkpointing" in _NA
 
 @dataclass(frozen=True)
 class LossSettings:
-    """Terms added to the paper's loss, 0 by default: `anchor` weighs the prefix tokens, `smoothing` smooths labels over `digits`."""
+    """Terms added to the paper's loss, 0 by default: `anchor` weighs KL(reference || model) on prefix tokens, `smoothing` smooths labels
+    over `digits`."""
 
     anchor: float = 0.0
     smoothing: float = 0.0
@@ -52,12 +54,14 @@ def supervised_loss(
     decimals: torch.Tensor,
     settings: LossSettings,
     digit_targets: torch.Tensor | None = None,
+    reference: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Mean cross-entropy over completion tokens (eq. 1, eq. 3), plus `anchor` times that over prefix tokens.
+    """Mean cross-entropy over completion tokens (eq. 1, eq. 3), plus `anchor` times the mean KL(reference || model) over prefix tokens.
 
     `logits` (N, V) predict the tokens `targets` (N,); `in_completion` (N,) is True on completion tokens, False on prefix tokens. On
     `decimals` (N,) the target distribution is 1 - `smoothing` on the token and `smoothing` spread evenly over the ten digits; or, with
-    `digit_targets` (N, 10), that distribution over the digits.
+    `digit_targets` (N, 10), that distribution over the digits. `reference` (P, V) are the logits of the model that training started from
+    at the P prefix tokens, which an anchor needs.
     """
     losses = cross_entropy(logits.float(), targets, reduction="none")
     if digit_targets is not None:
@@ -67,7 +71,10 @@ def supervised_loss(
         spread = -logits[decimals].float().log_softmax(-1)[:, list(settings.digits)].mean(-1)
         losses = losses.masked_scatter(decimals, (1 - settings.smoothing) * losses[decimals] + settings.smoothing * spread)
     loss = losses[in_completion].mean()
-    return loss + settings.anchor * losses[~in_completion].mean() if settings.anchor and not in_completion.all() else loss
+    if reference is None or in_completion.all():
+        return loss
+    kept, now = (each.float().log_softmax(-1) for each in (reference, logits[~in_completion]))
+    return loss + settings.anchor * kl_div(now, kept, reduction="batchmean", log_target=True)
 
 
 class ResumingTrainer(Trainer):  # type: ignore[misc]
@@ -86,21 +93,44 @@ class ResumingTrainer(Trainer):  # type: ignore[misc]
 
 
 class SupervisedTrainer(ResumingTrainer):
-    """Trainer with `supervised_loss`: the mean over the tokens of a micro-batch; gradient accumulation averages micro-batches."""
+    """Trainer with `supervised_loss`: the mean over the tokens of a micro-batch; gradient accumulation averages micro-batches.
+
+    With an anchor it keeps a frozen copy of the model as the reference; under adapters the model without them is the reference.
+    """
 
     def __init__(self, *args: Any, settings: LossSettings, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._settings = settings
         self.model_accepts_loss_kwargs = False
+        self._reference = self._frozen_copy() if settings.anchor and not hasattr(self.model, "disable_adapter") else None
+
+    def _frozen_copy(self) -> Any:
+        """A copy of the model without gradients, sharded as the model will be."""
+        reference = copy.deepcopy(self.model).requires_grad_(False).eval()
+        if self.is_deepspeed_enabled or self.is_fsdp_enabled:
+            from trl.models.utils import prepare_deepspeed, prepare_fsdp
+
+            return (prepare_deepspeed if self.is_deepspeed_enabled else prepare_fsdp)(reference, self.accelerator)
+        return self.accelerator.prepare_model(reference, evaluation_mode=True)
+
+    def _reference_logits(self, model: Any, inputs: dict[str, Any], places: torch.Tensor) -> torch.Tensor:
+        """The reference's logits (number of places, V) at `places`, (B, L) of bool."""
+        as_reference = contextlib.nullcontext() if self._reference else self.accelerator.unwrap_model(model).disable_adapter()
+        reference = self._reference or model
+        with torch.no_grad(), as_reference, logits_only_at(reference, places):
+            return reference(**inputs).logits[0]
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, **_: Any) -> Any:
         labels, in_completion, decimals = (inputs.pop(name)[:, 1:] for name in ("labels", "in_completion", "decimals"))
         targets = inputs.pop("digit_targets")[:, 1:] if "digit_targets" in inputs else None
         places = loss_mask(labels, in_completion, self._settings)
-        with logits_only_at(model, pad(places, (0, 1))):  # position t predicts token t + 1
+        predicting = pad(places, (0, 1))  # position t predicts token t + 1
+        with logits_only_at(model, predicting):
             outputs = model(**inputs)
         of_digits = None if targets is None else targets[places]
-        loss = supervised_loss(outputs.logits[0], labels[places], in_completion[places], decimals[places], self._settings, of_digits)
+        reference = self._reference_logits(model, inputs, pad(places & ~in_completion, (0, 1))) if self._settings.anchor else None
+        of_tokens = labels[places], in_completion[places], decimals[places]
+        loss = supervised_loss(outputs.logits[0], *of_tokens, self._settings, of_digits, reference)
         return (loss, outputs) if return_outputs else loss
 
 
