@@ -159,7 +159,7 @@ def test_a_response_row_is_the_sample_and_what_came_of_it(asks: list[ImageQuesti
     assert 0 <= good["confidence"]["verb"] <= 1
     assert bad["response"] is None
     assert bad["error"]["code"] == "unsupported_format"
-    assert bad["confidence"] == dict.fromkeys(name for name in SOURCES if name != "recalibrated")
+    assert bad["confidence"] == dict.fromkeys(SOURCES)
     assert (good["prompt"], "lenient" in good) == ("emocaliber", False)
 
 

@@ -125,7 +125,7 @@ NUMBERS = "the answers: no calibrator can be fitted: FI-2: "
         ([row | {"response": "<answer>positive</answer>"} for row in rows(60)], NUMBERS + "none of 60 answers is wrong"),
         ([row | {"confidence": {}, "response": "<answer>positive</answer>"} for row in rows(60)], NUMBERS + "none of 60 answers has a"),
         ([{"answer": "awe", "confidence": 0.4}] * 60, "column"),
-        ([row | {"confidence": {"commit": float("nan")}} for row in rows(60)], "field 'confidence.commit' is NaN"),
+        ([row | {"confidence": {"commit": float("nan")}} for row in rows(60)], "field 'confidence.commit' is nan"),
         ([*rows(60), *[row | {"id": f"o{row['id']}"} for row in rows(60, model="other")]], "answers of 2 models (m, other)"),
     ],
 )

@@ -21,7 +21,7 @@ SOURCES = ("commit", "norm", "margin", "avg", "verb_mean")  # those of one reply
 FOLDS = 5
 FEWEST = 50  # answers to one question; with fewer, its answers are calibrated with those to all questions
 NEAREST = 0.01  # confidences are clipped to [NEAREST, 1 - NEAREST], or one confident mistake would dominate a target
-_RIDGE = 1e-2  # keeps weights finite where one source tells right from wrong without fault
+RIDGE = 1e-2  # keeps weights finite where one source tells right from wrong without fault
 
 
 def fit(answers: Sequence[tuple[Mapping[str, float | None], bool]], sources: Sequence[str]) -> Logistic:
@@ -32,8 +32,8 @@ def fit(answers: Sequence[tuple[Mapping[str, float | None], bool]], sources: Seq
     def loss(parameters: Floats) -> tuple[float, Floats]:
         margins = signs * (features @ parameters[1:] + parameters[0])
         slopes = -signs / (1 + np.exp(np.clip(margins, -500, 500))) / len(signs)
-        ridge = _RIDGE / 2 * float(parameters[1:] @ parameters[1:])
-        gradient = np.concatenate([[slopes.sum()], features.T @ slopes + _RIDGE * parameters[1:]])
+        ridge = RIDGE / 2 * float(parameters[1:] @ parameters[1:])
+        gradient = np.concatenate([[slopes.sum()], features.T @ slopes + RIDGE * parameters[1:]])
         return float(np.logaddexp(0, -margins).mean()) + ridge, gradient
 
     found = minimize(loss, np.zeros(len(sources) + 1), jac=True, method="L-BFGS-B").x

@@ -57,8 +57,6 @@ class Prediction:
     emotion: str | None
     confidence: float | None
     confidence_source: str
-    calibrated: float | None
-    uncalibrated: str | None
     accepted: bool | None
     unfamiliar: bool | None
     untaught: bool | None
@@ -69,6 +67,8 @@ class Prediction:
     seconds: float | None
     error: Failure | None
     notes: tuple[str, ...] = ()
+    calibrated: float | None = None
+    uncalibrated: str | None = None
 
     def to_row(self) -> dict[str, Any]:
         """The prediction as a JSON row, without its notes."""
