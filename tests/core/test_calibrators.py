@@ -83,7 +83,7 @@ def test_nothing_borrows_the_calibrator_of_another_question() -> None:
 def test_a_missing_source_is_named() -> None:
     assert calibrators().apply("FI-2", ("positive", "negative"), {"verb": 0.7, "commit": None}) == (
         None,
-        "the answer has no confidence commit, which the calibrator needs",
+        "the answer has no confidence of the source commit, which the calibrator needs",
     )
 
 

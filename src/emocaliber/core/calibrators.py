@@ -117,9 +117,9 @@ def map_to_json(found: CalibrationMap) -> dict[str, Any]:
 
 def map_from_json(stored: Any) -> CalibrationMap:
     """The inverse of `map_to_json`. Raises ValueError for anything else."""
-    parts = {name: tuple(part) if isinstance(part, list) else part for name, part in dict(stored).items()}
+    parts: dict[str, Any] = {name: tuple(part) if isinstance(part, list) else part for name, part in dict(stored).items()}
     try:
-        found = METHODS[parts.pop("method")](**parts)
+        found = METHODS[str(parts.pop("method"))](**parts)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{error} is no map of the methods {', '.join(METHODS)}") from error
     values = [each for part in vars(found).values() for each in (part if isinstance(part, tuple) else (part,))]
@@ -203,7 +203,7 @@ class Calibrators:
             return None, self.why_not(task, labels)
         missing = [source for source in found.map.sources if confidences.get(source) is None]
         if missing:
-            return None, f"the answer has no confidence {', '.join(missing)}, which the calibrator needs"
+            return None, f"the answer has no confidence of the source {', '.join(missing)}, which the calibrator needs"
         return round(found.map(confidences), 6), None
 
     def sources(self, task: str, labels: Sequence[str]) -> tuple[str, ...]:
