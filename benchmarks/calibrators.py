@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 EMOCALIBER_DATA=FOLDER python benchmarks/calibrators.py [--splits 200] [--out FILE]
 
-The records are those of RLCR (Damani et al. 2025) in FOLDER/rlcr: five methods on two benchmarks, with the confidence and the correctness of
-each answer. Compared are the confidence as it is, temperature scaling (Guo et al. 2017), the maps of `emocaliber calibrate fit`, and its
-choice among them by cross-validated Brier score. A fit that is refused, as where an answer set's confidences are all equal, leaves the confidence
-as it is, and is counted. Writes a table of means over splits, in percent, and ends with one JSON line.
+The records are those of RLCR (Damani et al. 2025) in FOLDER/rlcr: five methods on two benchmarks, with the confidence and the correctness
+of each answer. Compared are the confidence as it is, temperature scaling (Guo et al. 2017), the maps of `emocaliber calibrate fit`, and its
+choice among them by cross-validated Brier score. A fit that is refused, as where all confidences are equal, leaves the confidence as it is,
+and is counted. Writes a table of means over splits, in percent, and ends with one JSON line.
 """
 
 from __future__ import annotations

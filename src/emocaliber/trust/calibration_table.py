@@ -7,7 +7,7 @@ from typing import Any
 
 from emocaliber.render.table import Table, interval, percent
 
-_NOTE = "Percentages. After: each answer by a fit on other images. Intervals: in the file."
+_NOTE = "In percent. After: each answer by a fit on other images. Intervals: in the file."
 
 
 def described(stored: Mapping[str, Any]) -> str:
