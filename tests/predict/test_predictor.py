@@ -35,7 +35,7 @@ def test_a_prediction_says_what_why_and_how_sure(tmp_path: Path, colour_model: C
 
 def test_a_row_has_the_fields_of_the_contract(tmp_path: Path, colour_model: ColourModel) -> None:
     row = Predictor(colour_model).predict(photo(tmp_path / "a.png")).to_row()
-    first = "image task emotion confidence confidence_source accepted unfamiliar untaught"
+    first = "image task emotion confidence confidence_source calibrated uncalibrated accepted unfamiliar untaught"
     assert " ".join(row) == f"{first} reasoning alternatives response model seconds error"
     assert tuple(row["reasoning"]) == STEPS
     assert set(row["alternatives"][0]) == {"emotion", "probability"}
@@ -136,8 +136,8 @@ def test_a_calibrator_speaks_for_the_questions_it_was_fitted_for_alone(tiny_mode
     assert predictor.confidence_source == "calibrated"
     assert predictor.source_for(Query.of("FI-2")) == "calibrated" and predictor.warnings(Query.of("FI-2")) == ()
     for other, source in (
-        *((Query.of(task), "norm") for task in ("EmoSet-8", "WebEmo-2")),
-        *((Query.of(labels=["NEGATIVE", "Positive!"]), "norm"), (Query.of(labels="calm,tense"), "chance")),
+        *((Query.of(task), "verb_mean") for task in ("EmoSet-8", "WebEmo-2")),
+        *((Query.of(labels=["NEGATIVE", "Positive!"]), "verb_mean"), (Query.of(labels="calm,tense"), "chance")),
     ):
         assert predictor.source_for(other) == source
         assert predictor.warnings(other)

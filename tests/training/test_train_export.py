@@ -120,10 +120,10 @@ def test_a_card_without_any_numbers_says_that(run: Path) -> None:
 
 @pytest.mark.slow
 def test_with_held_out_samples_the_card_says_how_it_was_calibrated(run: Path) -> None:
-    for _ in draw_samples(run.parent / "held-out", 110, 29, size=112, split="validation"):
+    for _ in draw_samples(run.parent / "held-out", 60, 29, size=112, split="validation"):
         pass
     held_out = run.parent / "held-out" / "samples.jsonl"
-    with pytest.raises(UserError, match="EmoSet-8: none of 110 answers has a confidence"):
+    with pytest.raises(UserError, match="EmoSet-8: none of 60 answers has a confidence"):
         exported(run, "--held-out", str(held_out))
     shutil.rmtree(run / "model")
     shutil.copytree(TINY, run / "model")
