@@ -11,9 +11,9 @@ _NOTE = "In percent. After: each answer by a fit on other images. Intervals: in 
 
 
 def described(stored: Mapping[str, Any]) -> str:
-    """A map in few words: "beta on verb", or "logistic on 3 sources"."""
+    """A map in few words: "beta on verb", or "logistic, 3 sources"."""
     sources = stored["sources"]
-    return f"{stored['method']} on {sources[0] if len(sources) == 1 else f'{len(sources)} sources'}"
+    return f"{stored['method']} on {sources[0]}" if len(sources) == 1 else f"{stored['method']}, {len(sources)} sources"
 
 
 def calibration_table(content: Mapping[str, Any]) -> Table:

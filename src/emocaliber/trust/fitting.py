@@ -103,8 +103,9 @@ def _regression(features: Floats, targets: Floats, *, signed: bool) -> tuple[Flo
     used = list(range(features.shape[1]))
     strength = 1 / (RIDGE * targets.size) if len(used) > 1 and signed else np.inf
     weights = np.zeros(features.shape[1])
-    twice, labels = np.concatenate([features, features]), np.repeat([1, 0], targets.size)
-    shares = np.concatenate([targets, 1 - targets])
+    cells, cell = np.unique(features, axis=0, return_inverse=True)  # confidences of two decimals are at most 101 cells
+    right, wrong = (np.bincount(cell.ravel(), part) for part in (targets, 1 - targets))
+    twice, labels, shares = np.concatenate([cells, cells]), np.repeat([1, 0], len(cells)), np.concatenate([right, wrong])
     while used:
         model = LogisticRegression(C=strength, tol=1e-8, max_iter=2000).fit(twice[:, used], labels, sample_weight=shares)
         found = model.coef_[0]
