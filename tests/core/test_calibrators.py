@@ -95,7 +95,7 @@ def test_the_same_files_are_the_same_model_and_other_names_are_another() -> None
     assert by_name.for_model("b").refused == "it was fitted on answers of a, not of b"
     assert by_hash.for_model("renamed", "12").refused is None
     other = by_hash.for_model("a", "34")
-    assert other.apply("EmoSet-8", MIKELS, {"verb": 0.7}) == (None, "it was fitted on answers of a with other weights")
+    assert other.apply("EmoSet-8", MIKELS, {"verb": 0.7}) == (None, "it was fitted on answers of a with other files")
 
 
 @pytest.mark.parametrize(

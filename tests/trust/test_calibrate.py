@@ -19,6 +19,7 @@ from emocaliber.errors import UserError
 from emocaliber.models.card import read_calibrators
 from emocaliber.trust.applying import apply_calibrators
 
+MAP = Logistic(("verb",), (1.0,), 0.0)
 LABELS = {"FI-2": ["positive", "negative"], "mine": ["calm", "tense"]}
 
 
@@ -164,3 +165,23 @@ def test_calibrators_of_one_question_alone_give_rows_their_labels() -> None:
     found = Calibrators((QuestionCalibrator("custom", ("awe", "fear"), Logistic(("confidence",), (1.0,), 0.0)),))
     applied = apply_calibrators(found, [{"answer": "awe", "confidence": 0.25}])
     assert applied[0] == {"answer": "awe", "confidence": 0.25, "calibrated": 0.25, "uncalibrated": None}
+
+
+def test_predictions_are_calibrated_without_their_truths(tmp_path: Path) -> None:
+    labels = ("positive", "negative")
+    found = Calibrators((QuestionCalibrator("FI-2", labels, Logistic(("confidence",), (0.0,), 0.0)), QuestionCalibrator("x", labels, MAP)))
+    row = {
+        "image": "a.jpg",
+        "task": "FI-2",
+        "emotion": "positive",
+        "confidence": 0.9,
+        "confidence_source": "verb",
+        "model": "m",
+        "error": None,
+    }
+    applied = apply_calibrators(found, [row, row | {"image": "b.jpg", "task": "WebEmo-2"}])
+    assert [(each["calibrated"], each["uncalibrated"]) for each in applied] == [
+        (0.5, None),
+        (None, "it was not fitted for WebEmo-2, but for FI-2, x"),
+    ]
+    assert applied[0] == row | {"calibrated": 0.5, "uncalibrated": None}
