@@ -3,7 +3,7 @@
     python benchmarks/evolvement.py --models runs/tiny/six [--n 2000] [--out docs/evolvement.md]
 
 Draws the test scenes (seed 7) if they are not there, asks each stage's model greedily, scores the answers, writes the table and ends with
-one JSON line. Each model's confidence is also recalibrated, on 2,500 scenes of another seed. Also says in which share of the answers the
+one JSON line. Each model's confidence is also calibrated, on 2,500 scenes of another seed. Also says in which share of the answers the
 model named the element, figure, context and interaction that are really there.
 """
 
@@ -25,10 +25,11 @@ from emocaliber.core.scoring import read_outcomes
 from emocaliber.evaluation.summary import summarise
 from emocaliber.evaluation.tables import evolvement_table
 from emocaliber.io.rows import read_rows, write_atomically
-from emocaliber.models.card import RECALIBRATION, read_card
+from emocaliber.models.card import CALIBRATION, read_card
 from emocaliber.scenes.dataset import draw_samples
 from emocaliber.scenes.template_teacher import concepts_named
-from emocaliber.training.export import recalibrate
+from emocaliber.training.export import calibrate_checkpoint
+from emocaliber.trust.calibration_table import described
 
 SEED = 7
 HELD_OUT, HELD_OUT_SEED = 2500, 11
@@ -36,7 +37,7 @@ WEIGHTS = "model.safetensors"
 SOURCES = {
     "verb": "The confidence as stated, in greedy answers",
     "verb_mean": "The stated confidence, averaged over the probabilities of its digits",
-    "recalibrated": "That, recalibrated on other scenes: what `predict` gives for `tiny`",
+    "calibrated": "Calibrated on other scenes: what `predict` gives for `tiny`",
 }
 STAGES = {"Scaffold (stage 1)": "stage1", "Cold start (stage 2)": "stage2", "Final (stage 3)": "stage3"}
 
@@ -64,8 +65,8 @@ def main() -> None:
         if (args.models / stage / "model").is_dir():
             model, kept = args.models / stage / "model", args.models / "evolvement" / stage
             if stage != "stage1":
-                model = recalibrated(model, kept, held_out)
-                fits[name] = "temperature {temperature:g}, bias {bias:+.2f}".format(**read_card(model)[RECALIBRATION][0])
+                model = calibrated(model, kept, held_out)
+                fits[name] = described(read_card(model)[CALIBRATION]["questions"][0]["map"])
             answers = ask(str(model), samples, kept.with_suffix(".jsonl"), confidence=stage != "stage1")
             outcomes = list(read_outcomes(answers))
             summaries[name] = summarise(outcomes)
@@ -79,12 +80,12 @@ def main() -> None:
     print(json.dumps({"benchmark": "evolvement", "n": args.n, "reading": readings, "overall": overall}))
 
 
-def recalibrated(model: Path, copy: Path, held_out: Sequence[Sample]) -> Path:
-    """A copy of the model with a fitted recalibration in its card; an existing copy of the same weights is reused."""
-    if RECALIBRATION not in read_card(copy) or not filecmp.cmp(copy / WEIGHTS, model / WEIGHTS, shallow=False):
+def calibrated(model: Path, copy: Path, held_out: Sequence[Sample]) -> Path:
+    """A copy of the model with a fitted calibrator in its card; an existing copy of the same weights is reused."""
+    if CALIBRATION not in read_card(copy) or not filecmp.cmp(copy / WEIGHTS, model / WEIGHTS, shallow=False):
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(model, copy)
-        recalibrate(copy, held_out)
+        calibrate_checkpoint(copy, held_out)
     return copy
 
 
@@ -120,7 +121,7 @@ def report(
         "",
         f"Written by `python benchmarks/evolvement.py --n {n}`. Scenes of seed {SEED}, greedy answers. In percent, with 95 % intervals by",
         "the bootstrap over scenes. Where a confidence is read: [confidence-sources.md](confidence-sources.md). `verb_mean` is at the",
-        "temperature of the roll-outs for the final model, and at 1 for the cold start, which has had none. Both are recalibrated alike,",
+        "temperature of the roll-outs for the final model, and at 1 for the cold start, which has had none. Both are calibrated alike,",
         f"on {HELD_OUT:,} other scenes (seed {HELD_OUT_SEED}): " + "; ".join(f"{name} {fit}" for name, fit in fits.items()) + ".",
     ]
     for source, title in SOURCES.items():

@@ -1,12 +1,12 @@
 """Out-of-distribution check: a model on the nine synthetic subtasks (three of them out of domain), OOD pictures and photographs.
 
-    python benchmarks/out_of_distribution.py [--model tiny] [--n 500] [--oasis FOLDER] [--source recalibrated] [--out FILE]
+    python benchmarks/out_of_distribution.py [--model tiny] [--n 500] [--oasis FOLDER] [--source calibrated] [--out FILE]
 
 Draws N unseen scenes of each subtask (seed 8), and as many OOD pictures; takes the photographs of OASIS (a folder with ratings.csv
 and images/, by default below $EMOCALIBER_DATA; without it they are left out) as a polarity task, positive where the mean valence is above
 4, the middle of its scale. Answers are greedy and kept in a folder of the model's name in the work folder (--work); confidences are read at
 the source, by default at the one that `predict` gives for `tiny`:
-recalibrated for the questions that it was calibrated on, else verb_mean. Writes the table and ends with one JSON line.
+calibrated for the questions that it has a calibrator for, else verb_mean. Writes the table and ends with one JSON line.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from asking import ask
+from emocaliber.core.calibrators import CALIBRATED
 from emocaliber.core.response import Malformed, parse
 from emocaliber.core.samples import Sample, read_samples
 from emocaliber.core.scoring import read_outcomes
-from emocaliber.core.sources import SOURCES, recalibrated, verb_mean
+from emocaliber.core.sources import SOURCES, verb_mean
 from emocaliber.core.tasks import TASKS, labels_of
 from emocaliber.evaluation.summary import summarise
 from emocaliber.io.rows import read_rows, write_atomically
@@ -42,7 +43,7 @@ def main() -> None:
     data = os.environ.get("EMOCALIBER_DATA")
     parser.add_argument("--oasis", type=Path, default=Path(data) / "oasis" if data else None, metavar="FOLDER")
     parser.add_argument("--work", type=Path, default=Path("runs/out_of_distribution"))
-    parser.add_argument("--source", choices=SOURCES)
+    parser.add_argument("--source", choices=(*SOURCES, CALIBRATED))
     parser.add_argument("--out", type=Path, help="a Markdown file for the table")
     args = parser.parse_args()
     answers = args.work / args.model.strip("./").replace("/", "-")
@@ -82,7 +83,8 @@ def numbers(answers: Path, source: str | None) -> dict[str, Any]:
     """The numbers of a table's row, from the answers about one kind of picture."""
     outcomes = list(read_outcomes(answers))
     if source is None:
-        source = recalibrated.__name__ if any(recalibrated.__name__ in each.confidence for each in outcomes) else verb_mean.__name__
+        calibrated = any(each.confidence.get(CALIBRATED) is not None for each in outcomes)
+        source = CALIBRATED if calibrated else verb_mean.__name__
     overall = summarise(outcomes)["overall"]
     stated = [confidence for each in outcomes if (confidence := each.confidence.get(source)) is not None]
     return {

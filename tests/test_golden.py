@@ -1,8 +1,8 @@
-"""The shipped model on 200 fixed scenes: numbers that change only if the model, its recalibration or the reading of its answers does.
+"""The shipped model on 200 fixed scenes: numbers that change only if the model, its calibrator or the reading of its answers does.
 
 The bounds lie around what this model gave on these scenes when the check was written, so that another machine's rounding passes: 0.03 (six
 answers of 200) for accuracy, ECE and AUROC, and 0.008 for the mean distance between a confidence and the probability, known for each scene,
-that its answer is right. By the latter the confidence before its recalibration is outside (0.117), and the number as it is stated (0.175).
+that its answer is right. By the latter the confidence before its calibration is outside (0.117), and the number as it is stated (0.175).
 The bounds say nothing of how good the model is: docs/evolvement.md does, on more scenes.
 """
 
@@ -42,7 +42,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
 
 def test_tiny_is_as_right_as_sure_and_as_discerning_as_it_was(samples: list[Sample]) -> None:
     predictor = emocaliber.load("tiny")
-    assert predictor.confidence_source == "recalibrated"
+    assert predictor.confidence_source == "calibrated"
     predictions = list(predictor.predict_many([Path(sample.image) for sample in samples], task="EmoSet-8"))
     assert all(each.error is None and each.confidence is not None for each in predictions)
     right = [each.emotion == sample.ground_truth for each, sample in zip(predictions, samples, strict=True)]

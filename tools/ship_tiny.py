@@ -1,21 +1,24 @@
-"""Puts a trained model into the package as `tiny`: half-precision weights, processor, card and model card; and recalibrates it there.
+"""Puts a trained model into the package as `tiny`: half-precision weights, processor, card and model card; and calibrates it there.
 
-python tools/ship_tiny.py runs/tiny/six/stage3/model runs/tiny/six/scenes/held-out/samples.jsonl
+python tools/ship_tiny.py runs/tiny/six/stage3/model runs/tiny/held-out/*/samples.jsonl
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from transformers import AutoModelForImageTextToText
 
 from emocaliber.core.samples import read_samples
+from emocaliber.inference.plan import sha256_of
 from emocaliber.models import TINY
 from emocaliber.models.processor import load_processor
-from emocaliber.training.export import recalibrate
+from emocaliber.training.export import calibrate_checkpoint
 
 CARDS = Path(__file__).parent.parent / "configs" / "tiny"
 LIMIT = 20_000_000
@@ -24,7 +27,7 @@ LIMIT = 20_000_000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="the folder of a finished stage")
-    parser.add_argument("held_out", type=Path, help="the scenes that benchmarks/evolvement.py recalibrates by")
+    parser.add_argument("held_out", type=Path, nargs="+", help="scenes that no stage has seen, one file for each task")
     args = parser.parse_args()
     folder: Path = args.model
     shutil.rmtree(TINY, ignore_errors=True)
@@ -32,7 +35,9 @@ def main() -> None:
     load_processor(folder).save_pretrained(TINY)
     for name in ("emocaliber.json", "README.md"):
         shutil.copy(CARDS / name, TINY)
-    print(recalibrate(TINY, list(read_samples(args.held_out))))
+    samples = [replace(sample, id=f"{sample.task}/{sample.id}") for file in args.held_out for sample in read_samples(file)]
+    digest = hashlib.sha256("".join(sha256_of(file) for file in args.held_out).encode()).hexdigest()
+    print(calibrate_checkpoint(TINY, samples, {"path": "synthetic scenes", "sha256": digest}))
     size = sum(file.stat().st_size for file in TINY.iterdir())
     print(f"{TINY}: {size / 1e6:.1f} MB")
     if size > LIMIT:

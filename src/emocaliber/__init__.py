@@ -21,21 +21,24 @@ if TYPE_CHECKING:
     from emocaliber.evaluation.score import Score, score
     from emocaliber.predict.prediction import Prediction, Predictions
     from emocaliber.predict.predictor import Predictor, load
+    from emocaliber.trust.calibrate import Calibration, calibrate
 
     __version__: str
 
 
 _HOMES = {
+    "Calibration": "emocaliber.trust.calibrate",
     "Prediction": "emocaliber.predict.prediction",
     "Predictions": "emocaliber.predict.prediction",
     "Predictor": "emocaliber.predict.predictor",
     "Score": "emocaliber.evaluation.score",
     "UserError": "emocaliber.errors",
+    "calibrate": "emocaliber.trust.calibrate",
     "score": "emocaliber.evaluation.score",
     "load": "emocaliber.predict.predictor",
 }
 
-__all__ = ["Prediction", "Predictions", "Predictor", "Score", "UserError", "__version__", "load", "score"]
+__all__ = ["Calibration", "Prediction", "Predictions", "Predictor", "Score", "UserError", "__version__", "calibrate", "load", "score"]
 
 
 def __getattr__(name: str) -> Any:

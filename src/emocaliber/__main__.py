@@ -16,7 +16,10 @@ from emocaliber.io.plugins import load_plugins
 from emocaliber.render.terminal import complain, quiet
 
 # In the order in which --help lists them. Importing a command imports nothing heavy; running it may.
-COMMANDS = ("predict", "respond", "score", "compare", "trace", "scenes", "bench", "cot", "emotions", "tasks", "rewards", "train")
+COMMANDS = (
+    *("predict", "respond", "score", "compare", "calibrate", "trace"),
+    *("scenes", "bench", "cot", "emotions", "tasks", "rewards", "train"),
+)
 
 
 class _Version(argparse.Action):

@@ -59,11 +59,11 @@ def test_the_confidence_that_is_shown_first_can_be_chosen(tmp_path: Path, capsys
 
 
 def test_the_confidence_that_predict_gives_is_shown_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    responses = write(tmp_path / "r.jsonl", ROW | {"confidence": {"verb": 0.8, "ans": 0.5, "recalibrated": 0.6}})
+    responses = write(tmp_path / "r.jsonl", ROW | {"confidence": {"verb": 0.8, "ans": 0.5}, "calibrated": 0.6})
     assert run(responses, "--out", str(tmp_path / "run"), "--numbers-only", "--replicates", "200") == 0
-    assert "Confidence: recalibrated." in capsys.readouterr().out
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["settings"]["sources"] == ["recalibrated", "verb", "ans"]
-    assert "### Confidence: recalibrated" in (tmp_path / "run" / "tables.md").read_text().partition("verb")[0]
+    assert "Confidence: calibrated." in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["settings"]["sources"] == ["calibrated", "verb", "ans"]
+    assert "### Confidence: calibrated" in (tmp_path / "run" / "tables.md").read_text().partition("verb")[0]
 
 
 def test_without_a_folder_the_scores_lie_beside_the_answers_under_the_name_of_their_model(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emocaliber.confidence.calibrator import FEWEST, Calibrator, cross_fitted, fit, usable_sources
+from emocaliber.confidence.calibrator import FEWEST, cross_fitted, fit, usable_sources
+from emocaliber.core.calibrators import Logistic
 
 
 def drawn(n: int, seed: int, sharpness: float = 0.5) -> list[tuple[dict[str, float | None], bool]]:
@@ -57,4 +58,4 @@ def test_questions_have_calibrators_of_their_own_unless_they_have_few_answers() 
 def test_only_sources_that_every_answer_has_are_used() -> None:
     assert usable_sources([{"commit": 0.5, "avg": 0.4, "verb": 0.9}, {"commit": 0.1, "avg": None}]) == ("commit",)
     with pytest.raises(KeyError):
-        Calibrator(("commit",), (1.0,), 0.0)({"commit": None})
+        Logistic(("commit",), (1.0,), 0.0)({"commit": None})

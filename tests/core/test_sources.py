@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emocaliber.core.model import ModelError, Recalibration, Reply, Tokens
+from emocaliber.core.model import ModelError, Reply, Tokens
 from emocaliber.core.sources import SOURCES, choice_at, confidences, consistency, evidence, p_true
 from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import Taxonomy
@@ -43,7 +43,7 @@ REPLY = reply(
 )  # fmt: skip
 
 
-PLAIN = [name for name in SOURCES if name != "recalibrated"]  # of every model; the other one is for those that were recalibrated
+PLAIN = list(SOURCES)
 
 
 def knowing(aliases: Mapping[str, str], labels: Sequence[str] = LABELS) -> Labels:
@@ -164,16 +164,6 @@ def test_the_mean_is_that_of_samples_at_the_temperature_of_training(temperature:
     trained = replace(said, tokens=replace(said.tokens, rollout_temperature=temperature))
     sharper = {digit: p ** (1 / temperature) for digit, p in digits.items()}
     assert read(trained)["verb_mean"] == pytest.approx(sum(int(d) * p for d, p in sharper.items()) / sum(sharper.values()) / 10)
-
-
-def test_the_recalibrated_confidence_is_the_mean_at_its_temperature_moved_by_its_bias() -> None:
-    said = reply([HEAD, FIRST, ".</analysis></think><answer>fear</answer><confidence>0.", ("3", 0.8, {"7": 0.2}), "</confidence>"])
-    assert said.tokens
-    assert "recalibrated" not in read(said)
-    recalibrated = replace(said, tokens=replace(said.tokens, recalibration=Recalibration(temperature=0.5, bias=1.0)))
-    mean = (0.3 * 0.8**2 + 0.7 * 0.2**2) / (0.8**2 + 0.2**2)
-    assert read(recalibrated)["recalibrated"] == pytest.approx(1 / (1 + (1 - mean) / mean / math.e))
-    assert read(recalibrated)["verb_mean"] == read(said)["verb_mean"]
 
 
 def test_consistency_is_the_share_that_agrees_and_silence_does_not() -> None:

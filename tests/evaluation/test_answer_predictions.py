@@ -19,7 +19,7 @@ def prediction(image: str, emotion: str | None, confidence: float | None, **othe
     shares = {label: 0.6 if label == emotion else 0.2 for label in LABELS} if emotion else {}
     values: dict[str, Any] = {"accepted": None, "unfamiliar": False, "untaught": None, "seconds": 0.1, "error": None} | others
     return Prediction(
-        *(image, "custom", emotion, confidence, "recalibrated"),
+        *(image, "custom", emotion, confidence, "calibrated"),
         reasoning=Reasoning("a", "b", "c", "d", "e") if emotion else None,
         alternatives=shares,
         response=f"<answer>{emotion}</answer><confidence>0.99</confidence>" if emotion else None,

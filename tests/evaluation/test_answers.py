@@ -39,12 +39,13 @@ def test_rows_of_our_own_are_taken_as_they_are(tmp_path: Path) -> None:
     assert [row for _, row in answers.rows] == rows and not answers.foreign and not answers.notes
 
 
-@pytest.mark.parametrize(("recalibrated", "first"), [([0.5, 0.6], "recalibrated"), ([None, None], "verb"), ([], "verb")])
+@pytest.mark.parametrize(("calibrated", "first"), [([0.5, 0.6], "calibrated"), ([None, None], "verb"), ([], "verb")])
 def test_the_first_confidence_of_our_own_rows_is_the_one_that_predict_gives(
-    tmp_path: Path, recalibrated: list[float | None], first: str
+    tmp_path: Path, calibrated: list[float | None], first: str
 ) -> None:
-    stated = [{"verb": 0.9} | ({"recalibrated": value} if recalibrated else {}) for value in recalibrated or [None, None]]
-    rows = [OWN | {"id": str(number), "response": "<answer>awe</answer>", "confidence": each} for number, each in enumerate(stated)]
+    added = [{"calibrated": value} if calibrated else {} for value in calibrated or [None, None]]
+    own = OWN | {"response": "<answer>awe</answer>", "confidence": {"verb": 0.9}}
+    rows = [own | {"id": str(number)} | each for number, each in enumerate(added)]
     assert read(put(tmp_path, "r.jsonl", rows)).confidence == first
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from emocaliber.core.calibrators import Calibrators, Logistic, QuestionCalibrator
 from emocaliber.core.model import ModelError, Reply, Request, Usage
 from emocaliber.core.samples import Sample
 from emocaliber.core.sources import SOURCES
@@ -159,8 +160,21 @@ def test_a_response_row_is_the_sample_and_what_came_of_it(asks: list[ImageQuesti
     assert 0 <= good["confidence"]["verb"] <= 1
     assert bad["response"] is None
     assert bad["error"]["code"] == "unsupported_format"
-    assert bad["confidence"] == dict.fromkeys(name for name in SOURCES if name != "recalibrated")
+    assert bad["confidence"] == dict.fromkeys(SOURCES)
     assert (good["prompt"], "lenient" in good) == ("emocaliber", False)
+
+
+def test_calibrators_add_two_fields_to_every_row(asks: list[ImageQuestion]) -> None:
+    labels = tuple(samples(asks)[1].candidates)
+    given = Calibrators((QuestionCalibrator("EmoSet-8", labels, Logistic(("verb",), (1.0,), 0.0)),))
+    rows = list(respond(samples(asks), ColourModel(), calibrators=given))
+    good, bad = rows[1], rows[3]
+    assert (
+        good["calibrated"] == pytest.approx(min(max(good["confidence"]["verb"], 0.001), 0.999), abs=1e-6) and good["uncalibrated"] is None
+    )
+    assert (bad["calibrated"], bad["uncalibrated"]) == (None, "there is no answer that can be read")
+    other = list(respond(samples(asks), ColourModel(), calibrators=replace(given, model={"name": "grey"}).for_model("colour")))
+    assert other[1]["uncalibrated"] == "it was fitted on answers of grey, not of colour"
 
 
 def test_a_strict_reading_is_said_in_the_row_and_a_strategys_sources_are_in_it(asks: list[ImageQuestion]) -> None:

@@ -131,7 +131,8 @@ def test_a_run_file_with_another_model_runs_whole(name: str, samples: list[Sampl
         {"consistency", "p_true"} if name == "consistency" else set()
     )
     for row in rows:
-        assert set(row["confidence"]) == (sources if outcome(row).malformed else sources | {"recalibrated"})
+        assert set(row["confidence"]) == sources
+        assert (row["calibrated"] is None) == (row["uncalibrated"] is not None)
 
 
 def test_emovit_is_trained_as_stage_1_is_but_for_the_reasoning() -> None:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from emocaliber import emotions
+from emocaliber.core.calibrators import Calibrators, Isotonic, Logistic, QuestionCalibrator
 from emocaliber.core.model import Model, Reply, Request
 from emocaliber.core.response import STEPS
 from emocaliber.core.sources import SOURCES
@@ -34,7 +35,7 @@ def test_a_prediction_says_what_why_and_how_sure(tmp_path: Path, colour_model: C
 
 def test_a_row_has_the_fields_of_the_contract(tmp_path: Path, colour_model: ColourModel) -> None:
     row = Predictor(colour_model).predict(photo(tmp_path / "a.png")).to_row()
-    first = "image task emotion confidence confidence_source accepted unfamiliar untaught"
+    first = "image task emotion confidence confidence_source calibrated uncalibrated accepted unfamiliar untaught"
     assert " ".join(row) == f"{first} reasoning alternatives response model seconds error"
     assert tuple(row["reasoning"]) == STEPS
     assert set(row["alternatives"][0]) == {"emotion", "probability"}
@@ -128,16 +129,35 @@ def test_a_chosen_answer_of_k_is_never_less_sure_than_by_chance(tmp_path: Path, 
     assert Predictor(colour_model).predict(photo(tmp_path / "red.png", "red"), labels="calm,panic").notes == ()
 
 
-def test_a_recalibration_speaks_for_the_labels_it_was_fitted_on_alone(tiny_model: Model) -> None:
-    predictor = Predictor(tiny_model)
-    for task in ("EmoSet-8", "FI-8", "Artphoto-8", "WebEmo-7", "WebEmo-25", "FI-2", "WebEmo-2"):
-        assert predictor.source_for(Query.of(task)) == "recalibrated"
-    for other, source in ((Query.of("UnbiasedEmo-6"), "verb_mean"), (Query.of(labels="calm,tense"), "chance")):
+def test_a_calibrator_speaks_for_the_questions_it_was_fitted_for_alone(tiny_model: Model) -> None:
+    labels = Query.of("FI-2").candidates
+    two = Calibrators((QuestionCalibrator("FI-2", tuple(labels), Logistic(("verb",), (1.0,), 0.0)),))
+    predictor = Predictor(tiny_model, calibrators=two)
+    assert predictor.confidence_source == "calibrated"
+    assert predictor.source_for(Query.of("FI-2")) == "calibrated" and predictor.warnings(Query.of("FI-2")) == ()
+    for other, source in (
+        *((Query.of(task), "verb_mean") for task in ("EmoSet-8", "WebEmo-2")),
+        *((Query.of(labels=["NEGATIVE", "Positive!"]), "verb_mean"), (Query.of(labels="calm,tense"), "chance")),
+    ):
         assert predictor.source_for(other) == source
         assert predictor.warnings(other)
-    assert predictor.source_for(Query.of(labels=["NEGATIVE", "Positive!"])) == "recalibrated", "in any order and spelling"
-    assert predictor.warnings(Query.of("WebEmo-25")) == ()
-    assert Predictor(tiny_model, "recalibrated").source_for(Query.of("UnbiasedEmo-6")) == "recalibrated", "as it was asked for by name"
+    (warning,) = predictor.warnings(Query.of("WebEmo-2"))
+    assert warning.endswith(
+        "is not calibrated on WebEmo-2, so its confidence there may be far off: it was not fitted for WebEmo-2, but for FI-2"
+    )
+    assert Predictor(tiny_model, "calibrated", two).source_for(Query.of("WebEmo-2")) == "calibrated", "as it was asked for by name"
+
+
+def test_a_prediction_has_its_calibrated_confidence_or_the_reason_for_none(tmp_path: Path, colour_model: ColourModel) -> None:
+    red = photo(tmp_path / "red.png", "red")
+    halved = Calibrators((QuestionCalibrator("custom", ("calm", "panic"), Isotonic(("verb",), (0.0, 1.0), (0.5, 0.6))),))
+    row = Predictor(colour_model, calibrators=halved).predict(red, labels="calm,panic").to_row()
+    assert 0.5 <= row["calibrated"] <= 0.6 and row["confidence"] == row["calibrated"]
+    assert (row["confidence_source"], row["uncalibrated"]) == ("calibrated", None)
+    other = Predictor(colour_model, calibrators=halved).predict(red, labels="calm,joy").to_row()
+    assert (other["confidence_source"], other["calibrated"]) == ("verb", None)
+    assert other["uncalibrated"].startswith("it was fitted for labels of your own with other labels (calm, panic)")
+    assert Predictor(colour_model).predict(red).uncalibrated == "the model has no calibrator"
 
 
 def test_an_answer_that_cannot_be_read_is_an_error_and_not_accepted(colour_model: ColourModel) -> None:

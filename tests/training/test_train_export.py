@@ -19,12 +19,14 @@ from emocaliber.__main__ import build_parser
 from emocaliber.cli import train
 from emocaliber.core.model import Request
 from emocaliber.errors import UserError
+from emocaliber.inference.plan import sha256_of
 from emocaliber.models import TINY
 from emocaliber.models.card import notice_of, read_card
 from emocaliber.models.local import LocalModel
 from emocaliber.scenes.dataset import draw_samples
 from emocaliber.training.config import Stage3Config, StageConfig
 from emocaliber.training.run import next_commands
+from emocaliber.trust.calibration_table import described
 from microscopic import save_untrained
 
 HELD_OUT = {
@@ -117,20 +119,21 @@ def test_a_card_without_any_numbers_says_that(run: Path) -> None:
 
 
 @pytest.mark.slow
-def test_with_held_out_samples_the_card_says_how_it_was_recalibrated(run: Path) -> None:
-    for _ in draw_samples(run.parent / "held-out", 110, 29, size=112, split="validation"):
+def test_with_held_out_samples_the_card_says_how_it_was_calibrated(run: Path) -> None:
+    for _ in draw_samples(run.parent / "held-out", 60, 29, size=112, split="validation"):
         pass
     held_out = run.parent / "held-out" / "samples.jsonl"
-    with pytest.raises(UserError, match=r"0 of the answers to 110 held-out samples .* state a confidence that can be read"):
+    with pytest.raises(UserError, match="EmoSet-8: none of 60 answers has a confidence"):
         exported(run, "--held-out", str(held_out))
     shutil.rmtree(run / "model")
     shutil.copytree(TINY, run / "model")
     out = exported(run, "--held-out", str(held_out))
     card = read_card(out)
-    assert card["confidence_source"] == "recalibrated"
+    assert card["confidence_source"] == "calibrated"
+    (entry,) = card["calibration"]["questions"]
+    assert entry["answers"]["path"] == "samples.jsonl" and entry["answers"]["sha256"] == sha256_of(held_out)
     said = (out / "README.md").read_text()
-    assert f": temperature {card['recalibration'][0]['temperature']:g}, log-odds moved by" in said
-    assert "fitted on 110 held-out answers" in said
+    assert f"EmoSet-8: {described(entry['map'])}, fitted on {entry['n']} answers" in said
 
 
 def test_held_out_samples_of_a_test_split_are_refused(run: Path) -> None:

@@ -57,6 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="SOURCE",
         help="the confidence source, such as verb (stated) or verb_mean (its mean over the digits); default: that of the model's card",
     )
+    parser.add_argument("--calibrator", type=Path, metavar="FILE.json", help="calibrate the confidence by this file of `calibrate fit`")
     parser.add_argument("--min-confidence", type=fraction, metavar="X", help="abstain below this confidence, from 0 to 1")
     parser.add_argument("--resume", action="store_true", help="resume from the rows in --out; failed images are not tried again")
     parser.add_argument("--retry-failed", action="store_true", help="resume, and try the failed images again")
@@ -90,8 +91,9 @@ def _predict(args: argparse.Namespace) -> int:
     with contextlib.ExitStack() as closing:
         file = None
         if args.out not in (None, "-"):
-            how = {"resume": args.resume, "retry_failed": args.retry_failed}
-            rows = PredictionFile(args.out, query, model=args.model, confidence=args.confidence, free=args.free, **how)
+            how: dict[str, Any] = {"resume": args.resume, "retry_failed": args.retry_failed}
+            how |= {"model": args.model, "confidence": args.confidence, "free": args.free, "calibrator": args.calibrator}
+            rows = PredictionFile(args.out, query, **how)
             file = closing.enter_context(rows)
         if args.report:
             check_page(args.report, "--report")
@@ -153,16 +155,18 @@ def _predict(args: argparse.Namespace) -> int:
 
 def _predictor(args: argparse.Namespace, settings: dict[str, Any], asked: Collection[str | bytes]) -> tuple[Predictor, bool]:
     """The predictor, and whether its model is loaded: it is not if none of the images to ask about is there."""
+    from emocaliber.models.card import read_calibrators
     from emocaliber.models.unloaded import UnloadedModel
     from emocaliber.predict.predictor import Predictor, load
     from emocaliber.render.progress import Progress
 
     named = UnloadedModel(args.model)
-    unloaded = Predictor(named, args.confidence)  # refuses an unknown source before the model is loaded
+    calibrators = read_calibrators(args.calibrator) if args.calibrator else None
+    unloaded = Predictor(named, args.confidence, calibrators)  # refuses an unknown source before the model is loaded
     if not any(isinstance(image, bytes) or os.path.exists(image) for image in asked):
         return unloaded, False
     with Progress(f"loading {args.model}"):
-        return load(args.model, confidence=args.confidence, **settings), True
+        return load(args.model, confidence=args.confidence, calibrator=args.calibrator, **settings), True
 
 
 _SHOWN = 5  # failed images that are named

@@ -78,6 +78,7 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
         "--consistency", type=natural, metavar="K", help="self-consistency: sample K more answers, and measure their agreement"
     )
     group.add_argument("--p-true", action=yes_or_no, help="P(True): also ask the model whether its answer is right")
+    group.add_argument("--calibrator", type=Path, metavar="FILE.json", help="calibrate the confidence by this file of `calibrate fit`")
     group.add_argument("--max-samples", type=positive, metavar="N", help="a random sample of N, the same in every run")
     group.add_argument("--shard", metavar="I/N", help="part I of N of the samples, counted from 1")
 
@@ -121,6 +122,7 @@ def run(args: argparse.Namespace) -> int:
         retry_failed=args.retry_failed,
         limits=image_limits(args),
         command=["emocaliber", *sys.argv[1:]],
+        calibrator=args.calibrator,
     )
     if asking.model.notice:
         say(asking.model.notice)

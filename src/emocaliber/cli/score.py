@@ -53,8 +53,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--confidence",
         metavar="SOURCE",
-        help="the confidence source that tables and figures show first (default: the one that `predict` gives: recalibrated if the "
-        "model has it, else verb, the stated one; in tables of others, their confidence)",
+        help="the confidence source that tables and figures show first (default: the one that `predict` gives: calibrated if the "
+        "answers have it, else verb, the stated one; in tables of others, their confidence)",
     )
     parser.add_argument("--name", help="name of the system in tables (default: the model that the rows name, or the name of the file)")
     parser.add_argument(

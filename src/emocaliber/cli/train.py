@@ -59,7 +59,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--held-out",
         type=Path,
         metavar="SAMPLES",
-        help="samples that no stage was trained on, to recalibrate the confidence (temperature and bias)",
+        help="samples that no stage was trained on, to calibrate the confidence, each question by itself",
     )
     export.add_argument("--push", metavar="ID", help="also upload it to the hub, as a private repository")
     export.set_defaults(run=_export)

@@ -1,6 +1,6 @@
-"""A calibrator: the probability that an answer is right, by logistic regression on the log-odds of its confidences (Platt 1999).
+"""The calibrators of stage 2: the probability that an answer is right, by logistic regression on the log-odds of its confidences.
 
-Stage 2 fits it on the answers of the model that it trains, so that the number to be written says what the model's own token
+Stage 2 fits them on the answers of the model that it trains, so that the number to be written says what the model's own token
 probabilities already know. Every answer's probability comes from a fit on other answers (cross-fitting).
 """
 
@@ -8,55 +8,36 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from emocaliber.core.sources import log_odds
+from emocaliber.core.calibrators import Logistic, log_odds
 
 Floats = npt.NDArray[np.float64]
 
 SOURCES = ("commit", "norm", "margin", "avg", "verb_mean")  # those of one reply that a calibrator may use
 FOLDS = 5
 FEWEST = 50  # answers to one question; with fewer, its answers are calibrated with those to all questions
-_RIDGE = 1e-2  # keeps weights finite where one source tells right from wrong without fault
+NEAREST = 0.01  # confidences are clipped to [NEAREST, 1 - NEAREST], or one confident mistake would dominate a target
+RIDGE = 1e-2  # keeps weights finite where one source tells right from wrong without fault
 
 
-@dataclass(frozen=True)
-class Calibrator:
-    """P(right) = 1 / (1 + exp(-(bias + Σ weight · log-odds of the source)))."""
-
-    sources: tuple[str, ...]
-    weights: tuple[float, ...]
-    bias: float
-
-    def __call__(self, confidences: Mapping[str, float | None]) -> float:
-        """The probability in (0, 1) that the answer with these confidences is right. Raises KeyError for a source that is not there."""
-        odds = self.bias
-        for source, weight in zip(self.sources, self.weights, strict=True):
-            value = confidences[source]
-            if value is None:
-                raise KeyError(source)
-            odds += weight * log_odds(value)
-        return float(1 / (1 + np.exp(-odds)))
-
-
-def fit(answers: Sequence[tuple[Mapping[str, float | None], bool]], sources: Sequence[str]) -> Calibrator:
+def fit(answers: Sequence[tuple[Mapping[str, float | None], bool]], sources: Sequence[str]) -> Logistic:
     """The maximum-likelihood calibrator on pairs of an answer's confidences by source and whether it is right, with a slight ridge."""
-    features = np.array([[log_odds(confidences[source] or 0.0) for source in sources] for confidences, _ in answers])
+    features = np.array([[log_odds(confidences[source] or 0.0, NEAREST) for source in sources] for confidences, _ in answers])
     signs = np.where([right for _, right in answers], 1.0, -1.0)
 
     def loss(parameters: Floats) -> tuple[float, Floats]:
         margins = signs * (features @ parameters[1:] + parameters[0])
         slopes = -signs / (1 + np.exp(np.clip(margins, -500, 500))) / len(signs)
-        ridge = _RIDGE / 2 * float(parameters[1:] @ parameters[1:])
-        gradient = np.concatenate([[slopes.sum()], features.T @ slopes + _RIDGE * parameters[1:]])
+        ridge = RIDGE / 2 * float(parameters[1:] @ parameters[1:])
+        gradient = np.concatenate([[slopes.sum()], features.T @ slopes + RIDGE * parameters[1:]])
         return float(np.logaddexp(0, -margins).mean()) + ridge, gradient
 
     found = minimize(loss, np.zeros(len(sources) + 1), jac=True, method="L-BFGS-B").x
-    return Calibrator(tuple(sources), tuple(float(each) for each in found[1:]), float(found[0]))
+    return Logistic(tuple(sources), tuple(float(each) for each in found[1:]), float(found[0]), clip=NEAREST)
 
 
 def usable_sources(answers: Sequence[Mapping[str, float | None]]) -> tuple[str, ...]:

@@ -35,31 +35,18 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Recalibration:
-    """A recalibration of the stated confidence: the mean over its digits at `temperature`, with `bias` added to its log-odds.
-
-    Both are fitted on held-out answers to one question, and hold for that question only (Guo et al. 2017; Platt 1999).
-    """
-
-    temperature: float
-    bias: float
-
-
-@dataclass(frozen=True)
 class Tokens:
     """The tokens of a response, without the end of the turn.
 
     `pieces` are their bytes; joined, they are the text in UTF-8. `logprobs` are their log-probabilities, before any sampling temperature
     where the backend provides these. `likeliest[i]` maps the likeliest pieces at position i (usually 20, with the chosen one) to their
-    log-probabilities. `rollout_temperature` is the sampling temperature at which the confidence was trained; `recalibration` is the one
-    fitted for the question, if any.
+    log-probabilities. `rollout_temperature` is the sampling temperature at which the confidence was trained.
     """
 
     pieces: tuple[bytes, ...]
     logprobs: tuple[float, ...]
     likeliest: Sequence[Mapping[bytes, float]]
     rollout_temperature: float = 1.0
-    recalibration: Recalibration | None = None
 
 
 @dataclass(frozen=True)

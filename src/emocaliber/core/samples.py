@@ -162,6 +162,13 @@ class Fields:
         remedy = 'give it numbers between 0 and 1, or null where there is none, such as {"ans": 0.85, "avg": null}'
         return self._mapping(field, lambda value: value is None or _is_fraction(value), remedy) or {}
 
+    def fraction(self, field: str) -> float | None:
+        """A number in [0, 1]; None if the field is missing or null."""
+        value = self._row.get(field)
+        if value is not None and (isinstance(value, bool) or not _is_fraction(value)):
+            raise self.error(field, f"is {_shown(value)}", "give it a number between 0 and 1, or null where there is none")
+        return float(value) if isinstance(value, int | float) else None
+
     def _required(self, field: str, remedy: str) -> object:
         if field not in self._row:
             raise self.error(field, "is missing", remedy)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from emocaliber import emotions
+from emocaliber.core.calibrators import CALIBRATED
 from emocaliber.core.released import filled_in
 from emocaliber.core.response import Malformed, in_five_steps, parse
 from emocaliber.core.samples import Fields, identified
@@ -24,8 +25,7 @@ from emocaliber.io.rows import Row, RowPath, display_name, numbered_rows
 NO_ANSWER = "no_answer"
 VERBALIZED = "verb"  # the source of confidences that are stated in the text
 CONFIDENCE = "confidence"  # that of files of others with one column of them
-RECALIBRATED = "recalibrated"
-FIRST_SOURCES = (CONFIDENCE, RECALIBRATED, VERBALIZED)  # the one to show first is the first of these that a system has
+FIRST_SOURCES = (CALIBRATED, CONFIDENCE, VERBALIZED)  # the one to show first is the first of these that a system has
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def outcome(
 ) -> Outcome:
     """The outcome of a response row.
 
-    Its fields `id, task, candidates, ground_truth, response` are required; `confidence, error, votes, posterior, image, lenient,
-    plain_answer` are optional. Parsing is lenient (see `parse`), or strict with `strict` and where the row's `lenient` is false. A
+    Its fields `id, task, candidates, ground_truth, response` are required; `confidence, calibrated, error, votes, posterior, image,
+    lenient, plain_answer` are optional. Parsing is lenient (see `parse`), or strict with `strict` and where the row's `lenient` is false. A
     `confidence` that is a number or text comes from a released row, and is ignored: the tag in the response is parsed instead.
     `plain_answer` is that of a system that names a label without a text: it takes the place of `response`, and nothing is stated.
     `taxonomy` gives other spellings of the labels, and the emotion loop; by default it is that of the VECBench task, and none for a custom
@@ -103,6 +103,7 @@ def outcome(
         else:
             answer, verbalized = parsed.answer, parsed.confidence
     stated, image = row.get("confidence"), row.get("image")
+    calibrated = {CALIBRATED: fields.fraction(CALIBRATED)} if CALIBRATED in row else {}
     released = isinstance(stated, str | int | float) and not isinstance(stated, bool)
     return Outcome(
         id=fields.text("id"),
@@ -112,7 +113,7 @@ def outcome(
         correct=is_correct(answer, ground_truth, candidates),
         malformed=malformed,
         distance=None if answer is None else candidates.distance(answer, ground_truth),
-        confidence=({} if released else fields.fractions("confidence")) | ({} if plain else {VERBALIZED: verbalized}),
+        confidence=({} if released else fields.fractions("confidence")) | ({} if plain else {VERBALIZED: verbalized}) | calibrated,
         posterior=fields.posterior("posterior", candidates),
         votes=fields.votes("votes", candidates),
         image=image if isinstance(image, str) else None,

@@ -38,11 +38,10 @@ SOURCE_WORDS: Mapping[str, SourceWords] = {
         "Mean stated confidence",
         "the confidence that the model states, averaged over the numbers that it might have stated, by their probability",
     ),
-    "recalibrated": SourceWords(
-        "recalibrated confidence",
-        "Recalibrated confidence",
-        "the confidence that the model states, averaged over the numbers that it might have stated, "
-        "then corrected by how often it was right on other images",
+    "calibrated": SourceWords(
+        "calibrated confidence",
+        "Calibrated confidence",
+        "the probability that the answer is right, from how often answers with such confidences were right on other images",
     ),
     "consistency": SourceWords("consistency", "Share of equal answers", "the share of other sampled answers that say the same"),
     "p_true": SourceWords("P(true)", "P(true)", "the probability with which the model, asked whether its answer is right, says yes"),

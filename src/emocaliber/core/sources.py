@@ -13,14 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from math import exp, log
+from math import exp
 
-from emocaliber.core.model import Recalibration, Reply, Tokens
+from emocaliber.core.model import Reply, Tokens
 from emocaliber.core.response import Malformed, Response, parse
 from emocaliber.emotions.labels import Labels
 
 P_TRUE_QUESTION = "Someone was asked: {question}\nTheir answer is: {answer}\nIs that answer right? Reply with one word only, True or False."
-NEAREST = 0.01  # recalibrated confidences stay this far from 0 and 1, or one confident mistake would dominate the fit
 _VALUE = re.compile(rb"<confidence>\s*(0|1|0\.[0-9]+|1\.0+)\s*</confidence>")
 _ANSWER = re.compile(rb"<answer>[\s\"'`*]*")
 
@@ -134,21 +133,6 @@ class StatedNumber:
             expectation += sum(value * weight for (value, _), weight in zip(numbers, weights, strict=True)) / sum(weights) - self.said
         return min(max(expectation, 0.0), 1.0)
 
-    def recalibrated(self, by: Recalibration) -> float:
-        """The mean at the temperature of `by`, with its bias added to the log-odds."""
-        return expit(log_odds(self.mean(by.temperature)) + by.bias)
-
-
-def log_odds(probability: float) -> float:
-    """The log-odds of a probability, clipped to [NEAREST, 1 - NEAREST]."""
-    within = min(max(probability, NEAREST), 1 - NEAREST)
-    return log(within / (1 - within))
-
-
-def expit(odds: float) -> float:
-    """The probability with these log-odds."""
-    return 1 / (1 + exp(-odds))
-
 
 def stated_number(tokens: Tokens) -> StatedNumber | None:
     """The stated confidence with its alternatives; None without a readable confidence."""
@@ -213,14 +197,8 @@ def verb_mean(evidence: Evidence) -> float | None:
     return number.mean(tokens.rollout_temperature) if tokens and number else None
 
 
-def recalibrated(evidence: Evidence) -> float | None:
-    """`verb_mean` with a temperature and a bias fitted on held-out answers; None for a model without a recalibration."""
-    tokens, number = evidence.reply.tokens, evidence.stated_number
-    return number.recalibrated(tokens.recalibration) if tokens and number and tokens.recalibration else None
-
-
 SOURCES: Mapping[str, Callable[[Evidence], float | None]] = {
-    source.__name__: source for source in (verb, ans, avg, commit, norm, margin, verb_mean, recalibrated)
+    source.__name__: source for source in (verb, ans, avg, commit, norm, margin, verb_mean)
 }
 
 
@@ -232,12 +210,8 @@ def evidence(reply: Reply, candidates: Sequence[str], *, lenient: bool = True) -
 
 
 def confidences(evidence: Evidence | None) -> dict[str, float | None]:
-    """The confidence of a reply by every source in `SOURCES`, or None where a source gives none; all None without evidence.
-
-    `recalibrated` is included only for models that have a recalibration, so that it does not count as missing for others.
-    """
-    has_one = evidence and evidence.reply.tokens and evidence.reply.tokens.recalibration
-    return {name: source(evidence) if evidence else None for name, source in SOURCES.items() if has_one or source is not recalibrated}
+    """The confidence of a reply by every source in `SOURCES`, or None where a source gives none; all None without evidence."""
+    return {name: source(evidence) if evidence else None for name, source in SOURCES.items()}
 
 
 def consistency(answer: str, others: Sequence[str | None]) -> float | None:

@@ -26,10 +26,11 @@ from emocaliber.core.response import Malformed, parse
 from emocaliber.core.tasks import labels_of
 from emocaliber.errors import UserError
 from emocaliber.inference.engine import respond
-from emocaliber.inference.plan import RunConfig, Selection, Shard, commit_of_model, identity_of_model, questions
+from emocaliber.inference.plan import RunConfig, Selection, Shard, commit_of_model, identity_of_model, questions, sha256_of
 from emocaliber.io.images import DEFAULT_LIMITS, ImageLimits
 from emocaliber.io.rows import Row, RowWriter, display_name, read_rows, write_rows
 from emocaliber.io.workspace import Workspace, package_version, record_of
+from emocaliber.models.card import read_calibrators
 from emocaliber.models.openai.journal import Redactor
 from emocaliber.models.strategies import apply
 from emocaliber.models.unloaded import UnloadedModel
@@ -61,7 +62,8 @@ class Outputs:
 class Run:
     """One model asked about the samples of a selection, with its rows on disk. The rows are locked until `ask` has ended.
 
-    With `retry_failed`, rows with an error are removed and asked for again. `done` counts the rows on disk, `failed` those with an error;
+    With `calibrator`, a file of `emocaliber calibrate fit`, its calibrators take the place of those in the model's card. With
+    `retry_failed`, rows with an error are removed and asked for again. `done` counts the rows on disk, `failed` those with an error;
     `stopped` is the reason for which the model refused to continue, or None.
 
     Raises UserError, before the model is asked anything, for existing rows without `resume`, a record with other settings, another
@@ -78,8 +80,10 @@ class Run:
         retry_failed: bool = False,
         limits: ImageLimits = DEFAULT_LIMITS,
         command: Sequence[str] = (),
+        calibrator: Path | None = None,
     ) -> None:
         self.config, self.selection, self.out = config, selection, out
+        self._calibrator, self._calibrators = calibrator, read_calibrators(calibrator) if calibrator else None
         self._command, self._limits = command, limits
         self._settings = _settings(config, out)
         _refuse_samples(selection, out)
@@ -153,6 +157,9 @@ class Run:
             confidence=config.confidence,
             folder=self.out.rows.parent,
             limits=self._limits,
+            calibrators=self._calibrators.for_model(self.model.name, self._record.settings["model"]["sha256"])
+            if self._calibrators
+            else None,
         )
 
     def _end(self, written: int, seconds: float) -> None:
@@ -181,6 +188,7 @@ class Run:
             "samples": {str(file.absolute()): digest for file, digest in chosen.files.items()},
             "max_samples": chosen.max_samples,
             "shard": str(chosen.shard) if chosen.shard else None,
+            **({"calibrator": sha256_of(self._calibrator)} if self._calibrator else {}),
         }
 
     def _versions(self) -> dict[str, str]:

@@ -1,14 +1,16 @@
-"""The card of a checkpoint trained here, `emocaliber.json` beside its weights: its name, notice, tasks, settings and recalibrations."""
+"""The card of a checkpoint trained here, `emocaliber.json` beside its weights: its name, notice, tasks, settings and calibrators."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from emocaliber.core.model import Recalibration
-from emocaliber.emotions.taxonomy import label_key
+from emocaliber.core.calibrators import Calibrators
+from emocaliber.errors import UserError
+from emocaliber.io.rows import display_name
 
 CARD = "emocaliber.json"
 # Keys of the card.
@@ -16,7 +18,9 @@ TRAINED_AT = "rollout_temperature"  # the temperature of stage 3's roll-outs
 COMMITS_AFTER = "commits_after"  # words of the analysis after which it names the emotion
 FIXED_QUESTIONS = "fixed_questions"  # whether the model understands no questions but those of its tasks
 UNFAMILIAR = "unfamiliar"  # the words by which its first step says that it recognises nothing
-RECALIBRATION = "recalibration"  # the recalibrations of its stated confidence
+CALIBRATION = "calibration"  # its calibrators, with the content of a calibrator.json
+EARLIER = "recalibration"  # the key of an earlier form, which is not used
+_AGAIN = "`emocaliber train export --held-out SAMPLES`"
 
 
 def read_card(folder: str | Path) -> dict[str, Any]:
@@ -30,75 +34,68 @@ def write_card(folder: str | Path, card: Mapping[str, Any]) -> None:
     (Path(folder) / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
 
 
+def read_calibrators(file: str | os.PathLike[str]) -> Calibrators:
+    """The calibrators in a file of `emocaliber calibrate fit`. Raises UserError, naming it, where it cannot be read."""
+    name = display_name(file)
+    try:
+        content = json.loads(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{name}: cannot be read ({error.strerror}); name the file that `emocaliber calibrate fit --out` wrote") from error
+    except ValueError as error:
+        raise UserError(f"{name}: this is not JSON ({error}); name the file that `emocaliber calibrate fit --out` wrote") from error
+    return Calibrators.from_json(content, name)
+
+
 class DescribedByCard:
     """A model as its checkpoint's card describes it; `describe` sets what follows.
 
     `tasks` are those it was trained on, `confidence_source` the source of its confidence, `unfamiliar` the words by which it says that it
-    recognises nothing in an image; None where the card does not say.
+    recognises nothing in an image, `calibrators` those of its confidence; None where the card does not say. `rollout_temperature` is the
+    sampling temperature at which its confidence was trained.
     """
 
     name: str
     tasks: tuple[str, ...] | None
     confidence_source: str | None
     unfamiliar: str | None
-    stated_confidence: StatedConfidence
+    calibrators: Calibrators | None
+    rollout_temperature: float
     fixed_questions: bool
 
     def describe(self, card: Mapping[str, Any], name: str, *, constrained: bool = False) -> None:
         """Reads a card; `name` is that of a checkpoint without one.
 
         Only where decoding is `constrained` can a model of fixed questions be asked for other labels than theirs (see `TaughtQuestions`).
+        Raises UserError for calibrators that cannot be read.
         """
         self.name = card.get("name", name)
         self.tasks = tuple(card["tasks"]) if "tasks" in card else None
         self.confidence_source = card.get("confidence_source")
         self.unfamiliar = card.get(UNFAMILIAR)
-        self.stated_confidence = StatedConfidence(card)
+        self.calibrators = calibrators_of(card, self.name)
+        self.rollout_temperature = card.get(TRAINED_AT, 1.0)
         self.fixed_questions = constrained and bool(card.get(FIXED_QUESTIONS))
 
 
-class StatedConfidence:
-    """How to read a checkpoint's stated confidence, by its card: the sampling temperature of its training, and its recalibrations.
-
-    Each recalibration was fitted on one question, identified by its set of labels.
-    """
-
-    def __init__(self, card: Mapping[str, Any]) -> None:
-        self.rollout_temperature: float = card.get(TRAINED_AT, 1.0)
-        self.recalibrations: Mapping[frozenset[str], Recalibration] = {
-            question_key(each["labels"]): Recalibration(each["temperature"], each["bias"]) for each in _fitted(card)
-        }
-
-    def of(self, candidates: Sequence[str]) -> dict[str, Any]:
-        """The fields of `Tokens` in the answer to a question with these candidates."""
-        return {"rollout_temperature": self.rollout_temperature, "recalibration": self.recalibrations.get(question_key(candidates))}
-
-
-def question_key(labels: Sequence[str]) -> frozenset[str]:
-    """The identity of a question for recalibration: its labels, in any order and spelling."""
-    return frozenset(map(label_key, labels))
-
-
-def _fitted(card: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """The recalibrations of a card. One of an older form, which does not name the labels it was fitted on, is not used."""
-    held = card.get(RECALIBRATION)
-    return held if isinstance(held, list) else []
+def calibrators_of(card: Mapping[str, Any], name: str) -> Calibrators | None:
+    """The calibrators in the card of the checkpoint called `name`; None without any. Raises UserError where they cannot be read."""
+    return Calibrators.from_json(card[CALIBRATION], f"the card of {name}, '{CALIBRATION}'") if CALIBRATION in card else None
 
 
 def notice_of(card: Mapping[str, Any], temperature: float) -> str | None:
     """What users must know of a checkpoint, one sentence a line; None if nothing.
 
-    That is the notice of its card, a recalibration that cannot be used, and a `temperature` other than that of the training of its
+    That is the notice of its card, a calibration of an earlier form, and a `temperature` other than that of the training of its
     confidence. A card that names a `confidence_source` was measured on greedy answers, so temperature 0 needs no notice.
     """
     notice, trained = card.get("notice"), card.get(TRAINED_AT)
     sentences = [notice] if notice else []
-    if isinstance(card.get(RECALIBRATION), dict):
-        sentences.append("the card does not name the labels of its recalibration, which is therefore not used; export the checkpoint again")
+    if EARLIER in card and CALIBRATION not in card:
+        sentences.append(f"the card's '{EARLIER}' is of an earlier form and is not used; calibrate it again ({_AGAIN})")
     if trained is not None and trained != temperature and not (temperature == 0 and "confidence_source" in card):
         sentences.append(
             f"the model's confidence was trained on answers sampled at temperature {trained:g}, and it is used at {temperature:g}, "
             f"where its accuracy differs: the stated confidence may be too low or too high; give temperature={trained:g} to sample as in "
-            "training, or recalibrate it (`emocaliber train export --held-out SAMPLES`)"
+            f"training, or calibrate it ({_AGAIN})"
         )
     return "\n".join(sentences) or None

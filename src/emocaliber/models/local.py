@@ -259,7 +259,7 @@ class LocalModel(DescribedByCard):
             pieces,
             tuple(logprobs[:length, 0].tolist()),
             Likeliest(ids[:length], logprobs[:length], self._token_bytes),
-            **self.stated_confidence.of(prompt.candidates),
+            rollout_temperature=self.rollout_temperature,
         )
         usage = Usage(prompt.length, min(length + 1, len(said)))
         return Reply(b"".join(pieces).decode(errors="replace"), seconds + prompt.seconds, tokens, usage)

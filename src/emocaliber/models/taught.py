@@ -14,14 +14,14 @@ from emocaliber.emotions.taxonomy import label_key, taxonomy
 
 @dataclass(frozen=True)
 class TaughtQuestions:
-    """The questions of a model's training: its tasks, and the sets of labels that its confidence was recalibrated on.
+    """The questions of a model's training: its tasks, and the sets of labels that its confidence was calibrated on.
 
     `fixed`: the model can only be asked these questions. Other labels are then asked for by the taught question that shares the most
     with them, while its answer is decoded among the labels wanted.
     """
 
     tasks: tuple[str, ...]
-    recalibrated: tuple[frozenset[str], ...]
+    calibrated: tuple[frozenset[str], ...]
     fixed: bool
 
     @classmethod
@@ -30,13 +30,14 @@ class TaughtQuestions:
         tasks = getattr(model, "tasks", None)
         if not tasks:
             return None
-        stated = getattr(model, "stated_confidence", None)
-        return cls(tuple(tasks), tuple(stated.recalibrations) if stated else (), bool(getattr(model, "fixed_questions", False)))
+        known = getattr(model, "calibrators", None)
+        calibrated = tuple(_keys(each.labels) for each in known.questions) if known else ()
+        return cls(tuple(tasks), calibrated, bool(getattr(model, "fixed_questions", False)))
 
     def covers(self, labels: Sequence[str]) -> bool | None:
         """Whether all labels are among those of one taught question; None if the labels of some are not known."""
         wanted = _keys(labels)
-        if any(wanted <= known for known in (*self._sets.values(), *self.recalibrated)):
+        if any(wanted <= known for known in (*self._sets.values(), *self.calibrated)):
             return True
         return False if len(self._labels) == len(self.tasks) else None
 

@@ -159,7 +159,7 @@ class VllmModel(DescribedByCard):
             pieces,
             tuple(logprobs[:length, 0].tolist()),
             Likeliest(ids[:length], logprobs[:length], self._token_bytes),
-            **self.stated_confidence.of(candidates),
+            rollout_temperature=self.rollout_temperature,
         )
         usage = Usage(len(output.prompt_token_ids), len(ids))
         return Reply(b"".join(pieces).decode(errors="replace"), seconds, tokens, usage)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from emocaliber.errors import UserError
-from emocaliber.inference.plan import commit_of_model, identity_of_model
+from emocaliber.inference.plan import commit_of_model, identity_of_model, sha256_of
 from emocaliber.io.rows import Row, RowWriter, convert, display_name, read_rows, write_rows
 from emocaliber.io.workspace import Workspace, record_of
 from emocaliber.predict.prediction import ROW_FORM, Prediction, status
@@ -28,7 +28,7 @@ class PredictionFile:
     A .jsonl file is appended to directly, with its settings in `PATH.run.json` (PATH without its suffix). A .csv or .parquet file is
     converted at the end from `PATH.part.jsonl`, which is then removed, or kept with `resume`, so that the same command can be repeated.
     Rows of failed images count as done; with `retry_failed`, which implies `resume`, they are removed, and `finish` puts the new ones into
-    their places. `free` says whether answers were not restricted to the candidates.
+    their places. `free` says whether answers were not restricted to the candidates; `calibrator` is the file given by the user, if any.
 
     Raises UserError for another suffix, for existing rows without `resume`, for existing rows of other or unknown settings, and if another
     process writes them.
@@ -42,6 +42,7 @@ class PredictionFile:
         model: str,
         confidence: str | None = None,
         free: bool | None = None,
+        calibrator: Path | None = None,
         resume: bool = False,
         retry_failed: bool = False,
     ) -> None:
@@ -60,6 +61,7 @@ class PredictionFile:
             "confidence": confidence,
             "min_confidence": query.min_confidence,
             **({"free": True} if free else {}),
+            **({"calibrator": sha256_of(calibrator)} if calibrator else {}),
         }
         remedy = "Give the same settings, or another --out"
         self._made = Workspace(record_of(self.rows_path), settings, path=self.rows_path, remedy=remedy, contents=("model.commit",))

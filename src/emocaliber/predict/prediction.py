@@ -22,6 +22,7 @@ _SHOWN = 20  # predictions in a notebook's table
 
 ROW_FORM: Form = {  # of `Prediction.to_row`
     **{"image": str, "task": str, "emotion": str, "confidence": float, "confidence_source": str},
+    **{"calibrated": float, "uncalibrated": str},
     **{"accepted": bool, "unfamiliar": bool, "untaught": bool},
     "reasoning": dict.fromkeys(STEPS, str),
     "alternatives": [{"emotion": str, "probability": float}],
@@ -44,6 +45,7 @@ class Prediction:
 
     `confidence` is in [0, 1] and comes from `confidence_source`: one of `sources.SOURCES` ("verb" is the stated one), or "chance" for
     labels that the model was not taught, where it is 1/k. It is never below 1/k for k candidates; a note says where it was raised.
+    `calibrated` is P(right) by the calibrator of this question, or None, and `uncalibrated` then says why.
     `accepted` is None without `min_confidence`; False means abstain. `alternatives` is the model's distribution over the candidates,
     likeliest first; empty if the model does not provide it. `unfamiliar`: whether the model says that it recognises nothing in the image;
     `untaught`: whether it was never taught these labels; both None where that is not known. `notes` are remarks for the reader, such as
@@ -65,6 +67,8 @@ class Prediction:
     seconds: float | None
     error: Failure | None
     notes: tuple[str, ...] = ()
+    calibrated: float | None = None
+    uncalibrated: str | None = None
 
     def to_row(self) -> dict[str, Any]:
         """The prediction as a JSON row, without its notes."""
@@ -74,6 +78,8 @@ class Prediction:
             "emotion": self.emotion,
             "confidence": self.confidence,
             "confidence_source": self.confidence_source,
+            "calibrated": self.calibrated,
+            "uncalibrated": self.uncalibrated,
             "accepted": self.accepted,
             "unfamiliar": self.unfamiliar,
             "untaught": self.untaught,

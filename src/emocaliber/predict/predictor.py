@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings as python_warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,18 +10,21 @@ from itertools import chain, islice
 from types import MappingProxyType
 from typing import Any
 
+from emocaliber.core.calibrators import CALIBRATED, NO_ANSWER_TO_CALIBRATE, Calibrators
 from emocaliber.core.model import Model, Reply
 from emocaliber.core.response import Malformed, Response, parse
-from emocaliber.core.sources import SOURCES, Evidence, margin, norm, recalibrated, verb, verb_mean
+from emocaliber.core.sources import SOURCES, Evidence, margin, norm, verb, verb_mean
 from emocaliber.core.tasks import CUSTOM_TASK, labels_of
 from emocaliber.core.tasks import task as task_called
 from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError, did_you_mean
 from emocaliber.inference.engine import ImageQuestion, QuestionResult, ask_all, question_for
+from emocaliber.inference.plan import sha256_of_model
 from emocaliber.io.images import DEFAULT_LIMITS, ImageLimits
 from emocaliber.io.rows import display_name
 from emocaliber.models import LOCAL, kind_of, load_model
+from emocaliber.models.card import read_calibrators
 from emocaliber.models.taught import TaughtQuestions
 from emocaliber.predict.given import ImageSource, each_image, key_of, refuse_address, to_open
 from emocaliber.predict.prediction import Failure, Prediction, Predictions
@@ -28,6 +32,7 @@ from emocaliber.render.progress import Progress, in_notebook
 
 GivenLabels = str | Iterable[str]
 DEFAULT_TASK = "EmoSet-8"
+_SOURCES = (*SOURCES, CALIBRATED)  # that a user can name
 CHANCE = "chance"  # the confidence source of a model that was not taught the labels
 FURTHER = ("consistency", "p_true")  # confidence sources of `respond` alone
 RETRIES = 3  # for an answer that cannot be parsed
@@ -77,20 +82,22 @@ class Query:
 class Predictor:
     """Predicts emotions with a model; made by `load`.
 
-    `confidence` is the confidence source; by default that of the model's card, or else the stated confidence. Raises UserError for an
-    unknown source.
+    `confidence` is the confidence source; by default that of the model's card, or else the stated confidence. With `calibrators`, by
+    default those of the card, it is `calibrated` for the questions that they were fitted for. Raises UserError for an unknown source.
     """
 
-    def __init__(self, model: Model, confidence: str | None = None) -> None:
+    def __init__(self, model: Model, confidence: str | None = None, calibrators: Calibrators | None = None) -> None:
         self.model = model
+        self.calibrators: Calibrators | None = calibrators or getattr(model, "calibrators", None)
         self._named = confidence is not None
-        self.confidence_source: str = confidence or getattr(model, "confidence_source", None) or verb.__name__
+        of_card = getattr(model, "confidence_source", None) or verb.__name__
+        self.confidence_source: str = confidence or (CALIBRATED if calibrators else of_card)
         if self.confidence_source in FURTHER:
             need = f"{self.confidence_source} takes further replies for each image, which `emocaliber respond` asks for"
-            raise UserError(f"{need}; here, give one of {', '.join(SOURCES)}")
-        if self.confidence_source not in SOURCES:
-            meant = did_you_mean(self.confidence_source, SOURCES)
-            raise UserError(f"there is no confidence source {self.confidence_source!r}; the sources are {', '.join(SOURCES)}{meant}")
+            raise UserError(f"{need}; here, give one of {', '.join(_SOURCES)}")
+        if self.confidence_source not in _SOURCES:
+            meant = did_you_mean(self.confidence_source, _SOURCES)
+            raise UserError(f"there is no confidence source {self.confidence_source!r}; the sources are {', '.join(_SOURCES)}{meant}")
         self._taught = TaughtQuestions.of(model)
         self._warned: set[str] = set()
 
@@ -160,15 +167,18 @@ class Predictor:
     def source_for(self, query: Query) -> str:
         """The confidence source for this query: the one that the caller named, or else one that holds for its labels.
 
-        A recalibration holds only for the labels it was fitted on. For others it is replaced by `norm` where the model is asked a question
-        it was taught, and by `verb_mean` where it is not; and by "chance" for labels that it was not taught.
+        A calibrator holds only for the question it was fitted for. For others it is replaced by `norm` where the model is asked a question
+        it was taught, and by `verb_mean` where it is not; and by "chance" for labels that it was not taught. A model without a card may
+        give no probabilities, and falls back to the stated confidence.
         """
         if self._named:
             return self.confidence_source
         if self.untaught(query):
             return CHANCE
-        if self.confidence_source != recalibrated.__name__ or self._is_recalibrated(query):
+        if self.confidence_source != CALIBRATED or self._is_calibrated(query):
             return self.confidence_source
+        if getattr(self.model, "confidence_source", None) is None:
+            return verb.__name__
         return norm.__name__ if self._taught and self._taught.fixed else verb_mean.__name__
 
     def untaught(self, query: Query) -> bool | None:
@@ -183,13 +193,14 @@ class Predictor:
         if self.untaught(query):
             confidence = "" if self._named else ", and their confidence is that of chance"
             return (f"{name} was not taught all of these labels, only those of {tasks}: its answers are guesses{confidence}",)
-        if self._taught and query.task not in self._taught.tasks and not self._is_recalibrated(query):
+        if self._taught and query.task not in self._taught.tasks and not self._is_calibrated(query):
             other, _ = self._taught.asked_with(query.task, query.candidates)
             if other != query.task:
                 return (f"{name} was not taught {asked} as a question; it is asked that of {other}, and answers among these labels only",)
             return (f"{name} was trained on {tasks}; its answers and confidence on {asked} are unreliable",)
-        if self.confidence_source == recalibrated.__name__ and not self._is_recalibrated(query):
-            return (f"{name} is not calibrated on {asked}, so its confidence there may be far off",)
+        if self.confidence_source == CALIBRATED and not self._is_calibrated(query):
+            why = self.calibrators.why_not(query.task, query.candidates) if self.calibrators else "it has no calibrator"
+            return (f"{name} is not calibrated on {asked}, so its confidence there may be far off: {why}",)
         return ()
 
     def _warn(self, query: Query) -> None:
@@ -198,9 +209,19 @@ class Predictor:
                 self._warned.add(sentence)
                 python_warnings.warn(sentence, stacklevel=3)
 
-    def _is_recalibrated(self, query: Query) -> bool:
-        stated = getattr(self.model, "stated_confidence", None)
-        return stated is not None and stated.of(query.candidates)["recalibration"] is not None
+    def _is_calibrated(self, query: Query) -> bool:
+        return self.calibrators is not None and self.calibrators.find(query.task, query.candidates) is not None
+
+    def _calibrated(self, evidence: Evidence | None, query: Query) -> tuple[float | None, str | None]:
+        """The calibrated confidence, or None; and the reason for None."""
+        if self.calibrators is None:
+            return None, "the model has no calibrator"
+        if evidence is None:
+            return None, NO_ANSWER_TO_CALIBRATE
+        needed = self.calibrators.sources(query.task, query.candidates)
+        return self.calibrators.apply(
+            query.task, query.candidates, {name: SOURCES[name](evidence) if name in SOURCES else None for name in needed}
+        )
 
     def _prediction(self, answered: QuestionResult, query: Query) -> Prediction:
         image, reply = answered.ask.key, answered.reply
@@ -214,7 +235,9 @@ class Predictor:
         evidence = Evidence(reply, response, query.candidates) if reply and response else None
         source = self.source_for(query)
         least = _chance(source, query)
-        read = None if evidence is None else least if source == CHANCE else SOURCES[source](evidence)
+        calibrated, uncalibrated = self._calibrated(evidence, query)
+        by_rule = {CHANCE: least, CALIBRATED: calibrated}
+        read = None if evidence is None else by_rule[source] if source in by_rule else SOURCES[source](evidence)
         confidence = None if read is None else round(max(read, least), 6)
         choice = evidence.at_commitment if evidence else None
         alternatives = sorted(choice.distribution.items(), key=lambda item: -item[1]) if choice else []
@@ -224,6 +247,8 @@ class Predictor:
             emotion=response.answer if response else None,
             confidence=confidence,
             confidence_source=source,
+            calibrated=calibrated,
+            uncalibrated=uncalibrated,
             accepted=query.accepts(confidence),
             unfamiliar=self._unfamiliar(response),
             untaught=self.untaught(query),
@@ -246,16 +271,21 @@ class Predictor:
         return words in response.reasoning.element.casefold() if words and response else None
 
 
-def load(name: str = "tiny", *, confidence: str | None = None, **settings: Any) -> Predictor:
+def load(
+    name: str = "tiny", *, confidence: str | None = None, calibrator: str | os.PathLike[str] | None = None, **settings: Any
+) -> Predictor:
     """A predictor with the model called `name`: "tiny" (shipped with the package), or any other that `models.load_model` knows.
 
     `confidence` is the confidence source, one of `sources.SOURCES` (default: that of the model's card, or "verb", the stated one).
-    `settings` are those of the model's class, such as `batch_size`, `device` or `threads`. A local model answers nothing but the
-    candidates, unless `free`, and samples an answer that cannot be parsed again, up to `retries` times (default: 3). Raises UserError for
-    a model that cannot be loaded.
+    `calibrator` is a file of `emocaliber calibrate fit`, by default what the model's card holds; a question or a model that it was not
+    fitted for is not calibrated, which its predictions say. `settings` are those of the model's class, such as `batch_size`, `device` or
+    `threads`. A local model answers nothing but the candidates, unless `free`, and samples an answer that cannot be parsed again, up to
+    `retries` times (default: 3). Raises UserError for a model or a calibrator that cannot be loaded.
     """
     for_predictions = {"retries": RETRIES, "free": False} if kind_of(name) == LOCAL else {}
-    return Predictor(load_model(name, **for_predictions | settings), confidence)
+    model = load_model(name, **for_predictions | settings)
+    calibrators = None if calibrator is None else read_calibrators(calibrator).for_model(model.name, sha256_of_model(name))
+    return Predictor(model, confidence, calibrators)
 
 
 def _retries_note(reply: Reply | None) -> tuple[str, ...]:

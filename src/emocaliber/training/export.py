@@ -1,31 +1,24 @@
 """Export of a finished run: weights, tokenizer and processor as transformers and vLLM load them, a model card, and a fitted
-recalibration."""
+calibrators."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from scipy.optimize import minimize_scalar
-
-from emocaliber.core.model import Model, Recalibration
+from emocaliber.core.calibrators import CALIBRATED
 from emocaliber.core.samples import Sample
-from emocaliber.core.scoring import is_correct
-from emocaliber.core.sources import StatedNumber, log_odds, recalibrated
-from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
 from emocaliber.evaluation.tables import main_source
-from emocaliber.inference.engine import understand
+from emocaliber.inference.engine import respond
+from emocaliber.inference.plan import sha256_of
 from emocaliber.io.rows import display_name, read_rows
-from emocaliber.models.card import RECALIBRATION, question_key, read_card, write_card
+from emocaliber.models.card import CALIBRATION, EARLIER, read_card, write_card
 from emocaliber.models.local import LocalModel
 from emocaliber.models.processor import load_processor
 from emocaliber.render.progress import Progress
@@ -35,6 +28,8 @@ from emocaliber.training.distributed import print_once
 from emocaliber.training.samples import held_out_samples, lineage_sample_files
 from emocaliber.training.stage_card import DRAWN_ONLY
 from emocaliber.training.telemetry import TELEMETRY
+from emocaliber.trust.calibrate import Calibration, calibrate_answers
+from emocaliber.trust.calibration_table import provenance
 
 _OF_TRAINING = ("rollouts.json",)
 
@@ -46,8 +41,8 @@ def export_model(
 
     Adapters are already merged. `dtype` converts the weights; the card's metrics come from `scored`, a folder of `emocaliber score`, or
     else from the run's held-out samples. With the sample file `held_out`, on which no stage of the model's lineage was trained, the
-    confidence is recalibrated. Raises UserError for an unfinished run, for an existing `out`, and as `held_out_samples`,
-    `lineage_sample_files` and `recalibrate` do.
+    confidence is calibrated. Raises UserError for an unfinished run, for an existing `out`, and as `held_out_samples`,
+    `lineage_sample_files` and `calibrate_checkpoint` do.
     """
     model = run / FINISHED
     try:
@@ -70,10 +65,10 @@ def export_model(
     load_processor(model).save_pretrained(half)  # in the current format
     write_card(half, _own_card(name, settings, read_card(model)))
     if samples:
-        fits = recalibrate(half, samples)
-        for labels, fit in fits.items():
-            print_once(f"recalibrated for {', '.join(labels)}: {fit}")
-        card = model_card(name, settings, run, scored, fits)
+        found = calibrate_checkpoint(half, samples, {"path": held_out.name, "sha256": sha256_of(held_out)} if held_out else None)
+        for sentence in (*map(provenance, found.content["questions"]), *found.notes):
+            print_once(sentence)
+        card = model_card(name, settings, run, scored, found.content["questions"])
     (half / "README.md").write_text(card, encoding="utf-8")
     os.replace(half, out)
     return out
@@ -123,10 +118,11 @@ _LOCAL_SETTINGS = ("out", "samples", "validation", "save_steps", "eval_steps", "
 _METRICS = {"ece": "ECE", "brier": "Brier", "auroc": "AUROC"}
 
 
-def model_card(
-    name: str, settings: Mapping[str, Any], run: Path, scored: Path | None, fits: Mapping[Labels, RecalibrationFit] | None = None
-) -> str:
-    """The model card in Markdown. `settings` are the run's; metrics come from the folder `scored`, or else from the run's telemetry."""
+def model_card(name: str, settings: Mapping[str, Any], run: Path, scored: Path | None, calibrated: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The model card in Markdown. `settings` are the run's; metrics come from the folder `scored`, or else from the run's telemetry.
+
+    `calibrated` are the entries of the calibrators in the card.
+    """
     stage = settings["stage"]
     head = [
         "---",
@@ -146,7 +142,7 @@ def model_card(
         "## Calibration",
         _calibration(run, scored),
         "## Decoding",
-        _decoding(settings, fits or {}),
+        _decoding(settings, calibrated),
         "## Training",
         Table(["setting", "value"], list(_settings(settings)), words=2).as_markdown(),
         "## Use",
@@ -194,13 +190,12 @@ def _table(scopes: Mapping[str, Mapping[str, Any]], note: str) -> str:
     return Table(["", "n", "Acc", *_METRICS.values()], rows, note=f"{note} Percentages, 95 % intervals in brackets.").as_markdown()
 
 
-def _decoding(settings: Mapping[str, Any], fits: Mapping[Labels, RecalibrationFit]) -> str:
-    if fits:
-        questions = "".join(f"- {', '.join(labels)}: {fit}\n" for labels, fit in fits.items())
+def _decoding(settings: Mapping[str, Any], calibrated: Sequence[Mapping[str, Any]]) -> str:
+    if calibrated:
+        questions = "".join(f"- {provenance(each)}\n" for each in calibrated)
         return (
-            "Greedy. The confidence that `emocaliber` returns is the expected value of the stated number under its digits' probabilities, "
-            f"recalibrated with two parameters for each question they were fitted on:\n\n{questions}\n"
-            "For other labels, and in other software, it is not recalibrated."
+            "Greedy. The confidence that `emocaliber` returns is calibrated, for each question by a map fitted on held-out answers:\n\n"
+            f"{questions}\nFor other questions, and in other software, it is not calibrated."
         )
     if settings["stage"] != "stage3":
         return "Greedy."
@@ -216,87 +211,23 @@ def _settings(settings: Mapping[str, Any]) -> Iterator[list[str]]:
             yield [key, json.dumps(value)]
 
 
-# Recalibration: temperature scaling of the confidence digits (Guo et al. 2017) and a bias on the log-odds (Platt 1999)
-
-Floats = npt.NDArray[np.float64]
-
-TEMPERATURES = tuple(step / 20 for step in range(2, 61))  # 0.1 to 3
-BIASES = (-5.0, 5.0)
-FEWEST = 100  # answers to fit on
+# Calibration: the same mechanism as `emocaliber calibrate`, with the calibrators in the card
 
 
-@dataclass(frozen=True)
-class RecalibrationFit:
-    """A recalibration fitted on `n` answers, with their mean negative log-likelihood in nats before (`loss_before`: the expected
-    confidence at temperature 1) and after (`loss`)."""
+def calibrate_checkpoint(folder: Path, samples: Sequence[Sample], data: Mapping[str, str] | None = None) -> Calibration:
+    """Fits a calibrator for each question among `samples`, on the greedy answers of the checkpoint in `folder`, and returns them.
 
-    recalibration: Recalibration
-    n: int
-    loss_before: float
-    loss: float
-
-    def __str__(self) -> str:
-        how = f"temperature {self.recalibration.temperature:g}, log-odds moved by {self.recalibration.bias:+g}"
-        why = f"negative log-likelihood {self.loss_before:.4f} nats before and {self.loss:.4f} after"
-        return f"{how}; fitted on {self.n:,} held-out answers, {why}"
-
-
-def recalibrate(folder: Path, samples: Sequence[Sample]) -> Mapping[Labels, RecalibrationFit]:
-    """Fits a recalibration for each question among `samples`, on the greedy answers of the checkpoint in `folder`, and returns them.
-
-    They are also written into the checkpoint's card, which names the recalibrated confidence as its source from then on. Raises UserError
-    as `fit_recalibrations` does.
+    They are also written into the checkpoint's card, which names the calibrated confidence as its source from then on. The weights' hash is
+    not recorded, as the calibrators lie beside the weights. `data`, the `path` and `sha256` of the samples, takes the place of those of the
+    answers, which are not kept. Raises UserError where no question can have a calibrator (see `emocaliber.trust.calibrate`).
     """
-    found = fit_recalibrations(samples, LocalModel(folder))
-    entries = [{"labels": list(labels), **asdict(fit.recalibration), "n": fit.n} for labels, fit in found.items()]
-    write_card(folder, read_card(folder) | {"confidence_source": recalibrated.__name__, RECALIBRATION: entries})
-    return found
-
-
-def fit_recalibrations(samples: Sequence[Sample], model: Model) -> Mapping[Labels, RecalibrationFit]:
-    """A recalibration for each question (set of labels) among `samples`, fitted on the answers of `model`.
-
-    Raises UserError if fewer than `FEWEST` answers to one of the questions state a confidence.
-    """
-    questions: dict[frozenset[str], Labels] = {}
-    sizes: Counter[frozenset[str]] = Counter()
-    for sample in samples:
-        questions.setdefault(question_key(sample.candidates), sample.candidates)
-        sizes[question_key(sample.candidates)] += 1
-    answers: dict[frozenset[str], tuple[list[StatedNumber], list[bool]]] = {key: ([], []) for key in questions}
+    card = {key: value for key, value in read_card(folder).items() if key not in (CALIBRATION, EARLIER)}
+    write_card(folder, card)  # the model must not be asked with calibrators of earlier answers
+    model = LocalModel(folder)
     with Progress("asking about held-out samples", "answers", len(samples)) as bar:
-        for sample, _, understood in understand(samples, model, progress=bar.to):
-            if understood and understood.stated_number:
-                numbers, right = answers[question_key(sample.candidates)]
-                numbers.append(understood.stated_number)
-                right.append(is_correct(understood.response.answer, sample.ground_truth, sample.candidates))
-    for key, (numbers, _) in answers.items():
-        if len(numbers) < FEWEST:
-            raise UserError(
-                f"{len(numbers)} of the answers to {sizes[key]} held-out samples with the labels {', '.join(questions[key])} state a "
-                f"confidence that can be read, and recalibration needs at least {FEWEST}: give more samples of a task that the model knows"
-            )
-    return {questions[key]: fit_recalibration(numbers, right) for key, (numbers, right) in answers.items()}
-
-
-def fit_recalibration(numbers: Sequence[StatedNumber], right: Sequence[bool]) -> RecalibrationFit:
-    """The maximum-likelihood recalibration of stated confidences: the best bias for each of `TEMPERATURES`, and the best pair of those.
-
-    A confidence is stated digit by digit; its expected value under the digits' probabilities is a better probability than the decoded
-    number. The temperature rescales these probabilities, and the bias is added to the log-odds of the expected value, for all images alike.
-    """
-    signs = np.where(right, 1.0, -1.0)
-
-    def odds_at(temperature: float) -> Floats:
-        return np.array([log_odds(number.mean(temperature)) for number in numbers])
-
-    def loss(bias: float, odds: Floats) -> float:
-        return float(np.logaddexp(0, -signs * (odds + bias)).mean())
-
-    found = {}
-    for temperature in TEMPERATURES:
-        best = minimize_scalar(loss, bounds=BIASES, args=(odds_at(temperature),), method="bounded")
-        found[temperature] = float(best.fun), round(float(best.x), 3)
-    temperature = min(found, key=found.__getitem__)
-    least, bias = found[temperature]
-    return RecalibrationFit(Recalibration(temperature, bias), len(numbers), loss(0.0, odds_at(1.0)), least)
+        rows = list(respond(samples, model, progress=bar.to))
+    found = calibrate_answers(rows, model={"name": model.name, "sha256": None, "commit": None})
+    questions = [each | {"answers": each["answers"] | (data or {})} for each in found.content["questions"]]
+    found = replace(found, content={**found.content, "answers": found.content["answers"] | (data or {}), "questions": questions})
+    write_card(folder, card | {"confidence_source": CALIBRATED, CALIBRATION: found.content})
+    return found

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from emocaliber.core.calibrators import CALIBRATED
 from emocaliber.emotions.taxonomy import label_key
 from emocaliber.errors import UserError
 from emocaliber.evaluation.answers.cells import is_numeric
@@ -217,6 +218,8 @@ def _confidences(free: Sequence[str], rows: Sequence[Row], where: str) -> dict[s
     several = dict(_named_after(_CONFIDENCE_OF, free, rows))
     plain = _only("confidence", [name for name in free if name not in several], rows, where)
     found = {"confidence": plain} if plain is not None else {}
+    if CALIBRATED in free and is_numeric(row.get(CALIBRATED) for row in rows):  # of `emocaliber calibrate apply`
+        found[CALIBRATED] = CALIBRATED
     return found | {source: name for name, source in several.items()}
 
 

@@ -6,15 +6,22 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 
+from emocaliber.core.calibrators import CALIBRATED
 from emocaliber.io.rows import Row
 
-COLUMNS: Mapping[str, Sequence[str]] = {"id": ["image"], "answer": ["emotion"], "confidence": ["confidence"]}
 _ALL = ("image", "emotion", "confidence", "confidence_source")
 
 
 def are_predictions(rows: Iterable[Row]) -> bool:
     """Whether every row has the fields of a prediction."""
     return all(all(name in row for name in _ALL) for row in rows)
+
+
+def columns(rows: Iterable[Row]) -> Mapping[str, Sequence[str]]:
+    """The columns of predictions by role."""
+    calibrated = any(row.get(CALIBRATED) not in (None, "") for row in rows)
+    sources = ["confidence", CALIBRATED] if calibrated else ["confidence"]
+    return {"id": ["image"], "answer": ["emotion"], "confidence": sources}
 
 
 def unflattened(row: Row) -> Row:

@@ -12,7 +12,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from emocaliber.core.scoring import CONFIDENCE, RECALIBRATED, VERBALIZED, completed
+from emocaliber.core.calibrators import CALIBRATED
+from emocaliber.core.scoring import CONFIDENCE, VERBALIZED, completed
 from emocaliber.core.tasks import taxonomy_of
 from emocaliber.errors import UserError
 from emocaliber.evaluation.answers.rows import Answers, How, converted
@@ -65,10 +66,11 @@ def answers_in_memory(rows: Sequence[Mapping[str, Any]], how: How, name: str) ->
 
 
 def first_source(rows: Iterable[Row]) -> str:
-    """The source that `predict` gives as the confidence of this model: recalibrated where it has a recalibration, else what is stated."""
-    confidences = [stated for row in rows if isinstance(stated := row.get("confidence"), Mapping) and row.get("error") is None]
-    recalibrated = sum(stated.get(RECALIBRATED) is not None for stated in confidences)
-    return RECALIBRATED if 2 * recalibrated > sum(stated.get(VERBALIZED) is not None for stated in confidences) else VERBALIZED
+    """The source that `predict` gives as the confidence of this model: calibrated where most answers have that, else what is stated."""
+    answered = [row for row in rows if row.get("error") is None]
+    calibrated = sum(row.get(CALIBRATED) is not None for row in answered)
+    stated = sum(isinstance(each := row.get("confidence"), Mapping) and each.get(VERBALIZED) is not None for row in answered)
+    return CALIBRATED if 2 * calibrated > stated else VERBALIZED
 
 
 def _is_response_row(row: Any) -> bool:

@@ -33,7 +33,10 @@ _LONGEST_LABEL = 3  # words
 
 @dataclass(frozen=True)
 class How:
-    """How a file of answers is to be read, beyond what it says itself: see `emocaliber score --help`."""
+    """How a file of answers is to be read, beyond what it says itself: see `emocaliber score --help`.
+
+    `unlabelled` answers need no truth, and the `ground_truth` of their rows is None.
+    """
 
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
     labels: Sequence[str] = ()
@@ -41,6 +44,7 @@ class How:
     truth: Path | None = None
     partial: bool = False
     strict: bool = False
+    unlabelled: bool = False
 
     @property
     def says_nothing(self) -> bool:
@@ -69,11 +73,11 @@ def converted(source: Path, values: Sequence[tuple[Place, Any]], how: How) -> An
         raise UserError(f"--task {how.task!r}: there is no such task; write {meant}, or give a task of your own another name.")
     if how.truth and "truth" in how.columns:
         raise UserError("--truth FILE and --columns truth=COLUMN both name the truth; give one of them.")
-    wanted = ("answer",) if how.truth else ("truth", "answer")
+    wanted = ("answer",) if how.truth or how.unlabelled else ("truth", "answer")
     told = how.columns
     if predicted := predictions.are_predictions(rows):
         placed = [(place, predictions.unflattened(row)) for place, row in placed]
-        rows, told = [row for _, row in placed], {**predictions.COLUMNS, **told}
+        rows, told = [row for _, row in placed], {**predictions.columns(row for _, row in placed), **told}
     truths = Truths.read(how.truth, by_image=predicted) if how.truth else None
     columns = columns_of(rows, name, told, how.labels, wanted)
     if predicted:
@@ -83,9 +87,9 @@ def converted(source: Path, values: Sequence[tuple[Place, Any]], how: How) -> An
         columns = columns_of(rows, name, told, labels or _labels_of_either(rows), wanted)
     if not columns.per_label and columns.probabilities is None and columns.answer is None:
         raise _lacking_answer(values, name)
-    if truths is None and columns.truth is None and predicted:
+    if truths is None and columns.truth is None and predicted and not how.unlabelled:
         raise UserError(f"{name}: these are predictions without truths; give --truth FILE, a table with the columns 'image' and 'label'.")
-    if truths is None and columns.truth is None:
+    if truths is None and columns.truth is None and not how.unlabelled:
         raise _lacking_truth(values, rows, name, columns)
     notes = [f"{name}: {len(rows):,} rows, {kind or columns.described()}"]
     table = _Table(placed, columns, name)
@@ -196,7 +200,7 @@ class _Table:
 
     def response_rows(self, how: How) -> Iterator[tuple[Place, Row]]:
         """The rows, with candidates for each task."""
-        truths = [self._truth(place, value) for place, value in self._truths]
+        truths = ["" if how.unlabelled else self._truth(place, value) for place, value in self._truths]
         tasks = [how.task or label_text(self._told(number, "task")) or CUSTOM_TASK for number in range(len(self.placed))]
         probabilities = self._probabilities()
         said = self._said(probabilities)
@@ -210,13 +214,13 @@ class _Table:
         for task in dict.fromkeys(tasks):
             mine = [number for number, each in enumerate(tasks) if each == task]
             labels[task] = self._labels(task, mine, truths, () if texts else said, probabilities, given, how)
-            if not texts and not all(given[number] for number in mine):
+            if not texts and not how.unlabelled and not all(given[number] for number in mine):
                 self._note_spellings([truths[number] for number in mine], [said[number] for number in mine], labels[task], how)
         self._sources(stated, probabilities, texts)
         for number, (place, row) in enumerate(self.placed):
             candidates = labels_of(tasks[number], given[number]) if given[number] and not how.labels else labels[tasks[number]]
             where, truth = self._truths[number][0], truths[number]
-            if (named := candidates.named(truth)) is None:
+            if (named := candidates.named(truth)) is None and not how.unlabelled:
                 raise UserError(
                     f"{where}: the truth is {truth!r}, which is not among the labels {', '.join(candidates)}; correct it, or give all "
                     "labels with --labels."
@@ -321,6 +325,8 @@ class _Table:
             return labels_of(task, known.labels)
         if all(given[number] for number in mine):
             return labels_of(task, given[mine[0]])
+        if how.unlabelled and not probabilities:
+            raise UserError(f"{self.name}: nothing says which labels the task '{task}' could have been answered with; give --labels.")
         seen = _seen(truths[number] for number in mine)
         if probabilities:
             seen = _seen([*dict.fromkeys(label for number in mine for label in probabilities[number]), *seen])
