@@ -21,21 +21,25 @@ if TYPE_CHECKING:
     from emocaliber.evaluation.score import Score, score
     from emocaliber.predict.prediction import Prediction, Predictions
     from emocaliber.predict.predictor import Predictor, load
+    from emocaliber.trust.certificate_file import Certificate
+    from emocaliber.trust.certify import certify
 
     __version__: str
 
 
 _HOMES = {
+    "Certificate": "emocaliber.trust.certificate_file",
     "Prediction": "emocaliber.predict.prediction",
     "Predictions": "emocaliber.predict.prediction",
     "Predictor": "emocaliber.predict.predictor",
     "Score": "emocaliber.evaluation.score",
     "UserError": "emocaliber.errors",
+    "certify": "emocaliber.trust.certify",
     "score": "emocaliber.evaluation.score",
     "load": "emocaliber.predict.predictor",
 }
 
-__all__ = ["Prediction", "Predictions", "Predictor", "Score", "UserError", "__version__", "load", "score"]
+__all__ = ["Certificate", "Prediction", "Predictions", "Predictor", "Score", "UserError", "__version__", "certify", "load", "score"]
 
 
 def __getattr__(name: str) -> Any:

@@ -136,6 +136,42 @@ class Score:
         )
 
 
+@dataclass(frozen=True)
+class ScoredRows:
+    """Answers as response rows with their outcomes, in order, and as they were `read`; `missing` says which of them are not there."""
+
+    read: Answers
+    rows: Sequence[Row]
+    outcomes: Sequence[Outcome]
+    source: Path | None
+    missing: str | None
+
+
+def scored_rows(
+    answers: str | os.PathLike[str] | Iterable[Mapping[str, Any]] | pd.DataFrame,
+    *,
+    columns: str | Mapping[str, str | Sequence[str]] | None = None,
+    labels: Sequence[str] = (),
+    task: str | None = None,
+    truth: str | os.PathLike[str] | None = None,
+    partial: bool = False,
+    strict: bool = False,
+    lenient: bool = False,
+    name: str | None = None,
+) -> ScoredRows:
+    """The answers of a system with their outcomes, without any metric. Arguments and errors as those of `score_answers`."""
+    told = parse_columns(columns) if isinstance(columns, str) else _listed(columns or {})
+    how = How(told, tuple(labels), task, Path(truth) if truth is not None else None, partial, strict)
+    source = Path(answers) if isinstance(answers, str | os.PathLike) else None
+    read = read_answers(source, how) if source else answers_in_memory(_records(answers), how, name or IN_MEMORY)
+    placed = [(where, row | {"lenient": True}) for where, row in read.rows] if lenient else read.rows
+    missing = _missing(source, read, partial)
+    outcomes = [outcome(row, strict=strict, where=where) for where, row in placed]
+    if read.foreign:
+        outcomes = with_known_sources(outcomes)
+    return ScoredRows(read, [row for _, row in placed], outcomes, source, missing)
+
+
 def score_answers(
     answers: str | os.PathLike[str] | Iterable[Mapping[str, Any]] | pd.DataFrame,
     *,
@@ -157,16 +193,10 @@ def score_answers(
     options of `emocaliber score`. Raises UserError, naming the file, the row, the column and the remedy, for what cannot be read or could
     mean two things. Notes and errors name options; those of `emocaliber.score`, which otherwise is the same, name arguments.
     """
-    told = parse_columns(columns) if isinstance(columns, str) else _listed(columns or {})
-    how = How(told, tuple(labels), task, Path(truth) if truth is not None else None, partial, strict)
-    source = Path(answers) if isinstance(answers, str | os.PathLike) else None
-    read = read_answers(source, how) if source else answers_in_memory(_records(answers), how, name or IN_MEMORY)
-    placed = [(where, row | {"lenient": True}) for where, row in read.rows] if lenient else read.rows
-    rows = [row for _, row in placed]
-    missing = _missing(source, read, partial)
-    outcomes = [outcome(row, strict=strict, where=where) for where, row in placed]
-    if read.foreign:
-        outcomes = with_known_sources(outcomes)
+    scored = scored_rows(
+        answers, columns=columns, labels=labels, task=task, truth=truth, partial=partial, strict=strict, lenient=lenient, name=name
+    )
+    source, read, rows, outcomes, missing = scored.source, scored.read, scored.rows, scored.outcomes, scored.missing
     given = {source for each in outcomes for source in each.confidence}
     first = confidence or (read.confidence if read.confidence in given else VERBALIZED)
     summary = summarise(outcomes, replicates=replicates, seed=seed, confidence=first)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import TypeAlias
 
-_Actions = argparse._SubParsersAction[argparse.ArgumentParser]
-ACTIONS: tuple[Callable[[_Actions], None], ...] = ()  # what adds the parser of each action, in the order of the help
+from emocaliber.cli.calibrate import certify
+
+_Actions: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+# What adds the parser of each action, in the order of the help.
+ACTIONS: tuple[Callable[[_Actions], None], ...] = (certify.add_parser,)
 
 
 def add_parser(subparsers: _Actions) -> None:
