@@ -156,7 +156,8 @@ def on_records(folder: Path, splits: int, seed: int) -> Iterator[dict[str, Any]]
         for method in (name.removesuffix("-evals") for name in table.column_names if name.endswith("-evals")):
             confidence = np.array([first for (first,) in table[f"{method}-confidence_levels"].to_pylist()], float)
             right = np.array([first for (first,) in table[f"{method}-evals"].to_pylist()], bool)
-            random, row = np.random.default_rng(seed), {"records": f"{file.parent.name}, {method}", "n": right.size}
+            random = np.random.default_rng(seed)
+            row: dict[str, Any] = {"records": f"{file.parent.name}, {method}", "n": right.size}
             for target in TARGETS:
                 row[f"{target}"] = {rule: _halves(RULES[rule], confidence, right, target, splits, random) for rule in ("ours", "naive")}
             cells = (

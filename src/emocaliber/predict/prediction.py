@@ -58,8 +58,6 @@ class Prediction:
     confidence: float | None
     confidence_source: str
     accepted: bool | None
-    certificate: str | None
-    uncertified: str | None
     unfamiliar: bool | None
     untaught: bool | None
     reasoning: Reasoning | None
@@ -69,6 +67,8 @@ class Prediction:
     seconds: float | None
     error: Failure | None
     notes: tuple[str, ...] = ()
+    certificate: str | None = None
+    uncertified: str | None = None
 
     def to_row(self) -> dict[str, Any]:
         """The prediction as a JSON row, without its notes."""

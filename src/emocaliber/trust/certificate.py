@@ -109,7 +109,7 @@ def check_terms(accuracy: float, delta: float) -> None:
 
 def pilot_of(n: int) -> Bools:
     """(n,): every twentieth answer, the first one included."""
-    return np.arange(n) % round(1 / PILOT) == 0
+    return np.asarray(np.arange(n) % round(1 / PILOT) == 0)
 
 
 def _fallback(tested: Accepted, p: Floats, delta: float, pilot: Floats) -> float | None:

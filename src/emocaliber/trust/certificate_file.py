@@ -196,12 +196,13 @@ class Certificate:
             raise UserError(f"{where} is a certificate of version {content.get('version')!r}, and {VERSION} is read here; certify again")
         try:
             names = {each.name for each in fields(cls)} - {"pooled", "per_question"}
+            others: dict[str, Any] = {name: tuple(value) if name == "notes" else value for name, value in content.items() if name in names}
             made = cls(
                 pooled=_certified(content),
                 per_question=tuple(
                     CertifiedQuestion(each["task"], tuple(each["labels"]), _certified(each)) for each in content["per_question"]
                 ),
-                **{name: tuple(value) if name == "notes" else value for name, value in content.items() if name in names},
+                **others,
             )
             whole = made.id == content.get("id")
         except (TypeError, KeyError, ValueError, AttributeError) as error:

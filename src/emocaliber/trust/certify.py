@@ -202,7 +202,7 @@ def lacking(what: Certified, of: str = "") -> str:
 
 def _rounded(number: int) -> int:
     """A guess to two digits, upwards."""
-    step = max(10 ** (len(str(number)) - 2), 1)
+    step = int(10 ** max(len(str(number)) - 2, 0))
     return -(-number // step) * step
 
 
