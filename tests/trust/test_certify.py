@@ -112,7 +112,7 @@ def test_each_question_has_its_promise_by_itself_or_together_with_the_others() -
     ("rows", "how", "sentence"),
     [
         ([{"id": "1", "answer": "awe", "confidence": 0.5}], {}, "no column"),
-        (answers(30), {"source": "verb"}, "no answer has a confidence from 'verb'; it has confidence"),
+        (answers(30), {"source": "verb"}, "no answer has a confidence from 'verb'; it has confidences from confidence"),
         ([row(n, None, True) for n in range(30)], {"labels": LABELS}, "no answer has a confidence, so there is no threshold"),
         ([*answers(30), row(99, 0.5, True, model="other")], {}, "answers of 2 models"),
         (answers(30), {"accuracy": 80}, "accuracy must lie between 0 and 1, and is 80; for 80 percent write 0.8"),

@@ -7,7 +7,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -118,9 +118,9 @@ def certify_answers(
     try:
         check_terms(accuracy, delta)
     except ValueError as error:
-        raise UserError(f"{error}; --accuracy .8 --delta .05 asks for 80 % right, with a certificate wrong in at most 5 %") from error
+        raise UserError(str(error)) from error
     if expires < 1:
-        raise UserError(f"a certificate holds for at least a day, and --expires is {expires}")
+        raise UserError(f"a certificate holds for at least a day, not for {expires}")
     records = answers if isinstance(answers, str | os.PathLike) or hasattr(answers, "columns") else list(answers)
     reading = {"columns": columns, "labels": labels, "task": task, "truth": truth}
     scored = scored_rows(records, **reading, partial=partial, strict=strict, lenient=lenient)  # type: ignore[arg-type]
@@ -157,8 +157,7 @@ def certify(answers: Any, **how: Any) -> Certificate:
     """As `certify_answers`, with notes and errors that name its arguments in place of the command's options."""
     with errors_in_python():
         made = certify_answers(answers, **how)
-    object.__setattr__(made, "notes", tuple(map(in_python, made.notes)))
-    return made
+    return replace(made, notes=tuple(map(in_python, made.notes)))
 
 
 def terms_of(questions: Sequence[CertifiedQuestion], accuracy: float, delta: float, together: bool) -> str:
@@ -212,7 +211,9 @@ def _source(scored: ScoredRows, asked: str | None, name: str) -> str:
     if not given:
         raise UserError(f"{name}: no answer has a confidence, so there is no threshold on it to certify; name its column, or ask for one.")
     if asked is not None and asked not in given:
-        raise UserError(f"{name}: no answer has a confidence from {asked!r}; it has {', '.join(given)}{did_you_mean(asked, given)}.")
+        raise UserError(
+            f"{name}: no answer has a confidence from {asked!r}; it has confidences from {', '.join(given)}{did_you_mean(asked, given)}."
+        )
     return asked or (scored.read.confidence if scored.read.confidence in given else given[0])
 
 
