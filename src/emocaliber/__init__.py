@@ -22,23 +22,40 @@ if TYPE_CHECKING:
     from emocaliber.predict.prediction import Prediction, Predictions
     from emocaliber.predict.predictor import Predictor, load
     from emocaliber.trust.calibrate import Calibration, calibrate
+    from emocaliber.trust.certificate_file import Certificate
+    from emocaliber.trust.certify import certify
 
     __version__: str
 
 
 _HOMES = {
     "Calibration": "emocaliber.trust.calibrate",
+    "Certificate": "emocaliber.trust.certificate_file",
     "Prediction": "emocaliber.predict.prediction",
     "Predictions": "emocaliber.predict.prediction",
     "Predictor": "emocaliber.predict.predictor",
     "Score": "emocaliber.evaluation.score",
     "UserError": "emocaliber.errors",
     "calibrate": "emocaliber.trust.calibrate",
+    "certify": "emocaliber.trust.certify",
     "score": "emocaliber.evaluation.score",
     "load": "emocaliber.predict.predictor",
 }
 
-__all__ = ["Calibration", "Prediction", "Predictions", "Predictor", "Score", "UserError", "__version__", "calibrate", "load", "score"]
+__all__ = [
+    "Calibration",
+    "Certificate",
+    "Prediction",
+    "Predictions",
+    "Predictor",
+    "Score",
+    "UserError",
+    "__version__",
+    "calibrate",
+    "certify",
+    "load",
+    "score",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from emocaliber.core.source_words import SOURCE_WORDS
 from emocaliber.emotions.colours import emotion_colour
 from emocaliber.predict import report as prediction_report
-from emocaliber.predict.predictor import Predictor, Query
+from emocaliber.predict.predictor import Predictor
 from emocaliber.predict.report import kept_by_threshold, write_prediction_report
+from emocaliber.trust.acceptance import Acceptance
 from stand_ins import ColourModel, photo
 
 
@@ -171,7 +172,7 @@ def test_a_least_confidence_keeps_what_predict_would_accept(confidences: list[fl
     kept = kept_by_threshold(confidences)
     assert [point.threshold for point in kept] == ([each / 100 for each in range(101)] if confidences else [])
     for threshold, share, mean in kept:
-        accepted = [each for each in confidences if Query.of(min_confidence=threshold).accepts(each)]
+        accepted = [each for each in confidences if Acceptance(threshold).decide(each, "EmoSet-8", (), source="verb", model="m").accepted]
         assert share == len(accepted) / len(confidences)
         assert mean == (pytest.approx(statistics.fmean(accepted)) if accepted else None)
 

@@ -58,7 +58,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="the confidence source, such as verb (stated) or verb_mean (its mean over the digits); default: that of the model's card",
     )
     parser.add_argument("--calibrator", type=Path, metavar="FILE.json", help="calibrate the confidence by this file of `calibrate fit`")
-    parser.add_argument("--min-confidence", type=fraction, metavar="X", help="abstain below this confidence, from 0 to 1")
+    accepting = parser.add_mutually_exclusive_group()
+    accepting.add_argument("--min-confidence", type=fraction, metavar="X", help="abstain below this confidence, from 0 to 1")
+    accepting.add_argument(
+        "--certificate", type=Path, metavar="FILE", help="abstain below the threshold of a certificate that `calibrate certify` wrote"
+    )
     parser.add_argument("--resume", action="store_true", help="resume from the rows in --out; failed images are not tried again")
     parser.add_argument("--retry-failed", action="store_true", help="resume, and try the failed images again")
     parser.add_argument("--batch-size", type=positive, metavar="N", help="images per batch (default: that of the model)")
@@ -85,7 +89,7 @@ def _predict(args: argparse.Namespace) -> int:
     from emocaliber.predict.table import PredictionTable
     from emocaliber.render.progress import Progress
 
-    query = Query.of(args.task, args.labels, args.min_confidence)
+    query = Query.of(args.task, args.labels, args.min_confidence, args.certificate)
     images, settings = _images(args)
     names = {UNNAMED if isinstance(image, bytes) else image for image in images}
     with contextlib.ExitStack() as closing:
@@ -140,7 +144,8 @@ def _predict(args: argparse.Namespace) -> int:
 
             rows_of_page = file.rows(names) if file else reported
             with Progress("writing the page"):
-                page = write_prediction_report(rows_of_page, args.report, model=model.name, notice=model.notice)
+                terms = query.acceptance.certificate.terms if query.acceptance.certificate else None
+                page = write_prediction_report(rows_of_page, args.report, model=model.name, notice=model.notice, certificate=terms)
         if file:
             file.finish()
             if done > len(earlier):
@@ -162,7 +167,7 @@ def _predictor(args: argparse.Namespace, settings: dict[str, Any], asked: Collec
 
     named = UnloadedModel(args.model)
     calibrators = read_calibrators(args.calibrator) if args.calibrator else None
-    unloaded = Predictor(named, args.confidence, calibrators)  # refuses an unknown source before the model is loaded
+    unloaded = Predictor(named, args.confidence, calibrators, args.model)  # refuses an unknown source before the model is loaded
     if not any(isinstance(image, bytes) or os.path.exists(image) for image in asked):
         return unloaded, False
     with Progress(f"loading {args.model}"):

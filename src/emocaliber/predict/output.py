@@ -59,7 +59,8 @@ class PredictionFile:
             "task": query.task,
             "labels": list(query.candidates),
             "confidence": confidence,
-            "min_confidence": query.min_confidence,
+            "min_confidence": query.acceptance.min_confidence,
+            **({"certificate": query.acceptance.certificate.id} if query.acceptance.certificate else {}),
             **({"free": True} if free else {}),
             **({"calibrator": sha256_of(calibrator)} if calibrator else {}),
         }

@@ -23,7 +23,8 @@ _SHOWN = 20  # predictions in a notebook's table
 ROW_FORM: Form = {  # of `Prediction.to_row`
     **{"image": str, "task": str, "emotion": str, "confidence": float, "confidence_source": str},
     **{"calibrated": float, "uncalibrated": str},
-    **{"accepted": bool, "unfamiliar": bool, "untaught": bool},
+    **{"accepted": bool, "certificate": str, "uncertified": str},
+    **{"unfamiliar": bool, "untaught": bool},
     "reasoning": dict.fromkeys(STEPS, str),
     "alternatives": [{"emotion": str, "probability": float}],
     **{"response": str, "model": str, "seconds": float},
@@ -45,8 +46,9 @@ class Prediction:
 
     `confidence` is in [0, 1] and comes from `confidence_source`: one of `sources.SOURCES` ("verb" is the stated one), or "chance" for
     labels that the model was not taught, where it is 1/k. It is never below 1/k for k candidates; a note says where it was raised.
-    `calibrated` is P(right) by the calibrator of this question, or None, and `uncalibrated` then says why.
-    `accepted` is None without `min_confidence`; False means abstain. `alternatives` is the model's distribution over the candidates,
+    `calibrated` is P(right) by the calibrator of this question, or None, and `uncalibrated` then says why. `accepted` is None without
+    `min_confidence` and `certificate`; False means abstain. `certificate` is the id of the one that decided; if one was given that does not
+    hold for this answer, `accepted` is None, and `uncertified` says why. `alternatives` is the model's distribution over the candidates,
     likeliest first; empty if the model does not provide it. `unfamiliar`: whether the model says that it recognises nothing in the image;
     `untaught`: whether it was never taught these labels; both None where that is not known. `notes` are remarks for the reader, such as
     that only the first frame of an animation was used, or that the model was asked twice.
@@ -69,6 +71,8 @@ class Prediction:
     notes: tuple[str, ...] = ()
     calibrated: float | None = None
     uncalibrated: str | None = None
+    certificate: str | None = None
+    uncertified: str | None = None
 
     def to_row(self) -> dict[str, Any]:
         """The prediction as a JSON row, without its notes."""
@@ -81,6 +85,8 @@ class Prediction:
             "calibrated": self.calibrated,
             "uncalibrated": self.uncalibrated,
             "accepted": self.accepted,
+            "certificate": self.certificate,
+            "uncertified": self.uncertified,
             "unfamiliar": self.unfamiliar,
             "untaught": self.untaught,
             "reasoning": asdict(self.reasoning) if self.reasoning else None,
@@ -108,7 +114,7 @@ Status = Literal["answered", "accepted", "abstained", "failed"]
 
 
 def status(row: Mapping[str, Any]) -> Status:
-    """The status of a prediction row; "answered" if no `min_confidence` decided between "accepted" and "abstained"."""
+    """The status of a prediction row; "answered" if no `min_confidence` or certificate decided between "accepted" and "abstained"."""
     if row["error"] is not None:
         return "failed"
     return "answered" if row["accepted"] is None else "accepted" if row["accepted"] else "abstained"

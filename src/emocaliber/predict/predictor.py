@@ -6,6 +6,7 @@ import os
 import warnings as python_warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, islice
 from types import MappingProxyType
 from typing import Any
@@ -29,6 +30,7 @@ from emocaliber.models.taught import TaughtQuestions
 from emocaliber.predict.given import ImageSource, each_image, key_of, refuse_address, to_open
 from emocaliber.predict.prediction import Failure, Prediction, Predictions
 from emocaliber.render.progress import Progress, in_notebook
+from emocaliber.trust.acceptance import ANY, Acceptance, Decision, GivenCertificate
 
 GivenLabels = str | Iterable[str]
 DEFAULT_TASK = "EmoSet-8"
@@ -41,27 +43,29 @@ _AT_ONCE = 256  # images of a stream that are open at the same time, for a model
 
 @dataclass(frozen=True)
 class Query:
-    """The question asked of every image: a task or custom labels, and the least confidence at which an answer is accepted."""
+    """The question asked of every image: a task or custom labels, and which answers are accepted."""
 
     task: str
     candidates: Labels
-    min_confidence: float | None = None
+    acceptance: Acceptance = ANY
 
     @classmethod
-    def of(cls, task: str | None = None, labels: GivenLabels | None = None, min_confidence: float | None = None) -> Query:
+    def of(
+        cls,
+        task: str | None = None,
+        labels: GivenLabels | None = None,
+        min_confidence: float | None = None,
+        certificate: GivenCertificate | None = None,
+    ) -> Query:
         """The query of a VECBench task (default: EmoSet-8), or of custom `labels` (an iterable, or a string with commas).
 
-        Raises UserError for an unknown task, a task beside labels, fewer than two different labels, or a `min_confidence` outside [0, 1];
-        TypeError for labels that are no text and a `min_confidence` that is no number.
+        Raises UserError for an unknown task, a task beside labels, fewer than two different labels, and as `Acceptance.of` does; TypeError
+        for labels that are no text and a `min_confidence` that is no number.
         """
-        if min_confidence is not None:
-            if not isinstance(min_confidence, int | float):
-                raise TypeError(f"min_confidence must be a number from 0 to 1, not {min_confidence!r}")
-            if not 0 <= min_confidence <= 1:
-                raise UserError(f"the least confidence must lie between 0 and 1, not {min_confidence:g}")
+        acceptance = Acceptance.of(min_confidence, certificate)
         if labels is None:
             known = task_called(task or DEFAULT_TASK)
-            return cls(known.name, labels_of(known.name, taxonomy(known.taxonomy).labels), min_confidence)
+            return cls(known.name, labels_of(known.name, taxonomy(known.taxonomy).labels), acceptance)
         if task is not None:
             raise UserError(f"give the task {task!r} or labels of your own, not both")
         given = labels.split(",") if isinstance(labels, str) else list(labels)
@@ -72,22 +76,22 @@ class Query:
             raise UserError(f"the labels are {', '.join(map(repr, candidates))}; give two or more, with commas between them: awe,fear,calm")
         if not all(candidates):
             raise UserError(f"one of the labels {', '.join(map(repr, candidates))} is empty; leave it out, with its comma")
-        return cls(CUSTOM_TASK, Labels.of(candidates), min_confidence)
-
-    def accepts(self, confidence: float | None) -> bool | None:
-        """Whether an answer with this confidence is accepted (without a confidence it is not); None without `min_confidence`."""
-        return None if self.min_confidence is None else confidence is not None and confidence >= self.min_confidence
+        return cls(CUSTOM_TASK, Labels.of(candidates), acceptance)
 
 
 class Predictor:
     """Predicts emotions with a model; made by `load`.
 
     `confidence` is the confidence source; by default that of the model's card, or else the stated confidence. With `calibrators`, by
-    default those of the card, it is `calibrated` for the questions that they were fitted for. Raises UserError for an unknown source.
+    default those of the card, it is `calibrated` for the questions that they were fitted for. `called` is the name by which the model was
+    loaded, by which a certificate knows its weights. Raises UserError for an unknown source.
     """
 
-    def __init__(self, model: Model, confidence: str | None = None, calibrators: Calibrators | None = None) -> None:
+    def __init__(
+        self, model: Model, confidence: str | None = None, calibrators: Calibrators | None = None, called: str | None = None
+    ) -> None:
         self.model = model
+        self._called = called
         self.calibrators: Calibrators | None = calibrators or getattr(model, "calibrators", None)
         self._named = confidence is not None
         of_card = getattr(model, "confidence_source", None) or verb.__name__
@@ -105,15 +109,21 @@ class Predictor:
         return f"<Predictor of {self.model.name}, confidence: {self.confidence_source}>"
 
     def predict(
-        self, image: ImageSource, task: str | None = None, labels: GivenLabels | None = None, min_confidence: float | None = None
+        self,
+        image: ImageSource,
+        task: str | None = None,
+        labels: GivenLabels | None = None,
+        min_confidence: float | None = None,
+        certificate: GivenCertificate | None = None,
     ) -> Prediction:
         """The prediction for one image: a path, the bytes of an image file, an open file, a Pillow image, an array or a torch tensor.
 
-        `labels` replaces the candidates of the task. What users of the model must know comes once as a warning. An image that cannot be
-        used raises nothing: its prediction has an `error`. Raises UserError for an unknown task, invalid labels, a `min_confidence` outside
-        [0, 1] and an address of the web; TypeError for anything that is no image.
+        `labels` replaces the candidates of the task. `certificate`, of `certify` or its file, decides which answers are accepted. What
+        users of the model must know comes once as a warning. An image that cannot be used raises nothing: its prediction has an `error`.
+        Raises UserError for an unknown task, invalid labels, a `min_confidence` outside [0, 1] or beside a certificate, a file that is no
+        certificate, and an address of the web; TypeError for anything that is no image.
         """
-        query = Query.of(task, labels, min_confidence)
+        query = Query.of(task, labels, min_confidence, certificate)
         refuse_address(image)
         self._warn(query)
         return next(self.ask([image], query))
@@ -124,6 +134,7 @@ class Predictor:
         task: str | None = None,
         labels: GivenLabels | None = None,
         min_confidence: float | None = None,
+        certificate: GivenCertificate | None = None,
         *,
         done: Collection[str] = (),
         progress: bool | None = None,
@@ -133,7 +144,7 @@ class Predictor:
         They are computed in batches while they are read (see `Predictions`); images whose path is in `done` are left out. `progress`
         shows a bar; by default in notebooks. Raises as `predict` does, and UserError for a folder or glob without images.
         """
-        query = Query.of(task, labels, min_confidence)
+        query = Query.of(task, labels, min_confidence, certificate)
         found = each_image(images)
         self._warn(query)
         coming = self.ask(found, query, done=done)
@@ -187,7 +198,11 @@ class Predictor:
         return None if covered is None else not covered
 
     def warnings(self, query: Query) -> tuple[str, ...]:
-        """Warnings from the model's card about this query: the model was not trained on it, or is not calibrated for it."""
+        """Warnings about this query: the model was not trained on it, is not calibrated for it, or the certificate does not hold for it."""
+        uncertified = self._decided(None, query).uncertified
+        return (*self._warnings_of_card(query), *([f"no answer is accepted, and none rejected: {uncertified}"] if uncertified else []))
+
+    def _warnings_of_card(self, query: Query) -> tuple[str, ...]:
         name, asked = self.model.name, "labels of your own" if query.task == CUSTOM_TASK else query.task
         tasks = ", ".join(self._taught.tasks) if self._taught else ""
         if self.untaught(query):
@@ -223,6 +238,16 @@ class Predictor:
             query.task, query.candidates, {name: SOURCES[name](evidence) if name in SOURCES else None for name in needed}
         )
 
+    def _decided(self, confidence: float | None, query: Query) -> Decision:
+        """Whether an answer with this confidence is accepted."""
+        source, model = self.source_for(query), self.model.name
+        return query.acceptance.decide(confidence, query.task, query.candidates, source=source, model=model, weights=lambda: self._weights)
+
+    @cached_property
+    def _weights(self) -> str | None:
+        """The SHA-256 of the model's weights, if it is known where they are."""
+        return sha256_of_model(self._called) if self._called else None
+
     def _prediction(self, answered: QuestionResult, query: Query) -> Prediction:
         image, reply = answered.ask.key, answered.reply
         parsed = parse(reply.text, query.candidates, lenient=True) if reply and not reply.error else None
@@ -239,6 +264,7 @@ class Predictor:
         by_rule = {CHANCE: least, CALIBRATED: calibrated}
         read = None if evidence is None else by_rule[source] if source in by_rule else SOURCES[source](evidence)
         confidence = None if read is None else round(max(read, least), 6)
+        decided = self._decided(confidence, query)
         choice = evidence.at_commitment if evidence else None
         alternatives = sorted(choice.distribution.items(), key=lambda item: -item[1]) if choice else []
         return Prediction(
@@ -249,7 +275,9 @@ class Predictor:
             confidence_source=source,
             calibrated=calibrated,
             uncalibrated=uncalibrated,
-            accepted=query.accepts(confidence),
+            accepted=decided.accepted,
+            certificate=decided.certificate,
+            uncertified=decided.uncertified,
             unfamiliar=self._unfamiliar(response),
             untaught=self.untaught(query),
             reasoning=response.reasoning if response else None,
@@ -285,7 +313,7 @@ def load(
     for_predictions = {"retries": RETRIES, "free": False} if kind_of(name) == LOCAL else {}
     model = load_model(name, **for_predictions | settings)
     calibrators = None if calibrator is None else read_calibrators(calibrator).for_model(model.name, sha256_of_model(name))
-    return Predictor(model, confidence, calibrators)
+    return Predictor(model, confidence, calibrators, name)
 
 
 def _retries_note(reply: Reply | None) -> tuple[str, ...]:

@@ -34,8 +34,10 @@ class Kept(NamedTuple):
     mean: float | None
 
 
-def write_prediction_report(rows: Iterable[Row], folder: str | Path, *, model: str, notice: str | None = None) -> Path:
-    """Writes `folder/index.html` from prediction rows, and returns its path.
+def write_prediction_report(
+    rows: Iterable[Row], folder: str | Path, *, model: str, notice: str | None = None, certificate: str | None = None
+) -> Path:
+    """Writes `folder/index.html` from prediction rows, and returns its path. `certificate` are the terms of the one that was given, if any.
 
     Images are opened again for their thumbnails; beyond 6,000 answered images there are none. The page is self-contained (see
     `render_page`), but for links to the images. Raises UserError if it cannot be written.
@@ -55,6 +57,9 @@ def write_prediction_report(rows: Iterable[Row], folder: str | Path, *, model: s
         percent=_percent,
         model=model,
         notice=notice,
+        certificate=certificate,
+        ids=sorted({row["certificate"] for row in rows if row.get("certificate")}),
+        uncertified=sorted({row["uncertified"] for row in rows if row.get("uncertified")}),
         tasks=tasks,
         made=datetime.now().astimezone(),
         total=len(rows),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _ALTERNATIVES, _LIKELY = 2, 0.05  # the most emotions beside the answer, and their least probability by the model itself
+_ANSWERS = {True: "accepted", False: "abstain", None: ""}
 _UNFAMILIAR = "unfamiliar picture"
 _HEADER = ("image", "emotion", "confidence", "answer", "alternatives")
 _IMAGE, _EMOTION, _CONFIDENCE, _ANSWER, _LIST = range(len(_HEADER))
@@ -31,7 +32,7 @@ class PredictionTable:
 
     def __init__(self, names: Sequence[str], query: Query, width: int | None) -> None:
         self._names = {name: display_name(name) for name in names}
-        self._decides = query.min_confidence is not None
+        self._decides = query.acceptance.decides
         self._width = width
         labels = sorted((cells(label) for label in query.candidates), reverse=True)
         every, one = (max(_list_width(labels[:number]), len(_UNFAMILIAR)) for number in (_ALTERNATIVES, 1))
@@ -61,11 +62,11 @@ class PredictionTable:
             name,
             prediction.emotion or "",
             "-" if prediction.confidence is None else f"{100 * prediction.confidence:.0f} %",
-            "accepted" if prediction.accepted else "abstain",
+            _ANSWERS[prediction.accepted],
             _UNFAMILIAR if prediction.unfamiliar else ", ".join(others[:_ALTERNATIVES]),
         )
         styles = {_EMOTION: _STYLES["emotion"]}
-        if self._decides and not prediction.accepted:
+        if prediction.accepted is False:
             styles[_ANSWER] = _STYLES["abstain"]
         if prediction.unfamiliar:
             styles = {column: _STYLES["unfamiliar"] for column in range(len(_HEADER))}
