@@ -55,8 +55,8 @@ def observe(row: Mapping[str, Any], where: str, source: str | None = None) -> Ob
     Raises UserError, naming `where` (the row's file and line), the field and the remedy, for any other row and for a confidence that is no
     number in [0, 1].
     """
-    shared = {"model": _text(row.get("model")), "embedding": _embedding(row.get("embedding"), where)}
-    if are_predictions([row]):
+    model, embedding = _text(row.get("model")), _embedding(row.get("embedding"), where)
+    if are_predictions([dict(row)]):
         row = unflattened(dict(row))
         error, answer, task = row.get("error"), _text(row["emotion"]), canonical_task(str(row.get("task") or "custom"))
         malformed = str(error.get("code")) if isinstance(error, Mapping) else "no_answer" if answer is None else None
@@ -73,7 +73,8 @@ def observe(row: Mapping[str, Any], where: str, source: str | None = None) -> Ob
             image=str(row["image"]),
             unfamiliar=_flag(row.get("unfamiliar")),
             accepted=_flag(row.get("accepted")),
-            **shared,
+            model=model,
+            embedding=embedding,
         )
     if "response" not in row and "plain_answer" not in row:
         problem = "is neither a row of `emocaliber predict` nor one of `emocaliber respond`"
@@ -96,7 +97,8 @@ def observe(row: Mapping[str, Any], where: str, source: str | None = None) -> Ob
         confidence=read.confidence.get(source),
         source=source,
         image=read.image,
-        **shared,
+        model=model,
+        embedding=embedding,
     )
 
 

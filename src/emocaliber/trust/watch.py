@@ -19,7 +19,7 @@ from emocaliber.trust.observation import Observation, Reference, Usual, observe
 
 PROMISE = "promise"
 FORMAT = 1
-_PATIENCE = 300.0  # labels: they are fewer than rows, and an accuracy shows slowly
+PATIENCE = 300.0  # labels: they are fewer than rows, and an accuracy shows slowly
 _CHART_POINTS = 600
 
 WORDS: Mapping[str, str] = {
@@ -58,8 +58,10 @@ class Promise:
 
 @dataclass(frozen=True)
 class Alarm:
-    """An alarm: `tests` moved (the surest first), with evidence `wealth` of the first one; without any change the chance of an alarm, ever, is
-    at most `alpha`. `since` is the row (of `promise`, the label) from which on the change is estimated, `row` that of the alarm; from 1.
+    """An alarm: `tests` moved (the surest first), with evidence `wealth` of the first one.
+
+    Without any change the chance of an alarm, ever, is at most `alpha`. `since` is the row (of `promise`, the label) from which on the
+    change is estimated, `row` that of the alarm; both count from 1.
     """
 
     tests: tuple[str, ...]
@@ -82,9 +84,18 @@ class Alarm:
         also = f" (and {', '.join(others)})" if others else ""
         wealth = f"{self.wealth:,.0f}" if self.wealth < 1e6 else f"{self.wealth:.1e}"
         return (
-            f"{moved}{also} since about {self.counted} {self.since:,}, seen at {self.counted} {self.row:,}: evidence of {wealth} to 1, where a "
-            f"stream without change raises any alarm, ever, with probability at most {self.alpha:g}"
+            f"{moved}{also} since about {self.counted} {self.since:,}, seen at {self.counted} {self.row:,}: evidence of {wealth} to 1, "
+            f"where a stream without change raises any alarm, ever, with probability at most {self.alpha:g}"
         )
+
+
+def alarm_lines(tests: Sequence[str], alpha: float, *, promise: bool) -> dict[str, float]:
+    """The capital at which each test raises the alarm, so that by the union bound some test does without a change in at most `alpha`.
+
+    The union bound holds whatever the tests have in common; an average of their capitals would need them to be fair games together.
+    """
+    found = {name: len(tests) / (alpha / 2 if promise else alpha) for name in tests}
+    return found | ({PROMISE: 2 / alpha} if promise else {})
 
 
 @dataclass
@@ -100,7 +111,7 @@ class Watch:
     alpha: float = 0.05
     seed: int = 0
     tests: dict[str, ConformalTest] = field(default_factory=dict)
-    kept: Capital = field(default_factory=lambda: Capital.start(len(SHORTFALLS), patience=_PATIENCE))
+    kept: Capital = field(default_factory=lambda: Capital.start(len(SHORTFALLS), patience=PATIENCE))
     rows: int = 0
     labels: int = 0
     right: int = 0
@@ -129,17 +140,15 @@ class Watch:
         for name in only:
             if name not in reference.counts:
                 raise UserError(
-                    f"the reference has no {name!r}; it has {', '.join(reference.counts)}{did_you_mean(name, reference.counts)}"
+                    f"the reference has nothing for the test {name!r}; it has {', '.join(reference.counts)}{did_you_mean(name, reference.counts)}"
                 )
         tests = {name: ConformalTest.start(counts) for name, counts in reference.counts.items() if name in only or not only}
         return cls(reference, promise, alpha, seed, tests)
 
     @property
     def lines(self) -> dict[str, float]:
-        """The capital at which each test raises the alarm. By the union bound, some test does so without a change in at most alpha."""
-        shared = self.alpha / 2 if self.promise else self.alpha
-        found = {name: len(self.tests) / shared for name in self.tests}
-        return found | ({PROMISE: 2 / self.alpha} if self.promise else {})
+        """The capital at which each test raises the alarm: see `alarm_lines`."""
+        return alarm_lines(tuple(self.tests), self.alpha, promise=self.promise is not None)
 
     @property
     def wealth(self) -> dict[str, float]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 
 from emocaliber.render.figure import GREY, LINES, VERMILION, PanelFigure, png, style
 from emocaliber.trust.watch import Watch
@@ -21,7 +23,7 @@ def watch_figure(watch: Watch) -> Figure:
     """The chart: rows against evidence / alarm line of each test, the alarm line at 1, and the moment of the alarm."""
     names = list(watch.lines)
     colours = {name: LINES[place % len(LINES)] for place, name in enumerate(names)}
-    dashes = {name: "-" if place < len(LINES) else "--" for place, name in enumerate(names)}
+    dashes: dict[str, Any] = {name: "-" if place < len(LINES) else "--" for place, name in enumerate(names)}
     moved = watch.alarm.tests if watch.alarm else ()
     legend = [Line2D([], [], color=colours[name], linestyle=dashes[name], label=name) for name in names]
     with style():
@@ -39,6 +41,7 @@ def watch_figure(watch: Watch) -> Figure:
             if watch.alarm.counted == "row":
                 axes.axvspan(watch.alarm.since, rows[-1], color=VERMILION, alpha=0.08, linewidth=0)
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.set_ylim(_LOWEST, max(10.0, *axes.get_ylim()))
         axes.set_xlim(0, max([1, *rows]))
         axes.set_xlabel("Rows of the stream")

@@ -19,8 +19,8 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "watch",
         help="follow answers, and void the certificate when they change",
         description="Follows a growing file of answers without labels, and raises an alarm when they no longer look like those of the "
-        "calibration, or, with labels, when accepted answers are right less often than promised. Over the whole stream, the chance of an alarm "
-        "without a change is at most alpha. Exit code 3: an alarm.",
+        "calibration, or, with labels, when accepted answers are right less often than promised. Over the whole stream, the chance of an "
+        "alarm without a change is at most alpha. Exit code 3: an alarm.",
     )
     parser.add_argument("rows", type=Path, metavar="ROWS", help="JSON Lines of `predict` or `respond`, to which rows are added")
     parser.add_argument(
