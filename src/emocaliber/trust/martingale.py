@@ -30,7 +30,7 @@ _AT_START = 0.5  # the share of the capital that is at stake from the first row 
 _MOST = 1e200  # capital is not counted beyond
 
 
-def uniform(seed: int, name: str, row: int) -> float:
+def uniform(seed: str, name: str, row: int) -> float:
     """A number in [0, 1) that depends on its arguments alone, so that a restarted watch draws what it drew before."""
     digest = blake2b(f"{seed}/{name}/{row}".encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 11) / 2**53

@@ -15,17 +15,16 @@ import numpy as np
 
 from emocaliber.core.released import filled_in
 from emocaliber.core.scoring import VERBALIZED, outcome
-from emocaliber.core.tasks import canonical_task, taxonomy_of
+from emocaliber.core.tasks import CUSTOM_TASK, canonical_task, taxonomy_of
 from emocaliber.errors import UserError
 from emocaliber.evaluation.answers.predictions import are_predictions, unflattened
 from emocaliber.evaluation.answers.reader import read_answers
-from emocaliber.evaluation.calibration import bin_of
 from emocaliber.io.row_formats import located_values, row_files
 from emocaliber.io.rows import Row, display_name
 from emocaliber.trust.picture_statistics import CELLS, STATISTICS, picture_cells
 
 FEWEST = 50  # rows of a reference
-BINS = 20  # of confidences, `(lo, hi]`
+BINS = 20  # of confidences
 EMBEDDING_CELLS = 20
 ANSWERS, CONFIDENCE, MALFORMED, UNFAMILIAR, EMBEDDING = "answers", "confidence", "malformed", "unfamiliar", "embedding"
 _FEWEST_EMBEDDED = 2 * FEWEST  # one half says what is usual, the other is compared with
@@ -58,7 +57,7 @@ def observe(row: Mapping[str, Any], where: str, source: str | None = None) -> Ob
     model, embedding = _text(row.get("model")), _embedding(row.get("embedding"), where)
     if are_predictions([dict(row)]):
         row = unflattened(dict(row))
-        error, answer, task = row.get("error"), _text(row["emotion"]), canonical_task(str(row.get("task") or "custom"))
+        error, answer, task = row.get("error"), _text(row["emotion"]), canonical_task(str(row.get("task") or CUSTOM_TASK))
         malformed = str(error.get("code")) if isinstance(error, Mapping) else "no_answer" if answer is None else None
         offered = [each["emotion"] for each in row.get("alternatives") or () if isinstance(each, Mapping) and "emotion" in each]
         known = taxonomy_of(task)
@@ -242,34 +241,30 @@ def reference_from_certificate(certificate: Mapping[str, Any], name: str) -> Ref
         ANSWERS: (*counted, 0, none),
         MALFORMED: (n - malformed, malformed),
     }
-    model, source = (_text(certificate.get(field)) for field in ("model", "source"))
-    return Reference(n, counts, labels, model, source, mark_of(certificate))
+    model = certificate.get("model")
+    named = _text(model.get("name") if isinstance(model, Mapping) else model)
+    return Reference(n, counts, labels, named, _text(certificate.get("source")), mark_of(certificate))
 
 
 def _labels_of(certificate: Mapping[str, Any], answers: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
-    """The labels of each task that a certificate names, of itself or in those of its questions."""
-    questions = certificate.get("questions") or certificate.get("per_question") or []
-    listed = questions.values() if isinstance(questions, Mapping) else questions
-    tasks = {str(each["task"]): each.get("labels") for each in listed if isinstance(each, Mapping) and each.get("task")}
-    if isinstance(questions, Mapping):
-        tasks |= {str(name): each.get("labels") for name, each in questions.items() if isinstance(each, Mapping) and not each.get("task")}
-    given = certificate.get("tasks") or ([certificate["task"]] if certificate.get("task") else [])
-    if isinstance(given, Mapping):
-        tasks |= given
-    else:
-        tasks |= {str(task): certificate.get("labels") for task in given if str(task) not in tasks}
+    """The labels of each question of a certificate; of one that names none, those that were answered, for a task of the user's own."""
     found = {}
-    for task, labels in tasks.items():
-        known = taxonomy_of(task)
-        found[canonical_task(task)] = tuple(known.labels) if known else tuple(sorted(map(str, labels or answers)))
-    return found or {"custom": tuple(sorted(answers))}
+    for question in certificate.get("per_question") or ():
+        known = taxonomy_of(question["task"])
+        found[canonical_task(question["task"])] = tuple(sorted(known.labels if known else question["labels"]))
+    return found or {CUSTOM_TASK: tuple(sorted(answers))}
+
+
+def confidence_bin(confidence: float) -> int:
+    """The bin `[low, high)` of a confidence, as a certificate's summary counts them; 1 is in the last."""
+    return min(int(confidence * BINS), BINS - 1)
 
 
 def _cells(seen: Observation, labels: Sequence[str]) -> dict[str, int]:
     """The cells of the tests that need no file: rare things, such as no answer, are the highest cells."""
     answer = len(labels) + 1 if seen.answer is None else labels.index(seen.answer) if seen.answer in labels else len(labels)
     return {
-        CONFIDENCE: BINS if seen.confidence is None else int(bin_of(seen.confidence, BINS)),
+        CONFIDENCE: BINS if seen.confidence is None else confidence_bin(seen.confidence),
         ANSWERS: answer,
         MALFORMED: int(seen.malformed is not None),
         UNFAMILIAR: int(bool(seen.unfamiliar)),

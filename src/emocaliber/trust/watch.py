@@ -139,9 +139,8 @@ class Watch:
             raise UserError(f"alpha is {alpha:g}; it must be between 0 and 1, such as 0.05")
         for name in only:
             if name not in reference.counts:
-                raise UserError(
-                    f"the reference has nothing for the test {name!r}; it has {', '.join(reference.counts)}{did_you_mean(name, reference.counts)}"
-                )
+                meant = did_you_mean(name, reference.counts)
+                raise UserError(f"the reference has nothing for the test {name!r}; it has {', '.join(reference.counts)}{meant}")
         tests = {name: ConformalTest.start(counts) for name, counts in reference.counts.items() if name in only or not only}
         return cls(reference, promise, alpha, seed, tests)
 
@@ -167,7 +166,7 @@ class Watch:
         self.reference.check(seen, where)
         cells = self.reference.cells(seen, where, folder or Path())
         for name, test in self.tests.items():
-            test.see(np.array(cells[name]), np.array(uniform(self.seed, name, self.rows)))
+            test.see(np.array(cells[name]), np.array(uniform(f"{self.seed}/{self.reference.mark}", name, self.rows)))
         self.rows += 1
         if self.promise and self.promise.accepts(seen):
             self.accepted += 1

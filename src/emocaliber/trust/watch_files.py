@@ -46,9 +46,7 @@ def read_certificate(file: Path) -> dict[str, Any]:
 
 def promise_of(certificate: Mapping[str, Any]) -> Promise:
     """What a certificate promises, with the thresholds of its questions, if it has several."""
-    questions = certificate.get("per_question") or []
-    named = questions.items() if isinstance(questions, Mapping) else [(each.get("task"), each) for each in questions]
-    thresholds = {str(each.get("task") or task): each.get("threshold") for task, each in named}
+    thresholds = {str(each.get("task")): each.get("threshold") for each in certificate.get("per_question") or ()}
     return Promise(float(certificate["accuracy"]), {"": certificate.get("threshold")} | thresholds)
 
 
@@ -66,13 +64,14 @@ def void_certificate(file: Path, alarm: Alarm, rows: Path | None = None) -> None
 class Followed:
     """A JSON Lines file that grows: `offset` is where the next row begins, `line` the number of lines before it.
 
-    `mark` tells whether the bytes before the offset are still those that were read.
+    `mark` tells whether the bytes before `marked_at`, an earlier offset, are still those that were read.
     """
 
     path: Path
     offset: int = 0
     line: int = 0
     mark: str = ""
+    marked_at: int = 0
 
     def new_rows(self, most: int) -> Iterator[tuple[str, Row]]:
         """Up to `most` rows that were added, each after its place; a line that is still being written is left for later.
@@ -102,6 +101,8 @@ class Followed:
     def marked(self) -> dict[str, Any]:
         """The position as JSON, with the mark of what was read up to there."""
         with opened(self.path) as file:
+            self._check(file, display_name(self.path))
+            self.marked_at = self.offset
             self.mark = self._mark(file)
         return {"path": str(self.path.absolute()), "offset": self.offset, "line": self.line, "mark": self.mark}
 
@@ -113,15 +114,15 @@ class Followed:
             )
         if self.mark and self._mark(file) != self.mark:
             raise UserError(
-                f"{name}: its first {self.offset:,} bytes are not those that were read: the file was replaced. Start another watch, with "
-                "another --state."
+                f"{name}: its first {self.marked_at:,} bytes are not those that were read: the file was replaced. "
+                "Start another watch, with another --state."
             )
 
     def _mark(self, file: IO[bytes]) -> str:
         file.seek(0)
-        head = file.read(min(_KNOWN, self.offset))
-        file.seek(max(self.offset - _KNOWN, 0))
-        return hashlib.sha256(head + file.read(min(_KNOWN, self.offset))).hexdigest()[:16]
+        head = file.read(min(_KNOWN, self.marked_at))
+        file.seek(max(self.marked_at - _KNOWN, 0))
+        return hashlib.sha256(head + file.read(min(_KNOWN, self.marked_at))).hexdigest()[:16]
 
 
 @dataclass
@@ -180,7 +181,7 @@ class WatchedFiles:
             _check_same(watch.settings(), asked, how.get("only") or (), state)
             if str(rows.absolute()) != place["path"]:
                 raise UserError(f"{display_name(state)} follows {place['path']}, not {display_name(rows)}; name another file as --state.")
-            followed = Followed(rows, place["offset"], place["line"], place["mark"])
+            followed = Followed(rows, place["offset"], place["line"], place["mark"], place["offset"])
             return cls(watch, followed, state, certificate, labels, kept["labels_read"], _lock=lock)
         except BaseException:
             lock.release()
