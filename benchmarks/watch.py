@@ -2,9 +2,9 @@
 
     python benchmarks/watch.py [--model tiny] [--n 1500] [--streams 1000] [--rows 10000] [--oasis FOLDER] [--work FOLDER] [--out FILE]
 
-Draws N synthetic scenes (seed 21), and 600 of them 5 % brighter, and has the model predict EmoSet-8 for them and for the photographs of
-OASIS (by default below $EMOCALIBER_DATA; without it they are left out). The answers are kept in the work folder. Streams are sampled from these
-answers with replacement, and so are their references of 500 rows, a new one for each stream; all streams are one array.
+Draws N synthetic scenes (seed 21), and 600 of them 5 % brighter, and has the model predict EmoSet-8 for them, and for the photographs
+of OASIS (by default below $EMOCALIBER_DATA; without it they are left out). The answers are kept in the work folder. Streams are sampled
+from these answers with replacement, and so are their references of 500 rows, a new one for each stream; all streams are one array.
 
 1. Streams without a change, with a certificate whose promise is just kept: the share of streams with an alarm must not exceed alpha.
 2. After 0, 1,000 or 5,000 scenes, photographs: rows until the alarm, with all tests and with those of a certificate's summary alone.

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from emocaliber.errors import UserError
@@ -47,7 +48,11 @@ def test_rows_like_the_reference_raise_no_alarm() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "test"),
-    [({"sure": 0.35}, "confidence"), ({"first": "awe"}, "answers"), ({"emotion": None, "error": {"code": "malformed"}}, "malformed")],
+    [
+        ({"sure": 0.35}, "confidence"),
+        ({"first": "awe"}, "answers"),
+        ({"emotion": None, "confidence": None, "error": {"code": "malformed"}}, "malformed"),
+    ],
 )
 def test_an_alarm_says_what_moved_and_since_when(changes: dict[str, Any], test: str) -> None:
     watch = seen(Watch.start(reference()), [*predictions(200, 1), *predictions(200, 2, **changes)])
@@ -149,7 +154,7 @@ def test_gauges_are_in_the_text_format_and_tell_the_wealth() -> None:
 def test_the_chart_shows_every_test_its_line_and_the_alarm() -> None:
     watch = seen(Watch.start(reference(), KEPT), [*predictions(100, 1), *predictions(100, 2, first="awe")])
     axes = watch_figure(watch).axes[0]
-    highest = {name: max(line.get_ydata()) for name, line in zip(watch.lines, axes.lines, strict=False)}
+    highest = {name: np.max(np.asarray(line.get_ydata(), float)) for name, line in zip(watch.lines, axes.lines, strict=False)}
     assert highest["answers"] == pytest.approx(watch.wealth["answers"] / watch.lines["answers"], rel=1e-3)
     assert axes.get_yscale() == "log" and f"alarm at row {watch.rows}" in watch_figure(watch).texts[0].get_text()
 

@@ -178,6 +178,10 @@ class ConformalTest:
         np.put_along_axis(self.counts, at, np.take_along_axis(self.counts, at, -1) + 1, -1)
         return self.capital.wealth
 
+    def rest(self) -> None:
+        """Takes a row that says nothing: no bet is won or lost. Those that say something must be exchangeable among themselves."""
+        self.capital.bet(np.ones_like(self.capital.stakes))
+
     def to_dict(self) -> dict[str, Any]:
         """The test as JSON, exactly."""
         bets = {"counts": [counts.tolist() for counts in self.bets.counts], "n": self.bets.n.tolist()}

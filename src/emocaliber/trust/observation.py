@@ -142,8 +142,8 @@ class Reference:
         """The labels of all tasks, sorted."""
         return tuple(sorted({label for labels in self.labels.values() for label in labels}))
 
-    def cells(self, seen: Observation, where: str, folder: Path) -> dict[str, int]:
-        """The cell of an observation in each test; pictures are looked for in `folder`."""
+    def cells(self, seen: Observation, where: str, folder: Path) -> dict[str, int | None]:
+        """The cell of an observation in each test, None where it takes no part; pictures are looked for in `folder`."""
         found = _cells(seen, self.all_labels)
         if STATISTICS[0] in self.counts:
             found |= picture_cells(_picture(folder, seen.image))
@@ -235,10 +235,10 @@ def reference_from_certificate(certificate: Mapping[str, Any], name: str) -> Ref
     labels = _labels_of(certificate, answers)
     whole = sorted({label for known in labels.values() for label in known})
     counted = [int(answers.get(label, 0)) for label in whole]
-    missing, none = max(n - sum(histogram), 0), max(n - sum(counted), 0)
+    missing = max(n - malformed - sum(histogram), 0)
     counts = {
         CONFIDENCE: (*histogram, missing),
-        ANSWERS: (*counted, 0, none),
+        ANSWERS: (*counted, 0),
         MALFORMED: (n - malformed, malformed),
     }
     model = certificate.get("model")
@@ -260,23 +260,24 @@ def confidence_bin(confidence: float) -> int:
     return min(int(confidence * BINS), BINS - 1)
 
 
-def _cells(seen: Observation, labels: Sequence[str]) -> dict[str, int]:
-    """The cells of the tests that need no file: rare things, such as no answer, are the highest cells."""
-    answer = len(labels) + 1 if seen.answer is None else labels.index(seen.answer) if seen.answer in labels else len(labels)
+def _cells(seen: Observation, labels: Sequence[str]) -> dict[str, int | None]:
+    """The cells of the tests that need no file: rare things are the highest cells. A row without an answer is `malformed` and no more."""
+    confidence = BINS if seen.confidence is None else confidence_bin(seen.confidence)
+    answer = labels.index(seen.answer) if seen.answer in labels else len(labels)
     return {
-        CONFIDENCE: BINS if seen.confidence is None else confidence_bin(seen.confidence),
-        ANSWERS: answer,
+        CONFIDENCE: None if seen.answer is None else confidence,
+        ANSWERS: None if seen.answer is None else answer,
         MALFORMED: int(seen.malformed is not None),
         UNFAMILIAR: int(bool(seen.unfamiliar)),
     }
 
 
 def _sizes(labels: int, *, pictures: bool) -> dict[str, int]:
-    sizes = {CONFIDENCE: BINS + 1, ANSWERS: labels + 2, MALFORMED: 2, UNFAMILIAR: 2}
+    sizes = {CONFIDENCE: BINS + 1, ANSWERS: labels + 1, MALFORMED: 2, UNFAMILIAR: 2}
     return sizes | (dict(CELLS) if pictures else {})
 
 
-def _counted(cells: Iterable[int], size: int) -> tuple[int, ...]:
+def _counted(cells: Iterable[int | None], size: int) -> tuple[int, ...]:
     counter = Counter(cells)
     return tuple(counter[cell] for cell in range(size))
 

@@ -166,7 +166,10 @@ class Watch:
         self.reference.check(seen, where)
         cells = self.reference.cells(seen, where, folder or Path())
         for name, test in self.tests.items():
-            test.see(np.array(cells[name]), np.array(uniform(f"{self.seed}/{self.reference.mark}", name, self.rows)))
+            if (cell := cells[name]) is None:
+                test.rest()
+            else:
+                test.see(np.array(cell), np.array(uniform(f"{self.seed}/{self.reference.mark}", name, self.rows)))
         self.rows += 1
         if self.promise and self.promise.accepts(seen):
             self.accepted += 1
