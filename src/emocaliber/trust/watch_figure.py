@@ -14,8 +14,8 @@ from emocaliber.trust.watch import Watch
 
 _LOWEST = 1e-3  # evidence below which a line is drawn at the lower edge
 HOW_TO_READ = (
-    "Each line is a test's evidence that something changed, as a share of what raises the alarm: without a change it drifts below the line "
-    "and reaches it, ever, in at most {alpha:g} of all streams."
+    "A line that reaches the alarm is evidence of a change such as chance alone gives, ever, in at most {alpha:g} of all streams; "
+    "the shaded rows are those since the estimated start of the change."
 )
 
 
