@@ -126,7 +126,7 @@ class RowWriter:
             for number, line in enumerate(file, 1):
                 half = not line.endswith(b"\n") and line.strip(b"\0")[:1] in (b"", b"{")  # a lost block reads as zeros
                 try:
-                    row = _from_line(line, self.path, number)
+                    row = row_of_line(line, self.path, number)
                 except UserError:
                     if not half:
                         raise
@@ -176,7 +176,7 @@ def write_rows(path: RowPath, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def _json_rows(file: IO[bytes], path: RowPath) -> Iterator[tuple[int, Row]]:
     for number, line in enumerate(file, 1):
-        row = _from_line(line, path, number)
+        row = row_of_line(line, path, number)
         if row is not None:
             yield number, row
 
@@ -192,7 +192,7 @@ def _parquet_rows(file: IO[bytes], path: RowPath) -> Iterator[Row]:
         raise UserError(f"{display_name(path)}: not a readable Parquet file ({error}).") from error
 
 
-def _from_line(line: bytes, path: RowPath, number: int) -> Row | None:
+def row_of_line(line: bytes, path: RowPath, number: int) -> Row | None:
     """The row on a line, or None if the line is blank."""
     text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
     if not text.strip():
