@@ -191,9 +191,7 @@ class Calibrators:
         """
         fitted, refused = self.model or {}, None
         if (known := fitted.get("sha256")) and sha256:
-            refused = (
-                None if known == sha256 else f"it was fitted on answers of {fitted.get('name') or name} with other weights or settings"
-            )
+            refused = None if known == sha256 else f"it was fitted on answers of {fitted.get('name') or name} with other files"
         elif (known := fitted.get("name")) and name and known != name:
             refused = f"it was fitted on answers of {known}, not of {name}"
         return replace(self, refused=refused)
