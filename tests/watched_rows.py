@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from emocaliber.emotions.taxonomy import taxonomy
+from emocaliber.evaluation.calibration import bin_of
+from emocaliber.trust.certificate_file import Certificate, Certified, CertifiedQuestion
 
 LABELS = taxonomy("mikels-8").labels
 
@@ -40,12 +42,21 @@ def write(file: Path, rows: Iterable[Mapping[str, Any]], *, add: bool = False) -
     return file
 
 
-def certificate(**changes: Any) -> dict[str, Any]:
+def certificate(threshold: float | None = 0.5, expires: str = "2999-01-01T00:00:00+00:00") -> Certificate:
     """A certificate of 80 % above a confidence of 0.5, made from 400 answers like those of `predictions`."""
     rows = predictions(400, 99)
-    histogram = np.bincount([min(int(row["confidence"] * 20), 19) for row in rows], minlength=20).tolist()
+    histogram = np.bincount(bin_of([row["confidence"] for row in rows], 20), minlength=20).tolist()
     answers = {label: sum(row["emotion"] == label for row in rows) for label in LABELS}
-    summary = {"confidence_histogram": histogram, "answers": answers, "malformed": 0, "n": 400, "accepted": 300, "accepted_right": 255}
-    terms = {"id": "c1", "certified": True, "threshold": 0.5, "accuracy": 0.8, "delta": 0.05, "source": "verb", "model": {"name": "mine"}}
-    questions = [{"task": "EmoSet-8", "labels": list(LABELS), "threshold": changes.get("threshold", 0.5)}]
-    return {**terms, "per_question": questions, "reference": summary} | changes
+    what = Certified(400, 0.8, 0.05, threshold, 300, 255, None, {})
+    return Certificate(
+        terms="for a test",
+        source="verb",
+        pooled=what,
+        per_question=(CertifiedQuestion("EmoSet-8", LABELS, what),),
+        together=False,
+        model={"name": "mine"},
+        created="2026-01-01T00:00:00+00:00",
+        expires=expires,
+        answers={},
+        reference={"confidence_histogram": histogram, "answers": answers, "malformed": 0, "n": 400, "accepted": 300, "accepted_right": 255},
+    )

@@ -19,7 +19,7 @@ from watched_rows import certificate, predictions, write
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write(tmp_path / "reference.jsonl", predictions(200, 0))
-    (tmp_path / "certificate.json").write_text(json.dumps(certificate()))
+    certificate().save(tmp_path / "certificate.json")
     write(tmp_path / "rows.jsonl", predictions(200, 1))
     monkeypatch.chdir(tmp_path)
     return tmp_path

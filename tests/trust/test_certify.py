@@ -15,9 +15,9 @@ import emocaliber as ec
 from emocaliber.errors import UserError
 from emocaliber.predict.predictor import Predictor
 from emocaliber.trust.acceptance import Acceptance
-from emocaliber.trust.certificate_file import Certificate, read_certificate, voided
+from emocaliber.trust.certificate_file import REFERENCE_BINS, Certificate, read_certificate, voided
 from emocaliber.trust.certificate_page import certificate_table, write_certificate_page
-from emocaliber.trust.certify import BINS, certify
+from emocaliber.trust.certify import certify
 from stand_ins import ColourModel, photo
 
 LABELS = ["amusement", "anger", "awe", "contentment", "disgust", "excitement", "fear", "sadness"]
@@ -47,7 +47,7 @@ def test_a_certificate_says_what_it_promises_and_what_it_counted(certificate: Ce
     assert content["accepted"] == len(kept) and content["coverage"] == len(kept) / 2000
     assert content["accepted_right"] == sum(each["answer"] == "awe" for each in kept)
     assert content["reference"]["accepted"] == len(kept) and sum(content["reference"]["confidence_histogram"]) == 2000
-    assert len(content["reference"]["confidence_histogram"]) == BINS
+    assert len(content["reference"]["confidence_histogram"]) == REFERENCE_BINS
     assert content["model"]["name"] == "colour" and [each["task"] for each in content["per_question"]] == ["EmoSet-8"]
     assert f"at least {certificate.threshold:g} are right in at least 80 %" in certificate.terms
     assert "at most 5 % of calibrations" in certificate.terms

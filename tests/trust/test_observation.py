@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from PIL import Image
 
 from emocaliber.core.response import Reasoning, Response, render
 from emocaliber.errors import UserError
+from emocaliber.trust.certificate_file import REFERENCE_BINS
 from emocaliber.trust.observation import (
-    BINS,
     EMBEDDING,
     EMBEDDING_CELLS,
     observe,
@@ -64,7 +65,7 @@ def test_a_reference_is_read_from_predictions_without_truths_and_from_answers(tm
     assert predicted.n == 60 and sum(predicted.counts["answers"]) == 60 and predicted.source == "verb"
     rows = [response_row(str(number), ground_truth="awe") for number in range(60)]
     answered = reference_from_file(write(tmp_path / "responses.jsonl", rows))
-    assert answered.counts["confidence"][16] == 60 and answered.source == "verb"  # 0.8 is the lower edge of [0.8, 0.85)
+    assert answered.counts["confidence"][15] == 60 and answered.source == "verb"  # 0.8 is the upper edge of (0.75, 0.8]
     assert "unfamiliar" not in predicted.counts
 
 
@@ -73,7 +74,7 @@ def test_a_summary_counts_as_its_rows_do(tmp_path: Path) -> None:
     summary = reference_from_certificate(certificate(), "certificate.json")
     whole = reference_from_file(write(tmp_path / "rows.jsonl", rows))
     assert summary.counts == whole.counts
-    assert sum(summary.counts["confidence"]) == 400 and len(summary.counts["confidence"]) == BINS + 1
+    assert sum(summary.counts["confidence"]) == 400 and len(summary.counts["confidence"]) == REFERENCE_BINS + 1
     assert summary.all_labels == whole.all_labels
 
 
@@ -82,8 +83,8 @@ def test_too_few_rows_no_file_and_no_summary_are_refused(tmp_path: Path) -> None
         reference_from_file(write(tmp_path / "few.jsonl", predictions(49, 1)))
     with pytest.raises(UserError, match=r"none\.jsonl: there is no such file"):
         reference_from_file(tmp_path / "none.jsonl")
-    with pytest.raises(UserError, match=r"c\.json: no reference can be read from it \(it has no field 'reference'\)"):
-        reference_from_certificate({"accuracy": 0.8}, "c.json")
+    with pytest.raises(UserError, match=r"c\.json: no reference can be read from it"):
+        reference_from_certificate(replace(certificate(), reference={}), "c.json")
     with pytest.raises(UserError, match="of several models, mine, other"):
         reference_from_file(write(tmp_path / "two.jsonl", [*predictions(40, 1), *predictions(40, 2, model="other")]))
 

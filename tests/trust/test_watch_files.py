@@ -10,7 +10,7 @@ import pytest
 
 from emocaliber.errors import UserError
 from emocaliber.trust.watch import Alarm
-from emocaliber.trust.watch_files import Followed, WatchedFiles, read_certificate, void_certificate
+from emocaliber.trust.watch_files import Followed, WatchedFiles, live_certificate, void_certificate
 from watched_rows import LABELS, certificate, prediction, predictions, write
 
 HOW: dict[str, Any] = {"alpha": 0.05, "seed": 0}
@@ -20,7 +20,7 @@ HOW: dict[str, Any] = {"alpha": 0.05, "seed": 0}
 def folder(tmp_path: Path) -> Path:
     """A folder with a reference, a certificate and a stream without a change."""
     write(tmp_path / "reference.jsonl", predictions(200, 0))
-    (tmp_path / "certificate.json").write_text(json.dumps(certificate()))
+    certificate().save(tmp_path / "certificate.json")
     write(tmp_path / "rows.jsonl", predictions(300, 1))
     return tmp_path
 
@@ -88,7 +88,7 @@ def test_an_alarm_voids_the_certificate_which_then_is_refused(folder: Path) -> N
 def test_a_kill_between_the_state_and_the_certificate_is_made_good(folder: Path) -> None:
     write(folder / "rows.jsonl", predictions(100, 2, first="awe"), add=True)
     watched(folder)
-    (folder / "certificate.json").write_text(json.dumps(certificate()))
+    certificate().save(folder / "certificate.json")
     watched(folder)
     assert json.loads((folder / "certificate.json").read_text())["voided"]
 
@@ -163,15 +163,16 @@ def test_a_summary_in_the_certificate_is_reference_enough(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "not a certificate, as it is not JSON"),
-        ('{"id": 1}', "not a certificate, as it names no accuracy"),
-        (json.dumps(certificate(threshold=None)), "certifies no threshold"),
+        ("{", "is no certificate, as it is not JSON"),
+        ('{"id": 1}', "is no certificate"),
+        (json.dumps(certificate(threshold=None).to_json()), "certifies no threshold"),
+        (json.dumps(certificate(expires="2026-02-01T00:00:00+00:00").to_json()), "expired on 2026-02-01; certify again"),
     ],
 )
 def test_what_is_no_certificate_is_refused(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "c.json").write_text(text)
     with pytest.raises(UserError, match=rf"c\.json.*{words}"):
-        read_certificate(tmp_path / "c.json")
+        live_certificate(tmp_path / "c.json")
 
 
 def test_two_watches_on_one_state_and_other_formats_are_refused(folder: Path) -> None:

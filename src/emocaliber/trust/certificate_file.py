@@ -18,6 +18,7 @@ from emocaliber.io.rows import display_name, opened, write_atomically
 WHAT = "certificate of a threshold on the confidence"
 VERSION = 1
 MADE_BY = "`emocaliber calibrate certify` writes one"
+REFERENCE_BINS = 20  # of the reference's histogram of confidence, (low, high] as in an ECE
 _ROW = ("certified", "threshold", "coverage", "accuracy", "delta", "n", "accepted", "accepted_right", "accepted_accuracy", "enough")
 _LATER = ("id", "voided")  # what the id is not a hash of
 
@@ -224,9 +225,9 @@ def read_certificate(file: str | os.PathLike[str]) -> Certificate:
     return Certificate.from_json(content, display_name(file))
 
 
-def voided(certificate: Certificate, since: str, reason: str) -> Certificate:
-    """The certificate, void since then for this reason, under the same id."""
-    return replace(certificate, voided={"since": since, "reason": reason})
+def voided(certificate: Certificate, since: str, reason: str, at: str | None = None) -> Certificate:
+    """The certificate, void since then for this reason, under the same id; `at` is when that was found (default: now)."""
+    return replace(certificate, voided={"since": since, "reason": reason, "at": at or this_moment().isoformat()})
 
 
 def this_moment() -> datetime:

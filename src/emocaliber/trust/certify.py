@@ -17,6 +17,7 @@ from emocaliber.core.scoring import CONFIDENCE, Outcome
 from emocaliber.core.tasks import labels_of, task_order
 from emocaliber.errors import UserError, did_you_mean
 from emocaliber.evaluation.answers.predictions import are_predictions
+from emocaliber.evaluation.calibration import bin_of
 from emocaliber.evaluation.python_words import errors_in_python, in_python
 from emocaliber.evaluation.score import ScoredRows, scored_rows
 from emocaliber.evaluation.unread import unread
@@ -33,14 +34,13 @@ from emocaliber.trust.certificate import (
     fewest_answers,
     pilot_of,
 )
-from emocaliber.trust.certificate_file import Certificate, Certified, CertifiedQuestion, this_moment
+from emocaliber.trust.certificate_file import REFERENCE_BINS, Certificate, Certified, CertifiedQuestion, this_moment
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ERRORS = (0.05, 0.1)  # the shares of wrong answers whose certified coverage always stands beside the one that was asked for
 EXPIRES = 90  # days
-BINS = 20  # of the reference's histogram of confidence
 LEADING = "margin"  # the one source that is no probability, so that 1/k is no floor
 
 
@@ -269,11 +269,11 @@ def _fingerprint(scored: ScoredRows) -> str:
 
 
 def _reference(everything: _Answers, pooled: Certified) -> dict[str, Any]:
-    """What a stream of answers can be compared with: confidences in 20 bins [low, high), 1 in the last; answers; malformed ones."""
+    """What a stream of answers can be compared with: confidences in `REFERENCE_BINS`, answers, malformed ones."""
     values = everything.confidence[everything.usable]
     said = Counter(each.answer for each in everything.outcomes if each.answer is not None)
     return {
-        "confidence_histogram": np.bincount(np.minimum((values * BINS).astype(int), BINS - 1), minlength=BINS).tolist(),
+        "confidence_histogram": np.bincount(bin_of(values, REFERENCE_BINS), minlength=REFERENCE_BINS).tolist(),
         "answers": dict(sorted(said.items())),
         "malformed": sum(each.malformed is not None for each in everything.outcomes),
         "n": len(everything.outcomes),

@@ -19,12 +19,13 @@ from emocaliber.core.tasks import CUSTOM_TASK, canonical_task, taxonomy_of
 from emocaliber.errors import UserError
 from emocaliber.evaluation.answers.predictions import are_predictions, unflattened
 from emocaliber.evaluation.answers.reader import read_answers
+from emocaliber.evaluation.calibration import bin_of
 from emocaliber.io.row_formats import located_values, row_files
 from emocaliber.io.rows import Row, display_name
+from emocaliber.trust.certificate_file import REFERENCE_BINS, Certificate
 from emocaliber.trust.picture_statistics import CELLS, STATISTICS, picture_cells
 
 FEWEST = 50  # rows of a reference
-BINS = 20  # of confidences
 EMBEDDING_CELLS = 20
 ANSWERS, CONFIDENCE, MALFORMED, UNFAMILIAR, EMBEDDING = "answers", "confidence", "malformed", "unfamiliar", "embedding"
 _FEWEST_EMBEDDED = 2 * FEWEST  # one half says what is usual, the other is compared with
@@ -181,10 +182,10 @@ def reference_from_file(file: Path, *, pictures: bool = False) -> Reference:
     return reference_of(seen, display_name(file), mark=mark_of(file), folder=_folder(file), pictures=pictures)
 
 
-def mark_of(reference: Path | Mapping[str, Any]) -> str:
+def mark_of(reference: Path | Certificate) -> str:
     """What tells a reference from another: of a file's bytes, or of the summary in a certificate."""
-    if isinstance(reference, Mapping):
-        return _mark(json.dumps(reference.get("reference"), sort_keys=True).encode())
+    if isinstance(reference, Certificate):
+        return _mark(json.dumps(dict(reference.reference), sort_keys=True).encode())
     files = [reference] if reference.is_file() else row_files(reference)
     return _mark(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files))
 
@@ -217,22 +218,20 @@ def reference_of(seen: Sequence[Observation], name: str, *, mark: str, folder: P
     return Reference(len(seen), counts, one, next(iter(models), None), next(iter(sources), None), mark, usual)
 
 
-def reference_from_certificate(certificate: Mapping[str, Any], name: str) -> Reference:
+def reference_from_certificate(certificate: Certificate, name: str) -> Reference:
     """The reference in a certificate's summary. Raises UserError, naming the certificate, if it has none that can be read."""
-    summary = certificate.get("reference")
+    summary = certificate.reference
     try:
-        if not isinstance(summary, Mapping):
-            raise TypeError("it has no field 'reference'")
         n, histogram, answers = int(summary["n"]), [int(count) for count in summary["confidence_histogram"]], summary["answers"]
         malformed = int(summary["malformed"])
-        if len(histogram) != BINS:
-            raise ValueError(f"its confidence histogram has {len(histogram)} bins, not {BINS}")
+        if len(histogram) != REFERENCE_BINS:
+            raise ValueError(f"its confidence histogram has {len(histogram)} bins, not {REFERENCE_BINS}")
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{name}: no reference can be read from it ({error}); give the answers it was made from as --reference FILE."
+            f"{name}: no reference can be read from it ({error!r}); give the answers it was made from as --reference FILE."
         ) from None
     _check_size(n, name)
-    labels = _labels_of(certificate, answers)
+    labels = {canonical_task(each.task): tuple(sorted(each.labels)) for each in certificate.per_question}
     whole = sorted({label for known in labels.values() for label in known})
     counted = [int(answers.get(label, 0)) for label in whole]
     missing = max(n - malformed - sum(histogram), 0)
@@ -241,28 +240,17 @@ def reference_from_certificate(certificate: Mapping[str, Any], name: str) -> Ref
         ANSWERS: (*counted, 0),
         MALFORMED: (n - malformed, malformed),
     }
-    model = certificate.get("model")
-    named = _text(model.get("name") if isinstance(model, Mapping) else model)
-    return Reference(n, counts, labels, named, _text(certificate.get("source")), mark_of(certificate))
-
-
-def _labels_of(certificate: Mapping[str, Any], answers: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
-    """The labels of each question of a certificate; of one that names none, those that were answered, for a task of the user's own."""
-    found = {}
-    for question in certificate.get("per_question") or ():
-        known = taxonomy_of(question["task"])
-        found[canonical_task(question["task"])] = tuple(sorted(known.labels if known else question["labels"]))
-    return found or {CUSTOM_TASK: tuple(sorted(answers))}
+    return Reference(n, counts, labels, certificate.model.get("name"), certificate.source, mark_of(certificate))
 
 
 def confidence_bin(confidence: float) -> int:
-    """The bin `[low, high)` of a confidence, as a certificate's summary counts them; 1 is in the last."""
-    return min(int(confidence * BINS), BINS - 1)
+    """The bin of a confidence among those of a certificate's summary."""
+    return int(bin_of([confidence], REFERENCE_BINS)[0])
 
 
 def _cells(seen: Observation, labels: Sequence[str]) -> dict[str, int | None]:
     """The cells of the tests that need no file: rare things are the highest cells. A row without an answer is `malformed` and no more."""
-    confidence = BINS if seen.confidence is None else confidence_bin(seen.confidence)
+    confidence = REFERENCE_BINS if seen.confidence is None else confidence_bin(seen.confidence)
     answer = labels.index(seen.answer) if seen.answer in labels else len(labels)
     return {
         CONFIDENCE: None if seen.answer is None else confidence,
@@ -273,7 +261,7 @@ def _cells(seen: Observation, labels: Sequence[str]) -> dict[str, int | None]:
 
 
 def _sizes(labels: int, *, pictures: bool) -> dict[str, int]:
-    sizes = {CONFIDENCE: BINS + 1, ANSWERS: labels + 1, MALFORMED: 2, UNFAMILIAR: 2}
+    sizes = {CONFIDENCE: REFERENCE_BINS + 1, ANSWERS: labels + 1, MALFORMED: 2, UNFAMILIAR: 2}
     return sizes | (dict(CELLS) if pictures else {})
 
 

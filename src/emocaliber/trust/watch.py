@@ -38,10 +38,7 @@ WORDS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Promise:
-    """What a certificate promises: accepted answers are right in at least `accuracy`; `thresholds` on the confidence by task.
-
-    The threshold of tasks without one of their own has the key "".
-    """
+    """What a certificate promises: accepted answers are right in at least `accuracy`; `thresholds` on the confidence by task."""
 
     accuracy: float
     thresholds: Mapping[str, float | None]
@@ -52,7 +49,7 @@ class Promise:
             return False
         if seen.accepted is not None:
             return seen.accepted
-        threshold = self.thresholds.get(seen.task, self.thresholds.get(""))
+        threshold = self.thresholds.get(seen.task)
         return threshold is not None and seen.confidence is not None and seen.confidence >= threshold
 
 

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +18,7 @@ from emocaliber.evaluation.answers.truths import Truths
 from emocaliber.io.lock import Lock
 from emocaliber.io.row_formats import BINARY, DELIMITED
 from emocaliber.io.rows import Row, display_name, opened, row_of_line, write_atomically
+from emocaliber.trust.certificate_file import Certificate, read_certificate, this_moment, voided
 from emocaliber.trust.observation import Reference, mark_of, reference_from_certificate, reference_from_file
 from emocaliber.trust.watch import Alarm, Promise, Watch
 
@@ -24,40 +26,29 @@ _AT_ONCE = 256  # rows between two states on disk
 _KNOWN = 1024  # bytes at the beginning and before the offset by which a followed file is known again
 
 
-def read_certificate(file: Path) -> dict[str, Any]:
-    """The content of a certificate. Raises UserError, naming it, for one that is void, certifies nothing, or is none."""
-    name = display_name(file)
-    with opened(file) as content:
-        try:
-            certificate = json.load(content)
-        except ValueError as error:
-            raise UserError(f"{name}: not a certificate, as it is not JSON ({error}); `emocaliber calibrate certify` writes one.") from None
-    if not isinstance(certificate, dict) or not isinstance(certificate.get("accuracy"), int | float):
-        raise UserError(f"{name}: not a certificate, as it names no accuracy; `emocaliber calibrate certify` writes one.")
-    if voided := certificate.get("voided"):
-        told = voided if isinstance(voided, Mapping) else {"reason": voided}
-        raise UserError(
-            f"{name} is void since {told.get('since', 'an unknown row')} ({told.get('reason')}); certify again, on answers of today."
-        )
+def live_certificate(file: Path) -> Certificate:
+    """The certificate in a file. Raises UserError, naming it, for one that is void, expired, certifies nothing, or is none."""
+    name, certificate = display_name(file), read_certificate(file)
+    if void := certificate.voided:
+        raise UserError(f"{name} is void since {void.get('since')} ({void.get('reason')}); certify again, on answers of today.")
+    if this_moment() >= datetime.fromisoformat(certificate.expires):
+        raise UserError(f"{name} expired on {certificate.expires[:10]}; certify again, on answers of today.")
     if all(threshold is None for threshold in promise_of(certificate).thresholds.values()):
         raise UserError(f"{name} certifies no threshold, so there is no promise to watch; leave it out, and give --reference FILE.")
     return certificate
 
 
-def promise_of(certificate: Mapping[str, Any]) -> Promise:
-    """What a certificate promises, with the thresholds of its questions, if it has several."""
-    thresholds = {str(each.get("task")): each.get("threshold") for each in certificate.get("per_question") or ()}
-    return Promise(float(certificate["accuracy"]), {"": certificate.get("threshold")} | thresholds)
+def promise_of(certificate: Certificate) -> Promise:
+    """What a certificate promises, with the thresholds of its questions."""
+    return Promise(certificate.accuracy, {each.task: each.what.threshold for each in certificate.per_question})
 
 
 def void_certificate(file: Path, alarm: Alarm, rows: Path | None = None) -> None:
     """Writes into a certificate that it is void, atomically; one that is void already stays as it is."""
-    with opened(file) as content:
-        certificate = json.load(content)
-    if not certificate.get("voided"):
+    certificate = read_certificate(file)
+    if not certificate.voided:
         of = f" of {display_name(rows)}" if rows else ""
-        voided = {"since": f"{alarm.counted} {alarm.since}{of}", "reason": alarm.sentence, "at": alarm.at}
-        write_atomically(file, json.dumps(certificate | {"voided": voided}, indent=2) + "\n")
+        voided(certificate, f"{alarm.counted} {alarm.since}{of}", alarm.sentence, alarm.at).save(file)
 
 
 @dataclass
@@ -164,20 +155,21 @@ class WatchedFiles:
         try:
             kept = _read_state(state)
             raised = bool(kept and kept["watch"].get("alarm"))
-            content = _content(certificate) if certificate and raised else read_certificate(certificate) if certificate else None
-            promise = promise_of(content) if content else None
-            if reference is None and content is None:
+            promised = (read_certificate if raised else live_certificate)(certificate) if certificate else None
+            promise = promise_of(promised) if promised else None
+            given = reference or promised
+            if given is None:
                 raise UserError(
                     "there is nothing to compare with: give --certificate FILE, or --reference FILE with the answers of calibration"
                 )
             if kept is None:
-                if reference is not None:
-                    known = reference_from_file(reference, pictures=pictures)
+                if isinstance(given, Certificate):
+                    known = reference_from_certificate(given, display_name(certificate or ""))
                 else:
-                    known = reference_from_certificate(content or {}, display_name(certificate or ""))
+                    known = reference_from_file(given, pictures=pictures)
                 return cls(Watch.start(known, promise, **how), Followed(rows), state, certificate, labels, _lock=lock)
             watch, place = Watch.from_dict(kept["watch"], display_name(state)), kept["rows"]
-            asked = Watch(_stand_in(mark_of(reference or content or {})), promise, how["alpha"], how["seed"]).settings()
+            asked = Watch(_stand_in(mark_of(given)), promise, how["alpha"], how["seed"]).settings()
             _check_same(watch.settings(), asked, how.get("only") or (), state)
             if str(rows.absolute()) != place["path"]:
                 raise UserError(f"{display_name(state)} follows {place['path']}, not {display_name(rows)}; name another file as --state.")
@@ -250,12 +242,6 @@ def _is_whole(file: Path) -> bool:
         size = content.seek(0, os.SEEK_END)
         content.seek(max(size - 1, 0))
         return size > 0 and (file.suffix.lower() not in (*DELIMITED, ".jsonl") or content.read(1) == b"\n")
-
-
-def _content(certificate: Path) -> dict[str, Any]:
-    with opened(certificate) as file:
-        content: dict[str, Any] = json.load(file)
-    return content
 
 
 def _read_state(state: Path) -> dict[str, Any] | None:
