@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,12 +23,11 @@ from emocaliber.evaluation.intervals import bootstrap_estimate
 from emocaliber.evaluation.python_words import errors_in_python
 from emocaliber.evaluation.score import ScoredRows, scored_rows
 from emocaliber.evaluation.unread import unread
-from emocaliber.inference.plan import run_record, sha256_of
-from emocaliber.io.row_formats import row_files
 from emocaliber.io.rows import display_name, write_atomically
 from emocaliber.io.workspace import package_version
 from emocaliber.trust.applying import Applied, apply_calibrators
 from emocaliber.trust.fitting import PRIOR, Floats
+from emocaliber.trust.provenance import data_of, model_of
 from emocaliber.trust.selection import FEWEST, FOLDS, Answered, Chosen, choose, why_none
 
 if TYPE_CHECKING:
@@ -121,7 +119,7 @@ def calibrate_answers(
         raise UserError(f"there is no method {unknown[0]!r}; the methods are {', '.join(METHODS)}{did_you_mean(unknown[0], METHODS)}")
     scored = scored_rows(answers, **(reading or {}))
     where = display_name(scored.source) if scored.source else "the answers"
-    identity = model or _model_of(scored, where)
+    identity = model or model_of(scored, "a calibrator")
     questions = _questions(scored)
     given: dict[int, Answered] = {}
     why: dict[int, str] = {}
@@ -135,7 +133,7 @@ def calibrate_answers(
     if not given:
         raise UserError(f"{where}: no calibrator can be fitted: {_listed([f'{questions[n].task}: {text}' for n, text in why.items()])}")
     chosen = choose({str(number): each for number, each in given.items()}, methods, seed=seed, progress=progress)
-    made = {"made": date.today().isoformat(), "answers": _data(scored)}
+    made = {"made": date.today().isoformat(), "answers": data_of(scored)}
     entries, judged = [], []
     for number, answered in given.items():
         entry, numbers = questions[number].entry(answered, chosen[str(number)], scored.read.confidence, replicates, seed, len(given) > 1)
@@ -145,7 +143,7 @@ def calibrate_answers(
         "format": FORMAT,
         "emocaliber": package_version(),
         **made,
-        "model": identity,
+        "model": identity if any(identity.values()) else None,
         "settings": {"clip": CLIP, "folds": FOLDS, "prior": PRIOR, "fewest": FEWEST, "methods": list(methods), "seed": seed},
         "questions": entries,
         "uncalibrated": [questions[number].named() | {"why": text} for number, text in why.items()],
@@ -244,38 +242,6 @@ def _measured(confidences: Floats, answered: Answered, replicates: int, seed: in
 
 def _rounded(value: Any) -> Any:
     return [round(each, 6) for each in value] if isinstance(value, list) else None if value is None else round(value, 6)
-
-
-def _model_of(scored: ScoredRows, where: str) -> dict[str, str | None] | None:
-    """The model that gave the answers, from the rows and the run's record; None if neither says. Raises UserError for several."""
-    names = list(dict.fromkeys(str(name) for row in scored.rows if (name := row.get("model"))))
-    if len(names) > 1:
-        shown = ", ".join(names[:_SHOWN])
-        raise UserError(f"{where}: these are answers of {len(names)} models ({shown}); a calibrator is for one model: give a file of each")
-    records = [record["what"].get("model", {}) for file in _files(scored) if (record := run_record(file))]
-    recorded: dict[str, str | None] = {}
-    for key in ("sha256", "commit"):
-        values = {each.get(key) for each in records}
-        recorded[key] = values.pop() if len(values) == 1 else None
-    return {"name": names[0] if names else None, **recorded} if names or any(recorded.values()) else None
-
-
-def _files(scored: ScoredRows) -> list[Path]:
-    if scored.source is None:
-        return []
-    return row_files(scored.source) if scored.source.is_dir() else [scored.source]
-
-
-def _data(scored: ScoredRows) -> dict[str, Any]:
-    """Which answers these are: their path as it was given, the SHA-256 of their bytes, and their number."""
-    files = _files(scored)
-    if not files:
-        digest = hashlib.sha256(json.dumps(list(scored.rows), sort_keys=True, default=str).encode()).hexdigest()
-    elif len(files) == 1:
-        digest = sha256_of(files[0])
-    else:
-        digest = hashlib.sha256("".join(f"{sha256_of(file)}  {file.name}\n" for file in files).encode()).hexdigest()
-    return {"path": str(scored.source) if scored.source else None, "sha256": digest, "rows": len(scored.rows)}
 
 
 def _listed(reasons: Sequence[str]) -> str:

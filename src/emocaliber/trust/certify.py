@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,8 +19,8 @@ from emocaliber.evaluation.calibration import bin_of
 from emocaliber.evaluation.python_words import errors_in_python, in_python
 from emocaliber.evaluation.score import ScoredRows, scored_rows
 from emocaliber.evaluation.unread import unread
-from emocaliber.inference.plan import run_record, sampling_key, sha256_of
-from emocaliber.io.row_formats import located_values, row_files
+from emocaliber.inference.plan import sampling_key
+from emocaliber.io.row_formats import located_values
 from emocaliber.io.rows import display_name
 from emocaliber.trust.certificate import (
     Bools,
@@ -35,6 +33,7 @@ from emocaliber.trust.certificate import (
     pilot_of,
 )
 from emocaliber.trust.certificate_file import REFERENCE_BINS, Certificate, Certified, CertifiedQuestion, this_moment
+from emocaliber.trust.provenance import data_of, model_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,7 +126,7 @@ def certify_answers(
     name = display_name(scored.source) if scored.source else "these answers"
     chosen = _source(scored, source, name)
     everything, keys = _ordered(scored, chosen)
-    made_by = _model(scored, model, name)
+    made_by = model_of(scored, "a certificate", model)
     questions = sorted(set(keys), key=lambda key: (task_order(key[0]), key[1]))
     by_question = []
     for key in questions:
@@ -146,7 +145,7 @@ def certify_answers(
         model=made_by,
         created=now.isoformat(),
         expires=(now + timedelta(days=expires)).isoformat(),
-        answers={"path": str(scored.source) if scored.source else None, "sha256": _fingerprint(scored)},
+        answers=data_of(scored),
         reference=_reference(everything, pooled),
         curve=[each._asdict() for each in curve(everything.confidence[usable], everything.right[usable], delta, usable.size)],
         notes=_notes(scored, everything, name, strict),
@@ -232,20 +231,6 @@ def _ordered(scored: ScoredRows, source: str) -> tuple[_Answers, list[tuple[str,
     return _Answers([each for each, _ in pairs], np.array(values, float), np.array([each.correct for each, _ in pairs], bool)), keys
 
 
-def _model(scored: ScoredRows, told: str | None, name: str) -> dict[str, str | None]:
-    """The name of the model, and the sha256 and the commit of its weights where a record of the run has them."""
-    named = sorted({str(model) for row in scored.rows if (model := row.get("model"))})
-    if len(named) > 1:
-        some = ", ".join(named[:3])
-        raise UserError(f"{name} has answers of {len(named)} models ({some}); a certificate is for one: give a file of each.")
-    if told is not None and named and named != [told]:
-        raise UserError(f"{name}: the rows say that the model is {named[0]!r}, and --model is {told!r}; leave that out")
-    records = [record for file in (row_files(scored.source) if scored.source else ()) if (record := run_record(file))]
-    weights = [record["what"].get("model", {}) for record in records]
-    known = weights[0] if weights and all(each == weights[0] for each in weights) else {}
-    return {"name": named[0] if named else told, "sha256": known.get("sha256"), "commit": known.get("commit")}
-
-
 def _named_source(scored: ScoredRows, source: str, records: Any) -> str:
     """The source by its name at `predict`: rows of predictions say where their `confidence` is from."""
     if not scored.read.foreign or source != CONFIDENCE:
@@ -258,14 +243,6 @@ def _named_source(scored: ScoredRows, source: str, records: Any) -> str:
     if len(named) > 1:
         raise UserError(f"the predictions have confidences from {', '.join(named)}; a certificate is for one: give rows of one source.")
     return named[0]
-
-
-def _fingerprint(scored: ScoredRows) -> str:
-    """The SHA-256 of the file; of a folder or answers in memory, that of their outcomes in order."""
-    if scored.source is not None and scored.source.is_file():
-        return sha256_of(scored.source)
-    lines = (json.dumps([each.id, each.task, each.ground_truth, each.answer, dict(each.confidence)]) for each in scored.outcomes)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _reference(everything: _Answers, pooled: Certified) -> dict[str, Any]:
