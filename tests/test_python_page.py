@@ -17,7 +17,7 @@ def test_the_code_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     shutil.copytree(PROJECT / "examples", tmp_path / "examples")
     monkeypatch.chdir(tmp_path)
     code = re.findall(r"^```python\n(.*?)^```", (PROJECT / "docs" / "python.md").read_text("utf-8"), re.M | re.S)
-    assert len(code) == 6
+    assert len(code) == 7
     names: dict[str, object] = {}
     exec("\n".join(code), names)
     assert (tmp_path / "runs" / "python-scores" / "report.html").is_file()
