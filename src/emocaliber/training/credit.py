@@ -147,4 +147,5 @@ class DecoupledCreditMixin:
         objective = loss.new_zeros(len(lengths))
         objective[queried] = decimal_objective(found[0].alternatives, inputs["decimal_rewards"][queried], self._digit_entropy)
         steps: int = trainer.current_gradient_accumulation_steps
-        return loss - (objective / lengths).mean() / steps
+        credited: torch.Tensor = loss - (objective / lengths).mean() / steps
+        return credited

@@ -118,7 +118,8 @@ class SupervisedTrainer(ResumingTrainer):
         as_reference = contextlib.nullcontext() if self._reference else self.accelerator.unwrap_model(model).disable_adapter()
         reference = self._reference or model
         with torch.no_grad(), as_reference, logits_only_at(reference, places):
-            return reference(**inputs).logits[0]
+            logits: torch.Tensor = reference(**inputs).logits[0]
+        return logits
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool = False, **_: Any) -> Any:
         labels, in_completion, decimals = (inputs.pop(name)[:, 1:] for name in ("labels", "in_completion", "decimals"))
