@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 
-from emocaliber.confidence.rewards import RewardSettings
 from emocaliber.training.config import Stage3Config
 from emocaliber.training.stage3 import grpo_arguments, grpo_trainer, prompt_dataset
 from microscopic import save_untrained
@@ -96,8 +95,6 @@ def test_the_loss_of_three_tokens_is_equation_5(
         train_dataset=prompt_dataset([row]),
         reward_funcs=paid,
         shared_prefix=shared_prefix,
-        credit="response",
-        reward_settings=RewardSettings(),
     )
     plain, found = trainer.compute_loss, []
 

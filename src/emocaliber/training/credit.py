@@ -36,7 +36,7 @@ import torch
 from emocaliber.confidence.rewards import RewardSettings, confidence_and_correctness, confidence_reward
 from emocaliber.core.tasks import labels_of
 from emocaliber.errors import UserError
-from emocaliber.training.config import DECOUPLED
+from emocaliber.training.config import DECOUPLED, RESPONSE
 
 DIGITS = range(10)
 _OPENING = "<confidence>"
@@ -98,10 +98,18 @@ class DecoupledCreditMixin:
     Inactive with `credit` "response".
     """
 
-    def __init__(self, *args: Any, credit: str, reward_settings: RewardSettings, digit_entropy: float = 0.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        credit: str = RESPONSE,
+        reward_settings: RewardSettings | None = None,
+        digit_entropy: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         trainer: Any = self
-        self._decoupled, self._reward_settings, self._digit_entropy = credit == DECOUPLED, reward_settings, digit_entropy
+        self._decoupled, self._digit_entropy = credit == DECOUPLED, digit_entropy
+        self._reward_settings = reward_settings or RewardSettings()
         self._tokenizer = getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
         self._digits = decimal_tokens(self._tokenizer) if self._decoupled else []
 
