@@ -51,6 +51,16 @@ class Outcome:
     image: str | None = None
     format: bool | None = None
 
+    @property
+    def shares(self) -> Mapping[str, float] | None:
+        """The share of people behind each label; None without posterior and votes."""
+        return people_shares(self.posterior, self.votes)
+
+    @property
+    def agreement(self) -> float | None:
+        """The share of people who would give the same answer, in [0, 1]; 0 for no answer, None without posterior and votes."""
+        return agreement(self.answer, self.shares)
+
     def to_row(self) -> dict[str, object]:
         """The outcome as a JSON row."""
         return dict(vars(self))
@@ -68,6 +78,24 @@ def is_correct(answer: str | None, ground_truth: str, labels: Labels) -> bool:
     """Whether the answer and the ground truth name the same one of the labels. No answer, or one that is no label, is not correct."""
     named = None if answer is None else labels.named(answer)
     return named is not None and named == labels.named(ground_truth)
+
+
+def people_shares(posterior: Mapping[str, float] | None, votes: Mapping[str, int] | None) -> Mapping[str, float] | None:
+    """The share of people behind each label: the posterior if known, else the votes; None without either."""
+    if posterior is not None or votes is None:
+        return posterior
+    total = sum(votes.values())
+    return {label: count / total for label, count in votes.items()}
+
+
+def agreement(answer: str | None, shares: Mapping[str, float] | None) -> float | None:
+    """The share of people who would give the same answer, in [0, 1]; 0 for no answer, None without shares.
+
+    The probability that the answer is right for a viewer drawn at random. Labels are spelt as the candidates are.
+    """
+    if shares is None:
+        return None
+    return min(shares.get(answer, 0.0), 1.0) if answer is not None else 0.0
 
 
 def outcome(

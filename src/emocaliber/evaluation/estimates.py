@@ -16,7 +16,7 @@ from emocaliber.errors import UserError
 from emocaliber.evaluation import intervals, metrics, stated
 from emocaliber.evaluation.bootstrap import Ints, Resampling, ResamplingUnits
 from emocaliber.evaluation.intervals import IntervalEstimate
-from emocaliber.evaluation.metrics import AnswerCost, Floats, Tally, annotator_agreement, costs, rank_correlation
+from emocaliber.evaluation.metrics import AnswerCost, Floats, Tally, costs, rank_correlation
 
 FEWEST_PER_LABEL = 5  # samples per label, for an interval of the macro F1; with fewer, its bias is too large
 NO_FORMAT = "no outcome says whether its text keeps to the five steps"
@@ -179,7 +179,7 @@ class OutcomeCounts:
 
     def _agreement(self, scope: Scope) -> Estimates:
         rows = self._all_rows(scope)
-        of_each = (annotator_agreement(self.outcomes[row]) for row in rows)
+        of_each = (self.outcomes[row].agreement for row in rows)
         shares = list(itertools.takewhile(lambda share: share is not None, of_each))
         if len(shares) < rows.size:
             return {}

@@ -24,7 +24,7 @@ from emocaliber.core.scoring import VERBALIZED, Outcome
 from emocaliber.evaluation import calibration, ranking, stated
 from emocaliber.evaluation.estimates import OutcomeCounts, Scope
 from emocaliber.evaluation.intervals import LEVEL, IntervalEstimate
-from emocaliber.evaluation.metrics import Floats, Tally, annotator_shares
+from emocaliber.evaluation.metrics import Floats, Tally
 
 Metrics = dict[str, Any]
 
@@ -113,7 +113,7 @@ def _emotion(counts: OutcomeCounts, scope: Scope, outcomes: Sequence[Outcome]) -
     estimates = counts.emotion(scope)
     found: Metrics = _numbers({name: estimate for name, estimate in estimates.items() if "." not in name})
     if "agreement" in estimates:
-        found["agreement_best"] = math.fsum(max((annotator_shares(outcome) or {}).values()) for outcome in outcomes) / len(outcomes)
+        found["agreement_best"] = math.fsum(max((outcome.shares or {}).values()) for outcome in outcomes) / len(outcomes)
         found["agreement_spearman"] = {
             name.partition(".")[2]: _numbers({"value": estimate}) for name, estimate in estimates.items() if "." in name
         }
