@@ -25,6 +25,7 @@ from emocaliber.evaluation import calibration, ranking, stated
 from emocaliber.evaluation.estimates import OutcomeCounts, Scope
 from emocaliber.evaluation.intervals import LEVEL, IntervalEstimate
 from emocaliber.evaluation.metrics import Floats, Tally
+from emocaliber.evaluation.people import people_estimates
 
 Metrics = dict[str, Any]
 
@@ -74,6 +75,7 @@ def _metrics(counts: OutcomeCounts, scope: Scope) -> Metrics:
         **steps,
         "confidence": {source: _confidence(counts, scope, source) for source in counts.sources},
         "emotion": _emotion(counts, scope, outcomes),
+        **_people(counts, scope),
         **ceilings,
         "undefined": undefined,
     }
@@ -128,6 +130,11 @@ def _emotion(counts: OutcomeCounts, scope: Scope, outcomes: Sequence[Outcome]) -
             },
         }
     return found
+
+
+def _people(counts: OutcomeCounts, scope: Scope) -> Metrics:
+    n, estimates = people_estimates(counts, scope)
+    return {"people": {"n": n, **_numbers(estimates)}} if n else {}
 
 
 def _ceilings(outcomes: Sequence[Outcome]) -> Metrics:
