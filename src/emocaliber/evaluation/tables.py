@@ -258,8 +258,8 @@ def _emotion(summary: Summary) -> Iterator[Table]:
 
 def _people(summary: Summary) -> Iterator[Table]:
     note = (
-        "Of ten people, how many would give the answer: the expected share against the posterior or the votes. Distance: its mean; rms: the "
-        "root of its mean square, without the scatter of votes. Brier: against the vote of one person. Covered: true shares in their "
+        "The expected share of people who would give the answer, against the posterior or the votes. Distance: its mean; rms: the root "
+        "of its mean square, without the scatter of votes. Brier: against the vote of one person. Covered: true shares in their "
         "intervals, which should be 80 %. Correlations (Spearman's, times 100): of expected and true shares, and of width and distance."
     )
     yield from _columns([(name, m.get("people") or {}) for name, m in _scopes(summary)], _PEOPLE, "Share of people", note, intervals=True)

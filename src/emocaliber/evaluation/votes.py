@@ -6,26 +6,37 @@ A share is Beta(m k, (1 - m) k), m its mean and k its concentration; of n people
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import betainc, betaln, gammaln
 
 from emocaliber.evaluation.metrics import Floats
 
-_WIDEST, _NARROWEST = -3.0, 10.0  # log concentrations
-_HALVINGS = 40
+Bools = NDArray[np.bool_]
+_WIDEST, _NARROWEST, _STEPS = -3.0, 10.0, 53  # log concentrations, to look at first
+_HALVINGS = 25
 
 
 def concentration_of(means: Floats, low: Floats, high: Floats, level: float) -> Floats:
     """The concentration (n,) at which a Beta distribution of each mean has the probability `level` between `low` and `high`, (n,) each.
 
-    By bisection between exp(-3) and exp(10), one of which is returned where the interval is too wide or too narrow for any other.
+    The largest, as near 0 and 1 there can be several. It is looked for between exp(-3) and exp(10), one of which is returned where the
+    interval is wider or narrower than any of these distributions'.
     """
-    inside = np.clip(means, 1e-6, 1 - 1e-6)
-    least, most = np.full(means.shape, _WIDEST), np.full(means.shape, _NARROWEST)
+    inside = np.clip(means, 1e-6, 1 - 1e-6)[:, None]
+
+    def enough(logs: Floats) -> Bools:
+        a, b = inside * np.exp(logs), (1 - inside) * np.exp(logs)
+        held: Bools = betainc(a, b, high[:, None]) - betainc(a, b, low[:, None]) >= level
+        return held
+
+    grid = np.linspace(_NARROWEST, _WIDEST, _STEPS)
+    held = enough(np.broadcast_to(grid, (means.size, _STEPS)))
+    last = np.where(held.all(axis=1), _STEPS, np.argmin(held, axis=1))  # the first step, from the narrowest, that holds too little
+    most, least = grid[np.maximum(last - 1, 0)], grid[np.minimum(last, _STEPS - 1)]
     for _ in range(_HALVINGS):
         middle = (least + most) / 2
-        a, b = inside * np.exp(middle), (1 - inside) * np.exp(middle)
-        enough = betainc(a, b, high) - betainc(a, b, low) >= level
-        least, most = np.where(enough, least, middle), np.where(enough, middle, most)
+        narrow = enough(middle[:, None])[:, 0]
+        least, most = np.where(narrow, least, middle), np.where(narrow, middle, most)
     found: Floats = np.exp((least + most) / 2)
     return found
 

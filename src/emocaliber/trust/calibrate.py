@@ -75,9 +75,9 @@ class Calibration:
         return Path(path)
 
     def __repr__(self) -> str:
-        from emocaliber.trust.calibration_table import calibration_table
+        from emocaliber.trust.calibration_table import calibration_table, people_sentences
 
-        return calibration_table(self.content).as_text()
+        return "\n".join([calibration_table(self.content).as_text(), *people_sentences(self.content)])
 
 
 def calibrate(

@@ -75,11 +75,14 @@ def shares_of(outcomes: Sequence[Outcome]) -> Shares | str:
     return Shares(share, people)
 
 
-def fit_people(answered: Answered, shares: Shares, methods: Sequence[str], seed: int = 0) -> dict[str, Any]:
+def fit_people(
+    answered: Answered, shares: Shares, methods: Sequence[str], seed: int = 0, *, concentrations: Sequence[str] | None = None
+) -> dict[str, Any]:
     """The model of the share of people, fitted on n answers, as its entry in the file: see `PeopleModel.from_json`.
 
     The map is that of the least cross-validated squared distance from the shares, or one with fewer numbers within a standard error of it;
-    the concentration likewise, by the logarithmic score.
+    the concentration likewise, by the logarithmic score. `concentrations` are the sources that it may depend on, by default all, and the
+    expected share.
     """
     images = sorted(set(answered.images))
     order = np.random.default_rng((seed, 2)).permutation(len(images))
@@ -92,6 +95,7 @@ def fit_people(answered: Answered, shares: Shares, methods: Sequence[str], seed:
     column = {source: number for number, source in enumerate(answered.sources)}
     found_map = fit_map(candidate, confidences[:, [column[source] for source in candidate.sources]], known.share)
     features = {PEOPLE: _log_odds(means)} | {source: _log_odds(confidences[:, number]) for source, number in column.items()}
+    features = {name: feature for name, feature in features.items() if concentrations is None or name in concentrations}
     sources, tried = _chosen_sources(features, means, known, fold)
     weights, bias = _concentration(_stacked(features, sources, means.size), means, known)
     unlevelled = PeopleModel(found_map, sources, tuple(map(float, weights)), float(bias), PEOPLE_LEVEL)
@@ -139,14 +143,14 @@ def _chosen_sources(
     features: dict[str, Floats], means: Floats, known: Shares, fold: Floats
 ) -> tuple[tuple[str, ...], list[dict[str, Any]]]:
     """The sources that the concentration depends on, perhaps none, and those tried."""
-    options: list[tuple[str, ...]] = [(), *((source,) for source in features), tuple(features)]
+    options: list[tuple[str, ...]] = list(dict.fromkeys([(), *((source,) for source in features), tuple(features)]))
     losses = {}
     for sources in options:
         stacked, loss = _stacked(features, sources, means.size), np.empty(means.size)
         for number in range(FOLDS):
             here = fold == number
             weights, bias = _concentration(stacked[~here], means[~here], known.part(~here))
-            loss[here] = -_log_score(stacked[here] @ weights + bias, means[here], known.part(here))[0]
+            loss[here] = -log_score(stacked[here] @ weights + bias, means[here], known.part(here))[0]
         losses[Candidate("concentration", sources)] = loss
     tried = [
         {"sources": list(each.sources), "log_score": round(float(loss.mean()), 6)}
@@ -163,7 +167,7 @@ def _concentration(stacked: Floats, means: Floats, known: Shares) -> tuple[Float
     """Weights (k,) and bias of the logarithm of the concentration, by maximum likelihood with a slight ridge on the weights."""
 
     def loss(parameters: Floats) -> tuple[float, Floats]:
-        score, slope = _log_score(stacked @ parameters[1:] + parameters[0], means, known)
+        score, slope = log_score(stacked @ parameters[1:] + parameters[0], means, known)
         gradient = -np.concatenate([[slope.mean()], stacked.T @ slope / means.size])
         gradient[1:] += RIDGE * parameters[1:]
         return -float(score.mean()) + RIDGE / 2 * float(parameters[1:] @ parameters[1:]), gradient
@@ -173,7 +177,7 @@ def _concentration(stacked: Floats, means: Floats, known: Shares) -> tuple[Float
     return found[1:], float(found[0])
 
 
-def _log_score(logs: Floats, means: Floats, known: Shares) -> tuple[Floats, Floats]:
+def log_score(logs: Floats, means: Floats, known: Shares) -> tuple[Floats, Floats]:
     """The log-likelihood of each share, or of its votes, (n,), and its slope in the logarithm of the concentration; constants left out."""
     within = np.clip(logs, LEAST_LOG, MOST_LOG)
     k = np.exp(within)
