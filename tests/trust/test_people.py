@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import check_grad
 from scipy.stats import beta
 
-from emocaliber.core.calibrators import PeopleModel
+from emocaliber.core.calibrators import Logistic, PeopleModel
 from emocaliber.core.scoring import Outcome
 from emocaliber.trust.fitting import Floats
 from emocaliber.trust.people import Shares, fit_people, log_score, shares_of
@@ -92,6 +92,19 @@ def test_few_answers_still_keep_the_promise_whatever_the_shape(n: int) -> None:
         )
         held.append(((shares[n:] >= low) & (shares[n:] <= high)).mean())
     assert 0.78 <= np.mean(held) <= 0.8 + 1 / (0.4 * n) + 0.03
+
+
+@pytest.mark.parametrize("sources", [(), ("c",), ("people", "k")])
+def test_the_interval_of_a_model_is_the_central_part_of_its_beta_distribution(sources: tuple[str, ...]) -> None:
+    model = PeopleModel(Logistic(("c",), (0.8,), 0.3), sources, (0.4,) * len(sources), 1.5, 0.7)
+    found = model({"c": 0.6, "k": 0.2})
+    mean = 1 / (1 + np.exp(-(0.8 * np.log(1.5) + 0.3)))
+    odds = {"c": np.log(1.5), "people": np.log(mean / (1 - mean)), "k": np.log(0.25)}
+    own = beta(mean * (k := np.exp(1.5 + 0.4 * sum(odds[source] for source in sources))), (1 - mean) * k)
+    assert (found.people, found.low, found.high) == pytest.approx((mean, own.ppf(0.15), own.ppf(0.85)), abs=1e-5)
+    assert PeopleModel.from_json(model.to_json()) == model
+    with pytest.raises(KeyError):
+        model({"c": None, "k": 0.2})
 
 
 def test_a_fit_depends_on_its_seed_alone() -> None:
