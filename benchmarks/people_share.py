@@ -1,6 +1,6 @@
 """How many people would give an answer, and how well that is known: fitted on one half of a model's answers, judged on the other.
 
-    OMP_NUM_THREADS=1 python benchmarks/people_share.py [--model tiny] [--n 1500] [--splits 20] [--voters 11] [--work FOLDER] [--out FILE]
+    OMP_NUM_THREADS=1 python benchmarks/people_share.py [--model tiny] [--n 1500] [--ood 500] [--splits 20] [--voters 11] [--work FOLDER]
 
 Draws N synthetic scenes of EmoSet-8, whose true shares are known exactly, and asks the model. For each split, what `calibrate fit` makes of
 one half of the answers is held against the true shares of the other half:
@@ -10,9 +10,11 @@ one half of the answers is held against the true shares of the other half:
 - votes taken for shares: the same votes, as if they were exact, which is what the Beta-binomial model avoids;
 - from posteriors, one width: the concentration is the same for every answer.
 
-Known are the mean distance of the expected share from the true one, the share of true shares in their intervals (80 % were promised), the
-width of these, and Spearman's correlation of the width with the distance. Numbers are means over the splits, with the standard deviation
-between splits for the coverage. Writes a table, and ends with one JSON line.
+The same with OOD scenes among them, in which the model recognises nothing and people's shares are nearly even: there a model can know on
+which answers it knows the share well. Known are the mean distance of the expected share from the true one, the share of true shares in
+their intervals (80 % were promised), the width of these, and Spearman's correlation of the width with the distance. Numbers are means over
+the splits, with the standard deviation between splits for the coverage. Prints a table (--out FILE: in Markdown), and ends with one JSON
+line.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +63,14 @@ class Answers:
         part = [self.outcomes[row] for row in rows.tolist()]
         confidences = np.array([[each.confidence[source] for source in SOURCES] for each in part], dtype=float)
         return Answered(SOURCES, confidences, np.array([each.correct for each in part]), tuple(each.id for each in part))
+
+
+def asked(model: str, work: Path, name: str, n: int, ood_share: float) -> list[Outcome]:
+    """The answers of a model to N synthetic scenes."""
+    for _ in draw_samples(work / name, n, SEED, "EmoSet-8", ood_share=ood_share):
+        pass
+    samples = list(read_samples(work / name / "samples.jsonl"))[:n]
+    return list(read_outcomes(ask(model, samples, work / f"{name}.jsonl")))
 
 
 def numbers(model: PeopleModel, answers: Answers, rows: Floats) -> dict[str, float]:
@@ -104,24 +114,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--n", type=int, default=1500)
+    parser.add_argument("--ood", type=int, default=500)
     parser.add_argument("--splits", type=int, default=20)
     parser.add_argument("--voters", type=int, default=11)
     parser.add_argument("--work", type=Path, default=Path("runs/people_share"))
     parser.add_argument("--out", type=Path, help="a Markdown file for the table")
     args = parser.parse_args()
-    for _ in draw_samples(args.work / "scenes", args.n, SEED, "EmoSet-8"):
-        pass
-    samples = list(read_samples(args.work / "scenes" / "samples.jsonl"))[: args.n]
-    answers = Answers.of(list(read_outcomes(ask(args.model, samples, args.work / "answers.jsonl"))))
+    usual = asked(args.model, args.work, "scenes", args.n, 0.0)
+    ood = [replace(each, id=f"ood-{each.id}") for each in asked(args.model, args.work, "ood", args.ood, 1.0)] if args.ood else []
+    pictures = {"": Answers.of(usual)} | ({"; with OOD scenes": Answers.of(usual + ood)} if ood else {})
     found: dict[str, list[dict[str, float]]] = {}
-    with Progress("splitting", "splits", args.splits) as bar:
-        for split in range(args.splits):
-            random = np.random.default_rng((SEED, split))
-            order = random.permutation(answers.shares.size)
-            half = order.size // 2
-            for name, fit in fits(answers, args.voters, random).items():
-                found.setdefault(name, []).append(numbers(fit(order[:half]), answers, order[half:]))
-            bar.advance()
+    with Progress("splitting", "splits", len(pictures) * args.splits) as bar:
+        for kind, answers in pictures.items():
+            for split in range(args.splits):
+                random = np.random.default_rng((SEED, split))
+                order = random.permutation(answers.shares.size)
+                half = order.size // 2
+                for name, fit in fits(answers, args.voters, random).items():
+                    found.setdefault(name + kind, []).append(numbers(fit(order[:half]), answers, order[half:]))
+                bar.advance()
     means = {
         name: {key: float(np.mean([each[key] for each in of])) for key in of[0]} | {"covered_sd": float(np.std([e["covered"] for e in of]))}
         for name, of in found.items()
@@ -135,7 +146,7 @@ def main() -> None:
     if args.out:
         write_atomically(args.out, table.as_markdown() + "\n")
     told = {name: {key: round(value, 4) for key, value in m.items()} for name, m in means.items()}
-    settings = {"model": args.model, "n": answers.shares.size, "splits": args.splits, "voters": args.voters}
+    settings = {"model": args.model, "n": args.n, "ood": args.ood, "splits": args.splits, "voters": args.voters}
     print(json.dumps({"benchmark": "people_share", **settings, "found": told}))
 
 

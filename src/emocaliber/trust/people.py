@@ -28,7 +28,7 @@ from emocaliber.core.calibrators import CLIP, LEAST_LOG, MOST_LOG, PEOPLE, PEOPL
 from emocaliber.core.scoring import Outcome
 from emocaliber.evaluation.votes import vote_probabilities
 from emocaliber.trust.fitting import Candidate, Floats, candidates_of, fit_map, probabilities
-from emocaliber.trust.selection import FOLDS, Answered, within_one_error
+from emocaliber.trust.selection import FEWEST, FOLDS, Answered, within_one_error
 
 FEWEST_VOTES = 3  # for an answer; with fewer, people who disagree look like a model that errs
 FITTING = 0.6  # of the images; the others set the width
@@ -56,7 +56,7 @@ class Shares:
 
 
 def shares_of(outcomes: Sequence[Outcome]) -> Shares | str:
-    """The shares of people behind answers, or why there are none."""
+    """The shares of people behind answers, or why there are none that a model could be fitted to."""
     posteriors = sum(each.posterior is not None for each in outcomes)
     voted = sum(each.votes is not None for each in outcomes)
     known = [each.agreement for each in outcomes if each.agreement is not None]
@@ -64,6 +64,8 @@ def shares_of(outcomes: Sequence[Outcome]) -> Shares | str:
         return NO_SHARES
     if lacking := len(outcomes) - len(known):
         return f"{lacking:,} of {len(outcomes):,} answers have neither votes nor a posterior; leave them out, or give them votes"
+    if (images := len({each.image or each.id for each in outcomes})) < FEWEST:
+        return f"the answers are about {images:,} images, and a share of people needs at least {FEWEST}"
     if posteriors == len(outcomes):
         return Shares(np.array(known, dtype=float))
     if voted < len(outcomes):
@@ -121,9 +123,10 @@ def _chosen_map(
     sources: Sequence[str], confidences: Floats, known: Shares, fold: Floats, methods: Sequence[str]
 ) -> tuple[Candidate, Floats, list[dict[str, Any]]]:
     """The map, the mean of each answer (n,) by a fit on other images, and the maps tried."""
-    varying = [source for number, source in enumerate(sources) if np.ptp(confidences[:, number]) > 0]
+    varying = [source for number, source in enumerate(sources) if np.ptp(confidences[:, number]) > 0] or sources[:1]
+    possible = candidates_of(varying, [each for each in methods if each != "isotonic"], known.share.size)
     held_out, errors = {}, {}
-    for candidate in candidates_of(varying, [each for each in methods if each != "isotonic"] or ["platt"], known.share.size):
+    for candidate in possible or [Candidate("platt", (varying[0],))]:
         given = confidences[:, [sources.index(source) for source in candidate.sources]]
         means = np.empty(known.share.size)
         for number in range(FOLDS):
