@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emocaliber.confidence.targets import agreement, confidence_target, decimal_targets
+from emocaliber.confidence.targets import confidence_target, decimal_targets
 from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.loop import VAD
 from emocaliber.emotions.taxonomy import BUILT_IN, Taxonomy, taxonomy
@@ -92,10 +92,3 @@ def test_a_bump_is_a_distribution_whose_likeliest_number_is_the_target(probabili
 def test_a_bump_needs_a_width() -> None:
     with pytest.raises(ValueError, match="must be above 0"):
         decimal_targets(0.5, 0.0)
-
-
-def test_agreement_is_the_share_of_votes_for_the_same_label_in_any_spelling() -> None:
-    labels = Labels.of(["Awe", "fear"])
-    assert agreement("awe", {"Awe": 3, "fear": 1}, labels) == pytest.approx(0.75)
-    assert agreement("fear", {"awe": 0.75, "fear": 0.25}, labels) == pytest.approx(0.25)
-    assert agreement("awe", {}, labels) is None and agreement("awe", {"awe": 0}, labels) is None

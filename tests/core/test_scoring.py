@@ -296,4 +296,5 @@ def test_an_outcome_is_a_json_row() -> None:
         "votes": None,
         "image": None,
         "format": True,
+        "people": None,
     }

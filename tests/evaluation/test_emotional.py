@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 
 from emocaliber.core.scoring import Outcome
 from emocaliber.emotions.taxonomy import taxonomy
-from emocaliber.evaluation.metrics import annotator_agreement, costs, polarity, rank_correlation
+from emocaliber.evaluation.metrics import costs, polarity, rank_correlation
 
 
 def outcome(answer: str | None, **fields: Any) -> Outcome:
@@ -51,10 +51,10 @@ def test_a_custom_task_has_only_the_costs_that_its_outcomes_know() -> None:
 
 
 def test_agreement_is_the_share_of_annotators_behind_the_answer() -> None:
-    assert annotator_agreement(outcome("awe", votes={"awe": 3, "fear": 1})) == 0.75
-    assert annotator_agreement(outcome("fear", posterior={"awe": 0.9, "fear": 0.1}, votes={"awe": 1})) == 0.1
-    assert annotator_agreement(outcome(None, votes={"awe": 3})) == 0.0
-    assert annotator_agreement(outcome("awe")) is None
+    assert outcome("awe", votes={"awe": 3, "fear": 1}).agreement == 0.75
+    assert outcome("fear", posterior={"awe": 0.9, "fear": 0.1}, votes={"awe": 1}).agreement == 0.1
+    assert outcome(None, votes={"awe": 3}).agreement == 0.0
+    assert outcome("awe").agreement is None
 
 
 def test_rank_correlation_agrees_with_scipy() -> None:

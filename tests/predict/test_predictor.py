@@ -35,8 +35,9 @@ def test_a_prediction_says_what_why_and_how_sure(tmp_path: Path, colour_model: C
 
 def test_a_row_has_the_fields_of_the_contract(tmp_path: Path, colour_model: ColourModel) -> None:
     row = Predictor(colour_model).predict(photo(tmp_path / "a.png")).to_row()
-    first = "image task emotion confidence confidence_source calibrated uncalibrated accepted certificate uncertified unfamiliar untaught"
-    assert " ".join(row) == f"{first} reasoning alternatives response model seconds error"
+    first = "image task emotion confidence confidence_source calibrated uncalibrated accepted certificate uncertified"
+    second = "people people_low people_high unfamiliar untaught"
+    assert " ".join(row) == f"{first} {second} reasoning alternatives response model seconds error"
     assert tuple(row["reasoning"]) == STEPS
     assert set(row["alternatives"][0]) == {"emotion", "probability"}
 

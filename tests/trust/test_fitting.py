@@ -109,3 +109,17 @@ def test_isotonic_needs_more_answers_and_fusing_more_sources() -> None:
         *("isotonic on a", "isotonic on b", "isotonic on c", "logistic on a + b", "logistic on a + c", "logistic on b + c"),
         "logistic on a + b + c",
     ]
+
+
+def test_shares_are_targets_as_if_each_person_had_answered() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    random = np.random.default_rng(5)
+    stated = random.uniform(0.05, 0.95, 80)
+    votes = random.binomial(10, 0.8 * stated)
+    found = fit_map(PLATT, stated[:, None], votes / 10)
+    odds = np.repeat(np.log(stated / (1 - stated)), 10)[:, None]
+    told = np.concatenate([np.arange(10) < count for count in votes])
+    theirs = LogisticRegression(C=np.inf, tol=1e-8, max_iter=2000).fit(odds, told)
+    assert isinstance(found, Logistic)
+    assert [found.weights[0], found.bias] == pytest.approx([theirs.coef_[0, 0], theirs.intercept_[0]], abs=5e-3)

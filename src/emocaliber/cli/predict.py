@@ -112,7 +112,7 @@ def _predict(args: argparse.Namespace) -> int:
             if loaded:
                 say(sentence)
 
-        table = PredictionTable(list(names), query, width_of(sys.stdout))
+        table = PredictionTable(list(names), query, width_of(sys.stdout), people=predictor.knows_people(query))
         if args.out is None:
             emit(table.head())
         reported: list[dict[str, Any]] = []

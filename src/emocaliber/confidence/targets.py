@@ -9,7 +9,6 @@ decoded. The other two targets are probabilities that the answer is right, and t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from emocaliber.core.scoring import is_correct
@@ -31,16 +30,6 @@ def confidence_target(answer: str, ground_truth: str, mean_probability: float, l
         return 0.5 * (1 + mean_probability)
     distance = labels.distance(answer, ground_truth)
     return 0.5 - (FARTHEST if distance is None else distance) * mean_probability
-
-
-def agreement(answer: str, votes: Mapping[str, float], labels: Labels) -> float | None:
-    """The share of votes, or of posterior probability, that gives the same answer, in [0, 1]; None without any votes.
-
-    The expected accuracy of the answer for a viewer drawn at random, and so its calibrated confidence. Ours, not the paper's.
-    """
-    total = math.fsum(votes.values())
-    same = math.fsum(count for label, count in votes.items() if is_correct(answer, label, labels))
-    return same / total if total > 0 else None
 
 
 class DecimalTargets(NamedTuple):

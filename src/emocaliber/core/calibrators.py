@@ -1,5 +1,8 @@
 """Calibrators: maps from the confidences of an answer to the probability that it is right, each for one question, as plain numbers.
 
+Where the answers had votes or a posterior, a question also has a `PeopleModel`: the share of people who would give the answer, and how far
+from it the true share may lie.
+
 A question is a task with its set of labels. A calibrator says nothing about any other question: `Calibrators.apply` gives the reason
 instead. Fitting is in `emocaliber.trust`; applying needs nothing but these numbers. The same content stands in `calibrator.json` and, under
 `calibration`, in the card of a checkpoint.
@@ -22,6 +25,9 @@ UNCALIBRATED = "uncalibrated"  # the field of rows that says why there is none
 NO_ANSWER_TO_CALIBRATE = "there is no answer that can be read"
 CLIP = 0.001  # confidences are clipped to [CLIP, 1 - CLIP], as a stated 1 could otherwise never be corrected
 FORMAT = "emocaliber calibrator 1"
+PEOPLE, PEOPLE_LOW, PEOPLE_HIGH = PEOPLE_FIELDS = ("people", "people_low", "people_high")  # the fields of rows
+PEOPLE_LEVEL = 0.8  # the share of answers for which the true share of people lies between low and high
+LEAST_LOG, MOST_LOG = -1.0, 8.0  # of the concentration: from nearly any share at all to a share known within 0.01
 
 Confidences = Mapping[str, float | None]
 
@@ -128,6 +134,74 @@ def map_from_json(stored: Any) -> CalibrationMap:
     return found
 
 
+@dataclass(frozen=True)
+class PeopleShare:
+    """The share of people who would give an answer: its expectation, and the ends between which the true share lies for 80 % of answers."""
+
+    people: float
+    low: float
+    high: float
+
+    def to_row(self) -> dict[str, float]:
+        """The fields of a row."""
+        return dict(zip(PEOPLE_FIELDS, (self.people, self.low, self.high), strict=True))
+
+
+@dataclass(frozen=True)
+class PeopleModel:
+    """The share of people who would give an answer, as a Beta distribution whose mean is that of `map` and whose concentration is
+    exp(bias + Σ weight · log-odds of the source); the source "people" is the mean itself.
+
+    The interval holds the `inner` central part of that distribution, which is chosen so that 80 % of true shares lie in it.
+    """
+
+    map: CalibrationMap
+    sources: tuple[str, ...]
+    weights: tuple[float, ...]
+    bias: float
+    inner: float
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The sources of confidence that it reads."""
+        return tuple(dict.fromkeys([*self.map.sources, *(source for source in self.sources if source != PEOPLE)]))
+
+    def __call__(self, confidences: Confidences) -> PeopleShare:
+        """The share for an answer with these confidences. Raises KeyError for a source that is not there."""
+        from scipy.special import betaincinv  # only where shares are known
+
+        mean = clipped(self.map(confidences))
+        given = _given(self.sources, {**confidences, PEOPLE: mean})
+        total = self.bias + sum(weight * log_odds(value) for weight, value in zip(self.weights, given, strict=True))
+        concentration = exp(min(max(total, LEAST_LOG), MOST_LOG))
+        ends = [
+            float(betaincinv(mean * concentration, (1 - mean) * concentration, (1 + sign * self.inner) / 2)) if self.inner < 1 else edge
+            for sign, edge in ((-1, 0.0), (1, 1.0))
+        ]
+        return PeopleShare(round(mean, 6), round(min(ends[0], mean), 6), round(max(ends[1], mean), 6))
+
+    def to_json(self) -> dict[str, Any]:
+        """The model as a JSON object."""
+        concentration = {"sources": list(self.sources), "weights": list(self.weights), "bias": self.bias}
+        return {"map": map_to_json(self.map), "concentration": concentration, "level": PEOPLE_LEVEL, "inner": self.inner}
+
+    @classmethod
+    def from_json(cls, stored: Any) -> PeopleModel | None:
+        """The inverse of `to_json`; None for None. Raises ValueError for anything else."""
+        if stored is None:
+            return None
+        try:
+            part = stored["concentration"]
+            found = cls(map_from_json(stored["map"]), tuple(part["sources"]), tuple(part["weights"]), part["bias"], stored["inner"])
+            numbers = [*found.weights, found.bias, found.inner]
+            sound = len(found.weights) == len(found.sources) and all(isfinite(each) for each in numbers) and 0 <= found.inner <= 1
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"its 'people' is no share of people ({error})") from error
+        if not sound or stored.get("level") != PEOPLE_LEVEL:
+            raise ValueError(f"the numbers of its 'people' must be finite, its inner part in [0, 1], and its level {PEOPLE_LEVEL:g}")
+        return found
+
+
 def question_key(task: str, labels: Sequence[str]) -> tuple[str, frozenset[str]]:
     """The identity of a question: its task and its labels, in any order and spelling."""
     known = taxonomy_of(task)
@@ -136,11 +210,15 @@ def question_key(task: str, labels: Sequence[str]) -> tuple[str, frozenset[str]]
 
 @dataclass(frozen=True)
 class QuestionCalibrator:
-    """The calibrator of one question. `record` is its entry in the file: the map, and what it was fitted on."""
+    """The calibrator of one question. `record` is its entry in the file: the map, and what it was fitted on.
+
+    `people` is None where the answers that it was fitted on had neither votes nor a posterior.
+    """
 
     task: str
     labels: tuple[str, ...]
     map: CalibrationMap
+    people: PeopleModel | None = None
     record: Mapping[str, Any] = field(repr=False, compare=False, default_factory=dict)
 
 
@@ -164,7 +242,8 @@ class Calibrators:
         found = []
         for number, each in enumerate(content.get("questions", []), 1):
             try:
-                found.append(QuestionCalibrator(each["task"], tuple(each["labels"]), map_from_json(each["map"]), each))
+                people = PeopleModel.from_json(each.get(PEOPLE))
+                found.append(QuestionCalibrator(each["task"], tuple(each["labels"]), map_from_json(each["map"]), people, each))
             except (KeyError, TypeError, ValueError) as error:
                 raise UserError(f"{where}: question {number} cannot be read ({error}); fit the calibrator again") from error
         return cls(tuple(found), content.get("model"), content)
@@ -206,7 +285,32 @@ class Calibrators:
             return None, f"the answer has no confidence of the source {', '.join(missing)}, which the calibrator needs"
         return round(found.map(confidences), 6), None
 
+    def people(self, task: str, labels: Sequence[str], confidences: Confidences) -> PeopleShare | None:
+        """The share of people who would give an answer to a question; None where that was not fitted, or a confidence is missing."""
+        found = self.find(task, labels)
+        if found is None or found.people is None or any(confidences.get(source) is None for source in found.people.needed):
+            return None
+        return found.people(confidences)
+
+    def fields(self, task: str, labels: Sequence[str], confidences: Confidences | None) -> dict[str, Any]:
+        """What a row about an answer gains: `calibrated`, `uncalibrated` and, if any question has a share of people, its three fields.
+
+        `confidences` is None where there is no answer.
+        """
+        found: tuple[float | None, str | None]
+        if confidences is None:
+            found, people = (None, NO_ANSWER_TO_CALIBRATE), None
+        else:
+            found, people = self.apply(task, labels, confidences), self.people(task, labels, confidences)
+        shares = people.to_row() if people else dict.fromkeys(PEOPLE_FIELDS)
+        return dict(zip((CALIBRATED, UNCALIBRATED), found, strict=True)) | (shares if self.know_people else {})
+
+    @property
+    def know_people(self) -> bool:
+        """Whether any question has a share of people."""
+        return any(each.people for each in self.questions)
+
     def sources(self, task: str, labels: Sequence[str]) -> tuple[str, ...]:
         """The sources that the calibrator of a question needs; empty without one."""
         found = self.find(task, labels)
-        return found.map.sources if found else ()
+        return tuple(dict.fromkeys([*found.map.sources, *(found.people.needed if found.people else ())])) if found else ()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from emocaliber import emotions
-from emocaliber.core.calibrators import CALIBRATED
+from emocaliber.core.calibrators import CALIBRATED, PEOPLE, PEOPLE_FIELDS, PEOPLE_HIGH, PEOPLE_LOW
 from emocaliber.core.released import filled_in
 from emocaliber.core.response import Malformed, in_five_steps, parse
 from emocaliber.core.samples import Fields, identified
@@ -35,7 +35,8 @@ class Outcome:
     `malformed` is the reason for which there is no answer: a `MalformedReason`, or "no_answer" where the model gave no text. `distance` is
     the distance of the answer from the ground truth on the emotion loop, in [0, 0.5]; None without an answer, or if the loop lacks a label.
     `confidence` maps each source ("verb" is the stated one) to a number in [0, 1] or None. `image` is the image of the row, as outcomes
-    about the same image are not independent. `format` is whether the text has the strict five-step format; None without a text.
+    about the same image are not independent. `format` is whether the text has the strict five-step format; None without a text. `people` is
+    the expected share of people with its interval, as in the row, if it is there.
     """
 
     id: str
@@ -50,6 +51,17 @@ class Outcome:
     votes: Mapping[str, int] | None = None
     image: str | None = None
     format: bool | None = None
+    people: Mapping[str, float] | None = None
+
+    @property
+    def shares(self) -> Mapping[str, float] | None:
+        """The share of people behind each label; None without posterior and votes."""
+        return people_shares(self.posterior, self.votes)
+
+    @property
+    def agreement(self) -> float | None:
+        """The share of people who would give the same answer, in [0, 1]; 0 for no answer, None without posterior and votes."""
+        return agreement(self.answer, self.shares)
 
     def to_row(self) -> dict[str, object]:
         """The outcome as a JSON row."""
@@ -70,14 +82,33 @@ def is_correct(answer: str | None, ground_truth: str, labels: Labels) -> bool:
     return named is not None and named == labels.named(ground_truth)
 
 
+def people_shares(posterior: Mapping[str, float] | None, votes: Mapping[str, int] | None) -> Mapping[str, float] | None:
+    """The share of people behind each label: the posterior if known, else the votes; None without either."""
+    if posterior is not None or votes is None:
+        return posterior
+    total = sum(votes.values())
+    return {label: count / total for label, count in votes.items()}
+
+
+def agreement(answer: str | None, shares: Mapping[str, float] | None) -> float | None:
+    """The share of people who would give the same answer, in [0, 1]; 0 for no answer, None without shares.
+
+    The probability that the answer is right for a viewer drawn at random. Labels are spelt as the candidates are.
+    """
+    if shares is None:
+        return None
+    return min(shares.get(answer, 0.0), 1.0) if answer is not None else 0.0
+
+
 def outcome(
     row: Mapping[str, object], taxonomy: emotions.Taxonomy | None = None, *, strict: bool = False, where: str = "response row"
 ) -> Outcome:
     """The outcome of a response row.
 
-    Its fields `id, task, candidates, ground_truth, response` are required; `confidence, calibrated, error, votes, posterior, image,
-    lenient, plain_answer` are optional. Parsing is lenient (see `parse`), or strict with `strict` and where the row's `lenient` is false. A
-    `confidence` that is a number or text comes from a released row, and is ignored: the tag in the response is parsed instead.
+    Its fields `id, task, candidates, ground_truth, response` are required; `confidence, calibrated, people, people_low, people_high, error,
+    votes, posterior, image, lenient, plain_answer` are optional. Parsing is lenient (see `parse`), or strict with `strict` and where the
+    row's `lenient` is false. A `confidence` that is a number or text comes from a released row, and is ignored: the tag in the response is
+    parsed instead.
     `plain_answer` is that of a system that names a label without a text: it takes the place of `response`, and nothing is stated.
     `taxonomy` gives other spellings of the labels, and the emotion loop; by default it is that of the VECBench task, and none for a custom
     task.
@@ -117,6 +148,7 @@ def outcome(
         posterior=fields.posterior("posterior", candidates),
         votes=fields.votes("votes", candidates),
         image=image if isinstance(image, str) else None,
+        people=_people(fields) if answer is not None else None,
         format=None if malformed == NO_ANSWER or text is None or plain else in_five_steps(text),
     )
 
@@ -158,6 +190,16 @@ def scored_outcomes(folder: str | Path) -> list[Outcome]:
         raise UserError(f"{display_name(folder)} has no outcomes.jsonl; give a folder that `emocaliber score ... --out` wrote")
     name = display_name(file)
     return [Outcome.from_row(row, f"{name}, line {number}") for number, row in numbered_rows(file)]
+
+
+def _people(fields: Fields) -> dict[str, float] | None:
+    """The share of people in a row, with its interval; None where it has not all three numbers."""
+    found = {name: value for name in PEOPLE_FIELDS if (value := fields.fraction(name)) is not None}
+    if len(found) < len(PEOPLE_FIELDS):
+        return None
+    if not found[PEOPLE_LOW] <= found[PEOPLE] <= found[PEOPLE_HIGH]:
+        raise fields.error(PEOPLE, "is not between people_low and people_high", "give the three numbers as `calibrate apply` wrote them")
+    return found
 
 
 def _check_task(fields: Fields, task: str, candidates: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What each source of confidence is, in words for readers of pages and figures."""
+"""What each source of confidence, and a share of people, is in words for readers of pages, tables and figures."""
 
 from __future__ import annotations
 
@@ -54,3 +54,18 @@ SOURCE_WORDS: Mapping[str, SourceWords] = {
 def source_words(source: str) -> SourceWords:
     """The words for a source; one of your own is called by its name."""
     return SOURCE_WORDS.get(source) or SourceWords(source, source[:1].upper() + source[1:], f"the confidence called {source} in the rows")
+
+
+def people_count(share: float, low: float, high: float) -> str:
+    """A share of people with its interval as "7 of 10 (5 to 8)", rounded; without the interval where it rounds to one number."""
+    said, least, most = (f"{10 * part:.0f}" for part in (share, low, high))
+    shown = "under 1" if said == "0" else said
+    return f"{shown} of 10" + ("" if least == most else f" ({least} to {most})")
+
+
+def people_words(share: float | None, low: float | None, high: float | None) -> str | None:
+    """A share of people in words, "about 7 of 10 people would say so (5 to 8)"; None where it is not known."""
+    if share is None or low is None or high is None:
+        return None
+    count, of, interval = people_count(share, low, high).partition(" of 10")
+    return f"about {count}{of} people would say so{interval}".replace("about under", "under")

@@ -16,7 +16,7 @@ from emocaliber.errors import UserError
 from emocaliber.evaluation import intervals, metrics, stated
 from emocaliber.evaluation.bootstrap import Ints, Resampling, ResamplingUnits
 from emocaliber.evaluation.intervals import IntervalEstimate
-from emocaliber.evaluation.metrics import AnswerCost, Floats, Tally, annotator_agreement, costs, rank_correlation
+from emocaliber.evaluation.metrics import AnswerCost, Floats, Tally, costs, rank_correlation
 
 FEWEST_PER_LABEL = 5  # samples per label, for an interval of the macro F1; with fewer, its bias is too large
 NO_FORMAT = "no outcome says whether its text keeps to the five steps"
@@ -104,7 +104,7 @@ class OutcomeCounts:
 
     def format(self, scope: Scope) -> IntervalEstimate:
         """The share of samples whose text keeps to the five steps, among those where this is known or there is no text."""
-        rows = self._all_rows(scope)
+        rows = self.places(scope)
         keeps = self._keeps[rows]
         if not np.any(keeps >= 0):
             return IntervalEstimate(np.nan, np.empty(0), None, NO_FORMAT)
@@ -116,7 +116,7 @@ class OutcomeCounts:
     def emotion(self, scope: Scope) -> Estimates:
         """The answers' costs, pooled, and their agreement with annotators, each if defined for every task of the scope."""
         confusions = [self.confusions[name] for name in scope.tasks]
-        images = self.units.images(self._all_rows(scope))
+        images = self.units.images(self.places(scope))
         found: Estimates = {}
         for name, cost in confusions[0].costs.items():
             if all(name in each.costs for each in confusions):
@@ -135,14 +135,14 @@ class OutcomeCounts:
 
         `penalised` counts missing confidences and malformed answers as wrong at confidence 1.
         """
-        counted, rows = self._source(source), self._all_rows(scope)
+        counted, rows = self._source(source), self.places(scope)
         images = self.units.images(rows if penalised else rows[counted.present[rows]])
         tally, replicated = counted.tally(rows, penalised=penalised), counted.replicated(scope.tasks, penalised=penalised)
         return stated.confidence_report(tally, replicated, names, images=images, seed=self.resampling.seed)
 
     def coverage(self, source: str, scope: Scope) -> IntervalEstimate:
         """The share of samples with a confidence."""
-        counted, rows = self._source(source), self._all_rows(scope)
+        counted, rows = self._source(source), self.places(scope)
         replicates = np.sum([counted.replicates[name] for name in scope.tasks], axis=0)
         present = metrics.ratio(replicates[:, :-2].sum(axis=1), replicates.sum(axis=1))
         return intervals.proportion(float(counted.present[rows].mean()), present, len(rows), self.units.images(rows))
@@ -172,32 +172,37 @@ class OutcomeCounts:
 
     def _pooled(self, scope: Scope, shares: Sequence[tuple[float, Floats]]) -> IntervalEstimate:
         """A share pooled over samples, from the shares of the tasks."""
-        sizes, rows = [len(self.rows[name]) for name in scope.tasks], self._all_rows(scope)
+        sizes, rows = [len(self.rows[name]) for name in scope.tasks], self.places(scope)
         value = float(np.average([each for each, _ in shares], weights=sizes))
         replicates = np.average([each for _, each in shares], axis=0, weights=sizes)
         return intervals.proportion(value, replicates, len(rows), self.units.images(rows))
 
     def _agreement(self, scope: Scope) -> Estimates:
-        rows = self._all_rows(scope)
-        of_each = (annotator_agreement(self.outcomes[row]) for row in rows)
+        rows = self.places(scope)
+        of_each = (self.outcomes[row].agreement for row in rows)
         shares = list(itertools.takewhile(lambda share: share is not None, of_each))
         if len(shares) < rows.size:
             return {}
         agreed = np.array(shares, dtype=float)
-        cells, values = stated.levels(agreed)
-        counts = self.resampling.counts(rows, cells, values.size)
-        replicates = counts @ values / counts.sum(axis=1)
-        found = {"agreement": intervals.bootstrap_estimate(float(agreed.mean()), replicates, self.units.images(rows), unseen=(0.0, 1.0))}
+        found = {"agreement": self.mean(rows, agreed)}
         for source in self.sources:
             counted = self._source(source)
             present = counted.present[rows]
             if present.any():
-                found[f"agreement_spearman.{source}"] = self._spearman(rows[present], counted.confidences[rows[present]], agreed[present])
+                found[f"agreement_spearman.{source}"] = self.spearman(rows[present], counted.confidences[rows[present]], agreed[present])
         return found
 
-    def _spearman(self, rows: Ints, confidences: Floats, agreed: Floats) -> IntervalEstimate:
-        exact = [np.unique(each, return_inverse=True)[1] for each in (confidences, agreed)]
-        few = [stated.levels(each, _RANKS)[0] for each in (confidences, agreed)]
+    def mean(self, rows: Ints, values: Floats) -> IntervalEstimate:
+        """The mean of numbers in [0, 1], (n,), of the outcomes at `rows` (n,)."""
+        cells, levels = stated.levels(values)
+        counts = self.resampling.counts(rows, cells, levels.size)
+        replicates = counts @ levels / counts.sum(axis=1)
+        return intervals.bootstrap_estimate(float(values.mean()), replicates, self.units.images(rows), unseen=(0.0, 1.0))
+
+    def spearman(self, rows: Ints, first: Floats, second: Floats) -> IntervalEstimate:
+        """Spearman's correlation of two numbers in [0, 1], (n,) each, of the outcomes at `rows` (n,)."""
+        exact = [np.unique(each, return_inverse=True)[1] for each in (first, second)]
+        few = [stated.levels(each, _RANKS)[0] for each in (first, second)]
         shape = (int(few[0].max()) + 1, int(few[1].max()) + 1)
         joint = self.resampling.counts(rows, few[0] * shape[1] + few[1], shape[0] * shape[1]).reshape(-1, *shape)
         return intervals.bootstrap_estimate(_spearman(*exact), rank_correlation(joint), self.units.images(rows), within=(-1.0, 1.0))
@@ -207,7 +212,8 @@ class OutcomeCounts:
             self._sources[name] = _Source(name, self.outcomes, self.rows, self.resampling)
         return self._sources[name]
 
-    def _all_rows(self, scope: Scope) -> Ints:
+    def places(self, scope: Scope) -> Ints:
+        """The places of the outcomes of a scope."""
         return np.concatenate([self.rows[name] for name in scope.tasks])
 
 

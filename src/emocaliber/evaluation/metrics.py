@@ -164,24 +164,6 @@ def polarity(known: Taxonomy, label: str) -> str | None:
     return None if vad is None else POLARITIES[vad.valence < 0]
 
 
-def annotator_shares(outcome: Outcome) -> Mapping[str, float] | None:
-    """The share of annotators behind each label: the posterior if known, else the votes; None without either."""
-    if outcome.posterior is not None:
-        return outcome.posterior
-    if outcome.votes is None:
-        return None
-    total = sum(outcome.votes.values())
-    return {label: count / total for label, count in outcome.votes.items()}
-
-
-def annotator_agreement(outcome: Outcome) -> float | None:
-    """The share of annotators who would give the same answer; 0 for no answer, None without posterior and votes."""
-    shares = annotator_shares(outcome)
-    if shares is None:
-        return None
-    return shares.get(outcome.answer, 0.0) if outcome.answer is not None else 0.0
-
-
 def rank_correlation(joint: Floats) -> Floats:
     """Spearman's correlation (...) of two ordered variables from their joint counts (..., A, B); ties share their mean rank."""
     first, second = joint.sum(axis=-1), joint.sum(axis=-2)

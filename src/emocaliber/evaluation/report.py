@@ -31,7 +31,7 @@ from emocaliber.render.table import percent
 _THUMBNAILS, _SIDE = 400, 192
 
 # Abbreviations in column names.
-_TITLES = {word: word.upper() for word in ("aurc", "augrc", "nll", "mce", "ece", "auroc", "f1")}
+_TITLES = {word: word.upper() for word in ("aurc", "augrc", "nll", "mce", "ece", "auroc", "f1", "mae", "rms")}
 _ANSWERS = ("accuracy", "accuracy_pooled", "f1_macro", "f1_weighted")
 
 
@@ -56,7 +56,7 @@ def write_report(
     folder = Path(folder).absolute()
     first = main_source(summary)
     sources = sorted(summary["settings"]["sources"], key=lambda source: source != first)
-    answers, *stated = _tables(_scopes(summary), sources)
+    answers, people, *stated = _tables(_scopes(summary), sources)
     chosen = shown_sources(summary)
     shown = _AllowedImages([Path(place).resolve() for place in (images, *image_folders)], known)
     samples = _samples(outcomes, {row["id"]: row for row in rows}, sources, Path(images).absolute(), folder, shown)
@@ -76,6 +76,7 @@ def write_report(
         summary=summary,
         headline=_headline(summary["overall"], sources),
         answer_table=answers,
+        people_table=people if people["keys"] else None,
         stated_tables=list(zip(sources, stated, strict=True)),
         words={source: source_words(source) for source in sources},
         diagrams=[(source, source in chosen, bins) for source in sources if (bins := reliability_bins(tally_of(outcomes, source)))],
@@ -148,7 +149,8 @@ def _tables(scopes: Sequence[tuple[str, str, Mapping[str, Any]]], sources: Seque
     """The tables of the page: of answers, then of each source. They have the columns for which any scope has a number, and say why where a
     number is missing.
     """
-    parts = [[_answer_numbers(m) for _, _, m in scopes], *([_stated_numbers(m, source) for _, _, m in scopes] for source in sources)]
+    parts = [[numbers(m) for _, _, m in scopes] for numbers in (_answer_numbers, _people_numbers)]
+    parts += [[_stated_numbers(m, source) for _, _, m in scopes] for source in sources]
     for members in parts:
         keys = [key for key in dict.fromkeys(chain.from_iterable(members)) if any(_is_number(m.get(key)) for m in members)]
         rows = [
@@ -164,6 +166,10 @@ def _answer_numbers(m: Mapping[str, Any]) -> dict[str, Any]:
     numbers = {key: m[key] for name in _ANSWERS for key in (name, f"{name}_ci") if key in m}
     numbers |= {"malformed": malformed["share"], "malformed_ci": malformed.get("share_ci"), **(m.get("emotion") or {})}
     return numbers | {"best_possible_accuracy": best.get("accuracy"), "undefined": m.get("undefined")}
+
+
+def _people_numbers(m: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in (m.get("people") or {}).items() if key != "n"}
 
 
 def _stated_numbers(m: Mapping[str, Any], source: str) -> dict[str, Any]:

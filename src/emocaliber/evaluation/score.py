@@ -18,6 +18,7 @@ from emocaliber.evaluation.answers.reader import answers_in_memory, read_answers
 from emocaliber.evaluation.answers.rows import Answers, How
 from emocaliber.evaluation.folder import METRICS, check_folder, remove_drawn
 from emocaliber.evaluation.parity import parity, parity_table
+from emocaliber.evaluation.people import people_note
 from emocaliber.evaluation.python_words import errors_in_python, in_python
 from emocaliber.evaluation.summary import summarise
 from emocaliber.evaluation.tables import headline_table, latex, markdown
@@ -203,8 +204,8 @@ def score_answers(
     strictly = len(rows) if strict else sum(row.get("lenient") is False for row in rows)
     summary["settings"] |= {"responses": str(source.absolute())} if source else {}
     summary["settings"] |= ({"partial": missing} if missing else {}) | {"lenient": len(rows) - strictly, "strict": strictly}
-    warning = unread(outcomes, rows, strict=strict)
-    notes = (*(read.notes if read.foreign else ()), *([warning] if warning else ()))
+    warnings = [warning for warning in (unread(outcomes, rows, strict=strict), people_note(outcomes)) if warning]
+    notes = (*(read.notes if read.foreign else ()), *warnings)
     called = name or (system_name(source, rows) if source else IN_MEMORY)
     return Score(called, summary, outcomes, rows, notes, source, read.foreign)
 
@@ -262,6 +263,8 @@ def _flat(metrics: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
     for name, value in metrics.items():
         if name == "confidence":
             yield from ((f"{source}.{key}", number) for source, part in value.items() for key, number in _flat(part))
+        elif name == "people" and isinstance(value, Mapping):
+            yield from ((f"people.{key}", number) for key, number in _flat(value))
         elif name.endswith("_ci") and isinstance(value, list):
             yield from zip((f"{name[:-3]}_low", f"{name[:-3]}_high"), value, strict=True)
         elif value is None or isinstance(value, bool | int | float):

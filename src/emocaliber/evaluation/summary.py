@@ -24,7 +24,8 @@ from emocaliber.core.scoring import VERBALIZED, Outcome
 from emocaliber.evaluation import calibration, ranking, stated
 from emocaliber.evaluation.estimates import OutcomeCounts, Scope
 from emocaliber.evaluation.intervals import LEVEL, IntervalEstimate
-from emocaliber.evaluation.metrics import Floats, Tally, annotator_shares
+from emocaliber.evaluation.metrics import Floats, Tally
+from emocaliber.evaluation.people import people_estimates
 
 Metrics = dict[str, Any]
 
@@ -74,6 +75,7 @@ def _metrics(counts: OutcomeCounts, scope: Scope) -> Metrics:
         **steps,
         "confidence": {source: _confidence(counts, scope, source) for source in counts.sources},
         "emotion": _emotion(counts, scope, outcomes),
+        **_people(counts, scope),
         **ceilings,
         "undefined": undefined,
     }
@@ -113,7 +115,7 @@ def _emotion(counts: OutcomeCounts, scope: Scope, outcomes: Sequence[Outcome]) -
     estimates = counts.emotion(scope)
     found: Metrics = _numbers({name: estimate for name, estimate in estimates.items() if "." not in name})
     if "agreement" in estimates:
-        found["agreement_best"] = math.fsum(max((annotator_shares(outcome) or {}).values()) for outcome in outcomes) / len(outcomes)
+        found["agreement_best"] = math.fsum(max((outcome.shares or {}).values()) for outcome in outcomes) / len(outcomes)
         found["agreement_spearman"] = {
             name.partition(".")[2]: _numbers({"value": estimate}) for name, estimate in estimates.items() if "." in name
         }
@@ -128,6 +130,11 @@ def _emotion(counts: OutcomeCounts, scope: Scope, outcomes: Sequence[Outcome]) -
             },
         }
     return found
+
+
+def _people(counts: OutcomeCounts, scope: Scope) -> Metrics:
+    n, estimates = people_estimates(counts, scope)
+    return {"people": {"n": n, **_numbers(estimates)}} if n else {}
 
 
 def _ceilings(outcomes: Sequence[Outcome]) -> Metrics:

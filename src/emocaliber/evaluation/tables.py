@@ -44,6 +44,15 @@ _EMOTION = {
     "agreement": "Agreement",
     "agreement_best": "Best agreement",
 }
+_PEOPLE = {
+    "mae": "Distance",
+    "rms": "Rms",
+    "brier": "Brier",
+    "correlation": "Correlation",
+    "interval_coverage": "Covered",
+    "interval_width": "Width",
+    "ignorance_spearman": "Width and distance",
+}
 
 
 def markdown(summary: Summary, name: str = "this run") -> str:
@@ -129,6 +138,7 @@ def tables(summary: Summary, name: str) -> Iterator[Table]:
     if any(is_synthetic(m) for _, m in _scopes(summary)):
         yield _best_possible(summary, sources[0])
     yield from _emotion(summary)
+    yield from _people(summary)
 
 
 def evolvement_table(named_summaries: Mapping[str, Summary], source: str = VERBALIZED) -> str:
@@ -244,6 +254,15 @@ def _emotion(summary: Summary) -> Iterator[Table]:
     found = {source: _title(source) for source in summary["settings"]["sources"]}
     note = "Spearman's rank correlation of confidence with the share of annotators who would give the same answer, times 100."
     yield from _columns(correlations, found, "Spearman correlation of confidence with annotator agreement", note)
+
+
+def _people(summary: Summary) -> Iterator[Table]:
+    note = (
+        "The expected share of people who would give the answer, against the posterior or the votes. Distance: its mean; rms: the root "
+        "of its mean square, without the scatter of votes. Brier: against the vote of one person. Covered: true shares in their "
+        "intervals, which should be 80 %. Correlations (Spearman's, times 100): of expected and true shares, and of width and distance."
+    )
+    yield from _columns([(name, m.get("people") or {}) for name, m in _scopes(summary)], _PEOPLE, "Share of people", note, intervals=True)
 
 
 def _columns(

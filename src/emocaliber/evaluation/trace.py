@@ -20,7 +20,6 @@ from emocaliber.core.scoring import Outcome, outcome, response_rows, scored_outc
 from emocaliber.core.tasks import group_of, labels_of
 from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
-from emocaliber.evaluation.metrics import annotator_agreement
 from emocaliber.inference.engine import question_for
 from emocaliber.io.row_formats import SHARDS
 from emocaliber.io.rows import Row, display_name, read_rows
@@ -172,7 +171,7 @@ def _answer(identity: str, run: _Run, rewarded: str | None) -> Trace:
         "answer": given.answer,
         "correct": given.correct,
         "distance": given.distance,
-        "agreement": None if given.answer is None else annotator_agreement(given),
+        "agreement": None if given.answer is None else given.agreement,
         "malformed": given.malformed and {"reason": given.malformed, "detail": parsed.detail if isinstance(parsed, Malformed) else None},
         "error": row.get("error"),
         "confidence": {source: _with_rank(value, source, run) for source, value in given.confidence.items()},

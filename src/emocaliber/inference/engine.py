@@ -16,7 +16,7 @@ from zlib import crc32
 
 from PIL import Image
 
-from emocaliber.core.calibrators import CALIBRATED, NO_ANSWER_TO_CALIBRATE, UNCALIBRATED, Calibrators
+from emocaliber.core.calibrators import Calibrators
 from emocaliber.core.model import Model, ModelError, Reply, Request
 from emocaliber.core.prompts import EMOCALIBER, Prompt
 from emocaliber.core.samples import Sample
@@ -140,35 +140,29 @@ def respond(
     `folder` is the folder of the row file, as image paths are relative to it. `confidence` asks for a stated confidence. Unless `lenient`,
     answers must be in the five steps, and every row has `"lenient": false`. A row's `confidence` holds a number or None for each of
     `sources.SOURCES` and for each source that a strategy adds. With `calibrators`, by default those of the model's card, it also has
-    `calibrated`, a number or None, and `uncalibrated`, the reason for None.
+    `calibrated`, a number or None, `uncalibrated`, the reason for None, and, where they know them, the shares of people.
     """
     calibrators = calibrators or getattr(model, "calibrators", None)
     for sample, result, understood in understand(
         samples, model, prompt, lenient, done=done, confidence=confidence, limits=limits, progress=progress
     ):
         reply = result.reply
+        stated = confidences(understood) | (dict(reply.further) if reply else {})
         row = sample.to_row(folder) | {
             "model": model.name,
             "prompt": prompt.name,
             "response": reply.text if reply and not reply.error else None,
-            "confidence": confidences(understood) | (dict(reply.further) if reply else {}),
+            "confidence": stated,
             "error": {"code": result.error.code, "message": result.error.message} if result.error else None,
             "seconds": round(reply.seconds, 4) if reply else None,
         }
         if not lenient:
             row["lenient"] = False
         if calibrators:
-            row |= dict(zip((CALIBRATED, UNCALIBRATED), _calibrated(row, understood, calibrators), strict=True))
+            row |= calibrators.fields(sample.task, sample.candidates, stated if understood else None)
         if reply and reply.usage:
             row["usage"] = asdict(reply.usage)
         yield row
-
-
-def _calibrated(row: dict[str, Any], understood: Evidence | None, calibrators: Calibrators) -> tuple[float | None, str | None]:
-    """The calibrated confidence of a response row, or None, and the reason for None."""
-    if understood is None:
-        return None, NO_ANSWER_TO_CALIBRATE
-    return calibrators.apply(row["task"], row["candidates"], row["confidence"])
 
 
 def understand(

@@ -8,7 +8,7 @@ from operator import index
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from emocaliber.core.response import STEPS, Reasoning
-from emocaliber.core.source_words import source_words
+from emocaliber.core.source_words import people_words, source_words
 from emocaliber.errors import UserError
 from emocaliber.io.rows import Form, display_name
 from emocaliber.predict.given import UNNAMED
@@ -24,6 +24,7 @@ ROW_FORM: Form = {  # of `Prediction.to_row`
     **{"image": str, "task": str, "emotion": str, "confidence": float, "confidence_source": str},
     **{"calibrated": float, "uncalibrated": str},
     **{"accepted": bool, "certificate": str, "uncertified": str},
+    **{"people": float, "people_low": float, "people_high": float},
     **{"unfamiliar": bool, "untaught": bool},
     "reasoning": dict.fromkeys(STEPS, str),
     "alternatives": [{"emotion": str, "probability": float}],
@@ -46,7 +47,9 @@ class Prediction:
 
     `confidence` is in [0, 1] and comes from `confidence_source`: one of `sources.SOURCES` ("verb" is the stated one), or "chance" for
     labels that the model was not taught, where it is 1/k. It is never below 1/k for k candidates; a note says where it was raised.
-    `calibrated` is P(right) by the calibrator of this question, or None, and `uncalibrated` then says why. `accepted` is None without
+    `calibrated` is P(right) by the calibrator of this question, or None, and `uncalibrated` then says why. `people` is the expected share
+    of people who would give this answer, and for 80 % of answers the true share lies between `people_low` and `people_high`; None where
+    that was not fitted. `accepted` is None without
     `min_confidence` and `certificate`; False means abstain. `certificate` is the id of the one that decided; if one was given that does not
     hold for this answer, `accepted` is None, and `uncertified` says why. `alternatives` is the model's distribution over the candidates,
     likeliest first; empty if the model does not provide it. `unfamiliar`: whether the model says that it recognises nothing in the image;
@@ -73,6 +76,9 @@ class Prediction:
     uncalibrated: str | None = None
     certificate: str | None = None
     uncertified: str | None = None
+    people: float | None = None
+    people_low: float | None = None
+    people_high: float | None = None
 
     def to_row(self) -> dict[str, Any]:
         """The prediction as a JSON row, without its notes."""
@@ -87,6 +93,9 @@ class Prediction:
             "accepted": self.accepted,
             "certificate": self.certificate,
             "uncertified": self.uncertified,
+            "people": self.people,
+            "people_low": self.people_low,
+            "people_high": self.people_high,
             "unfamiliar": self.unfamiliar,
             "untaught": self.untaught,
             "reasoning": asdict(self.reasoning) if self.reasoning else None,
@@ -103,7 +112,8 @@ class Prediction:
             return f"<Prediction {name}: {self.error.code}: {self.error.message.removeprefix(f'{name}: ')}>"
         sure = "no confidence" if self.confidence is None else f"confidence {self.confidence:.2f} ({self.confidence_source})"
         decided = {True: "accepted", False: "abstain", None: ""}[self.accepted]
-        marks = [decided, "unfamiliar picture" if self.unfamiliar else "", "untaught labels" if self.untaught else ""]
+        people = people_words(self.people, self.people_low, self.people_high) or ""
+        marks = [people, decided, "unfamiliar picture" if self.unfamiliar else "", "untaught labels" if self.untaught else ""]
         return f"<Prediction {name}: {', '.join(filter(None, [str(self.emotion), sure, *marks]))}>"
 
     def _repr_html_(self) -> str:
@@ -192,7 +202,7 @@ def _html(predictions: Sequence[Prediction], *, side: int, left_out: int = 0) ->
     files = [each.image for each in predictions if each.image != UNNAMED and not each.error]
     pictures = dict(zip(files, thumbnails(files, 2 * side), strict=True))
     shown = [(each, pictures.get(each.image)) for each in predictions]
-    names = {"steps": STEPS, "source_name": lambda source: source_words(source).name}
+    names = {"steps": STEPS, "source_name": lambda source: source_words(source).name, "people_words": people_words}
     return render_fragment("predict/page/prediction.html", shown=shown, side=side, left_out=left_out, **names)
 
 

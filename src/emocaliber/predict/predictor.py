@@ -11,7 +11,7 @@ from itertools import chain, islice
 from types import MappingProxyType
 from typing import Any
 
-from emocaliber.core.calibrators import CALIBRATED, NO_ANSWER_TO_CALIBRATE, Calibrators
+from emocaliber.core.calibrators import CALIBRATED, UNCALIBRATED, Calibrators
 from emocaliber.core.model import Model, Reply
 from emocaliber.core.response import Malformed, Response, parse
 from emocaliber.core.sources import SOURCES, Evidence, margin, norm, verb, verb_mean
@@ -227,16 +227,18 @@ class Predictor:
     def _is_calibrated(self, query: Query) -> bool:
         return self.calibrators is not None and self.calibrators.find(query.task, query.candidates) is not None
 
-    def _calibrated(self, evidence: Evidence | None, query: Query) -> tuple[float | None, str | None]:
-        """The calibrated confidence, or None; and the reason for None."""
+    def knows_people(self, query: Query) -> bool:
+        """Whether the share of people who would give an answer is known for this query."""
+        found = self.calibrators.find(query.task, query.candidates) if self.calibrators else None
+        return found is not None and found.people is not None
+
+    def _calibrated(self, evidence: Evidence | None, query: Query) -> dict[str, Any]:
+        """The fields of the calibrators: the calibrated confidence, or None and the reason for it, and the share of people."""
         if self.calibrators is None:
-            return None, "the model has no calibrator"
-        if evidence is None:
-            return None, NO_ANSWER_TO_CALIBRATE
+            return {CALIBRATED: None, UNCALIBRATED: "the model has no calibrator"}
         needed = self.calibrators.sources(query.task, query.candidates)
-        return self.calibrators.apply(
-            query.task, query.candidates, {name: SOURCES[name](evidence) if name in SOURCES else None for name in needed}
-        )
+        given = {name: SOURCES[name](evidence) if name in SOURCES else None for name in needed} if evidence else None
+        return self.calibrators.fields(query.task, query.candidates, given)
 
     def _decided(self, confidence: float | None, query: Query) -> Decision:
         """Whether an answer with this confidence is accepted."""
@@ -260,8 +262,8 @@ class Predictor:
         evidence = Evidence(reply, response, query.candidates) if reply and response else None
         source = self.source_for(query)
         least = _chance(source, query)
-        calibrated, uncalibrated = self._calibrated(evidence, query)
-        by_rule = {CHANCE: least, CALIBRATED: calibrated}
+        calibrated = self._calibrated(evidence, query)
+        by_rule = {CHANCE: least, CALIBRATED: calibrated[CALIBRATED]}
         read = None if evidence is None else by_rule[source] if source in by_rule else SOURCES[source](evidence)
         confidence = None if read is None else round(max(read, least), 6)
         decided = self._decided(confidence, query)
@@ -273,8 +275,7 @@ class Predictor:
             emotion=response.answer if response else None,
             confidence=confidence,
             confidence_source=source,
-            calibrated=calibrated,
-            uncalibrated=uncalibrated,
+            **calibrated,
             accepted=decided.accepted,
             certificate=decided.certificate,
             uncertified=decided.uncertified,

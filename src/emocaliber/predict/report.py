@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from emocaliber.core.response import STEPS
-from emocaliber.core.source_words import source_words
+from emocaliber.core.source_words import people_words, source_words
 from emocaliber.core.sources import margin, norm
 from emocaliber.core.tasks import taxonomy_of
 from emocaliber.emotions.colours import emotion_styles
@@ -79,6 +79,8 @@ def write_prediction_report(
         thumbnails_left_out=side is None,
         cards=_cards(rows, side, common, Path(folder)),
         failed=[row for row in rows if row["error"] is not None],
+        has_people=any(row.get("people") is not None for row in answered),
+        people_words=people_words,
         steps=STEPS,
         most=_SHOWN_ALTERNATIVES,
         data=script_data(rows),

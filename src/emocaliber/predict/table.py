@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from emocaliber.core.source_words import people_count
 from emocaliber.io.rows import display_name
 from emocaliber.predict.prediction import Prediction
 from emocaliber.predict.predictor import Query
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 _ALTERNATIVES, _LIKELY = 2, 0.05  # the most emotions beside the answer, and their least probability by the model itself
 _ANSWERS = {True: "accepted", False: "abstain", None: ""}
 _UNFAMILIAR = "unfamiliar picture"
-_HEADER = ("image", "emotion", "confidence", "answer", "alternatives")
-_IMAGE, _EMOTION, _CONFIDENCE, _ANSWER, _LIST = range(len(_HEADER))
+_HEADER = ("image", "emotion", "confidence", "people", "answer", "alternatives")
+_IMAGE, _EMOTION, _CONFIDENCE, _PEOPLE, _ANSWER, _LIST = range(len(_HEADER))
 _SHORT_NAME, _SHORTEST_NAME = 22, 8  # cells
 _STYLES = {"head": "bold", "emotion": "bold", "unfamiliar": "dim", "abstain": "yellow", "error": "red"}
 
@@ -27,12 +28,13 @@ _STYLES = {"head": "bold", "emotion": "bold", "unfamiliar": "dim", "abstain": "y
 class PredictionTable:
     """The lines of the table of the images called `names`, for a terminal of `width` cells; None: plain text in full.
 
-    Where the terminal is narrow, only one alternative is shown; then long names are shortened in the middle; then no alternative is.
+    With `people` it has a column for the share of people who would give the answer, such as "7 of 10 (5 to 8)". Where the terminal is
+    narrow, only one alternative is shown; then long names are shortened in the middle; then no alternative is shown, then no people.
     """
 
-    def __init__(self, names: Sequence[str], query: Query, width: int | None) -> None:
+    def __init__(self, names: Sequence[str], query: Query, width: int | None, *, people: bool = False) -> None:
         self._names = {name: display_name(name) for name in names}
-        self._decides = query.acceptance.decides
+        self._decides, self._people = query.acceptance.decides, people
         self._width = width
         labels = sorted((cells(label) for label in query.candidates), reverse=True)
         every, one = (max(_list_width(labels[:number]), len(_UNFAMILIAR)) for number in (_ALTERNATIVES, 1))
@@ -40,10 +42,11 @@ class PredictionTable:
             max(map(cells, ("image", *self._names.values()))),
             max(map(cells, ("emotion", *query.candidates))),
             len("confidence"),
+            len("under 1 of 10 (0 to 3)") if people else 0,
             len("accepted") if self._decides else 0,
             every,
         ]
-        order = ((_LIST, one + len(", …")), (_IMAGE, _SHORT_NAME), (_LIST, 0), (_IMAGE, _SHORTEST_NAME))
+        order = ((_LIST, one + len(", …")), (_IMAGE, _SHORT_NAME), (_LIST, 0), (_PEOPLE, 0), (_IMAGE, _SHORTEST_NAME))
         self._widths = natural if width is None else fitted(natural, width, order)
 
     def head(self) -> str | Text:
@@ -62,6 +65,7 @@ class PredictionTable:
             name,
             prediction.emotion or "",
             "-" if prediction.confidence is None else f"{100 * prediction.confidence:.0f} %",
+            _people(prediction),
             _ANSWERS[prediction.accepted],
             _UNFAMILIAR if prediction.unfamiliar else ", ".join(others[:_ALTERNATIVES]),
         )
@@ -87,13 +91,19 @@ class PredictionTable:
     def _line(self, parts: Sequence[str], styles: dict[int, str]) -> str | Text:
         shown: list[tuple[str, str]] = []
         for column, (text, width) in enumerate(zip(parts, self._widths, strict=True)):
-            if not width or (column == _ANSWER and not self._decides):
+            if not width or (column == _ANSWER and not self._decides) or (column == _PEOPLE and not self._people):
                 continue
             if self._width is not None:
                 text = shortened_list(text, width) if column == _LIST else shortened(text, width)
             last = column == _LIST
             shown.append((text if last else padded(text, width, right=column == _CONFIDENCE) + " " * GAP, styles.get(column, "")))
         return styled(shown) if self._width is not None else "".join(text for text, _ in shown).rstrip()
+
+
+def _people(prediction: Prediction) -> str:
+    if prediction.people is None or prediction.people_low is None or prediction.people_high is None:
+        return ""
+    return people_count(prediction.people, prediction.people_low, prediction.people_high)
 
 
 def _list_width(labels: Sequence[int]) -> int:

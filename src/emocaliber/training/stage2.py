@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from emocaliber.confidence.calibrator import cross_fitted, usable_sources
-from emocaliber.confidence.targets import agreement, confidence_target, decimal_targets
+from emocaliber.confidence.targets import confidence_target, decimal_targets
 from emocaliber.core.prompts import EMOCALIBER
 from emocaliber.core.response import Malformed, Response, parse, render
-from emocaliber.core.samples import Sample
-from emocaliber.core.scoring import is_correct
+from emocaliber.core.samples import Fields, Sample
+from emocaliber.core.scoring import agreement, is_correct, people_shares
 from emocaliber.core.tasks import labels_of
 from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
@@ -196,7 +196,9 @@ def _calibrated(answers: Sequence[_Answer], seed: int) -> list[float]:
 def _agreements(answers: Sequence[_Answer]) -> list[float]:
     found = []
     for each in answers:
-        share = agreement(each.response.answer, each.row.get("votes") or each.row.get("posterior") or {}, each.labels)
+        fields = Fields(each.row, f"sample {each.row['id']!r}")
+        shares = people_shares(fields.posterior("posterior", each.labels), fields.votes("votes", each.labels))
+        share = agreement(each.response.answer, shares)
         if share is None:
             raise UserError(f"sample {each.row['id']!r} has neither votes nor a posterior, which targets = 'votes' needs; give others")
         found.append(share)

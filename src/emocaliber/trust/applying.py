@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emocaliber.core.calibrators import CALIBRATED, NO_ANSWER_TO_CALIBRATE, UNCALIBRATED, Calibrators
+from emocaliber.core.calibrators import CALIBRATED, PEOPLE, PEOPLE_FIELDS, UNCALIBRATED, Calibrators
 from emocaliber.core.scoring import outcome
 from emocaliber.errors import UserError
 from emocaliber.evaluation.answers.columns import parse_columns
@@ -23,13 +23,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORM: Form = {CALIBRATED: float, UNCALIBRATED: str}
+PEOPLE_FORM: Form = dict.fromkeys(PEOPLE_FIELDS, float)
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 _IN_MEMORY = "the answers"
 
 
 @dataclass(frozen=True, repr=False)
 class Applied(Sequence[Row]):
-    """The rows with all their fields, and `calibrated` and `uncalibrated`; `reasons` counts the rows that were not calibrated by reason."""
+    """The rows with all their fields, and `calibrated` and `uncalibrated`; `reasons` counts the rows that were not calibrated by reason.
+
+    Where a question has a share of people, all rows have `people`, `people_low` and `people_high` too, null for the other questions.
+    """
 
     rows: tuple[Row, ...]
     reasons: Mapping[str, int]
@@ -39,6 +43,11 @@ class Applied(Sequence[Row]):
     def calibrated(self) -> int:
         """The number of rows with a calibrated confidence."""
         return len(self.rows) - sum(self.reasons.values())
+
+    @property
+    def with_people(self) -> int:
+        """The number of rows with a share of people."""
+        return sum(row.get(PEOPLE) is not None for row in self.rows)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the rows as .jsonl, .csv or .parquet, and returns the path. Raises UserError for another suffix."""
@@ -50,7 +59,8 @@ class Applied(Sequence[Row]):
         part = out.with_name(f".{out.name}.part.jsonl")
         try:
             write_rows(part, self.rows)
-            convert(part, out, FORM)
+            known = any(PEOPLE in row for row in self.rows)
+            convert(part, out, {**FORM, **(PEOPLE_FORM if known else {})})
         finally:
             part.unlink(missing_ok=True)
         return out
@@ -101,20 +111,20 @@ def apply_calibrators(
     sha256 = _weights_of(source)
     rows, reasons = [], Counter[str]()
     for (where, row), original in zip(read.rows, given, strict=True):
-        calibrated, why = _calibrated(calibrators, row, where, sha256)
+        added, why = _calibrated(calibrators, row, where, sha256)
         reasons.update([why] if why else [])
-        rows.append(original | {CALIBRATED: calibrated, UNCALIBRATED: why})
+        rows.append(original | added)
     return Applied(tuple(rows), dict(reasons.most_common()), tuple(read.notes))
 
 
-def _calibrated(calibrators: Calibrators, row: Row, where: str, sha256: str | None) -> tuple[float | None, str | None]:
+def _calibrated(calibrators: Calibrators, row: Row, where: str, sha256: str | None) -> tuple[Row, str | None]:
+    """The fields to add to a row, and the reason for which there is no calibrated confidence, if so."""
     candidates = row["candidates"]
     scored = outcome({**row, "ground_truth": candidates[0]}, where=where)  # only its answer and confidences are used
-    if scored.answer is None:
-        return None, NO_ANSWER_TO_CALIBRATE
     name = row.get("model")
     usable = calibrators.for_model(name if isinstance(name, str) else None, sha256)
-    return usable.apply(scored.task, candidates, scored.confidence)
+    found = usable.fields(scored.task, candidates, scored.confidence if scored.answer is not None else None)
+    return found, found[UNCALIBRATED]
 
 
 def _values(source: Path | None, answers: Any) -> Iterable[Mapping[str, Any]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emocaliber.core.calibrators import CALIBRATED, CLIP, FORMAT, METHODS, Calibrators, map_to_json, question_key
+from emocaliber.core.calibrators import CALIBRATED, CLIP, FORMAT, METHODS, PEOPLE, Calibrators, map_to_json, question_key
 from emocaliber.core.scoring import VERBALIZED, Outcome
 from emocaliber.errors import UserError, did_you_mean
 from emocaliber.evaluation import stated
@@ -27,12 +27,14 @@ from emocaliber.io.rows import display_name, write_atomically
 from emocaliber.io.workspace import package_version
 from emocaliber.trust.applying import Applied, apply_calibrators
 from emocaliber.trust.fitting import PRIOR, Floats
+from emocaliber.trust.people import NO_SHARES, fit_people, shares_of
 from emocaliber.trust.provenance import data_of, model_of
 from emocaliber.trust.selection import FEWEST, FOLDS, Answered, Chosen, choose, why_none
 
 if TYPE_CHECKING:
     import pandas as pd
 
+WHY_NO_PEOPLE = "why_no_people"
 MEASURED = ("ece", "brier", "auroc")
 _MOSTLY = 0.95  # of the answers that have the commonest source: what a source must be given for to be used
 _SHOWN = 3
@@ -73,9 +75,9 @@ class Calibration:
         return Path(path)
 
     def __repr__(self) -> str:
-        from emocaliber.trust.calibration_table import calibration_table
+        from emocaliber.trust.calibration_table import calibration_table, people_sentences
 
-        return calibration_table(self.content).as_text()
+        return "\n".join([calibration_table(self.content).as_text(), *people_sentences(self.content)])
 
 
 def calibrate(
@@ -137,7 +139,7 @@ def calibrate_answers(
     entries, judged = [], []
     for number, answered in given.items():
         entry, numbers = questions[number].entry(answered, chosen[str(number)], scored.read.confidence, replicates, seed, len(given) > 1)
-        entries.append(entry | made)
+        entries.append(entry | questions[number].people(answered, methods, seed) | made)
         judged.append(numbers)
     content = {
         "format": FORMAT,
@@ -149,6 +151,7 @@ def calibrate_answers(
         "uncalibrated": [questions[number].named() | {"why": text} for number, text in why.items()],
     }
     lacking = [f"{questions[number].task} has no calibrator: {text}" for number, text in why.items()]
+    lacking += [f"{e['task']} has no share of people: {e[WHY_NO_PEOPLE]}" for e in entries if e.get(WHY_NO_PEOPLE, NO_SHARES) != NO_SHARES]
     warning = unread(scored.outcomes, scored.rows, strict=bool((reading or {}).get("strict")))
     notes = (*(scored.read.notes if scored.read.foreign else ()), *([warning] if warning else ()), *lacking)
     return Calibration(content, tuple(judged), notes)
@@ -174,16 +177,28 @@ class _Question:
             raise UserError(f"{where}: the answers to {self.task} have no confidence {unknown[0]!r}; there are {there}")
         most = max(counts.values(), default=0)
         sources = tuple(wanted) or tuple(source for source, count in counts.items() if count and count >= _MOSTLY * most)
-        kept = [each for each in readable if sources and all(each.confidence.get(source) is not None for source in sources)]
+        kept = self.kept(sources)
         if not kept:
             return f"none of {len(self.outcomes):,} answers has a confidence"
         confidences = np.array([[each.confidence[source] for source in sources] for each in kept], dtype=float)
         return Answered(sources, confidences, np.array([each.correct for each in kept]), tuple(each.image or each.id for each in kept))
 
+    def kept(self, sources: Sequence[str]) -> list[Outcome]:
+        """The readable answers that have a confidence of every one of these sources, of which there must be one."""
+        has_all = (all(each.confidence.get(source) is not None for source in sources) for each in self.outcomes)
+        return [each for each, has in zip(self.outcomes, has_all, strict=True) if sources and has and each.answer is not None]
+
     @property
     def sources(self) -> list[str]:
         """The sources of confidence in these answers; a calibrated one is not calibrated again."""
         return list(dict.fromkeys(source for each in self.outcomes for source in each.confidence if source != CALIBRATED))
+
+    def people(self, answered: Answered, methods: Sequence[str], seed: int) -> dict[str, Any]:
+        """The part of the entry about the share of people: null, and why, where the answers do not say it."""
+        shares = shares_of(self.kept(answered.sources))
+        if isinstance(shares, str):
+            return {PEOPLE: None, WHY_NO_PEOPLE: shares}
+        return {PEOPLE: fit_people(answered, shares, methods, seed)}
 
     def entry(
         self, answered: Answered, chosen: Chosen, shown: str, replicates: int, seed: int, pooled: bool

@@ -8,6 +8,7 @@ from typing import Any
 from emocaliber.render.table import Table, interval, percent
 
 _NOTE = "In percent. After: each answer by a fit on other images. Intervals: in the file."
+_TRUTHS = {"posterior": "from posteriors", "votes": "from votes, whose scatter is in the first number"}
 
 
 def described(stored: Mapping[str, Any]) -> str:
@@ -27,6 +28,16 @@ def calibration_table(content: Mapping[str, Any]) -> Table:
     for each in content["uncalibrated"]:
         rows.append([each["task"], f"{each['n']:,}", "none", *([""] * 6)])
     return Table(header, rows, words=1, note=_NOTE, fit=((8, 0), (7, 0), (2, 12), (0, 8)))
+
+
+def people_sentences(content: Mapping[str, Any]) -> list[str]:
+    """What was fitted about people, a sentence for each question that has it."""
+    return [
+        f"{each['task']}: the share of people who would say so is {10 * found['distance']:.1f} of 10 off on average, and 80 % lie in "
+        f"intervals that are {10 * found['width']:.1f} of 10 wide ({found['levelled']:,} answers kept aside, {_TRUTHS[found['truth']]})."
+        for each in content["questions"]
+        if (found := each.get("people"))
+    ]
 
 
 def provenance(entry: Mapping[str, Any]) -> str:

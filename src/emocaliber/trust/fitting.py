@@ -45,10 +45,11 @@ class Candidate:
         return f"{self.method} on {' + '.join(self.sources)}"
 
 
-def fit_map(candidate: Candidate, confidences: Floats, right: Bools, prior: CalibrationMap | None = None) -> CalibrationMap:
+def fit_map(candidate: Candidate, confidences: Floats, right: Bools | Floats, prior: CalibrationMap | None = None) -> CalibrationMap:
     """The map of a candidate, by maximum likelihood (isotonic: least squares) on n answers.
 
-    `confidences` (n, sources) are in [0, 1] and are clipped to [CLIP, 1 - CLIP]; `right` (n,). `prior` is the pooled map of the same
+    `confidences` (n, sources) are in [0, 1] and are clipped to [CLIP, 1 - CLIP]; `right` (n,), or, as numbers, the share of people for whom
+    each answer is right, which are targets as they are. `prior` is the pooled map of the same
     candidate, towards which parametric maps are shrunk. Without one, targets are Platt's (1999): (N+ + 1) / (N+ + 2) and 1 / (N- + 2), so
     that a map stays finite where the confidence tells right from wrong without fault. Weights of a single source are not negative: a
     confidence that orders answers the wrong way round becomes a constant. Those of beta calibration are dropped one by one where they would
@@ -87,8 +88,11 @@ def _odds(found: Logistic | Beta, features: Floats) -> Floats:
     return odds
 
 
-def _targets(features: Floats, right: Bools, prior: CalibrationMap | None) -> Floats:
+def _targets(features: Floats, right: Bools | Floats, prior: CalibrationMap | None) -> Floats:
     n = right.size
+    if right.dtype != np.bool_:
+        shares: Floats = np.clip(right, CLIP, 1 - CLIP)
+        return shares
     if prior is not None and not isinstance(prior, Isotonic):
         shrunk: Floats = (n * right + PRIOR * _expit(_odds(prior, features))) / (n + PRIOR)
         return shrunk
@@ -117,7 +121,7 @@ def _regression(features: Floats, targets: Floats, *, signed: bool) -> tuple[Flo
     return weights, float(np.log(share / (1 - share)))
 
 
-def _isotonic(candidate: Candidate, inside: Floats, right: Bools) -> Isotonic:
+def _isotonic(candidate: Candidate, inside: Floats, right: Bools | Floats) -> Isotonic:
     from sklearn.isotonic import IsotonicRegression
 
     model = IsotonicRegression(y_min=CLIP, y_max=1 - CLIP, out_of_bounds="clip").fit(inside, right.astype(float))

@@ -86,7 +86,7 @@ def choose(
         for candidate in candidates_of(varying, methods, answered.right.size):
             held_out = _held_out(candidate, answered, folds, pools)
             errors[candidate] = (held_out, (held_out - answered.right) ** 2)
-        best = _within_one_error({candidate: squares for candidate, (_, squares) in errors.items()})
+        best = within_one_error({candidate: squares for candidate, (_, squares) in errors.items()})
         fitted = fit_map(best, answered.of(best.sources), answered.right, pools.fit(best, None))
         tried = sorted((Tried(candidate, float(squares.mean())) for candidate, (_, squares) in errors.items()), key=lambda each: each.brier)
         found[name] = Chosen(fitted, tuple(tried), errors[best][0])
@@ -94,7 +94,9 @@ def choose(
     return found
 
 
-def _within_one_error(errors: Mapping[Candidate, Floats]) -> Candidate:
+def within_one_error(errors: Mapping[Candidate, Floats]) -> Candidate:
+    """Of the candidates whose mean error is within one standard error of the least, by their errors (n,) of each answer, the one with the
+    fewest numbers; among these, the best."""
     best = min(errors, key=lambda candidate: float(errors[candidate].mean()))
 
     def near(candidate: Candidate) -> bool:

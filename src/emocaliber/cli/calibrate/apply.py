@@ -12,7 +12,8 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser = actions.add_parser(
         "apply",
         help="add calibrated confidences to rows of answers",
-        description="Adds `calibrated`, a number or null, and `uncalibrated`, the reason for null, to each row; all other fields stay. No "
+        description="Adds `calibrated`, a number or null, and `uncalibrated`, the reason for null, to each row, and the share of "
+        "people who would say so where that was fitted; all other fields stay. No "
         "truth is needed. `score` reads the result, with `calibrated` as a source.",
     )
     parser.add_argument(
@@ -39,5 +40,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"{found.calibrated:,} of {len(found):,} rows calibrated")
     for reason, count in found.reasons.items():
         print(f"{count:,} not: {reason}")
+    if found.with_people:
+        print(f"{found.with_people:,} rows with the share of people who would say so")
     print(args.out)
     return 0

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from emocaliber.render.progress import Progress
     from emocaliber.render.terminal import say, show
     from emocaliber.trust.calibrate import calibrate_answers
-    from emocaliber.trust.calibration_table import calibration_table
+    from emocaliber.trust.calibration_table import calibration_table, people_sentences
 
     reading = {name: getattr(args, name) for name in ("columns", "task", "truth", "partial", "strict")} | {"labels": listed(args.labels)}
     with Progress("fitting", "questions") as bar:
@@ -78,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         show(calibration_table(found.content))
         print()
+        for sentence in people_sentences(found.content):
+            print(sentence)
     for file in written:
         say(f"wrote {file}") if args.json else print(file)
     return 0

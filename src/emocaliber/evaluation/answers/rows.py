@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from emocaliber.core.calibrators import PEOPLE_FIELDS
 from emocaliber.core.response import Malformed, MalformedReason, parse
 from emocaliber.core.samples import identified
 from emocaliber.core.scoring import CONFIDENCE, FIRST_SOURCES, VERBALIZED
@@ -243,6 +244,8 @@ class _Table:
                 out["image"] = image
             known = {**self._extra[number], **row}
             out |= {name: known[name] for name in _KEPT if isinstance(known.get(name), Mapping | bool)}
+            if all(name in row for name in PEOPLE_FIELDS):  # of `predict` and `calibrate apply`
+                out |= {name: probability(row[name], place, name) for name in PEOPLE_FIELDS}
             yield place, out | {"confidence": confidence, "model": label_text(self._cell(row, self.columns.model))}
 
     def _told(self, number: int, role: str) -> Any:
