@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-_Actions = argparse._SubParsersAction[argparse.ArgumentParser]
-ACTIONS: tuple[Callable[[_Actions], None], ...] = ()  # what adds the parser of each action, in the order of the help
+from emocaliber.cli.calibrate import probe
+
+if TYPE_CHECKING:
+    _Actions = argparse._SubParsersAction[argparse.ArgumentParser]
+
+ACTIONS: tuple[Callable[[_Actions], None], ...] = (probe.add_parser,)  # what adds the parser of each action, in the order of the help
 
 
 def add_parser(subparsers: _Actions) -> None:
