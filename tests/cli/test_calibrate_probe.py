@@ -135,6 +135,21 @@ def test_pictures_without_labels_are_asked_about_a_task_or_own_labels(
     assert printed(capsys)["settings"]["task"] == "FI-2"
 
 
+def test_labels_that_a_model_was_not_taught_have_the_confidence_of_chance_so_a_source_must_be_named(boards: Path, model: Scripted) -> None:
+    model.tasks = ("EmoSet-8",)  # type: ignore[attr-defined]
+    (boards / "samples.jsonl").unlink()
+    with pytest.raises(UserError, match="was not taught all labels of these questions, so `predict` states the confidence of chance"):
+        run("m", boards, "--labels", "calm,dread")
+    assert model.asked == []
+    assert run("m", boards, "--labels", "calm,dread", "--source", "verb", "--probes", "blank") == 0
+
+
+def test_a_source_that_the_card_names_gives_way_where_the_question_has_no_recalibration(boards: Path, model: Scripted) -> None:
+    model.confidence_source = "recalibrated"  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match="no confidence by the source 'verb_mean'"):  # as `predict` reads it; this model has no tokens
+        run("m", boards, "--probes", "blank")
+
+
 def test_few_pictures_are_warned_of(boards: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("m", boards, "--n", 5, "--probes", "blank") == 0
     shown = capsys.readouterr()
@@ -147,7 +162,7 @@ def test_a_broken_picture_is_counted_and_the_exit_code_says_so(boards: Path, cap
     assert run("m", boards, "--probes", "blank") == 3
     shown = capsys.readouterr()
     assert "1 left out as the picture's own question has no answer" in shown.out
-    assert "1 questions have no answer" in shown.err
+    assert "1 question without an answer, as the picture or the model failed; with --out DIR, --retry-failed asks again" in shown.err
 
 
 @pytest.mark.parametrize(
@@ -168,6 +183,8 @@ def test_mistakes_are_answered_with_a_sentence(boards: Path, further: list[str],
 def test_a_folder_without_pictures_and_a_recording_are_refused_before_anything_is_asked(
     boards: Path, tmp_path: Path, model: Scripted
 ) -> None:
+    with pytest.raises(UserError, match="nowhere: there is no such file or folder; check the name"):
+        run("m", tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="the folder holds no images"):
         run("m", tmp_path / "empty")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from emocaliber.errors import UserError
 from emocaliber.render.terminal import complain, say
 
 if TYPE_CHECKING:
+    from emocaliber.predict.predictor import Predictor
     from emocaliber.trust.probing import ProbePlan, Prober
 
 _SAMPLES = (".jsonl", ".csv", ".parquet")
@@ -73,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _probe(args: argparse.Namespace) -> int:
     from emocaliber.io.rows import write_atomically
-    from emocaliber.predict.predictor import Predictor, load
+    from emocaliber.predict.predictor import load
     from emocaliber.render.progress import Progress
     from emocaliber.render.terminal import explain, show
     from emocaliber.trust.probe_scores import all_probes_note, table_of
@@ -85,7 +87,9 @@ def _probe(args: argparse.Namespace) -> int:
     if args.retry_failed and not args.out:
         raise UserError("--retry-failed needs the answers of an earlier run; name its folder with --out DIR")
     if len(plan.samples) < FEWEST:
-        say(f"warning: {len(plan.samples)} pictures are too few for intervals, so no probe is decided; give {FEWEST} or more")
+        say(
+            f"warning: {len(plan.samples)} picture{'s are' if len(plan.samples) != 1 else ' is'} too few for intervals, so no probe is decided; give {FEWEST} or more"
+        )
     with ExitStack() as closing:
         file = None
         if args.out:
@@ -93,11 +97,11 @@ def _probe(args: argparse.Namespace) -> int:
             closing.callback(file.close)
         with Progress(f"loading {args.model}"):
             journal = {"journal": args.out / "answers.journal"} if args.out and args.model.startswith("openai:") else {}
-            predictor: Predictor = load(args.model, confidence=args.source, **settings, **journal)
+            predictor = load(args.model, confidence=args.source, **settings, **journal)
         if predictor.model.notice:
             say(predictor.model.notice)
         limits = image_limits(args)
-        prober = Prober(predictor.model, plan, predictor.confidence_source, file.rows if file else None, limits=limits)
+        prober = Prober(predictor.model, plan, _source(predictor, plan), file.rows if file else None, limits=limits)
         with Progress("probing", "answers", prober.most) as bar:
             for row in prober.ask(bar.to):
                 if file:
@@ -119,8 +123,24 @@ def _probe(args: argparse.Namespace) -> int:
         say(f"wrote {page}")
     failed = sum(row["error"] is not None for row in prober.rows.values())
     if failed:
-        complain(f"{failed:,} questions have no answer, as the picture or the model failed; --retry-failed asks them again (with --out)")
+        again = "--retry-failed asks again" if args.out else "with --out DIR, --retry-failed asks again"
+        complain(f"{failed:,} question{'s' * (failed != 1)} without an answer, as the picture or the model failed; {again}")
     return SOME_FAILED if failed else 0
+
+
+def _source(predictor: Predictor, plan: ProbePlan) -> str:
+    """The source of the confidence that `predict` gives for the plan's questions; without any recalibration if only some have one."""
+    from emocaliber.core.sources import recalibrated
+    from emocaliber.predict.predictor import CHANCE, Query
+
+    sources = {predictor.source_for(Query(sample.task, sample.candidates)) for sample in plan.samples}
+    if CHANCE in sources:
+        name = predictor.model.name
+        raise UserError(
+            f"{name} was not taught all labels of these questions, so `predict` states the confidence of chance whatever the picture shows; "
+            "give --source norm to probe what the model has"
+        )
+    return sources.pop() if len(sources) == 1 else min(sources - {recalibrated.__name__})
 
 
 def _as_dict(prober: Prober, model: str) -> dict[str, Any]:
@@ -137,6 +157,7 @@ def _plan(args: argparse.Namespace) -> tuple[ProbePlan, dict[str, Any]]:
     """The plan, and the settings of the model."""
     from emocaliber.inference.plan import model_settings
     from emocaliber.io.inputs import find_images
+    from emocaliber.io.rows import display_name
     from emocaliber.trust.probing import plan_of_pictures, plan_of_samples
 
     named, settings = split_settings(args.samples)
@@ -149,6 +170,9 @@ def _plan(args: argparse.Namespace) -> tuple[ProbePlan, dict[str, Any]]:
         if args.task or args.labels:
             raise UserError("samples have questions of their own; leave --task and --labels out, which are for pictures without labels")
         return plan_of_samples([Path(place) for place in named], **how), of_model
+    for name in named:
+        if not os.path.lexists(name) and not any(sign in name for sign in "*?["):
+            raise UserError(f"{display_name(name)}: there is no such file or folder; check the name")
     pictures = [each for each in find_images(named, io.BytesIO(), image_limits(args)) if isinstance(each, str)]
     labels = None
     if args.labels:
