@@ -164,6 +164,16 @@ def test_a_model_of_fixed_questions_is_not_asked_in_other_words(tmp_path: Path) 
     assert {request.key.partition(":")[2] for request in asked} == {"original", "fewer", "order"}
 
 
+def test_an_order_that_does_not_reach_the_model_is_not_asked(tmp_path: Path) -> None:
+    class Fixed(ColourModel):
+        fixed_questions = True
+
+    pictures = sorted(str(path) for path in boards(tmp_path).glob("*.png"))
+    some = plan_of_pictures(pictures, n=12, task="", labels=["awe", "fear", "sadness"], names="order")
+    assert probed(Fixed(tasks=("EmoSet-8",)), some)["order"].why == "colour is asked the same question in any order of these candidates"
+    assert probed(ColourModel(), some)["order"].n == 12
+
+
 def test_pictures_without_labels_are_asked_the_question_of_a_task_and_no_probe_that_needs_labels(tmp_path: Path) -> None:
     pictures = sorted(str(path) for path in boards(tmp_path).glob("*.png"))
     plan = plan_of_pictures(pictures, n=10, task="fi-2")

@@ -156,15 +156,16 @@ class Prober:
             yield row
 
     def _question(self, key: str, sample: ProbedSample, name: str, found: Variant) -> ImageQuestion:
-        wanted = self._wanted(found)
-        if found.reworded:
-            question = REWORDED.question(sample.task, found.candidates)
-        elif self._taught and self._taught.fixed:
-            question = question_for(*self._taught.asked_with(sample.task, found.candidates))
-        else:
-            question = question_for(sample.task, found.candidates)
         image = found.image if found.change is None else lambda: self._picture(found, sample)
-        return ImageQuestion(key, image, question, wanted)
+        return ImageQuestion(key, image, self._text(sample, found), self._wanted(found))
+
+    def _text(self, sample: ProbedSample, found: Variant) -> str:
+        """The text of a question; a model of fixed questions is asked the taught one that is nearest, as by `predict`."""
+        if found.reworded:
+            return REWORDED.question(sample.task, found.candidates)
+        if self._taught and self._taught.fixed:
+            return question_for(*self._taught.asked_with(sample.task, found.candidates))
+        return question_for(sample.task, found.candidates)
 
     def _wanted(self, found: Variant) -> Labels:
         return self._taught.spelt(found.candidates) if self._taught and self._taught.fixed else found.candidates
@@ -244,7 +245,11 @@ class Prober:
             return why
         if first is None or first["answer"] is None:
             return _TRIED
-        return variant(probe, sample, FirstAnswer(first["answer"], first["alternatives"]), self._partners.get(sample.id), self.plan.seed)
+        answer = FirstAnswer(first["answer"], first["alternatives"])
+        found = variant(probe, sample, answer, self._partners.get(sample.id), self.plan.seed)
+        if probe.name == "order" and isinstance(found, Variant) and self._text(sample, found) == self._text(sample, unchanged(sample)):
+            return f"{self.model.name} is asked the same question in any order of these candidates"
+        return found
 
     def _result(self, probe: Probe, instead: str) -> ProbeResult:
         if (why := self._unasked(probe)) is not None:

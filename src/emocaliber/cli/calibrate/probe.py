@@ -87,9 +87,8 @@ def _probe(args: argparse.Namespace) -> int:
     if args.retry_failed and not args.out:
         raise UserError("--retry-failed needs the answers of an earlier run; name its folder with --out DIR")
     if len(plan.samples) < FEWEST:
-        say(
-            f"warning: {len(plan.samples)} picture{'s are' if len(plan.samples) != 1 else ' is'} too few for intervals, so no probe is decided; give {FEWEST} or more"
-        )
+        few = f"{len(plan.samples)} picture{'s are' if len(plan.samples) != 1 else ' is'} too few"
+        say(f"warning: {few} for intervals, so no probe is decided; give {FEWEST} or more")
     with ExitStack() as closing:
         file = None
         if args.out:
@@ -137,7 +136,7 @@ def _source(predictor: Predictor, plan: ProbePlan) -> str:
     if CHANCE in sources:
         name = predictor.model.name
         raise UserError(
-            f"{name} was not taught all labels of these questions, so `predict` states the confidence of chance whatever the picture shows; "
+            f"{name} was not taught all labels of these questions, so `predict` states the confidence of chance whatever the picture; "
             "give --source norm to probe what the model has"
         )
     return sources.pop() if len(sources) == 1 else min(sources - {recalibrated.__name__})
