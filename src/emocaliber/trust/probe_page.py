@@ -21,9 +21,9 @@ EXAMPLES = 6  # pictures on the page
 _SIDE = 170  # of a picture, in pixels
 _OF_THE_QUESTION = ("no_truth", "order", "synonyms", "wording", "fewer")  # probes that show the same picture
 _TITLES = {
-    "falls": "pictures on which it falls",
+    "falls": "falls on",
     "mean_fall": "mean fall",
-    "same_answer": "pictures on which the answer stays",
+    "same_answer": "answer stays on",
     "mean_change": "mean absolute change",
 }
 
