@@ -23,6 +23,7 @@ from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError
 from emocaliber.inference.engine import MAX_SIDE, ImageQuestion, QuestionResult, ask_all, downscaled, question_for
 from emocaliber.inference.plan import identity_of_model, sampling_key, select
+from emocaliber.inference.run import FREE_SETTINGS, without_secrets
 from emocaliber.io.images import DEFAULT_LIMITS, ImageError, ImageLimits, OpenedImage, open_image
 from emocaliber.io.rows import Row, RowWriter, display_name, read_rows, write_rows
 from emocaliber.io.workspace import Workspace, record_of
@@ -43,7 +44,6 @@ from emocaliber.trust.probes import (
 )
 
 FEWEST = 10  # pictures, below which nothing has an interval
-_FREE = tuple(f"settings.{name}" for name in ("batch_size", "threads", "concurrency", "requests_per_minute", "tokens_per_minute", "budget"))
 _TRIED = "the picture's own question has no answer"
 
 
@@ -281,11 +281,12 @@ class AnswersFile:
 
     def __init__(self, path: Path, model: str, settings: Mapping[str, Any], plan: ProbePlan, *, retry_failed: bool = False) -> None:
         self.path = path
-        what = {"model": identity_of_model(model), "settings": dict(settings), "seed": plan.seed, **plan.what}
+        what = {"model": identity_of_model(model), "settings": without_secrets(settings), "seed": plan.seed, **plan.what}
         what["questions"] = _questions(plan)
+        free = [f"settings.{name}" for name in FREE_SETTINGS]
         remedy = "Give the same settings, or another --out"
         with ExitStack() as closing:
-            record = Workspace(record_of(path), what, path=path, remedy=remedy, free=_FREE, contents=("model.commit",))
+            record = Workspace(record_of(path), what, path=path, remedy=remedy, free=free, contents=("model.commit",))
             closing.enter_context(record)
             record.check(needed=path.exists() and path.stat().st_size > 0)
             record.write()
