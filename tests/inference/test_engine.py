@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from emocaliber.core.calibrators import Calibrators, Logistic, QuestionCalibrator
 from emocaliber.core.model import ModelError, Reply, Request, Usage
 from emocaliber.core.samples import Sample
 from emocaliber.core.sources import SOURCES
+from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.inference.engine import MAX_SIDE, ImageQuestion, ask_all, question_for, respond
-from emocaliber.io.images import ImageError, open_image
+from emocaliber.io.images import ImageError, OpenedImage, open_image
 from stand_ins import ColourModel, photo
 
 LABELS = taxonomy("mikels-8").labels
@@ -214,3 +217,22 @@ def test_a_confidence_is_asked_for_where_it_is_wanted(asks: list[ImageQuestion],
 
     list(respond(samples(asks[1:3]), Reader(), confidence=confidence))
     assert [("<confidence>" in question) for question in asked] == [confidence] * 2
+
+
+def test_an_image_may_be_made_when_the_model_takes_its_request(colour_model: ColourModel, tmp_path: Path) -> None:
+    made: list[str] = []
+
+    def make(colour: str) -> OpenedImage | ImageError:
+        made.append(colour)
+        return OpenedImage(Image.new("RGB", (8, 8), colour), ("drawn",)) if colour != "none" else ImageError("corrupt", "no image")
+
+    candidates = Labels.of(("awe", "fear"))
+    asks = [ImageQuestion(colour, partial(make, colour), "which?", candidates) for colour in ("red", "none", "lime")]
+    asks.insert(1, ImageQuestion("file", str(photo(tmp_path / "a.png")), "which?", candidates))
+    results = ask_all(asks, colour_model)
+    assert made == []
+    found = list(results)
+    assert made == ["red", "none", "lime"]
+    assert [result.ask.key for result in found] == ["red", "file", "none", "lime"]
+    assert [result.error.code if result.error else None for result in found] == [None, None, "corrupt", None]
+    assert found[0].notes == ("drawn",)

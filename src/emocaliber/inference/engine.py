@@ -32,10 +32,13 @@ MAX_SIDE = 2048  # larger images are downscaled as soon as they are open, so tha
 
 @dataclass(frozen=True)
 class ImageQuestion:
-    """A question about an image, given as a file or as the outcome of opening one. `key` identifies the question when a run is resumed."""
+    """A question about an image, given as a file, as the outcome of opening one, or as a function that opens or makes it when it is needed.
+
+    `key` identifies the question when a run is resumed.
+    """
 
     key: str
-    image: ImagePath | OpenedImage | ImageError
+    image: ImagePath | OpenedImage | ImageError | Callable[[], OpenedImage | ImageError]
     question: str
     candidates: Labels
 
@@ -86,11 +89,13 @@ def _ask_window(asks: Sequence[ImageQuestion], model: Model, limits: ImageLimits
     waiting: deque[tuple[ImageQuestion, tuple[str, ...] | ImageError]] = (
         deque()
     )  # taken by the model, with the notes of opening; or never to be
-    files = open_images((ask.image for ask in asks if not isinstance(ask.image, OpenedImage | ImageError)), limits, workers=workers)
+    paths = [ask.image for ask in asks if not (isinstance(ask.image, OpenedImage | ImageError) or callable(ask.image))]
+    files = open_images(paths, limits, workers=workers)
 
     def requests() -> Iterator[Request]:
         for ask in asks:
-            result = ask.image if isinstance(ask.image, OpenedImage | ImageError) else next(files)
+            opened = ask.image() if callable(ask.image) else ask.image
+            result = opened if isinstance(opened, OpenedImage | ImageError) else next(files)
             if isinstance(result, ImageError):
                 waiting.append((ask, result))
             else:

@@ -224,7 +224,7 @@ def _used(rows: Sequence[Row]) -> dict[str, Any]:
 
 # Settings that change how fast, where or at what price a model is asked, but not the result: they may change when a run is resumed.
 # `retries` is not among them: a local model samples a new answer where one cannot be read.
-_FREE_SETTINGS = (
+FREE_SETTINGS = (
     "batch_size",
     "threads",
     "concurrency",
@@ -252,7 +252,7 @@ class RunRecord(Workspace):
             without_secrets(what),
             path=rows,
             remedy="Give the same settings, or another --out",
-            free=[f"settings.{name}" for name in _FREE_SETTINGS],
+            free=[f"settings.{name}" for name in FREE_SETTINGS],
             contents=("model.commit",),
         )
         self._sessions: list[dict[str, Any]] = []

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 # The style of all pages; the `page.css` of a page follows it. Every `page.html` extends the `base.html` beside it.
 _BASE = "render/page/base.css"
+_NO_SCRIPT = "'none'"
 
 
 def render_page(folder: str, *, styles: str = "", **values: Any) -> str:
-    """The page from `page.html`, `page.css` and `page.js` in a folder of this package. `values` are escaped in the template.
+    """The page from `page.html`, `page.css` and perhaps `page.js` in a folder of this package. `values` are escaped in the template.
 
     `styles` is CSS for this page alone, put after the others. The template also gets `css`, `js` and `policy`, a content security policy
     that forbids everything else.
@@ -34,8 +35,8 @@ def render_page(folder: str, *, styles: str = "", **values: Any) -> str:
     from markupsafe import Markup
 
     css = Markup(_source(_BASE) + _source(f"{folder}/page.css") + styles)
-    js = Markup(_source(f"{folder}/page.js"))
-    policy = Markup(f"default-src 'none'; img-src data:; style-src {_hash(css)}; script-src {_hash(js)}")
+    js = Markup(_script(f"{folder}/page.js"))
+    policy = Markup(f"default-src 'none'; img-src data:; style-src {_hash(css)}; script-src {_hash(js) if js else _NO_SCRIPT}")
     page: str = _environment().get_template(f"{folder}/page.html").render(css=css, js=js, policy=policy, **values)
     return page
 
@@ -51,7 +52,15 @@ def thumbnails(paths: Iterable[ImagePath], side: int) -> Iterator[str | None]:
     Images are opened one at a time.
     """
     for opened in open_images(paths, ImageLimits(max_side=2 * side)):
-        yield None if isinstance(opened, ImageError) else _data_uri(opened.image, side)
+        yield None if isinstance(opened, ImageError) else thumbnail(opened.image, side)
+
+
+def thumbnail(image: Image.Image, side: int) -> str:
+    """A JPEG data URI of the image, which is scaled down in place to sides of at most `side` pixels."""
+    file = io.BytesIO()
+    image.thumbnail((side, side))
+    image.save(file, "JPEG", quality=80, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def script_data(data: object) -> Markup:
@@ -84,12 +93,15 @@ def _source(name: str) -> str:
     return str(environment.loader.get_source(environment, name)[0])
 
 
+def _script(name: str) -> str:
+    """The script of a page; empty for a page without one."""
+    from jinja2 import TemplateNotFound
+
+    try:
+        return _source(name)
+    except TemplateNotFound:
+        return ""
+
+
 def _hash(source: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
-
-
-def _data_uri(image: Image.Image, side: int) -> str:
-    file = io.BytesIO()
-    image.thumbnail((side, side))
-    image.save(file, "JPEG", quality=80, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

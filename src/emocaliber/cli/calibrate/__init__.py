@@ -6,11 +6,14 @@ import argparse
 from collections.abc import Callable
 from typing import TypeAlias
 
-from emocaliber.cli.calibrate import apply, certify, fit, watch
+from emocaliber.cli.calibrate import apply, certify, fit, probe, watch
 
 _Actions: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 # What adds the parser of each action, in the order of the help.
-ACTIONS: tuple[Callable[[_Actions], None], ...] = (fit.add_parser, apply.add_parser, certify.add_parser, watch.add_parser)
+ACTIONS: tuple[Callable[[_Actions], None], ...] = (
+    *(fit.add_parser, apply.add_parser),
+    *(certify.add_parser, watch.add_parser, probe.add_parser),
+)
 
 
 def add_parser(subparsers: _Actions) -> None:
