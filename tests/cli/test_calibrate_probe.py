@@ -144,8 +144,8 @@ def test_labels_that_a_model_was_not_taught_have_the_confidence_of_chance_so_a_s
     assert run("m", boards, "--labels", "calm,dread", "--source", "verb", "--probes", "blank") == 0
 
 
-def test_a_source_that_the_card_names_gives_way_where_the_question_has_no_recalibration(boards: Path, model: Scripted) -> None:
-    model.confidence_source = "recalibrated"  # type: ignore[attr-defined]
+def test_a_source_that_the_card_names_gives_way_where_the_question_has_no_calibrator(boards: Path, model: Scripted) -> None:
+    model.confidence_source = "calibrated"  # type: ignore[attr-defined]
     with pytest.raises(UserError, match="no confidence by the source 'verb_mean'"):  # as `predict` reads it; this model has no tokens
         run("m", boards, "--probes", "blank")
 

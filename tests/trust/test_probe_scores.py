@@ -126,14 +126,14 @@ def test_a_probe_without_a_single_pair_has_a_reason_and_no_number() -> None:
     assert sentence_of(result) == "Not asked: too few candidates would be left."
 
 
-def test_where_a_recalibration_does_not_hold_both_answers_are_read_by_another_source_and_a_note_says_so() -> None:
-    one = row("a", confidence={"recalibrated": 0.4, "norm": 0.9})
+def test_where_a_calibrator_does_not_hold_both_answers_are_read_by_another_source_and_a_note_says_so() -> None:
+    one = row("a", confidence={"calibrated": 0.4, "norm": 0.9})
     other = row("a", confidence={"norm": 0.7})
-    result = score("no_truth", [(one, other)] * 12, "recalibrated")
+    result = score("no_truth", [(one, other)] * 12, "calibrated")
     assert (result.source, result.before, result.after) == ("norm", pytest.approx(0.9), pytest.approx(0.7))
-    assert result.note == "both read by norm, as recalibrated holds for whole lists of candidates only"
-    kept = score("flip", [(one, one)] * 12, "recalibrated")
-    assert (kept.source, kept.note) == ("recalibrated", None)
+    assert result.note == "both read by norm, as calibrated holds for whole lists of candidates only"
+    kept = score("flip", [(one, one)] * 12, "calibrated")
+    assert (kept.source, kept.note) == ("calibrated", None)
 
 
 def test_of_a_swapped_picture_the_confidence_in_the_first_answer_counts() -> None:

@@ -49,7 +49,7 @@ def compare(a: Iterable[Outcome], b: Iterable[Outcome], *, replicates: int = 100
     """The differences between two systems by task, by group and overall.
 
     Both systems are resampled by the same images. A number that occurs in two lines, such as a task's that is alone in its group, is tested
-    once. Where the systems' first sources of confidence differ, these are compared too, under both their names ("recalibrated | verb").
+    once. Where the systems' first sources of confidence differ, these are compared too, under both their names ("calibrated | verb").
     Raises UserError if the systems did not answer the same samples, or disagree about which samples share an image.
     """
     first, second = OutcomeColumns.of(a), OutcomeColumns.of(b)

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from emocaliber.core.sources import norm, recalibrated
+from emocaliber.core.calibrators import CALIBRATED
+from emocaliber.core.sources import norm
 from emocaliber.evaluation.bootstrap import Resampling, ResamplingUnits
 from emocaliber.evaluation.intervals import IntervalEstimate, bootstrap_estimate, proportion
 from emocaliber.evaluation.metrics import Floats
@@ -162,13 +163,13 @@ def score_probe(
 ) -> ProbeResult:
     """The result of a probe from its pairs of rows; `left_out` counts pictures for which it could not be asked, by reason.
 
-    Confidences are read by `source`. Where `source` is `recalibrated`, and no changed question has a recalibration, both are read by
+    Confidences are read by `source`. Where `source` is `calibrated`, and no changed question has a calibrator, both are read by
     `instead`. Pairs that cannot be compared are counted in the result's `left_out`.
     """
     out: Counter[str] = Counter(left_out)
     by_label = probe.must == "follow" and any(first["alternatives"] and changed["alternatives"] for first, changed in pairs)
     used = source
-    if source == recalibrated.__name__ and not any(changed["confidence"].get(source) is not None for _, changed in pairs):
+    if source == CALIBRATED and not any(changed["confidence"].get(source) is not None for _, changed in pairs):
         used = instead
     used = norm.__name__ if by_label else used
     kept: list[Compared] = []

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from emocaliber.core.calibrators import CALIBRATED
 from emocaliber.core.model import Model
 from emocaliber.core.samples import Sample
 from emocaliber.core.scoring import is_correct
-from emocaliber.core.sources import SOURCES, confidences, evidence, norm, verb_mean
+from emocaliber.core.sources import SOURCES, Evidence, confidences, evidence, norm, verb_mean
 from emocaliber.core.tasks import CUSTOM_TASK, labels_of
 from emocaliber.core.tasks import task as task_called
 from emocaliber.emotions.labels import Labels
@@ -196,13 +197,18 @@ class Prober:
             "ground_truth": truth,
             "answer": answer,
             "correct": None if truth is None else is_correct(answer, truth, sample.candidates),
-            "confidence": confidences(understood),
+            "confidence": self._confidences(understood, sample.task, wanted),
             "alternatives": {own[label]: round(probability, 6) for label, probability in likeliest},
             "model": self.model.name,
             "response": reply.text if reply and not reply.error else None,
             "error": {"code": result.error.code, "message": result.error.message} if result.error else None,
             "seconds": round(reply.seconds, 4) if reply else None,
         }
+
+    def _confidences(self, understood: Evidence | None, task: str, wanted: Labels) -> dict[str, float | None]:
+        """The confidence by every source; `calibrated` is there where the model's card has a calibrator for the question."""
+        stated, calibrators = confidences(understood), getattr(self.model, "calibrators", None)
+        return stated | ({CALIBRATED: calibrators.apply(task, wanted, stated)[0]} if calibrators and calibrators.find(task, wanted) else {})
 
     def _check_confidence(self) -> None:
         answered = [row for row in self._own_rows() if row["answer"] is not None]

@@ -128,8 +128,8 @@ def _probe(args: argparse.Namespace) -> int:
 
 
 def _source(predictor: Predictor, plan: ProbePlan) -> str:
-    """The source of the confidence that `predict` gives for the plan's questions; without any recalibration if only some have one."""
-    from emocaliber.core.sources import recalibrated
+    """The source of the confidence that `predict` gives for the plan's questions; not a calibrated one if only some have a calibrator."""
+    from emocaliber.core.calibrators import CALIBRATED
     from emocaliber.predict.predictor import CHANCE, Query
 
     sources = {predictor.source_for(Query(sample.task, sample.candidates)) for sample in plan.samples}
@@ -139,7 +139,7 @@ def _source(predictor: Predictor, plan: ProbePlan) -> str:
             f"{name} was not taught all labels of these questions, so `predict` states the confidence of chance whatever the picture; "
             "give --source norm to probe what the model has"
         )
-    return sources.pop() if len(sources) == 1 else min(sources - {recalibrated.__name__})
+    return sources.pop() if len(sources) == 1 else min(sources - {CALIBRATED})
 
 
 def _as_dict(prober: Prober, model: str) -> dict[str, Any]:
