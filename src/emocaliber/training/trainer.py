@@ -192,8 +192,9 @@ def load_for_training(config: ModelConfig) -> tuple[Any, Any]:
 
 
 def freeze_vision(model: Any) -> None:
-    """Freezes the vision encoder, merger included."""
-    model.model.visual.requires_grad_(False)
+    """Freezes the vision encoder, merger included; of a lite model the eyes alone, as its projector is not pre-trained."""
+    visual = model.model.visual
+    getattr(visual, "frozen_part", visual).requires_grad_(False)
 
 
 def train_supervised(
