@@ -9,7 +9,15 @@ import torch
 from torch.nn.functional import batch_norm, conv2d, pad, relu6
 
 EYES: dict[str, Any] = {"eyes_width": 0.1, "eyes_depth": 0.1, "eyes_channels": 48, "image_side": 64}  # 2 x 2 image tokens
-BLOCKS = ((3, 1, 1, 8), (3, 2, 6, 8), (5, 2, 6, 8), (3, 2, 6, 8), (5, 1, 6, 16), (5, 2, 6, 24), (3, 1, 6, 32))  # kernel, stride, expansion, out
+BLOCKS = (
+    (3, 1, 1, 8),
+    (3, 2, 6, 8),
+    (5, 2, 6, 8),
+    (3, 2, 6, 8),
+    (5, 1, 6, 16),
+    (5, 2, 6, 24),
+    (3, 1, 6, 32),
+)  # kernel, stride, expansion, out
 WEIGHTS = dict[str, torch.Tensor]
 
 

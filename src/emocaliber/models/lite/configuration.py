@@ -1,6 +1,6 @@
 """The configuration of a lite model: Qwen2.5-VL's with another vision encoder."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLTextConfig
 from transformers.configuration_utils import PreTrainedConfig
@@ -15,8 +15,9 @@ class LiteVisionConfig(PreTrainedConfig):  # type: ignore[misc]
 
     `eyes_width` and `eyes_depth` scale the network (1.1 and 1.2: Lite2) and `eyes_channels` are those of its last feature map. Images are
     `image_side` pixels wide and high, a multiple of 32. `out_hidden_size` is the width of the language model, `token_scale` the root mean
-    square of an untrained projector's tokens. In training, `token_dropout` is the share of cells whose features are set to 0.
-    `affect_row` appends one row of tokens that say how the whole image feels (see `AffectHead`).
+    square of an untrained projector's tokens. In training, `token_dropout` is the share of cells whose features are set to 0; stage 3 wants
+    none, as its log-probabilities must be those of the model that sampled. `affect_row` appends one row of tokens that say how the whole
+    image feels (see `AffectHead`).
     """
 
     model_type = "emocaliber_lite_vision"
@@ -62,4 +63,7 @@ class LiteConfig(Qwen2_5_VLConfig):  # type: ignore[misc]
     """`Qwen2_5_VLConfig` with a `LiteVisionConfig`."""
 
     model_type = LITE
+    # TRL takes the Auto class of a reference model from here where transformers itself has no class of the model's name. As it is no field,
+    # it is not saved: a checkpoint names no code, and what the Auto class makes is the class registered for this configuration.
+    auto_map: ClassVar[dict[str, str]] = {"AutoModelForImageTextToText": "modeling.LiteForConditionalGeneration"}
     sub_configs_defaults = {"vision_config": LiteVisionConfig, "text_config": Qwen2_5_VLTextConfig}  # noqa: RUF012

@@ -48,7 +48,10 @@ def scaled_channels(channels: int, width: float) -> int:
 def stages(width: float, depth: float) -> list[Stage]:
     """The stages of a network of that width and depth. The first and the last stage have one block at any depth."""
     return [
-        stage._replace(repeats=stage.repeats if stage.repeats == 1 else math.ceil(stage.repeats * depth), channels=scaled_channels(stage.channels, width))
+        stage._replace(
+            repeats=stage.repeats if stage.repeats == 1 else math.ceil(stage.repeats * depth),
+            channels=scaled_channels(stage.channels, width),
+        )
         for stage in STAGES
     ]
 

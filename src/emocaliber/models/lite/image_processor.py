@@ -45,9 +45,7 @@ class LiteImageProcessor(Qwen2VLImageProcessorPil):  # type: ignore[misc]
         square: np.ndarray = PilBackend.resize(self, image, SizeDict(height=side, width=side), resample)
         return square
 
-    def patchify(
-        self, image: np.ndarray, patch_size: int, merge_size: int, temporal_patch_size: int
-    ) -> tuple[np.ndarray, int, int]:
+    def patchify(self, image: np.ndarray, patch_size: int, merge_size: int, temporal_patch_size: int) -> tuple[np.ndarray, int, int]:
         cells, rows, columns = super().patchify(image, patch_size, merge_size, temporal_patch_size)
         if self.affect_row:
             return np.pad(cells, ((0, columns), (0, 0))), rows + 1, columns

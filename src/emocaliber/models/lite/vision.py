@@ -117,20 +117,20 @@ class LiteVision(Qwen2_5_VLPreTrainedModel):  # type: ignore[misc]
     def forward(self, pixel_values: torch.Tensor, grid_thw: torch.Tensor, **_: Any) -> LiteVisionOutput:
         """The image tokens of all images, in the order of their cells (row by row)."""
         grids = [tuple(grid) for grid in grid_thw.tolist()]
-        images = pixel_values.split([math.prod(grid) for grid in grids])
+        images = torch.split(pixel_values, [math.prod(grid) for grid in grids])
         alike: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for place, grid in enumerate(grids):
             alike[grid].append(place)
-        outputs: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]] = {}
+        seen: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]] = {}
         for grid, places in alike.items():
             features, tokens, affect = self._of_one_shape(torch.stack([images[place] for place in places]), grid)
-            for number, place in enumerate(places):
-                outputs[place] = (features[number], tokens[number], None if affect is None else affect[number])
-        features, tokens, affects = zip(*(outputs[place] for place in range(len(grids))), strict=True)
+            seen |= {place: (features[row], tokens[row], None if affect is None else affect[row]) for row, place in enumerate(places)}
+        ordered = [seen[place] for place in range(len(grids))]
+        affects = [affect for _, _, affect in ordered if affect is not None]
         return LiteVisionOutput(
-            last_hidden_state=torch.cat(features),
-            pooler_output=torch.cat(tokens),
-            affect=None if self.affect is None else torch.stack(affects),
+            last_hidden_state=torch.cat([features for features, _, _ in ordered]),
+            pooler_output=torch.cat([tokens for _, tokens, _ in ordered]),
+            affect=torch.stack(affects) if affects else None,
         )
 
     def _of_one_shape(self, images: torch.Tensor, grid: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
@@ -156,5 +156,5 @@ class LiteVision(Qwen2_5_VLPreTrainedModel):  # type: ignore[misc]
         grid = patches.view(len(patches), rows, columns, self.config.in_channels, side, side)
         images = grid.permute(0, 3, 1, 4, 2, 5).reshape(len(patches), self.config.in_channels, rows * side, columns * side)
         images = images.contiguous(memory_format=torch.channels_last)  # faster on CPUs
-        parts = images.split(_AT_ONCE) if images.device.type == "cpu" else (images,)
+        parts = torch.split(images, _AT_ONCE) if images.device.type == "cpu" else (images,)
         return torch.cat([self.eyes(part).flatten(2).transpose(1, 2) for part in parts])

