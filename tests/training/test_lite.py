@@ -27,7 +27,7 @@ from emocaliber.training.base.lite import make_lite_base
 from emocaliber.training.collate import ExampleCollator, TrainingExample
 from emocaliber.training.config import load_config
 from emocaliber.training.shared_prefix import branched_generate, group_logps, prompt_groups
-from emocaliber.training.trainer import freeze_vision, load_checkpoint
+from emocaliber.training.trainer import freeze_vision, load_checkpoint, within_max_length
 from microscopic import save_untrained, train_one
 from small_lite import EYES, imagenet_weights, reference_features, small_lite
 
@@ -162,6 +162,20 @@ def test_stage_1_trains_all_but_the_eyes(trained: Path, base: Path) -> None:
     assert before.keys() == after.keys()
     changed = {name for name in before if not torch.equal(before[name].float(), after[name])}
     assert changed == {name for name in before if ".eyes." not in name}
+
+
+def test_the_notice_of_the_eyes_goes_with_them(trained: Path, base: Path) -> None:
+    assert (trained / "stage1" / "model" / "NOTICE").read_bytes() == (base / "NOTICE").read_bytes()
+
+
+@pytest.mark.parametrize(("affect_row", "tokens"), [(False, 4), (True, 6)])
+def test_lengths_count_an_images_tokens_as_the_model_has_them(tokenizer: Any, affect_row: bool, tokens: int) -> None:
+    _, processor = small_lite(tokenizer, affect_row=affect_row)
+    text = tokenizer(chat_prompt("fear?", tokenizer) + "fear", add_special_tokens=False)["input_ids"]
+    example, length = TrainingExample("a.png", "fear?", "fear"), tokens + len(text)
+    assert within_max_length([example], processor, length) == [example]
+    with pytest.raises(UserError, match=f"an image may take {tokens}"):
+        within_max_length([example], processor, length - 1)
 
 
 def test_the_trained_folder_is_a_lite_model(trained: Path) -> None:

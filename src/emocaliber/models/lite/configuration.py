@@ -67,3 +67,4 @@ class LiteConfig(Qwen2_5_VLConfig):  # type: ignore[misc]
     # it is not saved: a checkpoint names no code, and what the Auto class makes is the class registered for this configuration.
     auto_map: ClassVar[dict[str, str]] = {"AutoModelForImageTextToText": "modeling.LiteForConditionalGeneration"}
     sub_configs_defaults = {"vision_config": LiteVisionConfig, "text_config": Qwen2_5_VLTextConfig}  # noqa: RUF012
+    sub_configs = {"vision_config": LiteVisionConfig, "text_config": Qwen2_5_VLTextConfig}  # noqa: RUF012  # its name in earlier transformers

@@ -40,6 +40,12 @@ class LiteImageProcessor(Qwen2VLImageProcessorPil):  # type: ignore[misc]
         """The processor of a model with that configuration."""
         return cls(image_side=config.image_side, affect_row=config.affect_row)
 
+    @property
+    def tokens(self) -> int:
+        """Image tokens of every image."""
+        row = round(self.size["longest_edge"] ** 0.5) // self.patch_size
+        return row * (row + self.affect_row)
+
     def resize(self, image: np.ndarray, size: SizeDict, resample: PILImageResampling | int | None, factor: int, **_: Any) -> np.ndarray:
         side = round(size.longest_edge**0.5) // factor * factor
         square: np.ndarray = PilBackend.resize(self, image, SizeDict(height=side, width=side), resample)

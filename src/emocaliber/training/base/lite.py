@@ -9,12 +9,12 @@ import torch
 from transformers import set_seed
 
 from emocaliber.errors import UserError
+from emocaliber.models.card import NOTICE
 from emocaliber.models.lite import LiteConfig, LiteForConditionalGeneration, LiteImageProcessor
 from emocaliber.models.processor import ImageTextProcessor
 from emocaliber.training.base.imagenet import load_imagenet, read_state_dict, sha256_of_state_dict
 from emocaliber.training.trainer import load_checkpoint
 
-NOTICE = "NOTICE"
 _NOTICE_TEXT = """\
 The vision encoder's weights (`model.visual.eyes.*` in model.safetensors) are those of EfficientNet-Lite2, trained on ImageNet-1k:
 
