@@ -126,7 +126,7 @@ def test_a_folder_that_holds_something_is_left_alone(package: Path, qwen: Path, 
 
 
 def test_the_language_model_is_that_of_a_qwen(package: Path, base: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is a emocaliber_lite checkpoint; the language model of lite comes from a qwen2_5_vl one"):
+    with pytest.raises(UserError, match="is of the type emocaliber_lite; the language model of lite comes from a checkpoint of qwen2_5_vl"):
         make_lite_base(package / "eyes.pth", base, tmp_path / "base", **EYES)
 
 
@@ -295,5 +295,7 @@ def test_features_are_computed_once_for_each_image_and_again_by_other_eyes(
 def test_an_image_that_cannot_be_opened_is_named(tokenizer: Any, tmp_path: Path) -> None:
     model, processor = small_lite(tokenizer)
     (tmp_path / "text.png").write_text("not an image")
-    with pytest.raises(UserError, match=r"text\.png"):
-        cached_features([tmp_path / "text.png"], model.model.visual, processor.image_processor, tmp_path / "cache")
+    for name, reason in {"text.png": "Leave the image out, or replace it", "missing.png": "cannot be read"}.items():
+        with pytest.raises(UserError, match=rf"{name}.*{reason}"):
+            cached_features([tmp_path / name], model.model.visual, processor.image_processor, tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*/*")), "nothing is kept of it"

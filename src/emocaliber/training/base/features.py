@@ -51,13 +51,13 @@ def cached_features(
 
 
 def _features(image: Path, visual: LiteVision, image_processor: Any, folder: Path, shape: tuple[int, ...]) -> np.ndarray:
-    try:
-        opened = open_image(image).image
-        kept = folder / f"{sha256_of(image)}.npy"
-    except (ImageError, OSError) as error:
-        raise UserError(f"{error} Leave the image out, or replace it") from error
+    kept = folder / f"{sha256_of(image)}.npy"
     if kept.is_file() and (read := _read(kept, shape)) is not None:
         return read
+    try:
+        opened = open_image(image).image
+    except ImageError as error:
+        raise UserError(f"{error} Leave the image out, or replace it") from error
     inputs = image_processor([opened], return_tensors="pt")
     cells = inputs["pixel_values"][: shape[0] * shape[1]].to(visual.device, visual.dtype)
     with torch.no_grad():

@@ -68,7 +68,9 @@ def make_lite_base(
     state = read_state_dict(weights)
     model, processor = load_checkpoint(language)
     if model.config.model_type != "qwen2_5_vl":
-        raise UserError(f"{language} is a {model.config.model_type} checkpoint; the language model of lite comes from a qwen2_5_vl one")
+        raise UserError(
+            f"{language} is of the type {model.config.model_type}; the language model of lite comes from a checkpoint of qwen2_5_vl"
+        )
     set_seed(seed)
     lite, lite_processor = build_lite(model, processor.tokenizer, **vision)
     load_imagenet(lite.model.visual.eyes, state, str(weights))
