@@ -43,7 +43,7 @@ class LiteImageProcessor(Qwen2VLImageProcessorPil):  # type: ignore[misc]
     @property
     def tokens(self) -> int:
         """Image tokens of every image."""
-        row = round(self.size["longest_edge"] ** 0.5) // self.patch_size
+        row: int = round(self.size["longest_edge"] ** 0.5) // self.patch_size
         return row * (row + self.affect_row)
 
     def resize(self, image: np.ndarray, size: SizeDict, resample: PILImageResampling | int | None, factor: int, **_: Any) -> np.ndarray:
