@@ -13,6 +13,7 @@ from emocaliber.errors import UserError
 from emocaliber.io.rows import display_name
 
 CARD = "emocaliber.json"
+NOTICE = "NOTICE"  # beside the card: the licence notice of others' weights that the checkpoint holds
 # Keys of the card.
 TRAINED_AT = "rollout_temperature"  # the temperature of stage 3's roll-outs
 COMMITS_AFTER = "commits_after"  # words of the analysis after which it names the emotion

@@ -1,4 +1,4 @@
-"""Processors of Qwen2.5-VL, Qwen3-VL and InternVL checkpoints: they turn an image and chat text into model inputs.
+"""Processors of Qwen2.5-VL, Qwen3-VL, InternVL and lite checkpoints: they turn an image and chat text into model inputs.
 
 Transformers' own processors of these families need torchvision (for videos, which nothing here uses). Where torchvision is missing, and for
 the checkpoints trained here, the same inputs come from the image-only processors below, built on transformers' PIL image processors.
@@ -19,6 +19,7 @@ from transformers.image_utils import SizeDict
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin
 
 from emocaliber.errors import UserError
+from emocaliber.models.lite import LITE, LiteImageProcessor
 
 IMAGE_TOKEN = "<|image_pad|>"
 PAPER_PIXELS = (256 * 28 * 28, 576 * 28 * 28)  # the paper's min_pixels and max_pixels, in training and inference
@@ -63,6 +64,8 @@ class ImageTextProcessor(ProcessorMixin):  # type: ignore[misc]
 
     def to_dict(self) -> dict[str, Any]:
         """The settings to save, under the class name of transformers' own processor, so that vLLM and other servers load the checkpoint."""
+        if self.family not in _THEIRS:
+            return {**super().to_dict(), _OURS: True}
         name, videos = _THEIRS[self.family]
         return {**super().to_dict(), "processor_class": name, "video_processor": {"video_processor_type": videos}, _OURS: True}
 
@@ -104,9 +107,12 @@ def load_processor(folder: str | Path, *, min_pixels: int | None = None, max_pix
     if family == "internvl_chat":
         raise UserError(f"{folder} needs remote code, which is never run here; give the same checkpoint under its name that ends in -HF")
     ours = _our_settings(folder) is not None
-    if family in _THEIRS and (ours or not importlib.util.find_spec("torchvision")):
+    if family == LITE:
+        processor: Any = ImageTextProcessor(LiteImageProcessor.from_pretrained(folder), AutoTokenizer.from_pretrained(folder))
+        processor.family = family
+    elif family in _THEIRS and (ours or not importlib.util.find_spec("torchvision")):
         images, tokenizer = AutoImageProcessor.from_pretrained(folder, backend="pil"), AutoTokenizer.from_pretrained(folder)
-        processor: Any = TileTextProcessor(images, tokenizer) if family == "internvl" else ImageTextProcessor(images, tokenizer)
+        processor = TileTextProcessor(images, tokenizer) if family == "internvl" else ImageTextProcessor(images, tokenizer)
         processor.family = family
         if family == "internvl":
             processor.tokens_per_tile = config.get("image_seq_length", TileTextProcessor.tokens_per_tile)

@@ -31,6 +31,7 @@ from emocaliber.confidence.rewards import PARTS, RewardSettings, parse_reward, r
 from emocaliber.core.tasks import labels_of
 from emocaliber.inference.engine import question_for
 from emocaliber.models.card import CARD, TRAINED_AT
+from emocaliber.models.lite import LITE
 from emocaliber.training.collate import training_image
 from emocaliber.training.config import Stage3Config
 from emocaliber.training.credit import DecoupledCreditMixin
@@ -43,6 +44,7 @@ from emocaliber.training.watching import train_monitored
 
 _REMEDY = "`emocaliber rewards` compares the rewards there are, and reward=NAME trains with another"
 
+SHARED_PREFIX_MODELS = ("qwen2_5_vl", LITE)  # model types whose position ids are known here
 RewardFunction = Callable[..., list[float]]
 
 
@@ -155,7 +157,7 @@ class SharedPrefixMixin(ResumingTrainer):
     def _unsupported(self) -> str | None:
         """Why this model or batch cannot use a shared prefix; None if nothing is known to prevent it."""
         config, group = self.model.config, self.num_generations
-        if config.model_type != "qwen2_5_vl":
+        if config.model_type not in SHARED_PREFIX_MODELS:
             return f"a {config.model_type} model has other position ids than qwen2_5_vl"
         if config._attn_implementation not in ("sdpa", "eager"):
             return f"{config._attn_implementation} attention takes no tree mask (sdpa does)"

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 
 from emocaliber.errors import UserError
 from emocaliber.models.available import why_unavailable
-from emocaliber.models.card import read_card, write_card
+from emocaliber.models.card import NOTICE, read_card, write_card
 from emocaliber.models.local import chat_prompt
 from emocaliber.training.collate import IGNORED, ExampleCollator, TrainingExample, digit_tokens
 from emocaliber.training.config import FINISHED, ModelConfig, StageConfig
@@ -193,8 +193,9 @@ def load_for_training(config: ModelConfig) -> tuple[Any, Any]:
 
 
 def freeze_vision(model: Any) -> None:
-    """Freezes the vision encoder, merger included."""
-    model.model.visual.requires_grad_(False)
+    """Freezes the vision encoder, merger included; of a lite model the eyes alone, as its projector is not pre-trained."""
+    visual = model.model.visual
+    getattr(visual, "frozen_part", visual).requires_grad_(False)
 
 
 def train_supervised(
@@ -225,7 +226,7 @@ def within_max_length(examples: Sequence[TrainingExample], processor: Any, max_l
     if not max_length:
         return examples
     images = processor.image_processor
-    image: int = images.size["longest_edge"] // (images.patch_size * images.merge_size) ** 2
+    image: int = getattr(images, "tokens", 0) or images.size["longest_edge"] // (images.patch_size * images.merge_size) ** 2
 
     def length(example: TrainingExample) -> int:
         text = chat_prompt(example.question, processor.tokenizer) + example.prefix + example.completion
@@ -282,6 +283,8 @@ def finish(config: StageConfig, trainer: Trainer, processor: Any, *, files: Sequ
             merge_adapters(load_checkpoint(config.model)[0], Path(config.out) / "adapter").save_pretrained(half)
         processor.save_pretrained(half)
         (half / "training_args.bin").unlink(missing_ok=True)
+        if isinstance(config, ModelConfig) and (notice := Path(config.model) / NOTICE).is_file():
+            shutil.copy(notice, half)  # whose weights it started from, as their licence wants
         for name, content in files:
             (half / name).write_text(content, encoding="utf-8")
         if card := card_of_stage(config):
