@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from emocaliber.trust.calibrate import Calibration, calibrate
     from emocaliber.trust.certificate_file import Certificate
     from emocaliber.trust.certify import certify
+    from emocaliber.trust.watch import Watch
 
     __version__: str
 
@@ -36,6 +37,7 @@ _HOMES = {
     "Predictor": "emocaliber.predict.predictor",
     "Score": "emocaliber.evaluation.score",
     "UserError": "emocaliber.errors",
+    "Watch": "emocaliber.trust.watch",
     "calibrate": "emocaliber.trust.calibrate",
     "certify": "emocaliber.trust.certify",
     "score": "emocaliber.evaluation.score",
@@ -50,6 +52,7 @@ __all__ = [
     "Predictor",
     "Score",
     "UserError",
+    "Watch",
     "__version__",
     "calibrate",
     "certify",
