@@ -8,7 +8,7 @@ one half of the answers is held against the true shares of the other half:
 - from posteriors: the true shares themselves;
 - from votes: the votes of a few simulated people for each scene, drawn from its posterior;
 - votes taken for shares: the same votes, as if they were exact, which is what the Beta-binomial model avoids;
-- from posteriors, one width: the concentration is the same for every answer.
+- from posteriors, one concentration: it is the same for every answer, and the width follows from the expected share alone.
 
 The same with OOD scenes among them, in which the model recognises nothing and people's shares are nearly even: there a model can know on
 which answers it knows the share well. Known are the mean distance of the expected share from the true one, the share of true shares in
@@ -88,13 +88,13 @@ def numbers(model: PeopleModel, answers: Answers, rows: Floats) -> dict[str, flo
     }
 
 
-def fits(answers: Answers, voters: int, random: np.random.Generator) -> dict[str, Callable[[Floats], PeopleModel]]:
+def fits(answers: Answers, voters: int, split: int) -> dict[str, Callable[[Floats], PeopleModel]]:
     """How each row of the table is fitted, given the places of the answers to fit on."""
-    votes = random.binomial(voters, np.clip(answers.shares, 0, 1)) / voters
+    votes = np.random.default_rng((SEED, split, 1)).binomial(voters, np.clip(answers.shares, 0, 1)) / voters
 
     def fitted(shares: Shares, sources: tuple[str, ...] | None = None) -> Callable[[Floats], PeopleModel]:
         def of(rows: Floats) -> PeopleModel:
-            entry = fit_people(answers.answered(rows), shares.part(rows), tuple(METHODS), concentrations=sources)
+            entry = fit_people(answers.answered(rows), shares.part(rows), tuple(METHODS), split, concentrations=sources)
             found = PeopleModel.from_json(entry)
             assert found is not None
             return found
@@ -106,7 +106,7 @@ def fits(answers: Answers, voters: int, random: np.random.Generator) -> dict[str
         "posteriors": fitted(Shares(answers.shares)),
         f"votes of {voters}": fitted(Shares(votes, people)),
         "votes taken for shares": fitted(Shares(votes)),
-        "posteriors, one width": fitted(Shares(answers.shares), ()),
+        "posteriors, one concentration": fitted(Shares(answers.shares), ()),
     }
 
 
@@ -127,10 +127,9 @@ def main() -> None:
     with Progress("splitting", "splits", len(pictures) * args.splits) as bar:
         for kind, answers in pictures.items():
             for split in range(args.splits):
-                random = np.random.default_rng((SEED, split))
-                order = random.permutation(answers.shares.size)
+                order = np.random.default_rng((SEED, split)).permutation(answers.shares.size)
                 half = order.size // 2
-                for name, fit in fits(answers, args.voters, random).items():
+                for name, fit in fits(answers, args.voters, split).items():
                     found.setdefault(name + kind, []).append(numbers(fit(order[:half]), answers, order[half:]))
                 bar.advance()
     means = {

@@ -107,6 +107,15 @@ def test_the_interval_of_a_model_is_the_central_part_of_its_beta_distribution(so
         model({"c": None, "k": 0.2})
 
 
+def test_a_few_answers_far_off_do_not_spread_the_distribution() -> None:
+    answered, shares = world(2000)
+    strays = np.where(np.arange(2000) % 20 == 0, np.random.default_rng(7).random(2000), shares)
+    model = model_of(answered, Shares(strays), concentrations=())
+    assert np.exp(model.bias) == pytest.approx(20, rel=0.25)
+    _, low, high = on(model, answered)
+    assert ((strays >= low) & (strays <= high)).mean() == pytest.approx(0.8, abs=0.05), "the promise is about all answers"
+
+
 def test_a_fit_depends_on_its_seed_alone() -> None:
     answered, shares = world(100)
     assert fit_people(answered, Shares(shares), METHODS, 3) == fit_people(answered, Shares(shares), METHODS, 3)

@@ -32,6 +32,7 @@ from emocaliber.trust.selection import FEWEST, FOLDS, Answered, within_one_error
 
 FEWEST_VOTES = 3  # for an answer; with fewer, people who disagree look like a model that errs
 FITTING = 0.6  # of the images; the others set the width
+STRAY = 0.1  # the part of answers whose share the model is not expected to know at all
 NEAREST = 0.002  # shares are kept so far from 0 and 1, where a Beta density may be 0
 
 NO_SHARES = "no answer has votes or a posterior"
@@ -181,7 +182,11 @@ def _concentration(stacked: Floats, means: Floats, known: Shares) -> tuple[Float
 
 
 def log_score(logs: Floats, means: Floats, known: Shares) -> tuple[Floats, Floats]:
-    """The log-likelihood of each share, or of its votes, (n,), and its slope in the logarithm of the concentration; constants left out."""
+    """The log-likelihood of each share, or of its votes, (n,), and its slope in the logarithm of the concentration; constants left out.
+
+    A part of `STRAY` of exact shares may be anything whatever, so that a few answers far off neither widen all intervals nor decide which
+    sources are used. In votes such answers drown in the scatter, and leaving them out would make the intervals too narrow.
+    """
     within = np.clip(logs, LEAST_LOG, MOST_LOG)
     k = np.exp(within)
     a, b = means * k, (1 - means) * k
@@ -195,6 +200,9 @@ def log_score(logs: Floats, means: Floats, known: Shares) -> tuple[Floats, Float
         score = betaln(yes + a, no + b) - betaln(a, b)
         slope = means * psi(yes + a) + (1 - means) * psi(no + b) - psi(known.people + k)
     slope = (slope + psi(k) - means * psi(a) - (1 - means) * psi(b)) * k
+    if known.people is None:
+        mixed = np.logaddexp(score + np.log1p(-STRAY), np.log(STRAY))
+        score, slope = mixed, slope * np.exp(score + np.log1p(-STRAY) - mixed)
     return score, np.where(logs == within, slope, 0.0)
 
 
