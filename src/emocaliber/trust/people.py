@@ -4,6 +4,8 @@ The mean is a calibration map fitted to shares in place of single labels. The di
 concentration may depend on the confidences: where they say that the model is on known ground, the interval is narrower. Votes are binomial
 draws from the share (a Beta-binomial model), so that the scatter of few votes is not taken for the model's error.
 
+A part of exact shares may be anything in this, so that outliers do not decide.
+
 Map and concentration are fitted on three fifths of the images; on the others, the central part of the distribution is made as wide as
 needed to hold the true shares of 80 %: split conformal prediction (Vovk et al. 2005; Lei et al. 2018) with the distance of the
 distribution function from 1/2 as the score (Chernozhukov et al. 2021). For a new answer like these, the probability that its share lies in
