@@ -63,6 +63,11 @@ class Answered:
             float(np.mean([each.malformed is not None for each in outcomes])),
         )
 
+    @property
+    def given(self) -> list[str]:
+        """The sources that give any answer a confidence."""
+        return [source for source, confidence in self.confidences.items() if not np.isnan(confidence).all()]
+
     def numbers(self, source: str) -> dict[str, Any]:
         """The source's numbers with their intervals, `X` and `X_ci`."""
         stated = ~np.isnan(self.confidences[source])
@@ -112,7 +117,7 @@ def main() -> None:
             drawn = {row["id"]: row["scene"] for row in read_rows(scenes / "samples.jsonl")}
             reading = shares_read(file, drawn)
             digits = Counter(f"{value:.2f}"[:3] for each in outcomes if (value := each.confidence.get(VERBALIZED)) is not None)
-    numbers = {name: {source: each.numbers(source) for source in each.confidences} for name, each in answered.items()}
+    numbers = {name: {source: each.numbers(source) for source in each.given} for name, each in answered.items()}
     text = page(args, answered, numbers, reading, digits)
     print(text)
     if args.out:

@@ -44,7 +44,7 @@ def test_a_checkpoint_is_calibrated_in_its_card_and_loads_so(scenes: Path, bare:
     found = calibrate_checkpoint(bare, samples, {"path": "samples.jsonl", "sha256": "12"})
     card = read_card(bare)
     assert card["confidence_source"] == "calibrated" and card["calibration"] == found.content
-    assert card["rollout_temperature"] == 0.7, "what was there stays"
+    assert card["unfamiliar"] == "nothing familiar", "what was there stays"
     (entry,) = found.content["questions"]
     assert (entry["task"], entry["answers"]) == ("EmoSet-8", {"path": "samples.jsonl", "sha256": "12", "rows": 60})
     after = list(respond(samples[:3], LocalModel(bare)))
