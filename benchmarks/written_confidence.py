@@ -176,6 +176,7 @@ def page(
         "",
         Table(["question", *HEADER, "malformed"], questions, "The number as written, by question").as_markdown(),
         "",
+        *([f"![True probability by confidence as written]({args.out.with_suffix('.png').name})", ""] if args.out else []),
         *([Table(["question", *HEADER], calibrated, "What `predict` gives, by question").as_markdown(), ""] if calibrated else []),
         f"First digits written on {FIRST}, in percent: {spread}.",
         "",
