@@ -76,5 +76,5 @@ def test_a_smoke_run_writes_the_page_and_says_that_it_is_meaningless(tmp_path: P
     assert len(found["claims"]) == 19
     page = (tmp_path / "reproduction.md").read_text()
     assert "its numbers are meaningless" in page
-    assert page.count("EmoCaliber #") == 5
+    assert page.count("EmoCaliber #") == 6
     assert (tmp_path / "figure6.png").read_bytes().startswith(b"\x89PNG")
