@@ -16,8 +16,9 @@ from emocaliber.evaluation.answers.columns import parse_columns
 from emocaliber.evaluation.answers.reader import answers_in_memory, read_answers
 from emocaliber.evaluation.answers.rows import How
 from emocaliber.inference.plan import run_record
-from emocaliber.io.row_formats import located_values, row_files
+from emocaliber.io.row_formats import located_values
 from emocaliber.io.rows import Form, Row, convert, display_name, write_rows
+from emocaliber.trust.provenance import files_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,7 +138,6 @@ def _values(source: Path | None, answers: Any) -> Iterable[Mapping[str, Any]]:
 
 def _weights_of(source: Path | None) -> str | None:
     """The SHA-256 of the model that gave the answers, if all their records say the same one."""
-    files = [] if source is None else row_files(source) if source.is_dir() else [source]
-    records = [run_record(file) for file in files]
+    records = [run_record(file) for file in files_of(source)]
     found = {record["what"].get("model", {}).get("sha256") if record else None for record in records}
     return found.pop() if len(found) == 1 else None

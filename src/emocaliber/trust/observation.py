@@ -20,10 +20,12 @@ from emocaliber.errors import UserError
 from emocaliber.evaluation.answers.predictions import are_predictions, unflattened
 from emocaliber.evaluation.answers.reader import read_answers
 from emocaliber.evaluation.calibration import bin_of
-from emocaliber.io.row_formats import located_values, row_files
+from emocaliber.inference.plan import sha256_of
+from emocaliber.io.row_formats import located_values
 from emocaliber.io.rows import Row, display_name
 from emocaliber.trust.certificate_file import REFERENCE_BINS, Certificate
 from emocaliber.trust.picture_statistics import CELLS, STATISTICS, picture_cells
+from emocaliber.trust.provenance import files_of
 
 FEWEST = 50  # rows of a reference
 EMBEDDING_CELLS = 20
@@ -186,8 +188,7 @@ def mark_of(reference: Path | Certificate) -> str:
     """What tells a reference from another: of a file's bytes, or of the summary in a certificate."""
     if isinstance(reference, Certificate):
         return _mark(json.dumps(dict(reference.reference), sort_keys=True).encode())
-    files = [reference] if reference.is_file() else row_files(reference)
-    return _mark(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files))
+    return _mark(b"".join(bytes.fromhex(sha256_of(file)) for file in files_of(reference)))
 
 
 def reference_of(seen: Sequence[Observation], name: str, *, mark: str, folder: Path | None = None, pictures: bool = False) -> Reference:

@@ -28,9 +28,11 @@ _TITLES = {
 }
 
 
-def write_probe_page(prober: Prober, folder: str | Path, *, model: str) -> Path:
-    """Writes `folder/report.html`, self-contained and without scripts, and returns its path. Raises UserError if it cannot be written."""
-    results = prober.results()
+def write_probe_page(prober: Prober, results: Sequence[ProbeResult], folder: str | Path, *, model: str) -> Path:
+    """Writes `folder/report.html`, self-contained and without scripts, and returns its path; `results` are the prober's.
+
+    Raises UserError if it cannot be written.
+    """
     examples = [_example(prober, sample, results) for sample in _chosen(prober)]
     labels = list(dict.fromkeys(label for sample in prober.plan.samples for label in sample.candidates))
     page = render_page(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emocaliber.errors import UserError
-from emocaliber.evaluation.score import ScoredRows
 from emocaliber.inference.plan import run_record, sha256_of
 from emocaliber.io.row_formats import row_files
 from emocaliber.io.rows import display_name
+
+if TYPE_CHECKING:
+    from emocaliber.evaluation.score import ScoredRows
 
 _SHOWN = 3
 
@@ -29,7 +31,7 @@ def model_of(scored: ScoredRows, what: str, told: str | None = None) -> dict[str
         raise UserError(f"{where} has answers of {len(names)} models ({shown}); {what} is for one: give a file of each.")
     if told is not None and names and names != [told]:
         raise UserError(f"{where}: the rows say that the model is {names[0]!r}, and --model is {told!r}; leave that out")
-    records = [record["what"].get("model", {}) for file in files_of(scored) if (record := run_record(file))]
+    records = [record["what"].get("model", {}) for file in files_of(scored.source) if (record := run_record(file))]
     found: dict[str, str | None] = {"name": names[0] if names else told}
     for key in ("sha256", "commit"):
         values = {each.get(key) for each in records}
@@ -39,7 +41,7 @@ def model_of(scored: ScoredRows, what: str, told: str | None = None) -> dict[str
 
 def data_of(scored: ScoredRows) -> dict[str, Any]:
     """The `path` of the answers as it was given, the `sha256` of their bytes (of answers in memory, of their rows), and how many `rows`."""
-    files = files_of(scored)
+    files = files_of(scored.source)
     if not files:
         digest = hashlib.sha256(json.dumps(list(scored.rows), sort_keys=True, default=str).encode()).hexdigest()
     elif len(files) == 1:
@@ -49,8 +51,8 @@ def data_of(scored: ScoredRows) -> dict[str, Any]:
     return {"path": str(scored.source) if scored.source else None, "sha256": digest, "rows": len(scored.rows)}
 
 
-def files_of(scored: ScoredRows) -> list[Path]:
-    """The files that the answers were read from; none for answers in memory."""
-    if scored.source is None:
+def files_of(source: Path | None) -> list[Path]:
+    """The files of answers at a place, a file or a folder of them; none for answers in memory."""
+    if source is None:
         return []
-    return row_files(scored.source) if scored.source.is_dir() else [scored.source]
+    return row_files(source) if source.is_dir() else [source]

@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from emocaliber.render.terminal import complain, say
 
 if TYPE_CHECKING:
     from emocaliber.predict.predictor import Predictor
+    from emocaliber.trust.probe_scores import ProbeResult
     from emocaliber.trust.probing import ProbePlan, Prober
 
 _SAMPLES = (".jsonl", ".csv", ".parquet")
@@ -106,13 +108,13 @@ def _probe(args: argparse.Namespace) -> int:
                 if file:
                     file.write(row)
         results = prober.results()
-        whole = _as_dict(prober, args.model)
+        whole = _as_dict(prober, results, args.model)
         if args.out:
             from emocaliber.trust.probe_page import write_probe_page
 
             write_atomically(args.out / "probes.json", json.dumps(whole, indent=2, allow_nan=False) + "\n")
             with Progress("writing the page"):
-                page = write_probe_page(prober, args.out, model=args.model)
+                page = write_probe_page(prober, results, args.out, model=args.model)
     if args.json:
         print(json.dumps(whole, indent=2, allow_nan=False))
     else:
@@ -142,12 +144,12 @@ def _source(predictor: Predictor, plan: ProbePlan) -> str:
     return sources.pop() if len(sources) == 1 else min(sources - {CALIBRATED})
 
 
-def _as_dict(prober: Prober, model: str) -> dict[str, Any]:
+def _as_dict(prober: Prober, results: Sequence[ProbeResult], model: str) -> dict[str, Any]:
     plan = prober.plan
     settings = {"model": model, "source": prober.source, "seed": plan.seed, "labelled": plan.labelled, **plan.what}
     return {
         "n": len(plan.samples),
-        "probes": {result.probe.name: result.as_dict() for result in prober.results()},
+        "probes": {result.probe.name: result.as_dict() for result in results},
         "settings": {name: value for name, value in settings.items() if name != "pictures"},
     }
 
