@@ -212,3 +212,19 @@ def test_the_shipped_model_answers_the_example_pictures(tiny_model: Model) -> No
         assert prediction.confidence is not None and 0 <= prediction.confidence <= 1
         assert prediction.emotion == max(prediction.alternatives, key=lambda emotion: prediction.alternatives[emotion])
         assert sum(prediction.alternatives.values()) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_guess_about_an_unfamiliar_picture_has_the_confidence_of_chance(tmp_path: Path) -> None:
+    class Lost(ColourModel):
+        unfamiliar = "rgb"
+        guesses_unfamiliar = True
+
+    calibrators = Calibrators((QuestionCalibrator("EmoSet-8", emotions.taxonomy("mikels-8").labels, Logistic(("verb",), (1.0,), 0.0)),))
+    orange = photo(tmp_path / "a.png", "orange")
+    guess = Predictor(Lost(), calibrators=calibrators).predict(orange, min_confidence=0.5)
+    assert (guess.unfamiliar, guess.confidence, guess.confidence_source) == (True, 0.125, "chance")
+    assert guess.calibrated is None and "familiar" in str(guess.uncalibrated)
+    assert guess.accepted is False
+    assert Predictor(Lost(), "verb").predict(orange).confidence == 1.0, "a source that is named is read as it is"
+    Lost.guesses_unfamiliar = False
+    assert Predictor(Lost(), calibrators=calibrators).predict(orange).confidence_source == "calibrated"

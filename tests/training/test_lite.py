@@ -27,7 +27,7 @@ from emocaliber.training.base.lite import make_lite_base
 from emocaliber.training.collate import ExampleCollator, TrainingExample
 from emocaliber.training.config import load_config
 from emocaliber.training.shared_prefix import branched_generate, group_logps, prompt_groups
-from emocaliber.training.trainer import freeze_vision, load_checkpoint, within_max_length
+from emocaliber.training.trainer import freeze_vision, load_checkpoint, load_for_training, within_max_length
 from microscopic import save_untrained, train_one
 from small_lite import EYES, imagenet_weights, reference_features, small_lite
 
@@ -299,3 +299,52 @@ def test_an_image_that_cannot_be_opened_is_named(tokenizer: Any, tmp_path: Path)
         with pytest.raises(UserError, match=rf"{name}.*{reason}"):
             cached_features([tmp_path / name], model.model.visual, processor.image_processor, tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*/*")), "nothing is kept of it"
+
+
+def test_training_on_cached_features_is_training_on_pixels(tokenizer: Any, pictures: list[Path], tmp_path: Path) -> None:
+    rows = [
+        {
+            "id": str(number),
+            "image": str(file),
+            "task": "FI-2",
+            "candidates": ["positive", "negative"],
+            "ground_truth": "positive",
+            "source": "test",
+            "split": "train",
+            "response": "<think><element>a</element><human>b</human><context>c</context><interaction>d</interaction>"
+            "<analysis>it evokes positive</analysis></think><answer>positive</answer>",
+        }
+        for number, file in enumerate(pictures)
+    ]
+    (tmp_path / "samples.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    model, processor = small_lite(tokenizer, affect_row=True)
+    model.save_pretrained(tmp_path / "base")
+    processor.save_pretrained(tmp_path / "base")
+    losses = {}
+    for name, further in {"pixels": [], "features": [f"feature_cache={tmp_path / 'cache'}"]}.items():
+        settings = ["batch_size=3", "learning_rate=1e-3", "max_steps=3", "logging_steps=1", f"samples={tmp_path / 'samples.jsonl'}"]
+        settings += [f"model={tmp_path / 'base'}", f"out={tmp_path / name}", *further]
+        (tmp_path / "stage1.toml").write_text("")
+        assert main(["train", "stage1", "--config", str(tmp_path / "stage1.toml"), *settings]) == 0
+        telemetry = [json.loads(line) for line in (tmp_path / name / "telemetry.jsonl").read_text().splitlines()]
+        losses[name] = [row["loss"] for row in telemetry if row["kind"] == "train"]
+    assert losses["features"] == pytest.approx(losses["pixels"], abs=0.02)
+    assert len(list((tmp_path / "cache").glob("*/*.npy"))) == len(pictures)
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("token_dropout=1.0", "token_dropout must be at least 0 and below 1"),
+        ("freeze_vision=false feature_cache=cache", "feature_cache needs freeze_vision = true"),
+        ("token_dropout=0.1 stage3", "token_dropout and feature_cache are for stages 1 and 2"),
+        ("token_dropout=0.1 qwen", "are for lite models; .* is a qwen2_5_vl"),
+    ],
+)
+def test_settings_of_cached_features_that_cannot_work_are_refused(setting: str, reason: str, qwen: Path, tmp_path: Path) -> None:
+    words = setting.split()
+    stage = "stage3" if "stage3" in words else "stage1"
+    given = [f"model={qwen}", "batch_size=8", f"out={tmp_path / 'out'}", *(word for word in words if "=" in word)]
+    with pytest.raises(UserError, match=reason):
+        config = load_config(stage, f"configs/micro/{stage}.toml", given)
+        load_for_training(config)

@@ -26,7 +26,7 @@ from emocaliber.io.row_formats import row_files
 from emocaliber.io.rows import display_name, numbered_rows, opened
 from emocaliber.io.settings import ON_LINE, read_toml, typed
 from emocaliber.io.workspace import record_of
-from emocaliber.models import TINY
+from emocaliber.models import checkpoint_of
 from emocaliber.models.strategies import STRATEGIES, Strategy
 
 _KEYS = {"model": "str", "prompt": "str", "lenient": "bool", "confidence": "bool", "settings": "dict", "strategy": "dict"}
@@ -226,7 +226,7 @@ def sha256_of(file: Path) -> str:
 
 def sha256_of_model(model: str) -> str | None:
     """The SHA-256 of a recording, or of the list of a checkpoint folder's files and their hashes; None for a model that is not local."""
-    place = TINY if model == "tiny" else Path(model.partition(":")[2] if model.startswith(("vllm:", "recorded:")) else model)
+    place = Path(model.partition(":")[2] if model.startswith(("vllm:", "recorded:")) else checkpoint_of(model))
     if place.is_dir():
         files = sorted(file for file in place.iterdir() if file.is_file() and not file.name.startswith("."))
         return hashlib.sha256("".join(f"{sha256_of(file)}  {file.name}\n" for file in files).encode()).hexdigest()

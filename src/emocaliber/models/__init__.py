@@ -4,26 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from inspect import Parameter, signature
-from pathlib import Path
 from typing import Any
 
 from emocaliber.core.model import Model, ModelError, Reply, Request, Tokens, Usage
 from emocaliber.errors import UserError, did_you_mean
 from emocaliber.models.available import check_available
-
-TINY = Path(__file__).parent.parent / "checkpoints" / "tiny"
+from emocaliber.models.shipped import DEFAULT_MODEL, SHIPPED, TINY, checkpoint_of
 
 LOCAL = "local"
 
-__all__ = ["LOCAL", "TINY", "Model", "ModelError", "Reply", "Request", "Tokens", "Usage", "kind_of", "load_model"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "LOCAL",
+    "SHIPPED",
+    "TINY",
+    "Model",
+    "ModelError",
+    "Reply",
+    "Request",
+    "Tokens",
+    "Usage",
+    "checkpoint_of",
+    "kind_of",
+    "load_model",
+]
 
 
-def load_model(name: str = "tiny", **settings: Any) -> Model:
+def load_model(name: str = DEFAULT_MODEL, **settings: Any) -> Model:
     """The model called `name`.
 
-    "tiny" (shipped with the package), a checkpoint folder or a hub id give a `LocalModel`, "vllm:ID" a `VllmModel`, "openai:MODEL" a
-    `RemoteModel`, "recorded:FILE" a `RecordedModel`. `settings` are keyword arguments of that class. Raises UserError for an unknown
-    setting, and for a model that cannot be loaded.
+    "lite" and "tiny" (shipped with the package), a checkpoint folder or a hub id give a `LocalModel`, "vllm:ID" a `VllmModel`,
+    "openai:MODEL" a `RemoteModel`, "recorded:FILE" a `RecordedModel`. `settings` are keyword arguments of that class. Raises UserError for
+    an unknown setting, and for a model that cannot be loaded.
     """
     kind = kind_of(name)
     check_available(name, kind)
@@ -32,7 +44,7 @@ def load_model(name: str = "tiny", **settings: Any) -> Model:
     if unknown := next((setting for setting in settings if setting not in known), None):
         close = did_you_mean(unknown, known)
         raise UserError(f"models of the kind {kind!r} have no setting {unknown!r}; their settings are {', '.join(known)}{close}")
-    what = name.partition(":")[2] if kind != LOCAL else TINY if name == "tiny" else name
+    what = name.partition(":")[2] if kind != LOCAL else checkpoint_of(name)
     return make(what, **settings)
 
 

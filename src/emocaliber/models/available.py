@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 
 from emocaliber.errors import UserError, missing_packages
+from emocaliber.models.shipped import SHIPPED
 from emocaliber.render.terminal import say
 
 _WAIT = 5.0  # seconds for the hub to take a connection
@@ -20,12 +21,12 @@ def check_available(name: str, kind: str) -> None:
     place = name.partition(":")[2] if kind == "vllm" else name
     if kind == "vllm" and find_spec("vllm") is None:
         raise missing_packages("vllm", "a model named vllm:ID", ModuleNotFoundError("No module named 'vllm'"))
-    if kind in ("vllm", "local") and name != "tiny" and (reason := why_unavailable(place)):
-        raise UserError(f"{place}: {reason}; give a checkpoint folder, a hub id, or 'tiny'")
+    if kind in ("vllm", "local") and name not in SHIPPED and (reason := why_unavailable(place)):
+        raise UserError(f"{place}: {reason}; give a checkpoint folder, a hub id, or {' or '.join(SHIPPED)}")
 
 
 def meant_model(name: str) -> str | None:
-    """What was meant by a misspelling of `tiny` or of a prefix such as openai:, or by the folder of a stage: its model. Otherwise None."""
+    """What was meant by a misspelt name of a model that ships or prefix such as openai:, or by a stage's folder: its model. Else None."""
     if os.path.isdir(name):
         inner = os.path.join(name, "model")
         weights = any(file.endswith((".safetensors", ".bin")) for file in os.listdir(name))
@@ -33,7 +34,7 @@ def meant_model(name: str) -> str | None:
     prefix, colon, rest = name.partition(":")
     if os.path.exists(name) or "/" in prefix:
         return None
-    (close,) = get_close_matches(prefix.casefold(), ("vllm", "openai", "recorded") if colon else ("tiny",), n=1, cutoff=0.7) or ("",)
+    (close,) = get_close_matches(prefix.casefold(), ("vllm", "openai", "recorded") if colon else tuple(SHIPPED), n=1, cutoff=0.7) or ("",)
     return f"{close}:{rest}" if colon and close else close if close != name else None
 
 

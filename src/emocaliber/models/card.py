@@ -19,6 +19,7 @@ TRAINED_AT = "rollout_temperature"  # the temperature of stage 3's roll-outs
 COMMITS_AFTER = "commits_after"  # words of the analysis after which it names the emotion
 FIXED_QUESTIONS = "fixed_questions"  # whether the model understands no questions but those of its tasks
 UNFAMILIAR = "unfamiliar"  # the words by which its first step says that it recognises nothing
+GUESSES_UNFAMILIAR = "guesses_unfamiliar"  # whether its calibrators hold for familiar pictures alone, and its answers to others are guesses
 CALIBRATION = "calibration"  # its calibrators, with the content of a calibrator.json
 EARLIER = "recalibration"  # the key of an earlier form, which is not used
 _AGAIN = "`emocaliber train export --held-out SAMPLES`"
@@ -51,7 +52,8 @@ class DescribedByCard:
     """A model as its checkpoint's card describes it; `describe` sets what follows.
 
     `tasks` are those it was trained on, `confidence_source` the source of its confidence, `unfamiliar` the words by which it says that it
-    recognises nothing in an image, `calibrators` those of its confidence; None where the card does not say. `rollout_temperature` is the
+    recognises nothing in an image (its answer is then a guess if it `guesses_unfamiliar`), `calibrators` those of its confidence; None
+    where the card does not say. `rollout_temperature` is the
     sampling temperature at which its confidence was trained.
     """
 
@@ -59,6 +61,7 @@ class DescribedByCard:
     tasks: tuple[str, ...] | None
     confidence_source: str | None
     unfamiliar: str | None
+    guesses_unfamiliar: bool
     calibrators: Calibrators | None
     rollout_temperature: float
     fixed_questions: bool
@@ -73,6 +76,7 @@ class DescribedByCard:
         self.tasks = tuple(card["tasks"]) if "tasks" in card else None
         self.confidence_source = card.get("confidence_source")
         self.unfamiliar = card.get(UNFAMILIAR)
+        self.guesses_unfamiliar = bool(card.get(GUESSES_UNFAMILIAR))
         self.calibrators = calibrators_of(card, self.name)
         self.rollout_temperature = card.get(TRAINED_AT, 1.0)
         self.fixed_questions = constrained and bool(card.get(FIXED_QUESTIONS))

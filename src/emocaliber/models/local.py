@@ -25,6 +25,7 @@ from emocaliber.errors import UserError
 from emocaliber.models.card import COMMITS_AFTER, DescribedByCard, notice_of, read_card
 from emocaliber.models.constrained import ConstrainedDecoding, Grammar, Vocabulary, answer_only, five_steps
 from emocaliber.models.processor import collate, load_processor
+from emocaliber.models.shipped import SHIPPED
 from emocaliber.models.taught import TaughtQuestions
 from emocaliber.models.tokens import Likeliest, Recorder, Sampler, TokenBytes, first_tokens
 
@@ -96,7 +97,9 @@ class LocalModel(DescribedByCard):
             self._model = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype).to(self._device).eval()
         except (OSError, ValueError, ImportError) as error:
             reason = (str(error).strip() or repr(error)).splitlines()[0]
-            raise UserError(f"cannot load a model from {folder}: {reason} Give a checkpoint folder, a hub id, or 'tiny'.") from error
+            raise UserError(
+                f"cannot load a model from {folder}: {reason} Give a checkpoint folder, a hub id, or {' or '.join(SHIPPED)}."
+            ) from error
         self._settle(read_card(folder), str(folder), batch_size, temperature, retries, seed, max_new_tokens, free, threads)
 
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from emocaliber.core.model import Reply, Request
-from emocaliber.models import LOCAL, TINY, kind_of
+from emocaliber.models import LOCAL, checkpoint_of, kind_of
 from emocaliber.models.card import DescribedByCard, read_card
 
 
@@ -16,7 +16,7 @@ class UnloadedModel(DescribedByCard):
     window: int | None = None
 
     def __init__(self, name: str) -> None:
-        place = TINY if name == "tiny" else name.partition(":")[2] if kind_of(name) != LOCAL else name
+        place = name.partition(":")[2] if kind_of(name) != LOCAL else checkpoint_of(name)
         card = read_card(place) if kind_of(name) in (LOCAL, "vllm") else {}
         self.describe(card, str(place), constrained=kind_of(name) == LOCAL)
 

@@ -35,7 +35,8 @@ from emocaliber.trust.acceptance import ANY, Acceptance, Decision, GivenCertific
 GivenLabels = str | Iterable[str]
 DEFAULT_TASK = "EmoSet-8"
 _SOURCES = (*SOURCES, CALIBRATED)  # that a user can name
-CHANCE = "chance"  # the confidence source of a model that was not taught the labels
+CHANCE = "chance"  # the confidence source of a model that was not taught the labels, and of a guess about an unfamiliar picture
+GUESSED = "nothing in the picture is familiar to the model, and its calibrators were fitted on familiar pictures"
 FURTHER = ("consistency", "p_true")  # confidence sources of `respond` alone
 RETRIES = 3  # for an answer that cannot be parsed
 _AT_ONCE = 256  # images of a stream that are open at the same time, for a model without a window
@@ -260,10 +261,12 @@ class Predictor:
             error = Failure("malformed", f"{display_name(image)}: the model's answer cannot be read ({parsed.detail}).")
         response = parsed if isinstance(parsed, Response) else None
         evidence = Evidence(reply, response, query.candidates) if reply and response else None
-        source = self.source_for(query)
+        unfamiliar = self._unfamiliar(response)
+        guessed = bool(unfamiliar) and getattr(self.model, "guesses_unfamiliar", False)
+        source = CHANCE if guessed and not self._named else self.source_for(query)
         least = _chance(source, query)
-        calibrated = self._calibrated(evidence, query)
-        by_rule = {CHANCE: least, CALIBRATED: calibrated[CALIBRATED]}
+        calibrated = {CALIBRATED: None, UNCALIBRATED: GUESSED} if guessed else self._calibrated(evidence, query)
+        by_rule: dict[str, Any] = {CHANCE: least, CALIBRATED: calibrated[CALIBRATED]}
         read = None if evidence is None else by_rule[source] if source in by_rule else SOURCES[source](evidence)
         confidence = None if read is None else round(max(read, least), 6)
         decided = self._decided(confidence, query)
@@ -279,7 +282,7 @@ class Predictor:
             accepted=decided.accepted,
             certificate=decided.certificate,
             uncertified=decided.uncertified,
-            unfamiliar=self._unfamiliar(response),
+            unfamiliar=unfamiliar,
             untaught=self.untaught(query),
             reasoning=response.reasoning if response else None,
             alternatives=MappingProxyType({emotion: round(probability, 6) for emotion, probability in alternatives}),

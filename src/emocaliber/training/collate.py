@@ -14,6 +14,7 @@ from emocaliber.errors import UserError
 from emocaliber.io.images import ImageError, open_image
 from emocaliber.io.rows import display_name
 from emocaliber.models.local import chat_prompt
+from emocaliber.training.base.features import FeatureCache
 
 IGNORED = -100
 
@@ -24,7 +25,8 @@ class TrainingExample:
     turn.
 
     `decimals`, if given, are the distributions over the ten digits that the decimals of `completion` learn in place of the digits that
-    stand there. `sample` is the id of the sample it was made from, for error messages.
+    stand there. `affect` are the values that a lite model with cached features is told in place of those that it reads from the image.
+    `sample` is the id of the sample it was made from, for error messages.
     """
 
     image: str
@@ -32,6 +34,7 @@ class TrainingExample:
     completion: str
     prefix: str = ""
     decimals: tuple[tuple[float, ...], ...] = ()
+    affect: tuple[float, ...] = ()
     sample: str = ""
 
 
@@ -65,17 +68,20 @@ class ExampleCollator:
     - `in_completion`: True on the completion and the end of the turn;
     - `decimals`: True on the digits of the completion after the first one, which stands before the decimal point;
 
-    and, if the examples give them, `digit_targets` (B, L, 10), the distribution over the ten digits on each decimal, 0 elsewhere.
+    and, if the examples give them, `digit_targets` (B, L, 10), the distribution over the ten digits on each decimal, 0 elsewhere. With
+    `features`, the images of a lite model are their features, which must be in that cache.
     """
 
-    def __init__(self, processor: Any) -> None:
+    def __init__(self, processor: Any, features: FeatureCache | None = None) -> None:
         self._processor = processor
+        self._features = features
         self._tokenizer = processor.tokenizer
         self._digits = digit_tokens(self._tokenizer)
 
     def __call__(self, examples: Sequence[TrainingExample]) -> dict[str, torch.Tensor]:
+        unseen = Image.new("RGB", (1, 1))
         prompts = self._processor(
-            images=[training_image(example.image, example.sample) for example in examples],
+            images=[unseen if self._features else training_image(example.image, example.sample) for example in examples],
             text=[chat_prompt(example.question, self._tokenizer) for example in examples],
         )
         rows = []
@@ -96,6 +102,8 @@ class ExampleCollator:
                 for place, target in zip(places, example.decimals, strict=True):
                     learnt["digit_targets"][number, len(prompt) + len(prefix) + place] = torch.tensor(target)
         types = [list(row) for row in prompts["mm_token_type_ids"]]
+        if self._features:
+            prompts |= self._features.inputs([(example.image, example.affect) for example in examples])
         return {
             "input_ids": padded([prompt + prefix + completion for prompt, prefix, completion in rows], pad),
             "attention_mask": padded([[1] * sum(map(len, row)) for row in rows], 0),

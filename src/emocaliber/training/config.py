@@ -88,16 +88,20 @@ class MonitoredConfig(StageConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(MonitoredConfig):
-    """Stages that start from a `model`: a checkpoint folder, such as the previous stage's, a hub id, or "tiny", which ships.
+    """Stages that start from a `model`: a checkpoint folder, such as the previous stage's, a hub id, or "lite" or "tiny", which ship.
 
-    Images are scaled to between `min_pixels` and `max_pixels`, 0 for the model's own limits. With `lora_rank` > 0 only LoRA adapters of
-    that rank are trained, on the layers whose names match the regular expression `lora_targets`; they are merged into the finished model.
+    Images are scaled to between `min_pixels` and `max_pixels`, 0 for the model's own limits. With frozen eyes, a lite model can be trained
+    on features computed once, kept in the folder `feature_cache`, a share `token_dropout` of whose cells is blanked at random. With
+    `lora_rank` > 0 only LoRA adapters of that rank are trained, on the layers whose names match the regular expression `lora_targets`;
+    they are merged into the finished model.
     """
 
     model: str
     min_pixels: int = 0
     max_pixels: int = 0
     freeze_vision: bool = True
+    feature_cache: str = ""
+    token_dropout: float = 0.0
     lora_rank: int = 0
     lora_alpha: float = 32.0
     lora_targets: str = LANGUAGE_LAYERS
@@ -177,10 +181,10 @@ def load_config(stage: str, path: str | Path, overrides: Sequence[str] = (), giv
     remedy = f"give a folder with {stage}.toml, or a TOML file"
     values = read_toml(file, str(file), f"cannot read the configuration {file}: {{reason}}; {remedy}")
     config = settings_of(CONFIGS[stage], values, str(file), overrides, given)
-    if isinstance(config, ModelConfig) and config.model == "tiny":
-        from emocaliber.models import TINY  # not above, as it imports what a light command must not
+    if isinstance(config, ModelConfig):
+        from emocaliber.models import checkpoint_of  # not above, as it imports what a light command must not
 
-        config = replace(config, model=str(TINY))
+        config = replace(config, model=checkpoint_of(config.model))
     check_settings(config, f"{file} with {' '.join(overrides)}" if overrides else str(file))
     return config
 
@@ -236,6 +240,14 @@ def _check_tuning(config: ModelConfig, where: str) -> None:
     for name in ("min_pixels", "max_pixels", "lora_rank"):
         if getattr(config, name) < 0:
             raise UserError(f"{where}: {name} must not be negative, but is {getattr(config, name)}")
+    if not 0 <= config.token_dropout < 1:
+        raise UserError(f"{where}: token_dropout must be at least 0 and below 1, not {config.token_dropout}")
+    if config.feature_cache and not config.freeze_vision:
+        raise UserError(f"{where}: feature_cache needs freeze_vision = true: features change as soon as the eyes are trained")
+    if isinstance(config, Stage3Config) and (config.token_dropout or config.feature_cache):
+        raise UserError(
+            f"{where}: token_dropout and feature_cache are for stages 1 and 2; stage 3 needs what the model that answered had seen"
+        )
     if config.lora_rank and config.lora_alpha <= 0:
         raise UserError(f"{where}: lora_alpha must be positive, not {config.lora_alpha}: the adapters' share is lora_alpha / lora_rank")
     try:

@@ -35,7 +35,11 @@ def train(config: Stage1Config) -> Path:
 
 def _example(row: dict[str, Any], prompt: Prompt) -> TrainingExample:
     return TrainingExample(
-        row["image"], prompt.question(row["task"], row["candidates"], confidence=False), row["response"], sample=row["id"]
+        row["image"],
+        prompt.question(row["task"], row["candidates"], confidence=False),
+        row["response"],
+        affect=tuple(row.get("affect", ())),
+        sample=row["id"],
     )
 
 

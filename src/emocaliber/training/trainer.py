@@ -19,10 +19,12 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 from emocaliber.errors import UserError
 from emocaliber.models.available import why_unavailable
 from emocaliber.models.card import NOTICE, read_card, write_card
+from emocaliber.models.lite.vision import LiteVision
 from emocaliber.models.local import chat_prompt
+from emocaliber.training.base.features import FeatureCache
 from emocaliber.training.collate import IGNORED, ExampleCollator, TrainingExample, digit_tokens
 from emocaliber.training.config import FINISHED, ModelConfig, StageConfig
-from emocaliber.training.distributed import cpu_only, merge_adapters, partial_state, print_once, with_adapters
+from emocaliber.training.distributed import cpu_only, merge_adapters, on_main_process, partial_state, print_once, with_adapters
 from emocaliber.training.shared_prefix import logits_only_at
 from emocaliber.training.stage_card import card_of_stage
 from emocaliber.training.watching import trackers, train_monitored
@@ -189,6 +191,12 @@ def load_for_training(config: ModelConfig) -> tuple[Any, Any]:
     model, processor = load_checkpoint(config.model, min_pixels=config.min_pixels, max_pixels=config.max_pixels, dtype=dtype)
     if config.freeze_vision:
         freeze_vision(model)
+    if config.token_dropout or config.feature_cache:
+        if not isinstance(model.model.visual, LiteVision):
+            raise UserError(
+                f"token_dropout and feature_cache are for lite models; {config.model} is a {model.config.model_type}, leave them out"
+            )
+        model.model.visual.token_dropout = config.token_dropout
     return model, processor
 
 
@@ -204,13 +212,17 @@ def train_supervised(
     """Trains on `examples`, resuming from the last complete checkpoint if there is one; returns the folder of the finished model."""
     arguments = TrainingArguments(**common_arguments(config), dataloader_num_workers=1, dataloader_persistent_workers=True)
     settings = LossSettings(anchor, smoothing, tuple(digit_tokens(processor.tokenizer)))
+    features = None
+    if isinstance(config, ModelConfig) and config.feature_cache:
+        features = FeatureCache(model.model.visual, processor.image_processor, config.feature_cache)
+        on_main_process(lambda: features.fill([example.image for example in examples]))
     if isinstance(config, ModelConfig):
         model = with_adapters(model, config)
     trainer = SupervisedTrainer(
         model=model,
         args=arguments,
         train_dataset=examples,
-        data_collator=ExampleCollator(processor),
+        data_collator=ExampleCollator(processor, features),
         processing_class=processor,
         settings=settings,
     )

@@ -15,8 +15,7 @@ class LiteVisionConfig(PreTrainedConfig):  # type: ignore[misc]
 
     `eyes_width` and `eyes_depth` scale the network (1.1 and 1.2: Lite2) and `eyes_channels` are those of its last feature map. Images are
     `image_side` pixels wide and high, a multiple of 32. `out_hidden_size` is the width of the language model, `token_scale` the root mean
-    square of an untrained projector's tokens. In training, `token_dropout` is the share of cells whose features are set to 0; stage 3 wants
-    none, as its log-probabilities must be those of the model that sampled. `affect_row` appends one row of tokens that say how the whole
+    square of an untrained projector's tokens. `affect_row` appends one row of tokens that say how the whole
     image feels (see `AffectHead`).
     """
 
@@ -29,7 +28,6 @@ class LiteVisionConfig(PreTrainedConfig):  # type: ignore[misc]
     image_side: int = 256
     out_hidden_size: int = 192
     token_scale: float = 0.6
-    token_dropout: float = 0.0
     affect_row: bool = False
     initializer_range: float = 0.02
     # What Qwen2.5-VL's code reads to count image tokens and to give them positions: one token for each cell.
@@ -45,8 +43,6 @@ class LiteVisionConfig(PreTrainedConfig):  # type: ignore[misc]
             raise ValueError(f"image_side must be a multiple of {STRIDE}, not {self.image_side}")
         if self.eyes_channels == self.in_channels * STRIDE**2:
             raise ValueError(f"eyes_channels must not be {self.eyes_channels}, by which pixels are told from features")
-        if not 0 <= self.token_dropout < 1:
-            raise ValueError(f"token_dropout must be at least 0 and below 1, not {self.token_dropout}")
 
     @property
     def row(self) -> int:

@@ -63,9 +63,9 @@ class AffectHead(nn.Module):
         self.read = nn.Linear(2 * channels, len(AFFECT))
         self.write = TokenWriter(len(AFFECT), row * width)
 
-    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Values (n, 6) and tokens (n, row, D) of features (n, cells, C)."""
-        values = self.read(pooled(features))
+    def forward(self, features: torch.Tensor, given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Values (n, 6) and tokens (n, row, D) of features (n, cells, C). `given` values (n, 6) replace those read, unless all are 0."""
+        values = torch.where((given != 0).any(-1, keepdim=True), given, self.read(pooled(features)))
         return values, self.write(values).unflatten(-1, (self.row, -1))
 
 
@@ -79,7 +79,8 @@ class LiteVision(Qwen2_5_VLPreTrainedModel):  # type: ignore[misc]
 
     `pixel_values` are either 32 x 32 pixels (3 x 32 x 32 numbers) for each cell of `grid_thw`, or C numbers, the features themselves (see
     `features`): a model whose eyes are frozen can be trained on features computed once. With an affect row, the last row of the grid holds
-    zeros.
+    zeros; behind features, its first six numbers may be the affect to write, in place of what is read from the image. So the model can be
+    trained on cross-fitted values, which err as much as those of unseen images do.
     """
 
     config: LiteVisionConfig
@@ -92,6 +93,7 @@ class LiteVision(Qwen2_5_VLPreTrainedModel):  # type: ignore[misc]
         self.spatial_merge_size = config.spatial_merge_size
         self.eyes = EfficientNetLite(config.eyes_width, config.eyes_depth, config.eyes_channels)
         self.projector = Projector(config.eyes_channels, config.out_hidden_size)
+        self.token_dropout = 0.0  # the share of cells whose features are set to 0 in training, set by who trains
         self.affect = AffectHead(config.eyes_channels, config.out_hidden_size, config.row) if config.affect_row else None
         self.post_init()
 
@@ -139,15 +141,15 @@ class LiteVision(Qwen2_5_VLPreTrainedModel):  # type: ignore[misc]
         if self.affect is not None:
             if grid != self.config.grid:
                 raise ValueError(f"an image has the grid {list(grid)}, and with an affect row all have {list(self.config.grid)}")
-            images, rows = images[:, :-columns], rows - 1
+            images, last, rows = images[:, :-columns], images[:, -columns], rows - 1
         features = images if images.shape[-1] == self.config.eyes_channels else self.features(images, rows, columns)
         seen = features
-        if self.training and self.config.token_dropout:
-            seen = features * (torch.rand(features.shape[:2], device=features.device) >= self.config.token_dropout)[..., None]
+        if self.training and self.token_dropout:
+            seen = features * (torch.rand(features.shape[:2], device=features.device) >= self.token_dropout)[..., None]
         tokens = self.projector(seen)
         if self.affect is None:
             return features, tokens, None
-        values, row = self.affect(seen)
+        values, row = self.affect(features, last[:, : len(AFFECT)].to(features.dtype))
         return features, torch.cat([tokens, row.to(tokens.dtype)], 1), values
 
     def features(self, patches: torch.Tensor, rows: int, columns: int) -> torch.Tensor:

@@ -15,16 +15,78 @@ import torch
 from emocaliber.errors import UserError
 from emocaliber.inference.plan import sha256_of
 from emocaliber.io.images import ImageError, open_image
-from emocaliber.models.lite.vision import LiteVision
+from emocaliber.models.lite.vision import AFFECT, LiteVision
+from emocaliber.render.progress import Progress
 
 
 def eyes_hash(visual: LiteVision, image_processor: Any) -> str:
     """What features depend on besides the image: SHA-256 (hex) of the eyes' weights and of the image processor's settings."""
-    digest = hashlib.sha256(json.dumps(image_processor.to_dict(), sort_keys=True, default=str).encode())
+    settings = {name: value for name, value in image_processor.to_dict().items() if name != "affect_row"}  # which is not read from images
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for name, weight in sorted(visual.eyes.state_dict().items()):
         digest.update(name.encode())
         digest.update(weight.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+class FeatureCache:
+    """The last feature maps (rows, columns, C) of image files, float16, in a folder.
+
+    Each is kept under the eyes' hash and the SHA-256 of the image's file, so that it is computed once, and again when the eyes change.
+    """
+
+    def __init__(self, visual: LiteVision, image_processor: Any, folder: str | Path) -> None:
+        self._visual, self._image_processor = visual, image_processor
+        self._folder = Path(folder) / eyes_hash(visual, image_processor)[:16]
+        self._folder.mkdir(parents=True, exist_ok=True)
+        config = visual.config
+        self.shape: tuple[int, int, int] = (config.row, config.row, config.eyes_channels)
+        self._affect_row = bool(config.affect_row)
+
+    def fill(self, images: Sequence[str | Path]) -> None:
+        """Computes what is missing, with a progress bar on stderr. Raises UserError for an image that cannot be opened."""
+        missing = [Path(image) for image in dict.fromkeys(map(str, images)) if not self._place(Path(image)).is_file()]
+        if missing:
+            with Progress("image features", "images", len(missing)) as bar:
+                for image in missing:
+                    self.of(image)
+                    bar.advance()
+
+    def of(self, image: str | Path) -> np.ndarray:
+        """The feature map of an image file, computed if it is missing. Raises UserError for an image that cannot be opened."""
+        kept = self._place(Path(image))
+        if kept.is_file() and (read := _read(kept, self.shape)) is not None:
+            return read
+        computed = self._computed(Path(image))
+        half = kept.with_suffix(f".{os.getpid()}")
+        with half.open("wb") as file:
+            np.save(file, computed)
+        half.replace(kept)  # a reader, or the next run after a kill, finds whole files alone
+        return computed
+
+    def inputs(self, images: Sequence[tuple[str, Sequence[float]]]) -> dict[str, torch.Tensor]:
+        """The image inputs of a batch, each image a file and the affect that the model is told (empty: it reads its own)."""
+        features = torch.from_numpy(np.stack([self.of(image) for image, _ in images]))
+        told = [affect or (0.0,) * len(AFFECT) for _, affect in images] if self._affect_row else None
+        return image_inputs(features, affect_row=self._affect_row, affect=None if told is None else torch.tensor(told))
+
+    def _place(self, image: Path) -> Path:
+        try:
+            return self._folder / f"{sha256_of(image)}.npy"
+        except OSError as error:
+            raise UserError(f"{image} cannot be read: {error.strerror}. Leave the image out, or put it back") from error
+
+    def _computed(self, image: Path) -> np.ndarray:
+        try:
+            opened = open_image(image).image
+        except ImageError as error:
+            raise UserError(f"{error} Leave the image out, or replace it") from error
+        inputs, (rows, columns, _) = self._image_processor([opened], return_tensors="pt"), self.shape
+        cells = inputs["pixel_values"][: rows * columns].to(self._visual.device, self._visual.dtype)
+        with torch.no_grad():
+            features = self._visual.features(cells[None], rows, columns)
+        computed: np.ndarray = features[0].view(self.shape).half().cpu().numpy()
+        return computed
 
 
 def cached_features(
@@ -35,39 +97,16 @@ def cached_features(
     *,
     done: Callable[[int], None] = lambda count: None,
 ) -> np.ndarray:
-    """The last feature maps of image files, (n, rows, columns, C) float16.
+    """The last feature maps of image files, (n, rows, columns, C) float16, by way of a `FeatureCache` in the folder `cache`.
 
-    Each is kept in `cache`, under the eyes' hash and the SHA-256 of the image's file, so that it is computed once, and again when the eyes
-    change. `done` is called with 1 for every image. Raises UserError for an image that cannot be opened.
+    `done` is called with 1 for every image. Raises UserError for an image that cannot be opened.
     """
-    folder = Path(cache) / eyes_hash(visual, image_processor)[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    config = visual.config
-    found = np.empty((len(images), config.row, config.row, config.eyes_channels), np.float16)
+    kept = FeatureCache(visual, image_processor, cache)
+    found = np.empty((len(images), *kept.shape), np.float16)
     for number, image in enumerate(images):
-        found[number] = _features(Path(image), visual, image_processor, folder, found.shape[1:])
+        found[number] = kept.of(image)
         done(1)
     return found
-
-
-def _features(image: Path, visual: LiteVision, image_processor: Any, folder: Path, shape: tuple[int, ...]) -> np.ndarray:
-    kept = folder / f"{sha256_of(image)}.npy"
-    if kept.is_file() and (read := _read(kept, shape)) is not None:
-        return read
-    try:
-        opened = open_image(image).image
-    except ImageError as error:
-        raise UserError(f"{error} Leave the image out, or replace it") from error
-    inputs = image_processor([opened], return_tensors="pt")
-    cells = inputs["pixel_values"][: shape[0] * shape[1]].to(visual.device, visual.dtype)
-    with torch.no_grad():
-        features = visual.features(cells[None], *shape[:2])
-    computed: np.ndarray = features[0].view(shape).half().cpu().numpy()
-    half = kept.with_suffix(f".{os.getpid()}")
-    with half.open("wb") as file:
-        np.save(file, computed)
-    half.replace(kept)  # a reader, or the next run after a kill, finds whole files alone
-    return computed
 
 
 def _read(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -79,10 +118,17 @@ def _read(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     return held if held.shape == shape and held.dtype == np.float16 else None
 
 
-def image_inputs(features: torch.Tensor, *, affect_row: bool = False) -> dict[str, torch.Tensor]:
-    """The image inputs of a model whose eyes have seen: `pixel_values` (tokens, C) and `image_grid_thw` (n, 3) of features (n, h, w, C)."""
+def image_inputs(features: torch.Tensor, *, affect_row: bool = False, affect: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+    """The image inputs of a model whose eyes have seen: `pixel_values` (tokens, C) and `image_grid_thw` (n, 3) of features (n, h, w, C).
+
+    `affect` (n, 6) are the values to tell a model with an affect row; it reads its own where they are zeros.
+    """
     count, rows, columns, channels = features.shape
+    features = features.float()
     if affect_row:
-        features = torch.cat([features, features.new_zeros(count, 1, columns, channels)], 1)
+        row = features.new_zeros(count, 1, columns, channels)
+        if affect is not None:
+            row[:, 0, 0, : affect.shape[-1]] = affect
+        features = torch.cat([features, row], 1)
     grid = torch.tensor([[1, rows + affect_row, columns]]).repeat(count, 1)
     return {"pixel_values": features.reshape(-1, channels), "image_grid_thw": grid}

