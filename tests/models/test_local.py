@@ -281,7 +281,7 @@ def test_an_empty_list_gets_no_answer(mite: Path) -> None:
 
 def test_a_folder_without_a_model_is_refused_with_what_would_do(tmp_path: Path) -> None:
     folder = tmp_path / "model"
-    with pytest.raises(UserError, match="model: there is no such folder; give a checkpoint folder, a hub id, or .*tiny"):
+    with pytest.raises(UserError, match=r"model: there is no such folder; give a checkpoint folder, a hub id, or .*tiny"):
         load_model(str(folder))
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"model": "nothing"}))
