@@ -26,7 +26,6 @@ from emocaliber.io.images import open_image
 from emocaliber.io.rows import write_rows
 from emocaliber.models import TINY
 from emocaliber.models.card import write_card
-from emocaliber.models.lite.vision import AFFECT
 from emocaliber.models.local import LocalModel
 from emocaliber.photographs.collection import Photograph, read_imagenet_samples, read_oasis
 from emocaliber.photographs.content import PERSON
@@ -36,7 +35,16 @@ from emocaliber.photographs.teacher import UNFAMILIAR, Look, tone_words
 from emocaliber.photographs.views import light_of
 from emocaliber.training.base.features import FeatureCache
 from emocaliber.training.base.lite import make_lite_base
-from emocaliber.training.base.readout import Readout, cross_fitted_readings, fit_person, fit_readout, pooled_features, targets_of
+from emocaliber.training.base.readout import (
+    RATED,
+    Readout,
+    Seen,
+    cross_fitted_readings,
+    fit_readout,
+    pooled_features,
+    targets_of,
+    told_values,
+)
 from emocaliber.training.config import FINISHED, load_config
 from emocaliber.training.run import run_stage
 from emocaliber.training.trainer import load_checkpoint
@@ -49,6 +57,7 @@ SHARES = {"stage1": 6, "stage2": 3, "stage3": 1}  # of the photographs, as in VE
 ALPHA = 1700.0  # of the ridge regression, chosen by cross-validation over all rated photographs' polarity
 TASKS = {"EmoSet-8": 3, "FI-8": 1, "WebEmo-7": 2, "WebEmo-25": 2, "FI-2": 2, "WebEmo-2": 2}
 ROWS = {"rated": {"stage1": 10, "stage2": 12, "stage3": 6}, "others": {"stage1": 3, "stage2": 3, "stage3": 2}}  # for each photograph
+PEOPLE_SD = (0.4, 0.57)  # of OASIS, in the mean
 TOLD_SD = (0.45, 0.35)  # of the made-up valence and arousal that the base is told
 CARD = {
     "name": "lite",
@@ -63,36 +72,44 @@ CARD = {
 
 @dataclass(frozen=True)
 class Collections:
-    """The photographs with the files of their views and those views' pooled features, and the looks of all files."""
+    """The photographs with the files of their views, and of every file the pooled features (2 C,) and the light in words."""
 
     rated: list[Photograph]
     others: list[Photograph]
     files: dict[str, list[Path]]
-    pooled: dict[str, np.ndarray]  # (views, 2 C) by name
-    looks: dict[Path, str]
+    pooled: dict[str, np.ndarray]
+    looks: dict[str, str]
+
+    def views(self, photograph: Photograph, count: int = VIEWS) -> np.ndarray:
+        """The pooled features of a photograph's first views, (count, 2 C)."""
+        return np.stack([self.pooled[str(file)] for file in self.files[photograph.name][:count]])
+
+    def seen(self, photographs: Sequence[Photograph], sheet_set: str) -> Seen:
+        """What a readout is fitted on: these photographs, fewer views of those without ratings, and a set of sheets."""
+        pictures = [(self.views(p, VIEWS if p.ratings else 2), targets_of(p)) for p in photographs]
+        pictures += [(self.pooled[str(file)][None], targets_of(None)) for file in sheet_files(sheet_set, self.others)]
+        return Seen.of(pictures)
 
 
 def collect(wheel: Path, oasis: Path, imagenet: Path) -> Collections:
     """Everything that folds have in common: views, sheets, their features and light."""
     start = OUT / "start"
     if not start.is_dir():
-        make_lite_base(wheel, TINY, start, affect_row=True, image_side=SIDE)
+        make_lite_base(wheel, TINY, start, readout_row=True, image_side=SIDE)
     model, processor = load_checkpoint(start)
     cache = FeatureCache(model.model.visual.eval(), processor.image_processor, OUT / "features")
     rated, others = read_oasis(oasis), read_imagenet_samples(imagenet)
-    files = views_of(rated, OUT / "views" / "oasis", count=VIEWS, side=SIDE) | views_of(
-        others, OUT / "views" / "imagenet", count=VIEWS, side=SIDE
-    )
-    blank = [file for name in SHEETS for file in sheet_files(name, others)]
-    cache.fill([*blank, *(file for views in files.values() for file in views)])
-    pooled_file, tones_file = OUT / "pooled.npz", OUT / "tones.json"
+    files = views_of(rated, OUT / "views" / "oasis", count=VIEWS, side=SIDE)
+    files |= views_of(others, OUT / "views" / "imagenet", count=VIEWS, side=SIDE)
+    every = [file for views in files.values() for file in views] + [file for name in SHEETS for file in sheet_files(name, others)]
+    cache.fill(every)
+    pooled_file, tones_file = OUT / "pooled.npy", OUT / "tones.json"
     if not pooled_file.is_file():
-        np.savez(pooled_file, **{name: np.stack([pooled_features(cache.of(file)) for file in views]) for name, views in files.items()})
+        np.save(pooled_file, np.stack([pooled_features(cache.of(file)) for file in every]))
     if not tones_file.is_file():
-        every = [*blank, *(file for views in files.values() for file in views)]
         tones_file.write_text(json.dumps({str(file): tone_words(*light_of(open_image(file).image)) for file in every}))
-    tones = {Path(name): tone for name, tone in json.loads(tones_file.read_text()).items()}
-    return Collections(rated, others, files, dict(np.load(pooled_file)), tones)
+    pooled = dict(zip(map(str, every), np.load(pooled_file), strict=True))
+    return Collections(rated, others, files, pooled, json.loads(tones_file.read_text()))
 
 
 def sheet_files(name: str, after: Sequence[Photograph]) -> list[Path]:
@@ -105,34 +122,38 @@ def train_base(known: Collections) -> Path:
     samples = OUT / "samples" / "base.jsonl"
     if not samples.is_file():
         rng = np.random.default_rng(11)
+        told = told_by_file(known, known.others, "base")
         pictures = []
         for photograph in known.others:
             for number, file in enumerate(known.files[photograph.name]):
-                told = np.clip(rng.normal((0, -0.1), TOLD_SD), -0.9, 0.9)
-                person = bool(photograph.person) or photograph.content.key == "clothing"
-                look = Look(photograph.content, person, known.looks[file])
-                values = (*told, 0.06 + 0.67 * told[0] - 0.03 * told[1], *np.log((0.4, 0.57, 0.19)))
-                pictures.append(
-                    Picture(f"{photograph.name}-{number}", file, look, tuple(told), (0.3, 0.22), told=tuple(map(float, values)))
-                )
-        pictures += unfamiliar("base", known)
-        write_rows(
-            samples,
-            _shuffled(
-                rows_of(pictures, tasks_for(len(pictures), TASKS, 12), seed=13, split="train", source="photographs", teacher=True), 14
-            ),
-        )
+                read = told[str(file)].copy()
+                read[:2] = np.clip(rng.normal((0, -0.1), TOLD_SD), -0.9, 0.9)
+                read[2:4] = np.log(PEOPLE_SD) + rng.normal(0, 0.1, 2)
+                read[-2] = rng.normal(0, 0.5)  # whether somebody is there, nobody has said
+                look = Look(photograph.content, bool(read[-2] > 0) or photograph.content.kind == PERSON, known.looks[str(file)])
+                belief = (float(read[0]), float(read[1]))
+                pictures.append(Picture(f"{photograph.name}-{number}", file, look, belief, (0.3, 0.22), told=_told(read)))
+        pictures += unfamiliar("base", known, told)
+        tasks = tasks_for(len(pictures), TASKS, 12)
+        rows = rows_of(pictures, tasks, seed=13, split="train", source="photographs", teacher=True)
+        write_rows(samples, _shuffled(rows, 14))
     return run_stage("stage1", load_config("stage1", "configs/lite/base.toml"))
 
 
-def unfamiliar(name: str, known: Collections) -> list[Picture]:
-    """Pictures that are no photographs. What they are told is what a readout that knows nothing of them might say."""
-    rng = np.random.default_rng(SHEETS[name][1])
-    found = []
-    for number, file in enumerate(sheet_files(name, known.others)):
-        told = (float(rng.normal(0, 0.3)), float(rng.normal(-0.1, 0.25)), float(rng.normal(0, 0.2)), *np.log((0.4, 0.57, 0.19)))
-        found.append(Picture(f"sheet-{number}", file, Look(None, False, known.looks[file]), told=tuple(map(float, told))))
-    return found
+def told_by_file(known: Collections, photographs: Sequence[Photograph], sheet_set: str) -> dict[str, np.ndarray]:
+    """What readouts that were fitted on the others read from each file of these photographs and sheets, (10,) each."""
+    groups = [(known.views(p), targets_of(p), known.files[p.name]) for p in photographs]
+    groups += [(known.pooled[str(file)][None], targets_of(None), [file]) for file in sheet_files(sheet_set, known.others)]
+    read = cross_fitted_readings(Seen.of([(views, targets) for views, targets, _ in groups]), ALPHA)
+    return dict(zip([str(file) for _, _, files in groups for file in files], read, strict=True))
+
+
+def unfamiliar(name: str, known: Collections, told: dict[str, np.ndarray]) -> list[Picture]:
+    """Pictures that are no photographs, with what a readout reads from them, if that is to be told."""
+    return [
+        Picture(f"sheet-{number}", file, Look(None, False, known.looks[str(file)]), told=_told(told[str(file)]) if told else ())
+        for number, file in enumerate(sheet_files(name, known.others))
+    ]
 
 
 def split_of(photographs: Sequence[Photograph], seed: int) -> dict[str, list[Photograph]]:
@@ -149,37 +170,34 @@ def split_of(photographs: Sequence[Photograph], seed: int) -> dict[str, list[Pho
 def write_samples(folder: Path, known: Collections, rated: Sequence[Photograph]) -> Readout:
     """The three stages' samples in `folder`; returns the readout fitted on stage 1's photographs."""
     by_stage, others = split_of(rated, 21), split_of(known.others, 22)
-    first = by_stage["stage1"]
-    views, targets = np.stack([known.pooled[p.name] for p in first]), targets_of(first)
-    readout = fit_readout(views, targets, ALPHA)
-    crossed = dict(zip([p.name for p in first], cross_fitted_readings(views, targets, ALPHA), strict=True))
-    person = fit_person(views, [bool(p.person) for p in first])
-    people_sd = tuple(np.exp(targets[:, 2:]).mean(0))
+    first = [*by_stage["stage1"], *others["stage1"]]
+    readout = fit_readout(known.seen(first, "stage1"), ALPHA)
+    told = {"stage1": told_by_file(known, first, "stage1"), "stage2": {}, "stage3": {}}  # later stages read for themselves
+    people_sd = tuple(np.exp([targets_of(p)[2:RATED] for p in by_stage["stage1"]]).mean(0).tolist())
     for number, stage in enumerate(SHARES):
         if (folder / f"{stage}.jsonl").is_file():
             continue
         pictures: list[Picture] = []
         for photograph in by_stage[stage]:
-            ratings = photograph.ratings
-            assert ratings is not None
+            r = photograph.ratings
+            assert r is not None
             for row in range(ROWS["rated"][stage]):
-                view = row % VIEWS
-                file = known.files[photograph.name][view]
-                told = _told(crossed[photograph.name][view]) if stage == "stage1" else ()
-                look = Look(photograph.content, bool(photograph.person), known.looks[file])
-                mean, sd = (ratings.valence, ratings.arousal), (ratings.valence_sd, ratings.arousal_sd)
-                pictures.append(Picture(f"{photograph.name}-{row}", file, look, mean, people_sd=sd, told=told))
+                file = known.files[photograph.name][row % VIEWS]
+                look = Look(photograph.content, bool(photograph.person), known.looks[str(file)])
+                values = _told(told[stage][str(file)]) if told[stage] else ()
+                sd = (r.valence_sd, r.arousal_sd)
+                pictures.append(Picture(f"{photograph.name}-{row}", file, look, (r.valence, r.arousal), people_sd=sd, told=values))
         for photograph in others[stage]:
-            pooled = known.pooled[photograph.name]
-            read, somebody = readout(pooled), person.predict(pooled)
+            read = readout(known.views(photograph))
+            somebody = photograph.content.kind == PERSON or bool(read[:, -2].mean() > 0)
             for row in range(ROWS["others"][stage]):
                 view = (row * 2 + number) % VIEWS
                 file = known.files[photograph.name][view]
-                told = _told(read[view]) if stage == "stage1" else ()
-                look = Look(photograph.content, photograph.content.kind == PERSON or bool(somebody[view]), known.looks[file])
+                values = _told(told[stage][str(file)]) if told[stage] else ()
                 mean = tuple(np.clip(read[view][:2], -0.9, 0.9).tolist())
-                pictures.append(Picture(f"{photograph.name}-{row}", file, look, mean, readout.error, people_sd, told))
-        pictures += unfamiliar(stage, known)
+                look = Look(photograph.content, somebody, known.looks[str(file)])
+                pictures.append(Picture(f"{photograph.name}-{row}", file, look, mean, readout.error, people_sd, values))
+        pictures += unfamiliar(stage, known, told[stage])
         tasks = tasks_for(len(pictures), TASKS, 31 + number)
         rows = rows_of(pictures, tasks, seed=41 + number, split="train", source="photographs", teacher=stage == "stage1")
         write_rows(folder / f"{stage}.jsonl", _shuffled(rows, 51 + number))
@@ -187,9 +205,7 @@ def write_samples(folder: Path, known: Collections, rated: Sequence[Photograph])
 
 
 def _told(read: np.ndarray) -> tuple[float, ...]:
-    values = Readout(np.eye(4), np.zeros(4), (0.0, 0.0)).affect(read[None])[0]
-    assert len(values) == len(AFFECT)
-    return tuple(map(float, values))
+    return tuple(map(float, told_values(read[None])[0]))
 
 
 def _shuffled(rows: Iterable[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
@@ -201,7 +217,7 @@ def with_readout(model: Path, readout: Readout, out: Path) -> Path:
     """The checkpoint `model` whose affect row reads what the readout does, in the folder `out`."""
     if not out.is_dir():
         loaded, _ = load_checkpoint(model)
-        readout.put_into(loaded.model.visual.affect)
+        readout.put_into(loaded.model.visual.readout)
         half = out.with_name(f".{out.name}")
         shutil.rmtree(half, ignore_errors=True)
         shutil.copytree(model, half)
@@ -216,7 +232,7 @@ def train(folder: Path, known: Collections, rated: Sequence[Photograph], base: P
     (folder / "x").parent.mkdir(parents=True, exist_ok=True)
     readout = write_samples(folder, known, rated)
     model, found = with_readout(base, readout, folder / "start"), {}
-    last = fit_readout(np.stack([known.pooled[p.name] for p in rated]), targets_of(rated), ALPHA)
+    last = fit_readout(known.seen([*rated, *known.others], "stage1"), ALPHA)
     for stage in stages:
         places = [f"model={model}", f"out={folder / stage}", f"samples={folder / f'{stage}.jsonl'}"]
         model = run_stage(stage, load_config(stage, "configs/lite", places))
@@ -230,7 +246,7 @@ def held_out_rows(known: Collections, photographs: Sequence[Photograph], tasks: 
     for photograph in photographs:
         r, file = photograph.ratings, photograph.file
         assert r is not None
-        look = Look(photograph.content, bool(photograph.person), known.looks[known.files[photograph.name][0]])
+        look = Look(photograph.content, bool(photograph.person), known.looks[str(file)])
         for task in tasks:
             pictures.append(Picture(photograph.name, file, look, (r.valence, r.arousal), people_sd=(r.valence_sd, r.arousal_sd)))
             asked.append(task)
@@ -248,8 +264,8 @@ def answers(model: Path, samples: Path, out: Path) -> None:
 
 def write_readings(file: Path, known: Collections, rated: Sequence[Photograph], held_out: Sequence[Photograph]) -> None:
     """What the readout of the rated photographs reads in the held-out ones: the regression that `lite` learns from."""
-    readout = fit_readout(np.stack([known.pooled[p.name] for p in rated]), targets_of(rated), ALPHA)
-    read = readout(np.stack([known.pooled[p.name][0] for p in held_out]))
+    readout = fit_readout(known.seen([*rated, *known.others], "stage1"), ALPHA)
+    read = readout(np.concatenate([known.views(p, 1) for p in held_out]))
     rows = [
         {"id": p.name, "valence": float(v), "arousal": float(a), "valence_error": readout.error[0], "arousal_error": readout.error[1]}
         for p, (v, a) in zip(held_out, read[:, :2], strict=True)

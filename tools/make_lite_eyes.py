@@ -22,11 +22,11 @@ def main() -> None:
         "--language", default=str(TINY), help="a Qwen2.5-VL checkpoint whose language model and tokenizer are taken (tiny's)"
     )
     parser.add_argument("--side", type=int, default=256, help="pixels of an image's side, a multiple of 32 (256: 64 image tokens)")
-    parser.add_argument("--affect-row", action="store_true", help="with a row of tokens that say how the whole image feels")
+    parser.add_argument("--readout-row", action="store_true", help="with a row of tokens that say how the whole image feels")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     try:
-        vision = {"image_side": args.side, "affect_row": args.affect_row}
+        vision = {"image_side": args.side, "readout_row": args.readout_row}
         folder = make_lite_base(args.weights, args.language, args.out, seed=args.seed, **vision)
     except (UserError, ValueError) as error:
         raise SystemExit(str(error)) from error

@@ -44,7 +44,7 @@ def lite(tokenizer: Any) -> tuple[Any, Any]:
 
 @pytest.fixture(scope="module")
 def affected(tokenizer: Any) -> tuple[Any, Any]:
-    return small_lite(tokenizer, affect_row=True)
+    return small_lite(tokenizer, readout_row=True)
 
 
 def prompts(processor: Any, images: list[Image.Image] = IMAGES) -> dict[str, torch.Tensor]:
@@ -196,10 +196,10 @@ def test_settings_that_cannot_work_are_refused(setting: dict[str, Any], reason: 
         LiteVisionConfig(**setting)
 
 
-# The affect row
+# The readout row
 
 
-def test_the_affect_row_adds_a_row_of_tokens_read_off_the_whole_image(affected: tuple[Any, Any], lite: tuple[Any, Any]) -> None:
+def test_the_readout_row_adds_a_row_of_tokens_read_off_the_whole_image(affected: tuple[Any, Any], lite: tuple[Any, Any]) -> None:
     model, processor = affected
     inputs = prompts(processor)
     assert inputs["image_grid_thw"].tolist() == [[1, 3, 2]] * len(IMAGES)
@@ -207,26 +207,26 @@ def test_the_affect_row_adds_a_row_of_tokens_read_off_the_whole_image(affected: 
     visual = model.model.visual
     seen = visual(inputs["pixel_values"], inputs["image_grid_thw"])
     features = seen.last_hidden_state.view(len(IMAGES), 4, -1)
-    assert torch.allclose(seen.affect, visual.affect.read(pooled(features)), atol=1e-5)
+    assert torch.allclose(seen.readout, visual.readout.read(pooled(features)), atol=1e-5)
     tokens = seen.pooler_output.view(len(IMAGES), 6, -1)
-    assert torch.allclose(tokens[:, 4:].flatten(1), visual.affect.write(seen.affect), atol=1e-5)
+    assert torch.allclose(tokens[:, 4:].flatten(1), visual.readout.write(seen.readout), atol=1e-5)
     assert torch.allclose(tokens[:, :4], visual.projector(features), atol=1e-5)
 
 
-def test_what_the_model_says_depends_on_the_affect_row(affected: tuple[Any, Any]) -> None:
+def test_what_the_model_says_depends_on_the_readout_row(affected: tuple[Any, Any]) -> None:
     model, processor = affected
     inputs = prompts(processor)
     before = model(**inputs).logits[:, -1]
-    kept = model.model.visual.affect.read.bias.detach().clone()
+    kept = model.model.visual.readout.read.bias.detach().clone()
     with torch.no_grad():
-        model.model.visual.affect.read.bias.add_(3)
+        model.model.visual.readout.read.bias.add_(3)
         changed = model(**inputs).logits[:, -1]
-        model.model.visual.affect.read.bias.copy_(kept)
+        model.model.visual.readout.read.bias.copy_(kept)
     assert (changed - before).abs().max() > 0.01
 
 
-def test_an_affect_row_wants_the_grid_of_the_settings(affected: tuple[Any, Any]) -> None:
-    with pytest.raises(ValueError, match=r"an image has the grid \[1, 2, 2\], and with an affect row all have \[1, 3, 2\]"):
+def test_an_readout_row_wants_the_grid_of_the_settings(affected: tuple[Any, Any]) -> None:
+    with pytest.raises(ValueError, match=r"an image has the grid \[1, 2, 2\], and with a readout row all have \[1, 3, 2\]"):
         affected[0].model.visual(torch.zeros(4, 3072), torch.tensor([[1, 2, 2]]))
 
 

@@ -44,11 +44,11 @@ def test_a_guessed_rating_may_be_on_either_side() -> None:
 
 @pytest.mark.parametrize("task", ["EmoSet-8", "WebEmo-7", "WebEmo-25", "FI-2"])
 def test_rows_are_samples_that_stage_1_takes(task: str) -> None:
-    for row in rows(picture(0.5, told=(0.4, 0.0, 0.3, -0.9, -0.5, -1.6)), task, 20):
+    for row in rows(picture(0.5, told=(0.4,) * 12), task, 20):
         sample = Sample.from_row(row, "row 1")
         assert teacher_response(row, "row 1") == row["response"]
         assert sample.ground_truth in row["response"]
-        assert len(row["affect"]) == 6
+        assert len(row["told"]) == 12
 
 
 def test_held_out_rows_have_the_expected_shares_of_people() -> None:

@@ -134,7 +134,7 @@ def test_the_language_model_is_that_of_a_qwen(package: Path, base: Path, tmp_pat
 
 
 def test_gradients_reach_the_projector_and_not_frozen_eyes(tokenizer: Any) -> None:
-    model, processor = small_lite(tokenizer, affect_row=True)
+    model, processor = small_lite(tokenizer, readout_row=True)
     freeze_vision(model.train())
     inputs = processor(images=[noise(0)], text=[chat_prompt("fear?", tokenizer)], return_tensors="pt")
     model(**inputs).logits[:, -1].logsumexp(-1).sum().backward()
@@ -168,9 +168,9 @@ def test_the_notice_of_the_eyes_goes_with_them(trained: Path, base: Path) -> Non
     assert (trained / "stage1" / "model" / "NOTICE").read_bytes() == (base / "NOTICE").read_bytes()
 
 
-@pytest.mark.parametrize(("affect_row", "tokens"), [(False, 4), (True, 6)])
-def test_lengths_count_an_images_tokens_as_the_model_has_them(tokenizer: Any, affect_row: bool, tokens: int) -> None:
-    _, processor = small_lite(tokenizer, affect_row=affect_row)
+@pytest.mark.parametrize(("readout_row", "tokens"), [(False, 4), (True, 6)])
+def test_lengths_count_an_images_tokens_as_the_model_has_them(tokenizer: Any, readout_row: bool, tokens: int) -> None:
+    _, processor = small_lite(tokenizer, readout_row=readout_row)
     text = tokenizer(chat_prompt("fear?", tokenizer) + "fear", add_special_tokens=False)["input_ids"]
     example, length = TrainingExample("a.png", "fear?", "fear"), tokens + len(text)
     assert within_max_length([example], processor, length) == [example]
@@ -200,7 +200,7 @@ def test_stage_3_shares_prefixes_and_trains_the_eyes_too(trained: Path, base: Pa
 # A group as one sequence
 
 
-@pytest.mark.parametrize("vision", [{}, {"affect_row": True}], ids=["plain", "affect row"])
+@pytest.mark.parametrize("vision", [{}, {"readout_row": True}], ids=["plain", "readout row"])
 def test_a_group_has_the_log_probabilities_gradients_and_roll_outs_of_separate_sequences(tokenizer: Any, vision: dict[str, Any]) -> None:
     from trl.trainer.utils import add_fused_lm_head
 
@@ -254,16 +254,16 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-@pytest.mark.parametrize("affect_row", [False, True])
-def test_features_computed_once_serve_instead_of_pixels(tokenizer: Any, pictures: list[Path], tmp_path: Path, affect_row: bool) -> None:
-    model, processor = small_lite(tokenizer, affect_row=affect_row)
+@pytest.mark.parametrize("readout_row", [False, True])
+def test_features_computed_once_serve_instead_of_pixels(tokenizer: Any, pictures: list[Path], tmp_path: Path, readout_row: bool) -> None:
+    model, processor = small_lite(tokenizer, readout_row=readout_row)
     features = cached_features(pictures, model.model.visual, processor.image_processor, tmp_path)
     assert features.shape == (3, 2, 2, 48) and features.dtype == np.float16
     example = TrainingExample(str(pictures[0]), "fear?", "fear")
     pixels = ExampleCollator(processor)([example])
     names = ("input_ids", "attention_mask", "mm_token_type_ids", "pixel_values", "image_grid_thw")
     inputs = {name: pixels[name] for name in names}
-    seen = image_inputs(torch.from_numpy(features[:1]), affect_row=affect_row)
+    seen = image_inputs(torch.from_numpy(features[:1]), readout_row=readout_row)
     assert torch.equal(seen["image_grid_thw"], inputs["image_grid_thw"])
     assert torch.allclose(model(**inputs | seen).logits, model(**inputs).logits, atol=0.01)
 
@@ -317,7 +317,7 @@ def test_training_on_cached_features_is_training_on_pixels(tokenizer: Any, pictu
         for number, file in enumerate(pictures)
     ]
     (tmp_path / "samples.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    model, processor = small_lite(tokenizer, affect_row=True)
+    model, processor = small_lite(tokenizer, readout_row=True)
     model.save_pretrained(tmp_path / "base")
     processor.save_pretrained(tmp_path / "base")
     losses = {}

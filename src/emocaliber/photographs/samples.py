@@ -31,7 +31,7 @@ _LIMIT = 0.95  # of a drawn mean rating: no photograph is beyond
 class Picture:
     """A picture to ask about: its file, its look, and the belief about its mean valence and arousal (None: it is no photograph).
 
-    `error` is the belief's SD on both axes, zeros for ratings; `people_sd` the SD over a photograph's raters. `told` are the affect values
+    `error` is the belief's SD on both axes, zeros for ratings; `people_sd` the SD over a photograph's raters. `told` are the values
     that a model is told in training (see `LiteVision`), empty for those that it reads itself.
     """
 
@@ -49,7 +49,7 @@ def rows_of(
 ) -> Iterator[dict[str, Any]]:
     """One row for each picture, asked the task at its place in `tasks`, in order; ids are `picture/task`, image paths absolute.
 
-    With `teacher` the label is one viewer's, and the row has a `response`, and `affect` if the picture has values to tell. Without, the
+    With `teacher` the label is one viewer's, and the row has a `response`, and `told` if the picture has values to tell. Without, the
     label is the one that most name, and `posterior` has the expected share of people for each label.
     """
     for number, (picture, name) in enumerate(zip(pictures, tasks, strict=True)):
@@ -73,9 +73,9 @@ def rows_of(
         )
         row = sample.to_row()
         if teacher:
-            row["response"] = render(write_photograph_response(picture.look, *felt, float(shares.max()), label, rng))
+            row["response"] = render(write_photograph_response(picture.look, *felt, float(shares[labels.labels.index(label)]), label, rng))
             if picture.told:
-                row["affect"] = list(picture.told)
+                row["told"] = list(picture.told)
         yield row
 
 

@@ -30,11 +30,11 @@ _INTERACTION = {
     ("", False): ("with nobody near, {thing} weighs most.", "alone, {thing} fills the picture."),
 }
 _ANALYSIS = (
-    "taken together, it is {v} and {a}, and {agree}. It evokes {label}.",
-    "as a whole it feels {v} and {a}, and {agree}, which evokes {label}.",
-    "all this is {v} and {a}, and {agree}. It evokes {label}.",
+    "taken together, it evokes {label}. It is {v} and {a}, and {agree}.",
+    "as a whole it evokes {label}: it feels {v} and {a}, and {agree}.",
+    "all this evokes {label}. It is {v} and {a}, and {agree}.",
 )
-_AGREE = {0.7: "most would agree", 0.45: "many would agree", 0.0: "people would differ"}  # by the share of the commonest label
+_AGREE = {0.7: "most would agree", 0.45: "many would agree", 0.0: "people would differ"}  # by the share of the label
 _NOTHING = ("the picture shows {thing}.", "{thing} stands out.")
 _NO_PLACE = ("the setting cannot be made out. All is {tone}.",)
 _GUESS = ("it seems to be no photograph, and settles nothing. At a guess it evokes {label}.",)
@@ -63,7 +63,8 @@ def write_photograph_response(
 ) -> Response:
     """The five steps and the answer for a photograph, without a confidence.
 
-    `valence` and `arousal` are on -1..1; `agreement` is the share of people who would name the commonest label.
+    `valence` and `arousal` are on -1..1; `agreement` is the share of people who would name the label. The emotion is
+    named before the words for it, so that its probability is that given the picture, not given those words.
     """
     if look.content is None:
         return write_unfamiliar_response(look.tone, label, rng)

@@ -25,7 +25,7 @@ class TrainingExample:
     turn.
 
     `decimals`, if given, are the distributions over the ten digits that the decimals of `completion` learn in place of the digits that
-    stand there. `affect` are the values that a lite model with cached features is told in place of those that it reads from the image.
+    stand there. `told` are the values that a lite model with cached features is told in place of those that it reads off the image.
     `sample` is the id of the sample it was made from, for error messages.
     """
 
@@ -34,7 +34,7 @@ class TrainingExample:
     completion: str
     prefix: str = ""
     decimals: tuple[tuple[float, ...], ...] = ()
-    affect: tuple[float, ...] = ()
+    told: tuple[float, ...] = ()
     sample: str = ""
 
 
@@ -103,7 +103,7 @@ class ExampleCollator:
                     learnt["digit_targets"][number, len(prompt) + len(prefix) + place] = torch.tensor(target)
         types = [list(row) for row in prompts["mm_token_type_ids"]]
         if self._features:
-            prompts |= self._features.inputs([(example.image, example.affect) for example in examples])
+            prompts |= self._features.inputs([(example.image, example.told) for example in examples])
         return {
             "input_ids": padded([prompt + prefix + completion for prompt, prefix, completion in rows], pad),
             "attention_mask": padded([[1] * sum(map(len, row)) for row in rows], 0),

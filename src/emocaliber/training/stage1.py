@@ -38,7 +38,7 @@ def _example(row: dict[str, Any], prompt: Prompt) -> TrainingExample:
         row["image"],
         prompt.question(row["task"], row["candidates"], confidence=False),
         row["response"],
-        affect=tuple(row.get("affect", ())),
+        told=tuple(row.get("told", ())),
         sample=row["id"],
     )
 

@@ -15,8 +15,8 @@ class LiteVisionConfig(PreTrainedConfig):  # type: ignore[misc]
 
     `eyes_width` and `eyes_depth` scale the network (1.1 and 1.2: Lite2) and `eyes_channels` are those of its last feature map. Images are
     `image_side` pixels wide and high, a multiple of 32. `out_hidden_size` is the width of the language model, `token_scale` the root mean
-    square of an untrained projector's tokens. `affect_row` appends one row of tokens that say how the whole
-    image feels (see `AffectHead`).
+    square of an untrained projector's tokens. `readout_row` appends one row of tokens that say how the whole
+    image feels (see `ReadoutHead`).
     """
 
     model_type = "emocaliber_lite_vision"
@@ -28,7 +28,7 @@ class LiteVisionConfig(PreTrainedConfig):  # type: ignore[misc]
     image_side: int = 256
     out_hidden_size: int = 192
     token_scale: float = 0.6
-    affect_row: bool = False
+    readout_row: bool = False
     initializer_range: float = 0.02
     # What Qwen2.5-VL's code reads to count image tokens and to give them positions: one token for each cell.
     patch_size: int = STRIDE
@@ -51,8 +51,8 @@ class LiteVisionConfig(PreTrainedConfig):  # type: ignore[misc]
 
     @property
     def grid(self) -> tuple[int, int, int]:
-        """The grid of image tokens, as `image_grid_thw` gives it: one frame, its rows (the affect row included) and columns."""
-        return 1, self.row + self.affect_row, self.row
+        """The grid of image tokens, as `image_grid_thw` gives it: one frame, its rows (the readout row included) and columns."""
+        return 1, self.row + self.readout_row, self.row
 
 
 class LiteConfig(Qwen2_5_VLConfig):  # type: ignore[misc]

@@ -17,15 +17,17 @@ from emocaliber.models.lite.configuration import LiteVisionConfig
 from emocaliber.models.lite.efficientnet import EfficientNetLite, SameConv
 
 AFFECT = ("valence", "arousal", "dominance", "spread of valence", "spread of arousal", "spread of dominance")  # the spreads are logarithms
+CONTENT = ("person", "animal", "place", "thing", "somebody", "photograph")  # about 1 if it is, -1 if not
+READOUT = (*AFFECT, *CONTENT)  # what is read off a whole image
 _AT_ONCE = 1  # images of a CPU's forward pass: their features fit its caches, and more at once take longer each
 
 
 @dataclass
 class LiteVisionOutput(BaseModelOutputWithPooling):  # type: ignore[misc]
     """`pooler_output` (tokens, D) are the image tokens of all images, `last_hidden_state` (cells, C) the features behind them, and
-    `affect` (n, 6) the values of `AFFECT`, None without an affect row."""
+    `readout` (n, 12) the values of `READOUT`, None without a readout row."""
 
-    affect: torch.Tensor | None = None
+    readout: torch.Tensor | None = None
 
 
 class TokenNorm(nn.LayerNorm):
@@ -50,8 +52,8 @@ class Projector(nn.Module):
         return tokens
 
 
-class AffectHead(nn.Module):
-    """Reads the values of `AFFECT` off the whole image, and writes them as a row of image tokens.
+class ReadoutHead(nn.Module):
+    """Reads the values of `READOUT` off the whole image, and writes them as a row of image tokens.
 
     `read` is linear on the mean and the maximum of the features over all cells, so that a ridge regression can be put into it; `write`
     gives one token for each column of the feature map.
@@ -60,11 +62,11 @@ class AffectHead(nn.Module):
     def __init__(self, channels: int, width: int, row: int) -> None:
         super().__init__()
         self.row = row
-        self.read = nn.Linear(2 * channels, len(AFFECT))
-        self.write = TokenWriter(len(AFFECT), row * width)
+        self.read = nn.Linear(2 * channels, len(READOUT))
+        self.write = TokenWriter(len(READOUT), row * width)
 
     def forward(self, features: torch.Tensor, given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Values (n, 6) and tokens (n, row, D) of features (n, cells, C). `given` values (n, 6) replace those read, unless all are 0."""
+        """Values (n, 12) and tokens (n, row, D) of features (n, cells, C). `given` values (n, 12) replace those read, unless all are 0."""
         values = torch.where((given != 0).any(-1, keepdim=True), given, self.read(pooled(features)))
         return values, self.write(values).unflatten(-1, (self.row, -1))
 
@@ -78,8 +80,8 @@ class LiteVision(Qwen2_5_VLPreTrainedModel):  # type: ignore[misc]
     """Takes Qwen2.5-VL's image inputs, and gives what its vision encoder gives.
 
     `pixel_values` are either 32 x 32 pixels (3 x 32 x 32 numbers) for each cell of `grid_thw`, or C numbers, the features themselves (see
-    `features`): a model whose eyes are frozen can be trained on features computed once. With an affect row, the last row of the grid holds
-    zeros; behind features, its first six numbers may be the affect to write, in place of what is read from the image. So the model can be
+    `features`): a model whose eyes are frozen can be trained on features computed once. With a readout row, the last row of the grid holds
+    zeros; behind features, its first twelve numbers may be the values to write, in place of those read. So the model can be
     trained on cross-fitted values, which err as much as those of unseen images do.
     """
 
@@ -94,7 +96,7 @@ class LiteVision(Qwen2_5_VLPreTrainedModel):  # type: ignore[misc]
         self.eyes = EfficientNetLite(config.eyes_width, config.eyes_depth, config.eyes_channels)
         self.projector = Projector(config.eyes_channels, config.out_hidden_size)
         self.token_dropout = 0.0  # the share of cells whose features are set to 0 in training, set by who trains
-        self.affect = AffectHead(config.eyes_channels, config.out_hidden_size, config.row) if config.affect_row else None
+        self.readout = ReadoutHead(config.eyes_channels, config.out_hidden_size, config.row) if config.readout_row else None
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -125,31 +127,31 @@ class LiteVision(Qwen2_5_VLPreTrainedModel):  # type: ignore[misc]
             alike[grid].append(place)
         seen: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]] = {}
         for grid, places in alike.items():
-            features, tokens, affect = self._of_one_shape(torch.stack([images[place] for place in places]), grid)
-            seen |= {place: (features[row], tokens[row], None if affect is None else affect[row]) for row, place in enumerate(places)}
+            features, tokens, readout = self._of_one_shape(torch.stack([images[place] for place in places]), grid)
+            seen |= {place: (features[row], tokens[row], None if readout is None else readout[row]) for row, place in enumerate(places)}
         ordered = [seen[place] for place in range(len(grids))]
-        affects = [affect for _, _, affect in ordered if affect is not None]
+        readouts = [readout for _, _, readout in ordered if readout is not None]
         return LiteVisionOutput(
             last_hidden_state=torch.cat([features for features, _, _ in ordered]),
             pooler_output=torch.cat([tokens for _, tokens, _ in ordered]),
-            affect=torch.stack(affects) if affects else None,
+            readout=torch.stack(readouts) if readouts else None,
         )
 
     def _of_one_shape(self, images: torch.Tensor, grid: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Features (n, cells, C), tokens (n, tokens, D) and affect (n, 6) of images (n, tokens, F) of one grid."""
+        """Features (n, cells, C), tokens (n, tokens, D) and readout (n, 12) of images (n, tokens, F) of one grid."""
         _, rows, columns = grid
-        if self.affect is not None:
+        if self.readout is not None:
             if grid != self.config.grid:
-                raise ValueError(f"an image has the grid {list(grid)}, and with an affect row all have {list(self.config.grid)}")
+                raise ValueError(f"an image has the grid {list(grid)}, and with a readout row all have {list(self.config.grid)}")
             images, last, rows = images[:, :-columns], images[:, -columns], rows - 1
         features = images if images.shape[-1] == self.config.eyes_channels else self.features(images, rows, columns)
         seen = features
         if self.training and self.token_dropout:
             seen = features * (torch.rand(features.shape[:2], device=features.device) >= self.token_dropout)[..., None]
         tokens = self.projector(seen)
-        if self.affect is None:
+        if self.readout is None:
             return features, tokens, None
-        values, row = self.affect(features, last[:, : len(AFFECT)].to(features.dtype))
+        values, row = self.readout(features, last[:, : len(READOUT)].to(features.dtype))
         return features, torch.cat([tokens, row.to(tokens.dtype)], 1), values
 
     def features(self, patches: torch.Tensor, rows: int, columns: int) -> torch.Tensor:

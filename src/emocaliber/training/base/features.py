@@ -15,13 +15,13 @@ import torch
 from emocaliber.errors import UserError
 from emocaliber.inference.plan import sha256_of
 from emocaliber.io.images import ImageError, open_image
-from emocaliber.models.lite.vision import AFFECT, LiteVision
+from emocaliber.models.lite.vision import READOUT, LiteVision
 from emocaliber.render.progress import Progress
 
 
 def eyes_hash(visual: LiteVision, image_processor: Any) -> str:
     """What features depend on besides the image: SHA-256 (hex) of the eyes' weights and of the image processor's settings."""
-    settings = {name: value for name, value in image_processor.to_dict().items() if name != "affect_row"}  # which is not read from images
+    settings = {name: value for name, value in image_processor.to_dict().items() if name != "readout_row"}  # which is not read from images
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for name, weight in sorted(visual.eyes.state_dict().items()):
         digest.update(name.encode())
@@ -41,7 +41,7 @@ class FeatureCache:
         self._folder.mkdir(parents=True, exist_ok=True)
         config = visual.config
         self.shape: tuple[int, int, int] = (config.row, config.row, config.eyes_channels)
-        self._affect_row = bool(config.affect_row)
+        self._readout_row = bool(config.readout_row)
 
     def fill(self, images: Sequence[str | Path]) -> None:
         """Computes what is missing, with a progress bar on stderr. Raises UserError for an image that cannot be opened."""
@@ -65,10 +65,10 @@ class FeatureCache:
         return computed
 
     def inputs(self, images: Sequence[tuple[str, Sequence[float]]]) -> dict[str, torch.Tensor]:
-        """The image inputs of a batch, each image a file and the affect that the model is told (empty: it reads its own)."""
+        """The image inputs of a batch, each image a file and the values that the model is told (empty: it reads its own)."""
         features = torch.from_numpy(np.stack([self.of(image) for image, _ in images]))
-        told = [affect or (0.0,) * len(AFFECT) for _, affect in images] if self._affect_row else None
-        return image_inputs(features, affect_row=self._affect_row, affect=None if told is None else torch.tensor(told))
+        told = [values or (0.0,) * len(READOUT) for _, values in images] if self._readout_row else None
+        return image_inputs(features, readout_row=self._readout_row, told=None if told is None else torch.tensor(told))
 
     def _place(self, image: Path) -> Path:
         try:
@@ -118,17 +118,17 @@ def _read(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     return held if held.shape == shape and held.dtype == np.float16 else None
 
 
-def image_inputs(features: torch.Tensor, *, affect_row: bool = False, affect: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+def image_inputs(features: torch.Tensor, *, readout_row: bool = False, told: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
     """The image inputs of a model whose eyes have seen: `pixel_values` (tokens, C) and `image_grid_thw` (n, 3) of features (n, h, w, C).
 
-    `affect` (n, 6) are the values to tell a model with an affect row; it reads its own where they are zeros.
+    `told` (n, 12) are the values to tell a model with a readout row; it reads its own where they are zeros.
     """
     count, rows, columns, channels = features.shape
     features = features.float()
-    if affect_row:
+    if readout_row:
         row = features.new_zeros(count, 1, columns, channels)
-        if affect is not None:
-            row[:, 0, 0, : affect.shape[-1]] = affect
+        if told is not None:
+            row[:, 0, 0, : told.shape[-1]] = told
         features = torch.cat([features, row], 1)
-    grid = torch.tensor([[1, rows + affect_row, columns]]).repeat(count, 1)
+    grid = torch.tensor([[1, rows + readout_row, columns]]).repeat(count, 1)
     return {"pixel_values": features.reshape(-1, channels), "image_grid_thw": grid}
