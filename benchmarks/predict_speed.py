@@ -1,6 +1,6 @@
-"""Images per second of `predict` with the shipped model: in batches, against one image at a time, in one run.
+"""Images per second of `predict` with a shipped model: in batches, against one image at a time, in one run.
 
-    python benchmarks/predict_speed.py [FOLDER] [--n 64] [--batch-size 32]
+    python benchmarks/predict_speed.py [FOLDER] [--model tiny] [--n 64] [--batch-size 32]
 
 FOLDER defaults to examples/images, repeated up to n. Both ways must say the same; the last line is one JSON object.
 """
@@ -23,6 +23,7 @@ from emocaliber.predict.predictor import Query, load
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("examples/images"))
+    parser.add_argument("--model", default="tiny")
     parser.add_argument("--n", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=32)
     args = parser.parse_args()
@@ -31,7 +32,7 @@ def main() -> None:
     texts: dict[int, list[str | None]] = {}
     for _ in range(3):  # the sizes take turns, so that a noisy moment hits both
         for size in rates:
-            predictor = load("tiny", batch_size=size)
+            predictor = load(args.model, batch_size=size)
             list(predictor.ask(paths[:size], Query.of()))  # warm-up
             start = time.perf_counter()
             texts[size] = [prediction.response for prediction in predictor.ask(paths, Query.of())]
@@ -43,6 +44,7 @@ def main() -> None:
         json.dumps(
             {
                 "benchmark": "predict_speed",
+                "model": args.model,
                 "images": len(paths),
                 "threads": torch.get_num_threads(),
                 "batch_size": args.batch_size,

@@ -25,13 +25,13 @@ from emocaliber.inference.engine import respond_into
 from emocaliber.io.images import open_image
 from emocaliber.io.rows import write_rows
 from emocaliber.models import TINY
-from emocaliber.models.card import write_card
+from emocaliber.models.card import read_card, write_card
 from emocaliber.models.local import LocalModel
 from emocaliber.photographs.collection import Photograph, read_imagenet_samples, read_oasis
 from emocaliber.photographs.content import PERSON
 from emocaliber.photographs.pictures import sheets, views_of
 from emocaliber.photographs.samples import Picture, rows_of, tasks_for
-from emocaliber.photographs.teacher import UNFAMILIAR, Look, tone_words
+from emocaliber.photographs.teacher import Look, tone_words
 from emocaliber.photographs.views import light_of
 from emocaliber.training.base.features import FeatureCache
 from emocaliber.training.base.lite import make_lite_base
@@ -59,15 +59,7 @@ TASKS = {"EmoSet-8": 3, "FI-8": 1, "WebEmo-7": 2, "WebEmo-25": 2, "FI-2": 2, "We
 ROWS = {"rated": {"stage1": 10, "stage2": 12, "stage3": 6}, "others": {"stage1": 3, "stage2": 3, "stage3": 2}}  # for each photograph
 PEOPLE_SD = (0.4, 0.57)  # of OASIS, in the mean
 TOLD_SD = (0.45, 0.35)  # of the made-up valence and arousal that the base is told
-CARD = {
-    "name": "lite",
-    "tasks": list(TASKS),
-    "confidence_source": "verb",
-    "max_new_tokens": 160,
-    "fixed_questions": True,
-    "commits_after": ["evokes"],
-    "unfamiliar": UNFAMILIAR,
-}
+CARD = read_card("configs/lite")
 
 
 @dataclass(frozen=True)
