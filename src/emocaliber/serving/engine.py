@@ -70,6 +70,7 @@ class Observer(Protocol):
 class _Picture:
     query: Query
     future: asyncio.Future[Prediction]
+    urgent: bool = False
     came: float = field(default_factory=time.monotonic)
     opened: OpenedImage | None = None
 
@@ -118,22 +119,22 @@ class Engine:
         """One prediction for each image, the bytes of a file, in order; an image that cannot be read is a prediction with an `error`.
 
         `deadline` is in seconds from now; what has not reached the model by then is dropped. An `urgent` request is taken even if the queue
-        is full, and goes first: for the canary. Raises Busy if there is no room for all of the images, Late at the deadline, and what
+        is full, goes first, and is not counted: for the canary. Raises Busy if there is no room for all of the images, Late at the deadline, and what
         `admit` raises.
         """
         if not urgent:
-            self.admit(len(images))
             full = self._held + len(images) > self.limits.queue_images or self.pixels >= self.limits.queue_pixels
             if full and images:
                 for each in self.observers:
                     each.refused("busy", len(images))
                 raise Busy(self.retry_after)
+            self.admit(len(images))
         loop = asyncio.get_running_loop()
-        pictures = [_Picture(query, loop.create_future()) for _ in images]
+        pictures = [_Picture(query, loop.create_future(), urgent) for _ in images]
         for picture, data in zip(pictures, images, strict=True):
             self._held += 1
             picture.future.add_done_callback(self._release)
-            self._run(self._decode(picture, data, urgent))
+            self._run(self._decode(picture, data))
         try:
             async with asyncio.timeout(self.limits.deadline if deadline is None else deadline):
                 return [await picture.future for picture in pictures]
@@ -187,9 +188,9 @@ class Engine:
         self._held -= 1
         self._came.set()  # a batch may be waiting for this one
 
-    async def _decode(self, picture: _Picture, data: bytes, urgent: bool) -> None:
+    async def _decode(self, picture: _Picture, data: bytes) -> None:
         async with self._decoding_slots:
-            while not urgent and self.pixels >= self.limits.queue_pixels and not picture.future.done():
+            while not picture.urgent and self.pixels >= self.limits.queue_pixels and not picture.future.done():
                 self._left.clear()
                 await self._left.wait()
             if picture.future.done():  # nobody waits for it any more
@@ -201,14 +202,14 @@ class Engine:
             self._answer(picture, self.predictor.failed(opened, picture.query))
             return
         picture.opened = opened
-        if urgent:
+        if picture.urgent:
             self._queue = {picture: None, **self._queue}
         else:
             self._queue[picture] = None
         self._came.set()
 
     def _answer(self, picture: _Picture, prediction: Prediction) -> None:
-        for each in self.observers:
+        for each in self.observers if not picture.urgent else ():
             each.answered(prediction, picture.query, time.monotonic() - picture.came)
         if not picture.future.done():
             picture.future.set_result(prediction)
