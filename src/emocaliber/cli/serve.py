@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     trust.add_argument("--confidence", metavar="SOURCE", help="the confidence source (default: that of the model's card)")
     trust.add_argument("--calibrator", type=Path, metavar="FILE.json", help="calibrate the confidence by this file of `calibrate fit`")
     trust.add_argument("--certificate", type=Path, metavar="FILE", help="accept rows by this certificate of `calibrate certify`")
+    watched = "watch the answers, and void the certificate when they have changed; the state of the watch is kept in FILE"
+    trust.add_argument("--watch", type=Path, metavar="FILE", help=watched)
     limits = parser.add_argument_group("limits")
     limits.add_argument("--batch", type=positive, default=32, metavar="N", help="images that the model sees together (default: 32)")
     limits.add_argument("--queue", type=positive, default=256, metavar="N", help="images that may wait; more get 503 (default: 256)")
@@ -57,7 +60,10 @@ def run(args: argparse.Namespace) -> int:
     from emocaliber.serving.engine import Engine, EngineLimits
     from emocaliber.serving.keys import KeyFile, KeyRing, default_file
     from emocaliber.serving.settings import CertificateInUse, HttpLimits, Settings
+    from emocaliber.serving.watching import ServerWatch
 
+    if args.watch and not args.certificate:
+        raise UserError("--watch needs --certificate FILE, whose answers those of the server are compared with")
     http = HttpLimits(images=args.max_images, body_bytes=args.max_megabytes * 1_000_000, held_bytes=8 * args.max_megabytes * 1_000_000)
     certificate = CertificateInUse(args.certificate) if args.certificate else None
     settings = Settings(args.host, args.port, certificate, http)
@@ -76,7 +82,9 @@ def run(args: argparse.Namespace) -> int:
 
     if predictor.model.notice:
         say(predictor.model.notice)
-    serve(create_app(engine, settings, ring), settings, bound, listening, args.deadline + http.body_seconds + _GRACE)
+    with contextlib.ExitStack() as closing:
+        watch = closing.enter_context(ServerWatch(args.certificate, args.watch)) if args.watch else None
+        serve(create_app(engine, settings, ring, watch), settings, bound, listening, args.deadline + http.body_seconds + _GRACE)
     say("stopped")
     return 0
 
