@@ -28,6 +28,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     own = "the address to answer at; any but this machine's own needs keys (default: 127.0.0.1)"
     parser.add_argument("--host", default="127.0.0.1", metavar="H", help=own)
     parser.add_argument("--port", type=natural, default=8000, metavar="P", help="the port; 0 takes a free one (default: 8000)")
+    named = "a name by which a proxy before it is reached, such as emotions.example.org (may be repeated); needs keys"
+    parser.add_argument("--name", action="append", default=[], metavar="NAME", help=named)
     parser.add_argument("--share-port", action="store_true", help="let further servers take a part of the connections to this port")
     parser.add_argument("--keys", type=Path, metavar="FILE", help=serve_keys.FILE)
     trust = parser.add_argument_group("confidence")
@@ -66,11 +68,13 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--watch needs --certificate FILE, whose answers those of the server are compared with")
     http = HttpLimits(images=args.max_images, body_bytes=args.max_megabytes * 1_000_000, held_bytes=8 * args.max_megabytes * 1_000_000)
     certificate = CertificateInUse(args.certificate) if args.certificate else None
-    settings = Settings(args.host, args.port, certificate, http)
+    settings = Settings(args.host, args.port, tuple(name.lower() for name in args.name), certificate, http)
     file = args.keys or default_file()
     ring = KeyRing(KeyFile(file), needed=not settings.is_local)
     if not settings.is_local and not ring.count:
-        raise UserError(f"{args.host} can be reached from other machines, so a key is needed: emocaliber serve keys make NAME")
+        raise UserError(
+            f"{(args.name or [args.host])[0]} can be reached from other machines, so a key is needed: emocaliber serve keys make NAME"
+        )
     bound = bound_socket(args.host, args.port, shared=args.share_port)
     predictor = _predictor(args)
     decoding = DecodingPool(DecodingLimits(max_pixels=args.max_megapixels * 1_000_000, processes=args.decoders))
