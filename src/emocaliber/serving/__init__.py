@@ -1,0 +1,1 @@
+"""`emocaliber serve`: the same answers over HTTP."""
