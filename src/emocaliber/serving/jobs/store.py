@@ -24,8 +24,8 @@ from emocaliber.io.lock import Lock
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
-    id TEXT PRIMARY KEY, owner TEXT NOT NULL, made REAL NOT NULL, ended REAL, served REAL NOT NULL, model TEXT NOT NULL, asked TEXT NOT NULL,
-    total INTEGER NOT NULL, content TEXT NOT NULL, key TEXT, UNIQUE (owner, key)
+    id TEXT PRIMARY KEY, owner TEXT NOT NULL, made REAL NOT NULL, ended REAL, served REAL NOT NULL, model TEXT NOT NULL,
+    asked TEXT NOT NULL, total INTEGER NOT NULL, content TEXT NOT NULL, key TEXT, UNIQUE (owner, key)
 );
 CREATE TABLE IF NOT EXISTS pictures (
     job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE, place INTEGER NOT NULL, name TEXT NOT NULL, row TEXT, failed INTEGER,
@@ -53,6 +53,16 @@ class Job:
     def state(self) -> str:
         """ "queued", "running" or "done"."""
         return "done" if self.ended is not None else "running" if self.done else "queued"
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A picture of a job that has no row yet."""
+
+    job: str
+    place: int
+    name: str
+    asked: Mapping[str, Any]
 
 
 class Arriving:
@@ -132,7 +142,8 @@ class JobStore:
                 if taken:
                     return self._job(database, taken[0])
             values = (job, owner, now, now, model, json.dumps(asked), len(arrived.names), content, key)
-            database.execute("INSERT INTO jobs (id, owner, made, served, model, asked, total, content, key) VALUES (?,?,?,?,?,?,?,?,?)", values)
+            columns = "id, owner, made, served, model, asked, total, content, key"
+            database.execute(f"INSERT INTO jobs ({columns}) VALUES (?,?,?,?,?,?,?,?,?)", values)
             rows = ((job, place, name.encode("utf-8", "replace").decode()) for place, name in enumerate(arrived.names))
             database.executemany("INSERT INTO pictures (job, place, name) VALUES (?,?,?)", rows)
             arrived.folder.rename(self._pictures / job)
@@ -173,8 +184,8 @@ class JobStore:
 
     # The work.
 
-    def next_pictures(self, model: str, count: int, besides: Iterable[tuple[str, int]] = ()) -> list[tuple[str, int, str]]:
-        """Up to `count` pictures of one job for this model that have no row: job, place and name, without those in `besides`.
+    def next_pictures(self, model: str, count: int, besides: Iterable[tuple[str, int]] = ()) -> list[Waiting]:
+        """Up to `count` pictures of one job for this model that have no row, without those (job and place) in `besides`.
 
         Jobs take turns, so that a small one does not wait for all of a large one.
         """
@@ -182,23 +193,20 @@ class JobStore:
         for job, place in besides:
             excluded.setdefault(job, set()).add(place)
         with self._transaction() as database:
-            jobs = database.execute("SELECT id FROM jobs WHERE ended IS NULL AND model = ? ORDER BY served, made, id", (model,)).fetchall()
-            for (job,) in jobs:
+            order = "SELECT id, asked FROM jobs WHERE ended IS NULL AND model = ? ORDER BY served, made, id"
+            for job, asked in database.execute(order, (model,)).fetchall():
                 busy = excluded.get(job, set())
                 query = "SELECT place, name FROM pictures WHERE job = ? AND row IS NULL ORDER BY place LIMIT ?"
                 waiting = database.execute(query, (job, count + len(busy))).fetchall()
-                found = [(job, place, name) for place, name in waiting if place not in busy][:count]
+                found = [Waiting(job, place, name, json.loads(asked)) for place, name in waiting if place not in busy][:count]
                 if found:
                     database.execute("UPDATE jobs SET served = ? WHERE id = ?", (time.time(), job))
                     return found
         return []
 
-    def read(self, job: str, place: int) -> bytes | None:
-        """The bytes of a picture; None if the job was deleted meanwhile. Raises OSError if the disk fails."""
-        try:
-            return (self._pictures / job / str(place)).read_bytes()
-        except FileNotFoundError:
-            return None
+    def read(self, job: str, place: int) -> bytes:
+        """The bytes of a picture. Raises OSError if the job was deleted meanwhile, or the disk fails."""
+        return (self._pictures / job / str(place)).read_bytes()
 
     def answer(self, rows: Sequence[tuple[str, int, Mapping[str, Any]]]) -> None:
         """Writes rows, each with its job and place, in one transaction; a picture that has one, or whose job is gone, is left as it is.
@@ -251,7 +259,8 @@ class JobStore:
         found = database.execute("SELECT made, ended, model, asked, total, content FROM jobs WHERE id = ?", (job,)).fetchone()
         counts = database.execute("SELECT count(row), coalesce(sum(failed), 0) FROM pictures WHERE job = ?", (job,)).fetchone()
         made, ended, model, asked, total, content = found
-        return Job(job, made, ended, model, json.loads(asked), total, *counts, content)
+        done, failed = counts
+        return Job(job, made, ended, model, json.loads(asked), total, done, failed, content)
 
 
 def _sync(path: Path) -> None:

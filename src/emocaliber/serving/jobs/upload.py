@@ -8,7 +8,6 @@ import hashlib
 import json
 from collections.abc import AsyncIterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from emocaliber.serving.jobs.store import Arriving
@@ -225,5 +224,3 @@ class _Lines:
         self.pictures.begin(name)
         self.pictures.write(data)
         self.pictures.end()
-
-

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 from emocaliber.core.model import Reply, Tokens
-from emocaliber.serving.standards.wire import Finding, Place, Refused, is_whole, json_bytes, kind_of, picture, refuse
+from emocaliber.serving.standards.wire import Finding, Invalid, Place, is_whole, json_bytes, kind_of, picture, refuse
 
 MOST_LOGPROBS = 20
 _SEEDS = 2**63
@@ -54,13 +53,13 @@ class ChatRequest:
 def read_chat(body: Mapping[str, Any], served: Collection[str]) -> ChatRequest:
     """The request in a body. `served` are the names of the model.
 
-    Texts of the system, the developer and the user are joined, as the model knows a single turn. Raises Refused: with status 404 for
+    Texts of the system, the developer and the user are joined, as the model knows a single turn. Raises Invalid: with status 404 for
     another model, and for what would be left out (a second picture, an earlier answer, tools, several answers).
     """
     name = body.get("model")
     if name not in served:
         found = Finding(("body", "model"), f"There is no model {name!r} here; ask for {', '.join(served)}.", "model_not_found")
-        raise Refused([found], 404, "model_not_found")
+        raise Invalid([found], 404, "model_not_found")
     for field, harmless in _WITHOUT_EFFECT.items():
         if body.get(field) is not None and body[field] not in harmless:
             refuse(("body", field), f"{field} is not supported here; leave it out.", "unsupported")
@@ -155,10 +154,11 @@ def _number(body: Mapping[str, Any], name: str, least: float, most: float, *, wh
     if value is None:
         return None
     right = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-    if not right or not (isinstance(value, int) or isfinite(value)) or not least <= value <= most:
+    if not right or not least <= value <= most:
         kind = "a whole number" if whole else "a number"
         refuse(("body", name), f"{name} must be {kind} from {least:g} to {most:g}.", "number_range")
-    return value
+    found: float = value
+    return found
 
 
 def _flag(body: Mapping[str, Any], name: str) -> bool:

@@ -12,7 +12,7 @@ from emocaliber.io.images import CODES
 from emocaliber.predict.prediction import Prediction
 from emocaliber.predict.predictor import Query
 from emocaliber.serving.standards.options import Options, Shares, shares
-from emocaliber.serving.standards.wire import Finding, Place, Refused
+from emocaliber.serving.standards.wire import Finding, Invalid, Place
 
 ALIAS = "jev-latest"  # the model that clients of System One ask for by default; here it is the model that is served
 MOST_QUESTIONS = 64  # of a request: each is an answer that the model writes
@@ -27,6 +27,7 @@ UNMAPPED = (
 
 _CANNOT_HELP = ("malformed", "refused", "bad_request", "not_recorded")  # asked again, the model would do the same
 
+Kind = Literal["choice", "score", "yes"]
 Predict = Callable[[Sequence[bytes], Query], Awaitable[list[Prediction]]]
 
 
@@ -35,7 +36,7 @@ class Decision:
     """A typed question about one picture. `place` is where it stands in the body, `picture_place` where its picture does."""
 
     name: str | None
-    kind: Literal["choice", "score", "yes"]
+    kind: Kind
     options: Options
     image: bytes
     place: Place
@@ -67,7 +68,7 @@ class Failed(Exception):
 async def decide(decisions: Sequence[Decision], predict: Predict) -> list[Decided]:
     """The decisions with their answers, in order. Questions with the same query about the same picture are asked once.
 
-    Raises Refused, with all findings, for pictures that cannot be opened and answers that cannot be read; `Failed` for a model that fails.
+    Raises Invalid, with all findings, for pictures that cannot be opened and answers that cannot be read; `Failed` for a model that fails.
     """
     by_query: dict[Query, dict[bytes, None]] = {}
     for each in decisions:
@@ -80,7 +81,7 @@ async def decide(decisions: Sequence[Decision], predict: Predict) -> list[Decide
     }
     given = [(each, found[each.options.query, each.image]) for each in decisions]
     if wrong := [finding for each, prediction in given if (finding := _finding(each, prediction))]:
-        raise Refused(dict.fromkeys(wrong))
+        raise Invalid(dict.fromkeys(wrong))
     return [_decided(each, prediction) for each, prediction in given]
 
 
@@ -110,5 +111,5 @@ def _decided(decision: Decision, prediction: Prediction) -> Decided:
     found = shares(prediction, decision.options)
     if found is None:
         message = f"{prediction.model} gives neither probabilities nor a confidence, so nothing can be said about the options."
-        raise Refused([Finding(decision.place, message, "model.no_probabilities")])
+        raise Invalid([Finding(decision.place, message, "model.no_probabilities")])
     return Decided(decision, prediction, found)

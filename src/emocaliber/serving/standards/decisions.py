@@ -23,7 +23,7 @@ from emocaliber.serving.standards.options import (
     score_confidence,
     score_of,
 )
-from emocaliber.serving.standards.wire import Finding, Place, Refused, kind_of, picture, refuse, text_at
+from emocaliber.serving.standards.wire import Finding, Invalid, Place, kind_of, picture, refuse, text_at
 from emocaliber.trust.acceptance import ANY, Acceptance
 
 Pictures = list[tuple[Place, bytes]]
@@ -37,13 +37,13 @@ def read_decisions(
 ) -> list[Decision]:
     """The decisions that a request asks for, in its order. `served` are the names of the model besides `jev-latest`.
 
-    Every question must see exactly one picture, in the input or in its own instructions. Raises Refused with everything that is wrong, with
+    Every question must see exactly one picture, in the input or in its own instructions. Raises Invalid with everything that is wrong, with
     status 404 for another model.
     """
     name = body.get("model")
     if name != ALIAS and name not in served:
         found = Finding(("body", "model"), f"There is no model {name!r} here; ask for {', '.join(served)}.", "model_not_found")
-        raise Refused([found], 404, "model_not_found")
+        raise Invalid([found], 404, "model_not_found")
     questions = body.get("questions")
     if not isinstance(questions, list) or not 1 <= len(questions) <= MOST_QUESTIONS:
         refuse(("body", "questions"), f"questions must be a list of 1 to {MOST_QUESTIONS} questions.", "questions_type")
@@ -53,10 +53,10 @@ def read_decisions(
     for number, question in enumerate(questions):
         try:
             decisions.append(_decision(("body", "questions", number), question, shown, taught, acceptance))
-        except Refused as refused:
-            wrong += refused.findings
+        except Invalid as invalid:
+            wrong += invalid.findings
     if wrong:
-        raise Refused(wrong)
+        raise Invalid(wrong)
     return decisions
 
 
@@ -69,8 +69,7 @@ def decision_answer(decided: Decided) -> dict[str, Any]:
         shown = [{"value": name, "probability": value} for name, value in zip(options.names, values, strict=True)]
         return {**named, "choice": decided.choice, "confidence": choice_confidence(values), "probabilities": shown, **own}
     levels = [
-        {"label": name, "value": level, "probability": value}
-        for level, (name, value) in enumerate(zip(options.names, values, strict=True))
+        {"label": name, "value": level, "probability": value} for level, (name, value) in enumerate(zip(options.names, values, strict=True))
     ]
     return {**named, "score": score_of(values), "confidence": score_confidence(values), "probabilities": levels, **own}
 
@@ -132,7 +131,7 @@ def _choice(place: Place, question: Mapping[str, Any], taught: Iterable[str], ac
     try:
         return choice_options(names, taught, acceptance)
     except UserError as error:
-        raise Refused([Finding((*place, "choices"), f"The choices cannot be asked for: {error}.", "choice_options")]) from error
+        raise Invalid([Finding((*place, "choices"), f"The choices cannot be asked for: {error}.", "choice_options")]) from error
 
 
 def _score(place: Place, question: Mapping[str, Any], taught: Iterable[str], acceptance: Acceptance) -> Options:

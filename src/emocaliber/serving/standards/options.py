@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import fsum, isfinite
 from typing import Any
+from unicodedata import category
 
 from emocaliber.core.tasks import TASKS, canonical_task, labels_of
 from emocaliber.emotions.labels import Labels
@@ -22,6 +23,7 @@ from emocaliber.trust.acceptance import ANY, Acceptance
 
 LEAST, MOST = 2, 255  # options of a choice
 MOST_LEVELS = 10  # of a score
+LONGEST = 256  # characters of an option, all of which the model has to write
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,11 @@ def choice_options(names: Sequence[str], taught: Iterable[str] = (), acceptance:
     A task's labels are asked for in the task's order, so that the order of the options changes nothing. `taught` are the model's tasks,
     which come first. Raises UserError for options that the model cannot be asked for or that cannot be told apart.
     """
-    if broken := next((name for name in names if not is_whole(name)), None):
-        raise UserError(f"the option {broken!r} holds half of a surrogate pair, which is no character")
+    for name in names:
+        if not is_whole(name) or any(category(letter) == "Cc" for letter in name):
+            raise UserError(f"the option {name!r} holds control characters, such as line breaks, or half of a surrogate pair")
+        if len(name) > LONGEST:
+            raise UserError(f"the option {name[:40]!r}... is longer than {LONGEST} characters; give it a shorter name")
     if known := _task_with(names, taught, every=True):
         return Options(tuple(names), Query(known[0], known[1], acceptance), _spelt(names, known[1]))
     query = Query.of(labels=list(names))

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from emocaliber.errors import UserError
-from emocaliber.serving.standards.deciding import ALIAS, MOST_QUESTIONS, UNMAPPED, Decided, Decision
+from emocaliber.serving.standards.deciding import ALIAS, MOST_QUESTIONS, UNMAPPED, Decided, Decision, Kind
 from emocaliber.serving.standards.options import (
     LEAST,
     MOST,
@@ -24,7 +24,7 @@ from emocaliber.serving.standards.options import (
     score_confidence,
     score_of,
 )
-from emocaliber.serving.standards.wire import Finding, Place, Refused, kind_of, picture, refuse, strings_in
+from emocaliber.serving.standards.wire import Finding, Invalid, Place, kind_of, picture, refuse, strings_in
 from emocaliber.trust.acceptance import ANY, Acceptance
 
 MOST_ASSETS = 16
@@ -36,7 +36,7 @@ def read_systemone(
     """The decisions that a request asks for, in its order. `served` are the names of the model besides `jev-latest`.
 
     Fields that are not known are ignored. Every question must see exactly one picture: an asset whose name occurs in the state, or in the
-    question's own instructions or criteria. Raises Refused with everything that is wrong.
+    question's own instructions or criteria. Raises Invalid with everything that is wrong.
     """
     name = body.get("model", ALIAS)
     if name != ALIAS and name not in served:
@@ -56,14 +56,14 @@ def read_systemone(
             own = _names_in([question.get("instructions"), question.get("criteria")], pictures) if isinstance(question, dict) else []
             named |= set(own)
             decisions.append(_decision(key, question, [*dict.fromkeys((*seen, *own))], pictures, taught, acceptance))
-        except Refused as refused:
-            wrong += refused.findings
+        except Invalid as invalid:
+            wrong += invalid.findings
     for asset in pictures:
         if asset not in named:
             message = f"The picture {asset!r} occurs nowhere; write its name into the state, or into the question about it."
             wrong.append(Finding(("body", "assets", asset), message, "image_unused"))
     if wrong:
-        raise Refused(wrong)
+        raise Invalid(wrong)
     return decisions
 
 
@@ -122,8 +122,7 @@ def _decision(
         message = f"The question {given}; exactly one name of an asset must occur in the state, or in its own instructions or criteria."
         refuse(place, message, "image_count")
     options = _READERS[kind]((*place, "criteria"), question.get("criteria"), taught, acceptance)
-    own_kind = "yes" if kind == "noul" else "choice" if kind == "choice" else "score"
-    return Decision(key, own_kind, options, pictures[seen[0]], place, ("body", "assets", seen[0]))
+    return Decision(key, _KINDS[kind], options, pictures[seen[0]], place, ("body", "assets", seen[0]))
 
 
 def _choice(place: Place, criteria: Any, taught: Iterable[str], acceptance: Acceptance) -> Options:
@@ -134,7 +133,7 @@ def _choice(place: Place, criteria: Any, taught: Iterable[str], acceptance: Acce
     try:
         return choice_options(list(criteria), taught, acceptance)
     except UserError as error:
-        raise Refused([Finding(place, f"The options cannot be asked for: {error}.", "choice_options")]) from error
+        raise Invalid([Finding(place, f"The options cannot be asked for: {error}.", "choice_options")]) from error
 
 
 def _score(place: Place, criteria: Any, taught: Iterable[str], acceptance: Acceptance) -> Options:
@@ -161,3 +160,4 @@ def _noul(place: Place, criteria: Any, taught: Iterable[str], acceptance: Accept
 
 
 _READERS = {"choice": _choice, "score": _score, "noul": _noul}
+_KINDS: Mapping[str, Kind] = {"choice": "choice", "score": "score", "noul": "yes"}

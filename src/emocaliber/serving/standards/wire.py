@@ -17,7 +17,6 @@ Place = tuple[str | int, ...]  # where in the body: ("body", "questions", "mood"
 
 _DATA_URI = re.compile(r"data:(image/[\w.+-]+)?((?:;[\w.+-]+=[^;,]*)*);base64,", re.IGNORECASE)
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-_SHOWN = 80  # characters of what was sent, in a message
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,8 @@ class Finding:
     kind: str = "value_error"
 
 
-class Refused(Exception):
-    """A request that is not answered: all that is wrong with it, and the status that says so. `code` is OpenAI's word for it."""
+class Invalid(Exception):
+    """A request that asks for what cannot be answered: all that is wrong with it, and the status that says so. `code` is OpenAI's word."""
 
     def __init__(self, findings: Iterable[Finding], status: int = 422, code: str = "invalid_request") -> None:
         self.findings, self.status, self.code = tuple(findings), status, code
@@ -47,20 +46,15 @@ class Refused(Exception):
 
 
 def refuse(place: Place, message: str, kind: str = "value_error") -> NoReturn:
-    """Raises `Refused` for one finding."""
-    raise Refused([Finding(place, message, kind)])
+    """Raises `Invalid` for one finding."""
+    raise Invalid([Finding(place, message, kind)])
 
 
-def json_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in a body. Raises Refused for anything else."""
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise Refused([Finding(("body",), f"The body is not JSON: {reason[:_SHOWN]}.", "json_invalid")]) from error
-    if not isinstance(found, dict):
-        refuse(("body",), f"The body must be a JSON object, not {kind_of(found)}.", "object_type")
-    return found
+def json_object(content: Any) -> dict[str, Any]:
+    """The body, if it is a JSON object. Raises Invalid for anything else."""
+    if not isinstance(content, dict):
+        refuse(("body",), f"The body must be a JSON object, not {kind_of(content)}.", "object_type")
+    return content
 
 
 def json_bytes(content: Any) -> bytes:
@@ -70,7 +64,7 @@ def json_bytes(content: Any) -> bytes:
 
 
 def text_at(place: Place, given: Mapping[str, Any], name: str) -> str:
-    """The text in a field. Raises Refused if there is none."""
+    """The text in a field. Raises Invalid if there is none."""
     value = given.get(name)
     if not isinstance(value, str):
         refuse((*place, name), f"{name} must be a text, not {kind_of(value)}.", "string_type")
@@ -78,7 +72,7 @@ def text_at(place: Place, given: Mapping[str, Any], name: str) -> str:
 
 
 def picture(place: Place, given: Any) -> bytes:
-    """The bytes of a picture given as a data URI, or as plain base64. Raises Refused for anything else.
+    """The bytes of a picture given as a data URI, or as plain base64. Raises Invalid for anything else.
 
     Addresses of the web are refused, as this server fetches nothing.
     """
@@ -88,16 +82,16 @@ def picture(place: Place, given: Any) -> bytes:
         refuse(place, "Nothing is fetched from an address; send the picture itself, as data:image/jpeg;base64,...", "image_address")
     match = _DATA_URI.match(given)
     if given[:5].lower() == "data:" and match is None:
-        refuse(place, "The data URI is not one of a picture in base64; it begins data:image/jpeg;base64, or with another type.", "image_type")
+        refuse(place, "The data URI holds no picture in base64; it begins data:image/jpeg;base64, or with another type.", "image_type")
     return from_base64(place, given[match.end() :] if match else given)
 
 
 def from_base64(place: Place, text: str) -> bytes:
-    """The bytes that a text stands for in base64, with or without line ends. Raises Refused if it is none."""
+    """The bytes that a text stands for in base64, with or without line ends. Raises Invalid if it is none."""
     try:
         data = base64.b64decode("".join(text.split()).encode("ascii"), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise Refused([Finding(place, "The picture is not valid base64.", "image_base64")]) from error
+        raise Invalid([Finding(place, "The picture is not valid base64.", "image_base64")]) from error
     if not data:
         refuse(place, "The picture is empty.", "image_empty")
     return data
@@ -127,5 +121,5 @@ def is_whole(text: str) -> bool:
 
 def kind_of(value: Any) -> str:
     """A word for the kind of a JSON value."""
-    kinds = {type(None): "nothing", bool: "true or false", int: "a number", float: "a number", str: "a text", list: "a list", dict: "an object"}
-    return kinds.get(type(value), type(value).__name__)
+    words = {type(None): "nothing", bool: "true or false", str: "a text", list: "a list", dict: "an object"}
+    return words.get(type(value), "a number")
