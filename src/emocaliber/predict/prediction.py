@@ -54,8 +54,8 @@ class Prediction:
     `min_confidence` and `certificate`; False means abstain. `certificate` is the id of the one that decided; if one was given that does not
     hold for this answer, `accepted` is None, and `uncertified` says why. `alternatives` is the model's distribution over the candidates,
     likeliest first; empty if the model does not provide it. `unfamiliar`: whether the model says that it recognises nothing in the image;
-    `untaught`: whether it was never taught these labels; both None where that is not known. `usage` counts the tokens, where the model does. `notes` are remarks for the reader, such as
-    that only the first frame of an animation was used, or that the model was asked twice.
+    `untaught`: whether it was never taught these labels; both None where that is not known. `notes` are remarks for the reader, such as
+    that only the first frame of an animation was used, or that the model was asked twice. `usage` counts the tokens, where the model does.
     """
 
     image: str

@@ -19,6 +19,7 @@ from emocaliber.io.lock import Lock
 from emocaliber.predict.prediction import Prediction
 from emocaliber.predict.predictor import Query
 from emocaliber.serving.engine import Busy, Late
+from emocaliber.serving.keys import CURRENT, Key, OverQuota
 from emocaliber.serving.jobs.store import JobStore, Waiting
 
 Predict = Callable[[Sequence[bytes], Query], Awaitable[list[Prediction]]]
@@ -26,6 +27,7 @@ Row = tuple[str, int, Mapping[str, Any]]  # with its job and place
 
 _TRIES = 3  # of a picture whose answer does not come in time
 _TIDY_EVERY = 600.0  # seconds
+_REST = 60.0  # seconds of a key whose quota never suffices
 _log = logging.getLogger(__name__)
 
 
@@ -33,7 +35,8 @@ _log = logging.getLogger(__name__)
 class JobRunner:
     """Runs the jobs of `store` that were made for the model called `model`.
 
-    `predict` asks the engine, `failed` makes the prediction of an error. `at_once` pictures are with the engine at a time: enough for
+    `predict` asks the engine, `failed` makes the prediction of an error, `query` the query of what was asked. A job's pictures count against
+    the quota of the key that made it, which `key_of` finds by its hash; jobs of a key that was revoked stand still. `at_once` pictures are with the engine at a time: enough for
     batches, few enough that other requests wait little. Jobs that ended are kept for `keep` seconds.
     """
 
@@ -41,10 +44,13 @@ class JobRunner:
     model: str
     predict: Predict
     failed: Callable[[ImageError, Query], Prediction]
+    query: Callable[..., Query] = Query.of
+    key_of: Callable[[str], Key | None] = lambda owner: None
     at_once: int = 16
     keep: float = 7 * 24 * 3600.0
     poll: float = 1.0
     _came: asyncio.Event = field(default_factory=asyncio.Event)
+    _resting: dict[str, float] = field(default_factory=dict)  # owners over their quota, until when
 
     def wake(self) -> None:
         """Says that there is a new job."""
@@ -63,7 +69,7 @@ class JobRunner:
             await asyncio.sleep(self.poll)
 
     async def _run(self) -> None:
-        at_work: dict[asyncio.Task[Row], tuple[str, int]] = {}
+        at_work: dict[asyncio.Task[Row | None], tuple[str, int]] = {}
         tidied = float("-inf")
         try:
             while True:
@@ -71,7 +77,7 @@ class JobRunner:
                     await asyncio.to_thread(self.store.tidy, self.keep)
                     tidied = time.monotonic()
                 if (room := self.at_once - len(at_work)) > 0:
-                    for each in await asyncio.to_thread(self.store.next_pictures, self.model, room, [*at_work.values()]):
+                    for each in await asyncio.to_thread(self.store.next_pictures, self.model, room, [*at_work.values()], self._may):
                         at_work[asyncio.create_task(self._answer(each))] = (each.job, each.place)
                 if not at_work:
                     self._came.clear()
@@ -79,7 +85,8 @@ class JobRunner:
                         await asyncio.wait_for(self._came.wait(), self.poll)
                     continue
                 done, _ = await asyncio.wait(at_work, return_when=asyncio.FIRST_COMPLETED)
-                await asyncio.to_thread(self.store.answer, [task.result() for task in done])
+                rows = [row for task in done if (row := task.result()) is not None]
+                await asyncio.to_thread(self.store.answer, rows)
                 for task in done:
                     del at_work[task]
         finally:
@@ -87,13 +94,22 @@ class JobRunner:
                 task.cancel()
             await asyncio.gather(*at_work, return_exceptions=True)
 
-    async def _answer(self, waiting: Waiting) -> Row:
-        prediction = await self._prediction(waiting)
+    def _may(self, owner: str) -> bool:
+        return self._resting.get(owner, 0.0) <= time.monotonic() and (not owner or self.key_of(owner) is not None)
+
+    async def _answer(self, waiting: Waiting) -> Row | None:
+        """The row of a picture; None if the quota of its owner is used up, so that it is asked again later."""
+        CURRENT.set(self.key_of(waiting.owner) if waiting.owner else None)  # of this task alone
+        try:
+            prediction = await self._prediction(waiting)
+        except OverQuota as over:
+            self._resting[waiting.owner] = time.monotonic() + (over.retry_after or _REST)
+            return None
         return waiting.job, waiting.place, replace(prediction, image=waiting.name).to_row()
 
     async def _prediction(self, waiting: Waiting) -> Prediction:
         try:
-            query = Query.of(**waiting.asked)
+            query = self.query(**waiting.asked)
         except UserError as error:  # a task of a plug-in that is no longer there
             found = self.failed(ImageError("internal", f"{waiting.name}: {error}."), Query.of())
             return replace(found, task=str(waiting.asked.get("task")))

@@ -14,7 +14,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ class Waiting:
     """A picture of a job that has no row yet."""
 
     job: str
+    owner: str
     place: int
     name: str
     asked: Mapping[str, Any]
@@ -127,8 +128,8 @@ class JobStore:
         """A folder for the pictures of a new job; a context manager."""
         return Arriving(self._own / secrets.token_hex(16))
 
-    def add(self, arrived: Arriving, owner: str, model: str, asked: Mapping[str, Any], content: str, key: str | None) -> Job:
-        """Adds the job of the pictures that arrived. If the owner's `key` is taken, nothing is added and the job that has it is returned.
+    def add(self, arrived: Arriving, owner: str, model: str, asked: Mapping[str, Any], content: str, key: str | None) -> tuple[Job, bool]:
+        """The job of the pictures that arrived, and whether it was added: if the owner's `key` is taken, it is the job that has the key.
 
         `content` is a hash of the question and the pictures, by which the caller can tell whether that is the same job.
         """
@@ -140,7 +141,7 @@ class JobStore:
             if key is not None:
                 taken = database.execute("SELECT id FROM jobs WHERE owner = ? AND key = ?", (owner, key)).fetchone()
                 if taken:
-                    return self._job(database, taken[0])
+                    return self._job(database, taken[0]), False
             values = (job, owner, now, now, model, json.dumps(asked), len(arrived.names), content, key)
             columns = "id, owner, made, served, model, asked, total, content, key"
             database.execute(f"INSERT INTO jobs ({columns}) VALUES (?,?,?,?,?,?,?,?,?)", values)
@@ -148,7 +149,7 @@ class JobStore:
             database.executemany("INSERT INTO pictures (job, place, name) VALUES (?,?,?)", rows)
             arrived.folder.rename(self._pictures / job)
             _sync(self._pictures)
-            return self._job(database, job)
+            return self._job(database, job), True
 
     def find(self, job: str, owner: str) -> Job | None:
         """The owner's job with this id; None if there is none."""
@@ -161,6 +162,11 @@ class JobStore:
         with self._mutex:
             count: int = self._database.execute("SELECT count(*) FROM jobs WHERE owner = ? AND ended IS NULL", (owner,)).fetchone()[0]
             return count
+
+    def has_key(self, owner: str, key: str | None) -> bool:
+        """Whether the owner has a job that was made with this idempotency key."""
+        with self._mutex:
+            return self._database.execute("SELECT 1 FROM jobs WHERE owner = ? AND key = ?", (owner, key)).fetchone() is not None
 
     def delete(self, job: str, owner: str) -> bool:
         """Deletes the owner's job with its pictures and rows; whether there was one. What is being answered is thrown away."""
@@ -184,8 +190,12 @@ class JobStore:
 
     # The work.
 
-    def next_pictures(self, model: str, count: int, besides: Iterable[tuple[str, int]] = ()) -> list[Waiting]:
+    def next_pictures(
+        self, model: str, count: int, besides: Iterable[tuple[str, int]] = (), may: Callable[[str], bool] = lambda owner: True
+    ) -> list[Waiting]:
         """Up to `count` pictures of one job for this model that have no row, without those (job and place) in `besides`.
+
+        `may` says whether the jobs of an owner run now.
 
         Jobs take turns, so that a small one does not wait for all of a large one.
         """
@@ -193,12 +203,14 @@ class JobStore:
         for job, place in besides:
             excluded.setdefault(job, set()).add(place)
         with self._transaction() as database:
-            order = "SELECT id, asked FROM jobs WHERE ended IS NULL AND model = ? ORDER BY served, made, id"
-            for job, asked in database.execute(order, (model,)).fetchall():
+            order = "SELECT id, owner, asked FROM jobs WHERE ended IS NULL AND model = ? ORDER BY served, made, id"
+            for job, owner, asked in database.execute(order, (model,)).fetchall():
+                if not may(owner):
+                    continue
                 busy = excluded.get(job, set())
                 query = "SELECT place, name FROM pictures WHERE job = ? AND row IS NULL ORDER BY place LIMIT ?"
                 waiting = database.execute(query, (job, count + len(busy))).fetchall()
-                found = [Waiting(job, place, name, json.loads(asked)) for place, name in waiting if place not in busy][:count]
+                found = [Waiting(job, owner, place, name, json.loads(asked)) for place, name in waiting if place not in busy][:count]
                 if found:
                     database.execute("UPDATE jobs SET served = ? WHERE id = ?", (time.time(), job))
                     return found

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterable
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
+from emocaliber.io.rows import display_name
+from emocaliber.serving.errors import Refused
 from emocaliber.serving.jobs.store import Arriving
 
 if TYPE_CHECKING:
@@ -18,26 +20,24 @@ if TYPE_CHECKING:
 JSON_LINES = ("application/jsonl", "application/x-ndjson", "application/ndjson", "application/x-jsonlines")
 FORM = "multipart/form-data"
 
-_FIELDS = ("task", "labels", "min_confidence")
+QUESTION = ("task", "labels", "min_confidence")
 _LONGEST_FIELD = 64_000  # bytes
-_LONGEST_NAME = 1_000  # characters
+_LONGEST_NAME = 255  # characters
 
 
 @dataclass(frozen=True)
 class JobLimits:
-    """What a job may hold: pictures, bytes altogether, and bytes of one picture, of which a longer one is an error row."""
+    """What a job may hold: pictures, bytes altogether, and bytes of one picture, of which a longer one is an error row.
+
+    A body may take `seconds` to come. `open_jobs` are those of one key that are not done; `free_bytes` of the disk are left free.
+    """
 
     pictures: int = 10_000
     total_bytes: int = 4_000_000_000
     picture_bytes: int = 20_000_000
-
-
-class UploadError(Exception):
-    """An upload that makes no job: the status, a word for programs, and a sentence."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message = status, code, message
+    seconds: float = 3600.0
+    open_jobs: int = 20
+    free_bytes: int = 1_000_000_000
 
 
 @dataclass
@@ -49,27 +49,22 @@ class Received:
 
 
 async def receive(stream: AsyncIterable[bytes], content_type: str, arriving: Arriving, limits: JobLimits) -> Received:
-    """Writes the pictures of a request's body into `arriving`. Raises UploadError for a body that cannot be read or holds too much."""
+    """Writes the pictures of a request's body into `arriving`. Raises Refused for a body that cannot be read or holds too much."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind == FORM:
         reader: _Form | _Lines = _Form(content_type, arriving, limits)
     elif kind in JSON_LINES:
         reader = _Lines(arriving, limits)
     else:
-        raise UploadError(415, "unsupported_media_type", f"A job comes as {FORM} or as {JSON_LINES[0]}, not as {kind or 'nothing'}.")
+        raise Refused(415, f"a job comes as {FORM} or as {JSON_LINES[0]}, not as {kind or 'nothing'}.")
     try:
-        total = 0
         async for chunk in stream:
-            total += len(chunk)
-            if total > limits.total_bytes:
-                most = f"{limits.total_bytes / 1e6:,.0f} MB"
-                raise UploadError(413, "too_large", f"The job holds more than {most}; make several of it.")
             reader.feed(chunk)
         reader.end()
     finally:
         reader.pictures.close()
     if not arriving.names:
-        raise UploadError(422, "no_images", "The job holds no picture; send them as fields called images, or one a line.")
+        raise Refused(422, "the job holds no picture; send them as fields called images, or one a line.")
     return Received(reader.fields, reader.pictures.digest())
 
 
@@ -85,8 +80,8 @@ class _Pictures:
     def begin(self, name: str) -> None:
         place = len(self._arriving.names)
         if place == self._limits.pictures:
-            raise UploadError(413, "too_many_images", f"The job holds more than {self._limits.pictures:,} pictures; make several of it.")
-        self._arriving.names.append(name[:_LONGEST_NAME] or f"image-{place + 1}")
+            raise Refused(413, f"the job holds more than {self._limits.pictures:,} pictures; make several of it.")
+        self._arriving.names.append(display_name(name)[:_LONGEST_NAME] if name else f"image-{place + 1}")
         self._file, self._length, self._of_this = open(self._arriving.path(place), "wb"), 0, hashlib.sha256()  # noqa: SIM115, `end` closes it
 
     def write(self, data: bytes) -> None:
@@ -135,21 +130,21 @@ class _Form:
         }
         boundary = parse_options_header(content_type)[1].get(b"boundary")
         if not boundary:
-            raise UploadError(400, "bad_request", "The multipart form names no boundary in its Content-Type.")
+            raise Refused(400, "the multipart form names no boundary in its Content-Type.")
         try:
             self._parser = MultipartParser(boundary, callbacks)
         except FormParserError as error:
-            raise UploadError(400, "bad_request", f"The multipart form cannot be read: {error}.") from error
+            raise Refused(400, f"the multipart form cannot be read: {error}.") from error
 
     def feed(self, chunk: bytes) -> None:
         try:
             self._parser.write(chunk)
         except self._failure as error:
-            raise UploadError(400, "bad_request", f"The multipart form cannot be read: {error}.") from error
+            raise Refused(400, f"the multipart form cannot be read: {error}.") from error
 
     def end(self) -> None:
         if not self._over:
-            raise UploadError(400, "bad_request", "The multipart form ends in the middle; send it again.")
+            raise Refused(400, "the multipart form ends in the middle; send it again.")
 
     def _on_field(self, data: bytes, start: int, end: int) -> None:
         self._header += data[start:end]
@@ -167,8 +162,8 @@ class _Form:
         self._text = b""
         if self._name == "images":
             self.pictures.begin(options.get(b"filename", b"").decode("utf-8", "replace"))
-        elif self._name not in _FIELDS:
-            raise UploadError(422, "unknown_field", f"There is no field {self._name[:80]!r}; give images, {', '.join(_FIELDS)}.")
+        elif self._name not in QUESTION:
+            raise Refused(422, f"there is no field {self._name[:80]!r}; give images, {', '.join(QUESTION)}.")
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         if self._name == "images":
@@ -176,7 +171,7 @@ class _Form:
         else:
             self._text += data[start:end]
             if len(self._text) > _LONGEST_FIELD:
-                raise UploadError(413, "too_large", f"The field {self._name} is longer than {_LONGEST_FIELD:,} bytes.")
+                raise Refused(413, f"the field {self._name} is longer than {_LONGEST_FIELD:,} bytes.")
 
     def _on_end(self) -> None:
         if self._name == "images":
@@ -203,7 +198,7 @@ class _Lines:
             self._read()
             self._line += other
         if len(self._line) > self._longest:
-            raise UploadError(413, "too_large", f"Line {self._number + 1} is longer than {self._longest:,} bytes.")
+            raise Refused(413, f"line {self._number + 1} is longer than {self._longest:,} bytes.")
 
     def end(self) -> None:
         self._read()
@@ -220,7 +215,7 @@ class _Lines:
                 raise TypeError("name must be a text")
         except (ValueError, RecursionError, AttributeError, KeyError, TypeError, binascii.Error) as error:
             form = '{"data": BASE64, "name": "beach.jpg"}'
-            raise UploadError(422, "bad_line", f"Line {self._number} is no picture ({type(error).__name__}); write {form}.") from error
+            raise Refused(422, f"line {self._number} is no picture ({type(error).__name__}); write {form}.") from error
         self.pictures.begin(name)
         self.pictures.write(data)
         self.pictures.end()

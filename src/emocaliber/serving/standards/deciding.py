@@ -25,7 +25,7 @@ UNMAPPED = (
     "ask a choice among options of your own."
 )
 
-_CANNOT_HELP = ("malformed", "refused", "bad_request", "not_recorded")  # asked again, the model would do the same
+CANNOT_HELP = ("malformed", "refused", "bad_request", "not_recorded")  # asked again, the model would do the same
 
 Kind = Literal["choice", "score", "yes"]
 Predict = Callable[[Sequence[bytes], Query], Awaitable[list[Prediction]]]
@@ -102,7 +102,7 @@ def _finding(decision: Decision, prediction: Prediction) -> Finding | None:
         return None
     if error.code in CODES and error.code not in ("internal", "timeout"):
         return Finding(decision.picture_place, error.message, f"image.{error.code}")
-    if error.code in _CANNOT_HELP:
+    if error.code in CANNOT_HELP:
         return Finding(decision.place, error.message, f"model.{error.code}")
     raise Failed(error.code if error.code in MODEL_ERRORS else "server_error", error.message)
 
