@@ -81,6 +81,7 @@ class Question:
 class _Picture:
     asked: Query | Question
     future: asyncio.Future[Any]
+    urgent: bool = False
     came: float = field(default_factory=time.monotonic)
     opened: OpenedImage | None = None
 
@@ -129,8 +130,8 @@ class Engine:
         """One prediction for each image, the bytes of a file, in order; an image that cannot be read is a prediction with an `error`.
 
         `deadline` is in seconds from now; what has not reached the model by then is dropped. An `urgent` request is taken even if the queue
-        is full, and goes first: for the canary. Raises Busy if there is no room for all of the images, Late at the deadline, and what
-        `admit` raises.
+        is full, goes first, and is not counted: for the canary. Raises Busy if there is no room for all of the images, Late at the
+        deadline, and what `admit` raises.
         """
         predictions: list[Prediction] = await self._answers(images, query, deadline, urgent)
         return predictions
@@ -148,18 +149,18 @@ class Engine:
 
     async def _answers(self, images: Sequence[bytes], asked: Query | Question, deadline: float | None, urgent: bool) -> list[Any]:
         if not urgent:
-            self.admit(len(images))
             full = self._held + len(images) > self.limits.queue_images or self.pixels >= self.limits.queue_pixels
             if full and images:
                 for each in self.observers:
                     each.refused("busy", len(images))
                 raise Busy(self.retry_after)
+            self.admit(len(images))
         loop = asyncio.get_running_loop()
-        pictures = [_Picture(asked, loop.create_future()) for _ in images]
+        pictures = [_Picture(asked, loop.create_future(), urgent) for _ in images]
         for picture, data in zip(pictures, images, strict=True):
             self._held += 1
             picture.future.add_done_callback(self._release)
-            self._run(self._decode(picture, data, urgent))
+            self._run(self._decode(picture, data))
         try:
             async with asyncio.timeout(self.limits.deadline if deadline is None else deadline):
                 return [await picture.future for picture in pictures]
@@ -213,9 +214,9 @@ class Engine:
         self._held -= 1
         self._came.set()  # a batch may be waiting for this one
 
-    async def _decode(self, picture: _Picture, data: bytes, urgent: bool) -> None:
+    async def _decode(self, picture: _Picture, data: bytes) -> None:
         async with self._decoding_slots:
-            while not urgent and self.pixels >= self.limits.queue_pixels and not picture.future.done():
+            while not picture.urgent and self.pixels >= self.limits.queue_pixels and not picture.future.done():
                 self._left.clear()
                 await self._left.wait()
             if picture.future.done():  # nobody waits for it any more
@@ -227,14 +228,14 @@ class Engine:
             self._answer(picture, self._failed(opened, picture.asked))
             return
         picture.opened = opened
-        if urgent:
+        if picture.urgent:
             self._queue = {picture: None, **self._queue}
         else:
             self._queue[picture] = None
         self._came.set()
 
     def _answer(self, picture: _Picture, answer: Prediction | Reply | ImageError) -> None:
-        for each in self.observers:
+        for each in self.observers if not picture.urgent else ():
             if isinstance(answer, Prediction) and isinstance(picture.asked, Query):
                 each.answered(answer, picture.asked, time.monotonic() - picture.came)
         if not picture.future.done():

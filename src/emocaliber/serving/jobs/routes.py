@@ -19,8 +19,9 @@ from emocaliber.serving.bodies import chunks
 from emocaliber.serving.errors import Refused, json_response
 from emocaliber.serving.jobs.runner import JobRunner
 from emocaliber.serving.jobs.store import Job
-from emocaliber.serving.jobs.upload import QUESTION, JobLimits, receive
+from emocaliber.serving.jobs.upload import FORM, JSON_LINES, QUESTION, JobLimits, receive
 from emocaliber.serving.keys import CURRENT
+from emocaliber.serving.openapi import TEXT, Schema, listing, object_of, operation
 from emocaliber.serving.settings import Settings
 
 _RETRY = 60  # seconds, where only time helps
@@ -35,9 +36,9 @@ def routes(settings: Settings, runner: JobRunner, limits: JobLimits) -> list[Rou
     async def make(request: Request) -> Response:
         owner, key = _owner(), _idempotency_key(request)
         if await asyncio.to_thread(store.open_jobs, owner) >= limits.open_jobs and not store.has_key(owner, key):
-            raise Refused(429, f"{limits.open_jobs} jobs are not done yet; wait for one, or delete it.", retry_after=_RETRY, close=True)
+            raise Refused(429, f"{limits.open_jobs} jobs are not done yet; wait for one, or delete it.", retry_after=_RETRY)
         if store.free_bytes < limits.free_bytes + int(request.headers.get("content-length") or 0):
-            raise Refused(503, "the disk of the server is full; try again later.", retry_after=_RETRY, close=True)
+            raise Refused(503, "the disk of the server is full; try again later.", retry_after=_RETRY)
         # The body goes to the disk, not to memory, and may take long.
         stream = chunks(request, replace(settings.http, body_bytes=limits.total_bytes, body_seconds=limits.seconds), copies=0)
         with store.arrive() as arriving:
@@ -85,6 +86,37 @@ def routes(settings: Settings, runner: JobRunner, limits: JobLimits) -> list[Rou
     ]
 
 
+def paths(_: Settings) -> Mapping[str, Any]:
+    """These routes for /openapi.json."""
+    count: Schema = {"type": "integer", "minimum": 0}
+    fields: dict[str, Schema] = {
+        "id": TEXT,
+        "state": {"enum": ["queued", "running", "done"]},
+        "total": count,
+        "done": count,
+        "failed": count,
+    }
+    fields |= {"model": TEXT, "task": TEXT, "labels": listing(TEXT), "min_confidence": {"type": "number"}}
+    fields |= {"created": TEXT, "ended": {"type": ["string", "null"]}}
+    job = object_of(fields, ("id", "state", "total", "done", "failed", "model", "created", "ended"))
+    file: Schema = {"type": "string", "format": "binary"}
+    form = object_of({"images": listing(file), "task": TEXT, "labels": TEXT, "min_confidence": TEXT}, ["images"])
+    made = operation(
+        "A job of many pictures", job, *(200, 408, 413, 415, 422, 429, 503), body={FORM: form, JSON_LINES[0]: TEXT}, status=202
+    )
+    ended = operation("The rows of a job that is done, one a line", TEXT, 404, 409, media="application/x-ndjson")
+    deleted = operation("Ends a job, and deletes its pictures and rows", TEXT, 404)
+    deleted["responses"] = {"204": {"description": "it is gone"}} | {
+        name: each for name, each in deleted["responses"].items() if name != "200"
+    }
+    named = {"parameters": [{"name": "job", "in": "path", "required": True, "schema": TEXT}]}
+    return {
+        "/v1/jobs": {"post": made | {"parameters": [{"name": name, "in": "query", "schema": TEXT} for name in QUESTION]}},
+        "/v1/jobs/{job}": {"get": operation("How far a job is", job, 404), "delete": deleted, **named},
+        "/v1/jobs/{job}/result": {"get": ended, **named},
+    }
+
+
 def view(job: Job) -> dict[str, Any]:
     """A job as its owner sees it."""
     return {
@@ -119,7 +151,7 @@ def asked_for(fields: Mapping[str, str], parameters: QueryParams) -> dict[str, A
 def _idempotency_key(request: Request) -> str | None:
     key = request.headers.get("idempotency-key")
     if key is not None and not (0 < len(key) <= _LONGEST_KEY and key.isprintable()):
-        raise Refused(422, f"an Idempotency-Key has 1 to {_LONGEST_KEY} printable characters.", close=True)
+        raise Refused(422, f"an Idempotency-Key has 1 to {_LONGEST_KEY} printable characters.")
     return key
 
 

@@ -19,8 +19,8 @@ from emocaliber.io.lock import Lock
 from emocaliber.predict.prediction import Prediction
 from emocaliber.predict.predictor import Query
 from emocaliber.serving.engine import Busy, Late
-from emocaliber.serving.keys import CURRENT, Key, OverQuota
 from emocaliber.serving.jobs.store import JobStore, Waiting
+from emocaliber.serving.keys import CURRENT, Key, OverQuota
 
 Predict = Callable[[Sequence[bytes], Query], Awaitable[list[Prediction]]]
 Row = tuple[str, int, Mapping[str, Any]]  # with its job and place
@@ -35,9 +35,10 @@ _log = logging.getLogger(__name__)
 class JobRunner:
     """Runs the jobs of `store` that were made for the model called `model`.
 
-    `predict` asks the engine, `failed` makes the prediction of an error, `query` the query of what was asked. A job's pictures count against
-    the quota of the key that made it, which `key_of` finds by its hash; jobs of a key that was revoked stand still. `at_once` pictures are with the engine at a time: enough for
-    batches, few enough that other requests wait little. Jobs that ended are kept for `keep` seconds.
+    `predict` asks the engine, `failed` makes the prediction of an error, `query` the query of what was asked. A job's pictures count
+    against the quota of the key that made it, which `key_of` finds by its hash; jobs of a key that was revoked stand still. `at_once`
+    pictures are with the engine at a time: enough for batches, few enough that other requests wait little. Jobs that ended are kept for
+    `keep` seconds.
     """
 
     store: JobStore

@@ -21,6 +21,7 @@ from emocaliber.serving.bodies import media_type, read_json
 from emocaliber.serving.engine import Engine, Question
 from emocaliber.serving.errors import Refused, problem, problem_of
 from emocaliber.serving.settings import Settings
+from emocaliber.serving.standards import described
 from emocaliber.serving.standards.chat import chunks, completion, read_chat
 from emocaliber.serving.standards.deciding import CANNOT_HELP, UNREAD, Decided, Failed, decide
 from emocaliber.serving.standards.decisions import decision_answer, read_decisions
@@ -88,6 +89,11 @@ def routes(engine: Engine, settings: Settings) -> list[Route]:
     return [Route(path, _endpoint(answer, settings), methods=["POST"]) for path, answer in endpoints.items()]
 
 
+def paths(_: Settings) -> Mapping[str, Any]:
+    """These routes for /openapi.json."""
+    return described.paths()
+
+
 def _endpoint(answer: Answer, settings: Settings) -> Callable[[Request], Awaitable[Response]]:
     """The endpoint whose errors have the forms that clients of all standards read."""
 
@@ -109,11 +115,11 @@ def _endpoint(answer: Answer, settings: Settings) -> Callable[[Request], Awaitab
 
 async def _body(request: Request, settings: Settings) -> Any:
     if media_type(request) not in ("application/json", ""):
-        raise Refused(415, "send the request as application/json.", close=True)
+        raise Refused(415, "send the request as application/json.")
     try:
         return await read_json(request, settings.http)
     except Refused as error:
-        if error.status != 400 or error.close:
+        if error.status != 400:
             raise
         raise Invalid([Finding(("body",), error.message[:1].upper() + error.message[1:], "json_invalid")]) from error
 
