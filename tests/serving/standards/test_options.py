@@ -88,7 +88,9 @@ def test_options_that_are_the_labels_of_a_task_are_its_question_in_any_order_and
 
 def test_the_tasks_that_the_model_was_taught_come_first() -> None:
     assert choice_options(MIKELS, taught=("Artphoto-8",)).query.task == "Artphoto-8"
-    assert choice_options(("negative", "positive")).query.task == next(name for name, task in TASKS.items() if task.taxonomy == "polarity-2")
+    assert choice_options(("negative", "positive")).query.task == next(
+        name for name, task in TASKS.items() if task.taxonomy == "polarity-2"
+    )
 
 
 def test_other_options_are_labels_of_ones_own_and_come_back_byte_for_byte() -> None:
@@ -133,6 +135,15 @@ def test_a_model_without_probabilities_has_its_confidence_spread() -> None:
     assert found is not None and found.spread
     assert found.values == (0.25, 0.5, 0.25)
     assert shares(prediction(options, confidence=None), options) is None
+
+
+def test_a_guess_among_labels_that_were_not_taught_is_even_odds() -> None:
+    options = choice_options(("cat", "dog"))
+    fields = {"confidence": 0.5, "confidence_source": "chance", "untaught": True, "calibrated": None}
+    found = shares(prediction(options, emotion="dog", alternatives={"dog": 0.9, "cat": 0.1}, **fields), options)
+    assert found is not None and found.values == (0.5, 0.5) and found.spread
+    assert options.names[found.best] == "dog", "what the model wrote, of equal ones"
+    assert choice_confidence(found.values) == 0
 
 
 def test_where_the_likeliest_is_not_what_was_written_nothing_is_said_of_its_being_right() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import fsum, isfinite
+from math import fsum
 from typing import Any
 from unicodedata import category
 
@@ -17,7 +17,7 @@ from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import label_key, taxonomy
 from emocaliber.errors import UserError
 from emocaliber.predict.prediction import Prediction
-from emocaliber.predict.predictor import Query
+from emocaliber.predict.predictor import CHANCE, Query
 from emocaliber.serving.standards.wire import is_whole
 from emocaliber.trust.acceptance import ANY, Acceptance
 
@@ -37,18 +37,15 @@ class Options:
 
 @dataclass(frozen=True)
 class Shares:
-    """The probability of each option, in the options' order. They sum to 1 if the options are all labels of the query.
+    """The probability of each option, in the options' order, and the place of the likeliest: of equal ones that which the model wrote, if
+    it is one of them. They sum to 1 if the options are all labels of the query.
 
-    `spread`: the model gives no distribution; its confidence is that of its answer, and the rest is spread evenly over the others.
+    `spread`: the model's own distribution is not used; its answer has its confidence, and the others share the rest evenly.
     """
 
     values: tuple[float, ...]
+    best: int
     spread: bool
-
-    @property
-    def best(self) -> int:
-        """The place of the likeliest option; the first of equal ones."""
-        return max(range(len(self.values)), key=lambda place: self.values[place])
 
 
 def choice_options(names: Sequence[str], taught: Iterable[str] = (), acceptance: Acceptance = ANY) -> Options:
@@ -83,15 +80,23 @@ def label_options(names: Sequence[str], taught: Iterable[str] = (), acceptance: 
 
 
 def shares(prediction: Prediction, options: Options) -> Shares | None:
-    """The probability of each option by a prediction; None if the prediction has neither a distribution nor a confidence."""
-    given = prediction.alternatives
+    """The probability of each option by a prediction; None if the prediction has neither a distribution nor a confidence.
+
+    They are the model's own, unless it gives none, or its answer is a guess among labels that it was not taught: those are equally likely,
+    as whoever reads no field but the standard's must not take the guess for knowledge.
+    """
+    given, written = prediction.alternatives, prediction.emotion
     total = fsum(given.values())
-    if total > 0 and isfinite(total):
-        return Shares(tuple(given.get(label, 0.0) / total for label in options.labels), spread=False)
-    if prediction.emotion is None or prediction.confidence is None:
+    spread = prediction.confidence_source == CHANCE or not total > 0
+    if not spread:
+        values = [given.get(label, 0.0) / total for label in options.labels]
+    elif written is None or prediction.confidence is None:
         return None
-    sure, others = prediction.confidence, len(options.query.candidates) - 1
-    return Shares(tuple(sure if label == prediction.emotion else (1 - sure) / others for label in options.labels), spread=True)
+    else:
+        sure, others = prediction.confidence, len(options.query.candidates) - 1
+        values = [sure if label == written else (1 - sure) / others for label in options.labels]
+    best = max(range(len(values)), key=lambda place: (values[place], options.labels[place] == written))
+    return Shares(tuple(values), best, spread)
 
 
 def choice_confidence(values: Sequence[float]) -> float:

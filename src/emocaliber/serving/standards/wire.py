@@ -33,7 +33,7 @@ class Invalid(Exception):
 
     def __init__(self, findings: Iterable[Finding], status: int = 422, code: str = "invalid_request") -> None:
         self.findings, self.status, self.code = tuple(findings), status, code
-        super().__init__(" ".join(finding.message for finding in self.findings))
+        super().__init__(" ".join(dict.fromkeys(finding.message for finding in self.findings)))
 
     def body(self) -> dict[str, Any]:
         """The JSON of the refusal."""
