@@ -16,7 +16,6 @@ from typing import Any, Self
 
 from PIL import Image
 
-import emocaliber
 from emocaliber.io.images import ImageError, OpenedImage
 from emocaliber.serving.decoder import LENGTH
 
@@ -138,7 +137,7 @@ class _Decoder:
             limits = (self._limits.max_bytes, self._limits.max_pixels, self._limits.memory)
             command = [sys.executable, "-m", "emocaliber.serving.decoder", *map(str, limits)]
             environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-            environment |= {"PYTHONPATH": str(Path(emocaliber.__file__).parent.parent), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+            environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
             # No temporary folder as its working directory and no inherited one: it opens nothing by a relative name.
             pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
             self._process = subprocess.Popen(command, env=environment, cwd="/" if os.name == "posix" else None, **pipes)

@@ -23,7 +23,7 @@ class Metrics:
     """The counts of one engine; an `Observer` of it. No label holds anything that a client sent."""
 
     def __init__(self, engine: Engine, memory: Memory, certificate: CertificateInUse | None) -> None:
-        disable_created_metrics()  # a second series for each, which nothing here reads
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nothing reads
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         name = "emocaliber_"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 from typing import Any
 
-import emocaliber
 from emocaliber.io.rows import Form
 from emocaliber.predict.prediction import ROW_FORM
 from emocaliber.serving.errors import CODES
@@ -88,7 +88,7 @@ def document(groups: Iterable[Mapping[str, Any]], *, keys_needed: bool) -> Schem
         "openapi": "3.1.0",
         "info": {
             "title": "EmoCaliber",
-            "version": emocaliber.__version__,
+            "version": version("emocaliber"),
             "description": "Which emotion an image evokes, why, and how far to trust the answer.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },

@@ -17,7 +17,7 @@ from emocaliber.io.images import ImageError
 from emocaliber.predict.prediction import Prediction
 from emocaliber.predict.predictor import Query
 from emocaliber.serving.asking import attended, deadline_of
-from emocaliber.serving.bodies import media_type, read_json
+from emocaliber.serving.bodies import media_type, read_form, read_json
 from emocaliber.serving.engine import Engine, Question
 from emocaliber.serving.errors import Refused, problem, problem_of
 from emocaliber.serving.settings import Settings
@@ -29,7 +29,9 @@ from emocaliber.serving.standards.systemone import read_systemone, systemone_ans
 from emocaliber.serving.standards.wire import Finding, Invalid, json_bytes, json_object
 from emocaliber.trust.acceptance import Acceptance
 
-Answer = Callable[[Request, dict[str, Any]], Awaitable[Response]]
+SYSTEMONE = "/v1/systemone"
+Parts = Mapping[str, bytes]  # of a form, beside the request, by name
+Answer = Callable[[Request, dict[str, Any], Parts], Awaitable[Response]]
 
 
 def routes(engine: Engine, settings: Settings) -> list[Route]:
@@ -41,22 +43,22 @@ def routes(engine: Engine, settings: Settings) -> list[Route]:
     def acceptance() -> Acceptance:
         return Acceptance.of(None, settings.certificate.current if settings.certificate else None)
 
-    async def decided(request: Request, read: Callable[..., Any], body: Mapping[str, Any]) -> list[Decided]:
+    async def decided(request: Request, read: Callable[..., Any], body: Mapping[str, Any], **more: Any) -> list[Decided]:
         deadline = deadline_of(request)
 
         async def predict(images: Sequence[bytes], query: Query) -> list[Prediction]:
             return await engine.predict(images, query, deadline)
 
-        return await attended(request, decide(read(body, served, taught, acceptance()), predict))
+        return await attended(request, decide(read(body, served, taught, acceptance(), **more), predict))
 
-    async def systemone(request: Request, body: dict[str, Any]) -> Response:
-        found = await decided(request, read_systemone, body)
+    async def systemone(request: Request, body: dict[str, Any], parts: Parts) -> Response:
+        found = await decided(request, read_systemone, body, parts=parts)
         read, written = _tokens(found)
         answers = {str(each.decision.name): systemone_answer(each) for each in found}
         usage = {"input_tokens": read, "output_tokens": written}
         return _json({"model": predictor.model.name, "answers": answers, "usage": usage, "x_warnings": _warnings(engine, found)})
 
-    async def decisions(request: Request, body: dict[str, Any]) -> Response:
+    async def decisions(request: Request, body: dict[str, Any], _: Parts) -> Response:
         found = await decided(request, read_decisions, body)
         read, written = _tokens(found)
         usage = {
@@ -69,7 +71,7 @@ def routes(engine: Engine, settings: Settings) -> list[Route]:
         answers = [decision_answer(each) for each in found]
         return _json({"model": predictor.model.name, "answers": answers, "usage": usage, "x_warnings": _warnings(engine, found)})
 
-    async def chat(request: Request, body: dict[str, Any]) -> Response:
+    async def chat(request: Request, body: dict[str, Any], _: Parts) -> Response:
         asked = read_chat(body, served)
         question = Question(asked.question, asked.seed, asked.temperature, asked.limit)
         try:
@@ -85,7 +87,7 @@ def routes(engine: Engine, settings: Settings) -> list[Route]:
             return StreamingResponse(chunks(reply, asked, **head), media_type="text/event-stream")
         return _json(completion(reply, asked, **head))
 
-    endpoints: Mapping[str, Answer] = {"/v1/systemone": systemone, "/v1/decisions": decisions, "/v1/chat/completions": chat}
+    endpoints: Mapping[str, Answer] = {SYSTEMONE: systemone, "/v1/decisions": decisions, "/v1/chat/completions": chat}
     return [Route(path, _endpoint(answer, settings), methods=["POST"]) for path, answer in endpoints.items()]
 
 
@@ -99,7 +101,8 @@ def _endpoint(answer: Answer, settings: Settings) -> Callable[[Request], Awaitab
 
     async def endpoint(request: Request) -> Response:
         try:
-            return await answer(request, json_object(await _body(request, settings)))
+            body, parts = await _body(request, settings)
+            return await answer(request, json_object(body), parts)
         except Invalid as error:
             return _json(error.body(), error.status)
         except Failed as error:
@@ -113,15 +116,33 @@ def _endpoint(answer: Answer, settings: Settings) -> Callable[[Request], Awaitab
     return endpoint
 
 
-async def _body(request: Request, settings: Settings) -> Any:
-    if media_type(request) not in ("application/json", ""):
-        raise Refused(415, "send the request as application/json.")
+async def _body(request: Request, settings: Settings) -> tuple[Any, Parts]:
+    """The JSON of a request, and the other parts of the form that it came in, as TypeSafe's clients send pictures."""
+    kind = media_type(request)
     try:
-        return await read_json(request, settings.http)
+        if kind == "multipart/form-data" and request.url.path == SYSTEMONE:
+            first, *others = await read_form(request, settings.http, files=lambda name: True)
+            if first.name != "request" or len({part.name for part in others}) < len(others):
+                raise Refused(422, "the first part of the form is the request, and each other part has a name of its own.")
+            return _read(first.data), {part.name: part.data for part in others}
+        if kind not in ("application/json", ""):
+            raise Refused(415, "send the request as application/json.")
+        return await read_json(request, settings.http), {}
     except Refused as error:
         if error.status != 400:
             raise
         raise Invalid([Finding(("body",), error.message[:1].upper() + error.message[1:], "json_invalid")]) from error
+
+
+def _read(data: bytes) -> Any:
+    try:
+        return json.loads(data, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise Refused(400, "the part called request is not JSON.") from error
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _json(content: Any, status: int = 200) -> Response:

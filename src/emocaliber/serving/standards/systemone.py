@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from emocaliber.errors import UserError
@@ -31,9 +32,15 @@ MOST_ASSETS = 16
 
 
 def read_systemone(
-    body: Mapping[str, Any], served: Collection[str], taught: Iterable[str] = (), acceptance: Acceptance = ANY
+    body: Mapping[str, Any],
+    served: Collection[str],
+    taught: Iterable[str] = (),
+    acceptance: Acceptance = ANY,
+    parts: Mapping[str, bytes] = MappingProxyType({}),
 ) -> list[Decision]:
     """The decisions that a request asks for, in its order. `served` are the names of the model besides `jev-latest`.
+
+    `parts` are those of a multipart form beside the request, by name: pictures that assets name instead of holding them.
 
     Fields that are not known are ignored. Every question must see exactly one picture: an asset whose name occurs in the state, or in the
     question's own instructions or criteria. Raises Invalid with everything that is wrong.
@@ -46,7 +53,7 @@ def read_systemone(
     questions = body.get("questions")
     if not isinstance(questions, dict) or not 1 <= len(questions) <= MOST_QUESTIONS:
         refuse(("body", "questions"), f"questions must be an object of 1 to {MOST_QUESTIONS} named questions.", "questions_type")
-    pictures = _pictures(body.get("assets"))
+    pictures = _pictures(body.get("assets"), parts)
     seen = _names_in(body["state"], pictures)
     decisions: list[Decision] = []
     wrong: list[Finding] = []
@@ -86,17 +93,26 @@ def systemone_answer(decided: Decided) -> dict[str, Any]:
     }
 
 
-def _pictures(assets: Any) -> dict[str, bytes]:
+def _pictures(assets: Any, parts: Mapping[str, bytes]) -> dict[str, bytes]:
     if assets is None or assets == {}:
         refuse(("body", "assets"), "There is no picture; give one in assets, and write its name into the state.", "image_missing")
     if not isinstance(assets, dict) or len(assets) > MOST_ASSETS or "" in assets:
         refuse(("body", "assets"), f"assets must be an object of at most {MOST_ASSETS} named pictures.", "assets_type")
     found: dict[str, bytes] = {}
+    unclaimed = dict(parts)
     for name, asset in assets.items():
         place: Place = ("body", "assets", name)
         if not isinstance(asset, dict) or asset.get("type", "image") != "image":
             refuse(place, 'An asset is {"type": "image", "format": "png", "data_base64": "..."}.', "asset_type")
-        found[name] = picture((*place, "data_base64"), asset.get("data_base64"))
+        if "part" in asset:
+            data = unclaimed.pop(str(asset["part"]), None)
+            if not data:
+                refuse((*place, "part"), "This part of the form is missing, empty, or claimed by another asset.", "image_missing")
+            found[name] = data
+        else:
+            found[name] = picture((*place, "data_base64"), asset.get("data_base64"))
+    if unclaimed:
+        refuse(("body", "assets"), f"No asset names the part {next(iter(unclaimed))[:80]!r} of the form.", "image_unused")
     return found
 
 
