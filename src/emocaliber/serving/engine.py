@@ -129,7 +129,7 @@ class Engine:
     ) -> list[Prediction]:
         """One prediction for each image, the bytes of a file, in order; an image that cannot be read is a prediction with an `error`.
 
-                `deadline` is in seconds from now; what has not reached the model by then is dropped. An `urgent` request, the canary, is taken even
+        `deadline` is in seconds from now; what has not reached the model by then is dropped. An `urgent` request, the canary, is taken even
         if the queue is full, goes first, and is not counted. Raises Busy if there is no room for all of the images, Late at the deadline,
         and what `admit` raises.
         """
