@@ -101,14 +101,13 @@ def paths(_: Settings) -> Mapping[str, Any]:
     job = object_of(fields, ("id", "state", "total", "done", "failed", "model", "created", "ended"))
     file: Schema = {"type": "string", "format": "binary"}
     form = object_of({"images": listing(file), "task": TEXT, "labels": TEXT, "min_confidence": TEXT}, ["images"])
-    made = operation(
-        "A job of many pictures", job, *(200, 408, 413, 415, 422, 429, 503), body={FORM: form, JSON_LINES[0]: TEXT}, status=202
-    )
+    bodies = {FORM: form, JSON_LINES[0]: TEXT}
+    made = operation("A job of many pictures", job, *(408, 413, 415, 422, 429, 503), body=bodies, status=202)
+    made["responses"]["200"] = made["responses"]["202"]
     ended = operation("The rows of a job that is done, one a line", TEXT, 404, 409, media="application/x-ndjson")
     deleted = operation("Ends a job, and deletes its pictures and rows", TEXT, 404)
-    deleted["responses"] = {"204": {"description": "it is gone"}} | {
-        name: each for name, each in deleted["responses"].items() if name != "200"
-    }
+    deleted["responses"]["204"] = {"description": "it is gone"}
+    del deleted["responses"]["200"]
     named = {"parameters": [{"name": "job", "in": "path", "required": True, "schema": TEXT}]}
     return {
         "/v1/jobs": {"post": made | {"parameters": [{"name": name, "in": "query", "schema": TEXT} for name in QUESTION]}},
