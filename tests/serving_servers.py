@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,15 +44,11 @@ class ServerProcess:
 
 
 @contextlib.contextmanager
-def served_by_command(
-    *words: str, config: Path, env: Mapping[str, str] | None = None, before: Callable[[], object] | None = None
-) -> Iterator[ServerProcess]:
+def served_by_command(*words: str, config: Path) -> Iterator[ServerProcess]:
     """`emocaliber serve --port 0 WORDS`, its configuration in the folder `config`."""
     command = [sys.executable, "-m", "emocaliber", "serve", "--port", "0", *words]
-    environment = os.environ | {"XDG_CONFIG_HOME": str(config), "OMP_NUM_THREADS": "1"} | dict(env or {})
-    process = subprocess.Popen(
-        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=before, start_new_session=True
-    )
+    environment = os.environ | {"XDG_CONFIG_HOME": str(config), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -80,8 +76,8 @@ def served_model(
     made = Settings(port=0, http=http or HttpLimits(), **settings)
     asked = Engine(Predictor(model), engine, DecodingPool(decoding))
     bound = bound_socket(made.host, 0)
-    url, listening = address_of(bound), threading.Event()
-    server = server_of(create_app(asked, made, KeyRing(KeyFile(folder / "keys.json"), needed=False)), made, listening.set, 30)
+    url, listening = address_of(bound).replace("0.0.0.0", "127.0.0.1"), threading.Event()
+    server = server_of(create_app(asked, made, KeyRing(KeyFile(folder / "keys.json"), needed=not made.is_local)), made, listening.set, 30)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([bound])), daemon=True)
     thread.start()
     assert listening.wait(60)
@@ -92,9 +88,9 @@ def served_model(
         thread.join(60)
 
 
-def picture(colour: str | int = "orange", size: tuple[int, int] = (48, 32), kind: str = "PNG") -> bytes:
+def picture(colour: str | tuple[int, int, int] | int = "orange", size: tuple[int, int] = (48, 32), kind: str = "PNG") -> bytes:
     """The bytes of an image file: of one colour, or of noise of a seed."""
-    image = Image.new("RGB", size, colour) if isinstance(colour, str) else noise(colour, size)
+    image = noise(colour, size) if isinstance(colour, int) else Image.new("RGB", size, colour)
     file = io.BytesIO()
     image.save(file, kind)
     return file.getvalue()
