@@ -9,8 +9,10 @@ import asyncio
 import contextlib
 import logging
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from emocaliber.errors import UserError
@@ -28,7 +30,7 @@ Row = tuple[str, int, Mapping[str, Any]]  # with its job and place
 _TRIES = 3  # of a picture whose answer does not come in time
 _TIDY_EVERY = 600.0  # seconds
 _REST = 60.0  # seconds of a key whose quota never suffices
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("emocaliber.serving")
 
 
 @dataclass
@@ -65,8 +67,9 @@ class JobRunner:
                     await self._run()
             except UserError:
                 pass
-            except Exception:
-                _log.exception("jobs stand still for a moment")
+            except Exception as error:  # nothing of what clients sent goes into the log, as a message might
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                _log.error("jobs pause after an unexpected %s at %s:%s", type(error).__name__, Path(where.filename).name, where.lineno)
             await asyncio.sleep(self.poll)
 
     async def _run(self) -> None:
