@@ -15,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emocaliber.emotions.taxonomy import taxonomy
-from emocaliber.serving.engine import TOLERANCE
-from serving_servers import ServerProcess, picture
+from emocaliber.serving.engine import TOLERANCE, EngineLimits
+from emocaliber.serving.keys import KeyFile
+from serving_servers import ServerProcess, picture, served_model
+from stand_ins import ColourModel
 
 MIKELS = list(taxonomy("mikels-8").labels)
 CHOICE: dict[str, Any] = {"type": "choice", "instructions": "Which emotion does it evoke?", "criteria": dict.fromkeys(MIKELS)}
@@ -266,3 +268,19 @@ def test_a_form_is_read_as_the_official_client_sends_it(client: httpx2.Client) -
     assert form(("asset-1", PICTURE)).json()["detail"][0]["type"] == "image_missing"
     assert form(("asset-0", PICTURE), ("asset-1", PICTURE)).json()["detail"][0]["type"] == "image_unused"
     assert form(("asset-0", PICTURE), ("asset-0", PICTURE)).status_code == 422
+
+
+def test_a_key_is_read_as_a_bearer_token(tmp_path: Path) -> None:
+    key = KeyFile(tmp_path / "keys.json").make("shop")
+    with served_model(ColourModel(), tmp_path) as (url, _):
+        body = request({"mood": {"type": "choice", "criteria": {"calm": None, "tense": None}}})
+        for presented, status in ((key, 200), ("emo_wrong", 401), (None, 401)):
+            headers = {"Authorization": f"Bearer {presented}"} if presented else {}
+            assert httpx2.post(f"{url}/v1/systemone", json=body, headers=headers).status_code == status
+
+
+def test_a_full_server_says_when_to_come_again_in_both_forms(tmp_path: Path) -> None:
+    with served_model(ColourModel(), tmp_path, engine=EngineLimits(queue_images=0)) as (url, _):
+        busy = httpx2.post(f"{url}/v1/systemone", json=request({"mood": CHOICE}))
+    assert busy.status_code == 503 and int(busy.headers["Retry-After"]) >= 1
+    assert busy.json()["detail"] == {"error_type": "busy", "message": busy.json()["error"]["message"]}
