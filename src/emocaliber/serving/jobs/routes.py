@@ -61,6 +61,9 @@ def routes(settings: Settings, runner: JobRunner, limits: JobLimits) -> list[Rou
             raise Refused(409, f"{job.done:,} of {job.total:,} pictures are done; ask again later.", retry_after=1)
         return StreamingResponse(_rows(job), media_type="application/x-ndjson")
 
+    async def one(request: Request) -> Response:
+        return await (delete if request.method == "DELETE" else progress)(request)
+
     async def delete(request: Request) -> Response:
         job = await find(request)
         await asyncio.to_thread(store.delete, job.id, _owner())
@@ -80,8 +83,7 @@ def routes(settings: Settings, runner: JobRunner, limits: JobLimits) -> list[Rou
 
     return [
         Route("/v1/jobs", make, methods=["POST"]),
-        Route("/v1/jobs/{job}", progress, methods=["GET"]),
-        Route("/v1/jobs/{job}", delete, methods=["DELETE"]),
+        Route("/v1/jobs/{job}", one, methods=["GET", "DELETE"]),  # one route, so that a 405 names both methods
         Route("/v1/jobs/{job}/result", result, methods=["GET"]),
     ]
 

@@ -23,7 +23,7 @@ def paths() -> Mapping[str, Any]:
             "model": TEXT,
             "state": {"type": ["string", "object", "array"]},
             "questions": {"type": "object", "additionalProperties": question, "minProperties": 1},
-            "assets": {"type": "object", "additionalProperties": asset, "minProperties": 1},
+            "assets": {"type": "object", "additionalProperties": asset, "propertyNames": {"minLength": 1}, "minProperties": 1},
         },
         *("state", "questions", "assets"),
     )
