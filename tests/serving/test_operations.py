@@ -126,17 +126,18 @@ def certificate() -> Certificate:
 
 def test_a_certificate_decides_until_it_is_declared_void(tmp_path: Path) -> None:
     file = tmp_path / "certificate.json"
-    certificate().save(file)
+    promise = certificate()
+    promise.save(file)
     with served_model(ColourModel(), tmp_path, certificate=CertificateInUse(file)) as (url, _):
         pictures = [picture((255, 0, 0)), picture((100, 0, 0))]
         rows = post(url, *pictures).json()["predictions"]
-        assert [row["accepted"] for row in rows] == [True, False] and rows[0]["certificate"] == certificate().id
+        assert [row["accepted"] for row in rows] == [True, False] and rows[0]["certificate"] == promise.id
         assert counted(url, "emocaliber_certificate_valid") == 1
         assert httpx2.get(f"{url}/v1/calibration").json()["certificate"]["questions"][0]["threshold"] == 0.6
         assert post(url, *pictures, min_confidence="0.5").status_code == 422
 
         time.sleep(0.01)
-        voided(certificate(), "row 7", "the mix of answers moved").save(file)
+        voided(promise, "row 7", "the mix of answers moved").save(file)
         answer = post(url, *pictures).json()
         assert [row["accepted"] for row in answer["predictions"]] == [None, None] and "void" in answer["predictions"][0]["uncertified"]
         assert any("no answer is accepted" in each for each in answer["warnings"])

@@ -79,8 +79,6 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != headers.get("host"):
             raise Refused(403, "pages of other sites may not ask this server.")
-        if scope["method"] in ("GET", "HEAD") and _has_body(headers):
-            raise Refused(400, "a request with this method has no body.")
         if scope["path"] in OPEN:
             return None
         given, _, presented = headers.get("authorization", "").partition(" ")
