@@ -167,7 +167,9 @@ def read_all_now(connection: socket.socket) -> bytes:
         return b""
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "10.0.0.1", "", "localhost.evil.example"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "10.0.0.1", "", "localhost.evil.example", "["]
+)
 def test_a_server_of_this_machine_answers_to_its_names_only(colour_url: str, host: str) -> None:
     assert httpx2.get(f"{colour_url}/health", headers={"Host": host}).status_code == 421
 

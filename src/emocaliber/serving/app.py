@@ -29,6 +29,7 @@ from emocaliber.serving.metrics import Metrics
 from emocaliber.serving.openapi import document
 from emocaliber.serving.settings import Settings
 from emocaliber.serving.standards import endpoints
+from emocaliber.serving.watching import ServerWatch
 
 Group = Callable[[Engine, Settings], list[Route]]
 GROUPS: tuple[Group, ...] = (emotions.routes, endpoints.routes)
@@ -36,13 +37,24 @@ PATHS: tuple[Callable[[Settings], Mapping[str, Any]], ...] = (operations.paths, 
 
 
 def create_app(
-    engine: Engine, settings: Settings, keys: KeyRing | None = None, groups: tuple[Group, ...] = GROUPS, jobs: JobSettings | None = None
+    engine: Engine,
+    settings: Settings,
+    keys: KeyRing | None = None,
+    watch: ServerWatch | None = None,
+    jobs: JobSettings | None = None,
+    groups: tuple[Group, ...] = GROUPS,
 ) -> Starlette:
-    """The application of a server; the engine starts and stops with it. Without `keys`, those of the usual file are taken."""
+    """The application of a server; the engine starts and stops with it. Without `keys`, those of the usual file are taken.
+
+    `watch` sees all answers, and its gauges are among the metrics. With `jobs`, batch jobs are taken.
+    """
     keys = keys or KeyRing(KeyFile(default_file()), needed=not settings.is_local)
     memory = Memory(settings.http.held_bytes)
     metrics = Metrics(engine, memory, settings.certificate)
     engine.admit = keys.charge
+    if watch:
+        engine.observers.append(watch)
+        metrics.further.append(watch.metrics)
 
     async def openapi(_: Request) -> Response:
         listed = [paths(settings) for paths in (*PATHS, *([job_routes.paths] if jobs else ()))]

@@ -6,7 +6,6 @@ Nothing that a client sends is written to a log: of an unexpected error, its typ
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import time
 import traceback
@@ -20,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from emocaliber.serving.bodies import Lease, Memory
 from emocaliber.serving.errors import Refused, problem, problem_of
 from emocaliber.serving.keys import CURRENT, Key, KeyRing
-from emocaliber.serving.settings import LOOPBACK, Settings
+from emocaliber.serving.settings import Settings
 
 OPEN = ("/health", "/ready")  # asked by machines that hold no key, and telling nothing but whether it works
 _HEADERS: Mapping[str, str] = {
@@ -74,10 +73,11 @@ class Guard:
         size = sum(len(name) + len(value) + 4 for name, value in scope["headers"]) + len(scope["raw_path"]) + len(scope["query_string"])
         if len(scope["headers"]) > limits.headers or size > limits.header_bytes:
             raise Refused(431, f"the request has more than {limits.headers} headers, or {limits.header_bytes:,} bytes of them.")
-        if self._settings.is_local and not _is_loopback(headers.get("host", "")):
-            raise Refused(421, "this server answers to localhost only; name it so, or start it with --host and keys.")
+        host = headers.get("host", "")
+        if not self._settings.answers_to(_host_of(f"//{host}")):
+            raise Refused(421, "this server does not answer to this name; ask localhost, or start it with --name.")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+        if origin is not None and origin.partition("://")[2] != host:
             raise Refused(403, "pages of other sites may not ask this server.")
         if scope["path"] in OPEN:
             return None
@@ -141,9 +141,8 @@ def _has_body(headers: Headers) -> bool:
     return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
-def _is_loopback(host: str) -> bool:
-    name = urlsplit(f"//{host}").hostname or ""
+def _host_of(url: str) -> str | None:
     try:
-        return ipaddress.ip_address(name).is_loopback
+        return urlsplit(url).hostname
     except ValueError:
-        return name in LOOPBACK
+        return None
