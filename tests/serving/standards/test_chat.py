@@ -124,7 +124,7 @@ def test_other_errors_are_those_of_the_client_too(client: openai.OpenAI, tiny_se
     with pytest.raises(openai.NotFoundError, match="ask for tiny"):
         ask(client, model="gpt-5")
     with pytest.raises(openai.APIStatusError) as late:
-        ask(client, extra_headers={"X-Deadline": "0.000001"})
+        ask(client, extra_headers={"X-Deadline": "0.001"})
     assert late.value.status_code == 504 and isinstance(late.value, openai.InternalServerError)
     form = httpx2.post(f"{tiny_server.url}/v1/chat/completions", content=b"a", headers={"Content-Type": "text/plain"})
     assert form.status_code == 415 and form.json()["detail"]["error_type"] == form.json()["error"]["code"]

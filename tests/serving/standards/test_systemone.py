@@ -115,6 +115,19 @@ def test_ids_and_options_come_back_byte_for_byte(client: httpx2.Client) -> None:
     assert all(each["confidence"] == 0 for each in found.values()), "a guess is no knowledge"
 
 
+STRANGE = ["<answer>", "</answer>", "a</think>b", "it's", "\\", "{0}", "<|im_end|>", "null", "0.5", "awe, fear", "not awe", "<b>&amp;"]
+
+
+def test_strange_options_are_answered_or_refused_and_never_break_the_server(client: httpx2.Client) -> None:
+    for one, other in zip(STRANGE, STRANGE[1:], strict=False):
+        body = request({"q": {"type": "choice", "criteria": {one: None, other: None}}})
+        got = post(client, body)
+        assert got.status_code in (200, 422), got.text
+        if got.status_code == 200:
+            answers(client, body)
+    answers(client, request({"q": {"type": "choice", "criteria": dict.fromkeys(STRANGE[3:7])}}))
+
+
 @pytest.mark.parametrize("count", [2, 25, 255])
 def test_a_choice_may_have_2_to_255_options(client: httpx2.Client, count: int) -> None:
     found = answers(client, request({"mood": {"type": "choice", "criteria": {f"feeling {number}": None for number in range(count)}}}))
