@@ -119,13 +119,13 @@ STRANGE = ["<answer>", "</answer>", "a</think>b", "it's", "\\", "{0}", "<|im_end
 
 
 def test_strange_options_are_answered_or_refused_and_never_break_the_server(client: httpx2.Client) -> None:
-    for one, other in zip(STRANGE, STRANGE[1:], strict=False):
-        body = request({"q": {"type": "choice", "criteria": {one: None, other: None}}})
+    for start in range(0, len(STRANGE), 3):
+        body = request({"q": {"type": "choice", "criteria": dict.fromkeys(STRANGE[start : start + 3])}})
         got = post(client, body)
         assert got.status_code in (200, 422), got.text
         if got.status_code == 200:
             answers(client, body)
-    answers(client, request({"q": {"type": "choice", "criteria": dict.fromkeys(STRANGE[3:7])}}))
+    answers(client, request({"q": {"type": "choice", "criteria": dict.fromkeys(STRANGE[6:9])}}))
 
 
 @pytest.mark.parametrize("count", [2, 25, 255])
