@@ -74,9 +74,8 @@ def run(args: argparse.Namespace) -> int:
     file = args.keys or default_file()
     ring = KeyRing(KeyFile(file), needed=not settings.is_local)
     if not settings.is_local and not ring.count:
-        raise UserError(
-            f"{(args.name or [args.host])[0]} can be reached from other machines, so a key is needed: emocaliber serve keys make NAME"
-        )
+        where = (args.name or [args.host])[0]
+        raise UserError(f"{where} can be reached from other machines, so a key is needed: emocaliber serve keys make NAME")
     bound = bound_socket(args.host, args.port, shared=args.share_port)
     predictor = _predictor(args)
     decoding = DecodingPool(DecodingLimits(max_pixels=args.max_megapixels * 1_000_000, processes=args.decoders))

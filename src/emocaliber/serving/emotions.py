@@ -46,6 +46,7 @@ def routes(engine: Engine, settings: Settings) -> list[Route]:
     """The routes of this module."""
 
     async def emotions(request: Request) -> Response:
+        engine.check_room()
         asked = await read_request(request, settings)
         query = asked.query(settings)
         predictions = await ask(request, engine, asked.images, query)

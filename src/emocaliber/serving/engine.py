@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -24,6 +25,7 @@ from emocaliber.serving.decoding import DecodingPool
 TOLERANCE = 1e-4  # by which the confidence of a picture may differ with what else is in its batch, in float32
 _FIRST_GUESS = 0.5  # seconds an image, before any was answered
 _LONGEST_RETRY = 60
+_log = logging.getLogger("emocaliber.serving")
 
 
 class Busy(Exception):
@@ -149,11 +151,7 @@ class Engine:
 
     async def _answers(self, images: Sequence[bytes], asked: Query | Question, deadline: float | None, urgent: bool) -> list[Any]:
         if not urgent:
-            full = self._held + len(images) > self.limits.queue_images or self.pixels >= self.limits.queue_pixels
-            if full and images:
-                for each in self.observers:
-                    each.refused("busy", len(images))
-                raise Busy(self.retry_after)
+            self.check_room(len(images))
             self.admit(len(images))
         loop = asyncio.get_running_loop()
         pictures = [_Picture(asked, loop.create_future(), urgent) for _ in images]
@@ -165,14 +163,19 @@ class Engine:
             async with asyncio.timeout(self.limits.deadline if deadline is None else deadline):
                 return [await picture.future for picture in pictures]
         except TimeoutError:
-            for each in self.observers:
-                each.refused("late", len(images))
+            self._tell(lambda each: each.refused("late", len(images)))
             raise Late(f"no answer within {self.limits.deadline if deadline is None else deadline:g} s") from None
         finally:
             for picture in pictures:
                 picture.future.cancel()
                 self._queue.pop(picture, None)
             self._left.set()
+
+    def check_room(self, images: int = 1) -> None:
+        """Raises Busy unless there is room for so many images: before a body is read that would only wait to be refused."""
+        if images and (self._held + images > self.limits.queue_images or self.pixels >= self.limits.queue_pixels):
+            self._tell(lambda each: each.refused("busy", images))
+            raise Busy(self.retry_after)
 
     # Its life.
 
@@ -221,7 +224,10 @@ class Engine:
                 await self._left.wait()
             if picture.future.done():  # nobody waits for it any more
                 return
-            opened = await self.decoding.open(data)
+            try:
+                opened = await self.decoding.open(data)
+            except Exception as error:  # such as no process to be had
+                opened = ImageError("internal", f"the image: it could not be decoded ({type(error).__name__}); try again.")
         if picture.future.done():
             return
         if isinstance(opened, ImageError):
@@ -235,14 +241,21 @@ class Engine:
         self._came.set()
 
     def _answer(self, picture: _Picture, answer: Prediction | Reply | ImageError) -> None:
-        for each in self.observers if not picture.urgent else ():
-            if isinstance(answer, Prediction) and isinstance(picture.asked, Query):
-                each.answered(answer, picture.asked, time.monotonic() - picture.came)
+        asked, seconds = picture.asked, time.monotonic() - picture.came
+        if isinstance(answer, Prediction) and isinstance(asked, Query) and not picture.urgent:
+            self._tell(lambda each: each.answered(answer, asked, seconds))
         if not picture.future.done():
             picture.future.set_result(answer)
 
     def _failed(self, error: ImageError, asked: Query | Question) -> Prediction | ImageError:
         return self.predictor.failed(error, asked) if isinstance(asked, Query) else error
+
+    def _tell(self, tell: Callable[[Observer], None]) -> None:
+        for each in self.observers:
+            try:
+                tell(each)
+            except Exception as error:  # a full disk, for one, is no reason not to answer
+                _log.error("unexpected %s in %s", type(error).__name__, type(each).__name__)
 
     # From the queue to answers.
 
@@ -259,14 +272,15 @@ class Engine:
             self._in_model = sum(each.pixels for each in batch)
             start = time.monotonic()
             answers = await loop.run_in_executor(self._thread, self._ask, batch)
-            seconds = time.monotonic() - start
-            for each in self.observers:
-                each.batch(len(batch), self._in_model, seconds)
+            self._count(len(batch), self._in_model, time.monotonic() - start)
             self._in_model = 0
-            self._seconds_per_image += 0.2 * (seconds / len(batch) - self._seconds_per_image)
             for picture, answer in zip(batch, answers, strict=True):
                 self._answer(picture, answer)
             self._left.set()
+
+    def _count(self, images: int, pixels: int, seconds: float) -> None:
+        self._seconds_per_image += 0.2 * (seconds / images - self._seconds_per_image)
+        self._tell(lambda each: each.batch(images, pixels, seconds))
 
     async def _fill(self, until: float) -> None:
         """Waits until there is a whole batch, or no picture is being decoded that could join it, and not longer than `until`."""

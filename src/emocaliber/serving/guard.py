@@ -109,9 +109,9 @@ class _Passage:
             headers = MutableHeaders(scope=message)
             for name, value in _HEADERS.items():
                 headers.setdefault(name, value)
+            await self._drain()
             if not self._whole:
                 headers["Connection"] = "close"
-                await self._drain()
         await self._send(message)
 
     async def refuse(self, scope: Scope, error: Exception) -> None:
@@ -126,7 +126,7 @@ class _Passage:
 
     async def _drain(self) -> None:
         """Reads on for a little: a client that is still sending when its connection is closed does not see the answer."""
-        if self._waits_to_send:
+        if self._whole or self._waits_to_send:
             return
         left = _DRAINED
         try:

@@ -88,7 +88,7 @@ def routes(engine: Engine, settings: Settings) -> list[Route]:
         return _json(completion(reply, asked, **head))
 
     endpoints: Mapping[str, Answer] = {SYSTEMONE: systemone, "/v1/decisions": decisions, "/v1/chat/completions": chat}
-    return [Route(path, _endpoint(answer, settings), methods=["POST"]) for path, answer in endpoints.items()]
+    return [Route(path, _endpoint(answer, engine, settings), methods=["POST"]) for path, answer in endpoints.items()]
 
 
 def paths(_: Settings) -> Mapping[str, Any]:
@@ -96,11 +96,12 @@ def paths(_: Settings) -> Mapping[str, Any]:
     return described.paths()
 
 
-def _endpoint(answer: Answer, settings: Settings) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(answer: Answer, engine: Engine, settings: Settings) -> Callable[[Request], Awaitable[Response]]:
     """The endpoint whose errors have the forms that clients of all standards read."""
 
     async def endpoint(request: Request) -> Response:
         try:
+            engine.check_room()
             body, parts = await _body(request, settings)
             return await answer(request, json_object(body), parts)
         except Invalid as error:
