@@ -137,6 +137,7 @@ INVALID: dict[str, tuple[dict[str, Any], int]] = {
     "an unknown task": ({"files": as_form(PICTURES[:1]), "data": {"task": "FI-9"}}, 422),
     "an unknown field": ({"files": as_form(PICTURES[:1]), "data": {"url": "http://a/b"}}, 422),
     "an unknown parameter": ({"files": as_form(PICTURES[:1]), "params": {"priority": "1"}}, 422),
+    "a parameter without a name": ({"files": as_form(PICTURES[:1]), "params": {"": "1"}}, 422),
     "a question given twice": ({"files": as_form(PICTURES[:1]), "data": {"task": "FI-2"}, "params": {"task": "FI-2"}}, 422),
     "no number": ({"files": as_form(PICTURES[:1]), "data": {"min_confidence": "high"}}, 422),
     "another type": ({"content": b"x", "headers": {"Content-Type": "text/plain"}}, 415),

@@ -134,6 +134,7 @@ def test_the_models_are_listed(client: openai.OpenAI) -> None:
     assert [each.id for each in client.models.list()] == ["tiny"]
 
 
+@pytest.mark.slow
 def test_respond_gets_the_rows_that_the_model_gives_directly(tiny_server: ServerProcess, tmp_path: Path) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
 

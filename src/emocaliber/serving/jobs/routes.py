@@ -135,8 +135,8 @@ def view(job: Job) -> dict[str, Any]:
 
 def asked_for(fields: Mapping[str, str], parameters: QueryParams) -> dict[str, Any]:
     """The question of a job, by the fields of its form or the parameters of its address. Raises Refused for one given twice or unknown."""
-    if unknown := next((name for name in parameters if name not in QUESTION), None):
-        raise Refused(422, f"there is no parameter {unknown[:40]!r}; the parameters are {', '.join(QUESTION)}.")
+    if unknown := [name for name in parameters if name not in QUESTION]:
+        raise Refused(422, f"there is no parameter {unknown[0][:40]!r}; the parameters are {', '.join(QUESTION)}.")
     given = [*fields.items(), *parameters.multi_items()]
     if len(dict(given)) < len(given):
         raise Refused(422, "a field of the question is given twice; give it once.")

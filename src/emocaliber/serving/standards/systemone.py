@@ -144,8 +144,8 @@ def _decision(
 def _choice(place: Place, criteria: Any, taught: Iterable[str], acceptance: Acceptance) -> Options:
     if not isinstance(criteria, dict) or not LEAST <= len(criteria) <= MOST:
         refuse(place, f"The criteria of a choice are an object of {LEAST} to {MOST} options.", "choice_options")
-    if wrong := next((name for name, value in criteria.items() if not isinstance(value, str | dict | list | None)), None):
-        refuse((*place, wrong), "What an option means is a text, an object, a list or null.", "choice_options")
+    if wrong := [name for name, value in criteria.items() if not isinstance(value, str | dict | list | None)]:
+        refuse((*place, wrong[0]), "What an option means is a text, an object, a list or null.", "choice_options")
     try:
         return choice_options(list(criteria), taught, acceptance)
     except UserError as error:
