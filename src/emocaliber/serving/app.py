@@ -1,13 +1,13 @@
 """The application: all routes behind one guard.
 
 A group of routes is a module with `routes(engine, settings)` and, for /openapi.json, `paths(settings)`; it is added to `GROUPS` and
-`PATHS`.
+`PATHS`, and what needs no key to `OPEN`.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -31,9 +31,10 @@ from emocaliber.serving.settings import Settings
 from emocaliber.serving.standards import endpoints
 from emocaliber.serving.watching import ServerWatch
 
-Group = Callable[[Engine, Settings], list[Route]]
+Group = Callable[[Engine, Settings], Sequence[BaseRoute]]
 GROUPS: tuple[Group, ...] = (emotions.routes, endpoints.routes)
 PATHS: tuple[Callable[[Settings], Mapping[str, Any]], ...] = (operations.paths, emotions.paths, endpoints.paths)
+OPEN = ("/health", "/ready")  # need no key: asked by machines that hold none, and telling nothing but whether it works
 
 
 def create_app(
@@ -75,5 +76,5 @@ def create_app(
         async with engine, batch or contextlib.nullcontext():
             yield
 
-    guard = Middleware(Guard, settings=settings, keys=keys, memory=memory, finished=finished)
+    guard = Middleware(Guard, settings=settings, keys=keys, memory=memory, open_paths=OPEN, finished=finished)
     return Starlette(routes=found, middleware=[guard], exception_handlers=dict.fromkeys(HANDLED, on_error), lifespan=lifespan)
