@@ -32,6 +32,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--name", action="append", default=[], metavar="NAME", help=named)
     parser.add_argument("--share-port", action="store_true", help="let further servers take a part of the connections to this port")
     parser.add_argument("--keys", type=Path, metavar="FILE", help=serve_keys.FILE)
+    parser.add_argument("--jobs", type=Path, metavar="DIR", help="take batch jobs; their images lie in this folder until they are done")
     trust = parser.add_argument_group("confidence")
     trust.add_argument("--confidence", metavar="SOURCE", help="the confidence source (default: that of the model's card)")
     trust.add_argument("--calibrator", type=Path, metavar="FILE.json", help="calibrate the confidence by this file of `calibrate fit`")
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from emocaliber.render.terminal import emit, say
     from emocaliber.serving.decoding import DecodingLimits, DecodingPool
     from emocaliber.serving.engine import Engine, EngineLimits
+    from emocaliber.serving.jobs.running import JobSettings
     from emocaliber.serving.keys import KeyFile, KeyRing, default_file
     from emocaliber.serving.settings import CertificateInUse, HttpLimits, Settings
     from emocaliber.serving.watching import ServerWatch
@@ -87,7 +89,8 @@ def run(args: argparse.Namespace) -> int:
         say(predictor.model.notice)
     with contextlib.ExitStack() as closing:
         watch = closing.enter_context(ServerWatch(args.certificate, args.watch)) if args.watch else None
-        serve(create_app(engine, settings, ring, watch), settings, bound, listening, args.deadline + http.body_seconds + _GRACE)
+        app = create_app(engine, settings, ring, watch, JobSettings(args.jobs) if args.jobs else None)
+        serve(app, settings, bound, listening, args.deadline + http.body_seconds + _GRACE)
     say("stopped")
     return 0
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from operator import index
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from emocaliber.core.model import Usage
 from emocaliber.core.response import STEPS, Reasoning
 from emocaliber.core.source_words import people_words, source_words
 from emocaliber.errors import UserError
@@ -54,7 +55,7 @@ class Prediction:
     hold for this answer, `accepted` is None, and `uncertified` says why. `alternatives` is the model's distribution over the candidates,
     likeliest first; empty if the model does not provide it. `unfamiliar`: whether the model says that it recognises nothing in the image;
     `untaught`: whether it was never taught these labels; both None where that is not known. `notes` are remarks for the reader, such as
-    that only the first frame of an animation was used, or that the model was asked twice.
+    that only the first frame of an animation was used, or that the model was asked twice. `usage` counts the tokens, where the model does.
     """
 
     image: str
@@ -79,9 +80,10 @@ class Prediction:
     people: float | None = None
     people_low: float | None = None
     people_high: float | None = None
+    usage: Usage | None = None
 
     def to_row(self) -> dict[str, Any]:
-        """The prediction as a JSON row, without its notes."""
+        """The prediction as a JSON row, without its notes and usage."""
         return {
             "image": self.image,
             "task": self.task,

@@ -304,6 +304,7 @@ class Predictor:
             model=self.model.name,
             seconds=round(reply.seconds, 4) if reply else None,
             error=error,
+            usage=reply.usage if reply else None,
             notes=(
                 *answered.notes,
                 *_retries_note(reply),

@@ -22,15 +22,18 @@ from emocaliber.serving.bodies import Memory
 from emocaliber.serving.engine import Engine
 from emocaliber.serving.errors import HANDLED, json_response, on_error
 from emocaliber.serving.guard import Guard
+from emocaliber.serving.jobs import routes as job_routes
+from emocaliber.serving.jobs.running import Jobs, JobSettings
 from emocaliber.serving.keys import KeyFile, KeyRing, default_file
 from emocaliber.serving.metrics import Metrics
 from emocaliber.serving.openapi import document
 from emocaliber.serving.settings import Settings
+from emocaliber.serving.standards import endpoints
 from emocaliber.serving.watching import ServerWatch
 
 Group = Callable[[Engine, Settings], Sequence[BaseRoute]]
-GROUPS: tuple[Group, ...] = (emotions.routes,)
-PATHS: tuple[Callable[[Settings], Mapping[str, Any]], ...] = (operations.paths, emotions.paths)
+GROUPS: tuple[Group, ...] = (emotions.routes, endpoints.routes)
+PATHS: tuple[Callable[[Settings], Mapping[str, Any]], ...] = (operations.paths, emotions.paths, endpoints.paths)
 OPEN = ("/health", "/ready")  # need no key: asked by machines that hold none, and telling nothing but whether it works
 
 
@@ -39,11 +42,12 @@ def create_app(
     settings: Settings,
     keys: KeyRing | None = None,
     watch: ServerWatch | None = None,
+    jobs: JobSettings | None = None,
     groups: tuple[Group, ...] = GROUPS,
 ) -> Starlette:
     """The application of a server; the engine starts and stops with it. Without `keys`, those of the usual file are taken.
 
-    `watch` sees all answers, and its gauges are among the metrics.
+    `watch` sees all answers, and its gauges are among the metrics. With `jobs`, batch jobs are taken.
     """
     keys = keys or KeyRing(KeyFile(default_file()), needed=not settings.is_local)
     memory = Memory(settings.http.held_bytes)
@@ -54,11 +58,14 @@ def create_app(
         metrics.further.append(watch.metrics)
 
     async def openapi(_: Request) -> Response:
-        return json_response(document([paths(settings) for paths in PATHS], keys_needed=keys.needed))
+        listed = [paths(settings) for paths in (*PATHS, *([job_routes.paths] if jobs else ()))]
+        return json_response(document(listed, keys_needed=keys.needed))
 
     found: list[BaseRoute] = [*operations.routes(engine, settings, metrics), Route("/openapi.json", openapi)]
     for group in groups:
         found += group(engine, settings)
+    batch = Jobs(engine, settings, keys, jobs) if jobs else None
+    found += batch.routes if batch else ()
     names = {id(each.endpoint): each.path for each in found if isinstance(each, Route)}
 
     def finished(scope: Scope, status: int, seconds: float) -> None:
@@ -66,7 +73,7 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with engine:
+        async with engine, batch or contextlib.nullcontext():
             yield
 
     guard = Middleware(Guard, settings=settings, keys=keys, memory=memory, open_paths=OPEN, finished=finished)

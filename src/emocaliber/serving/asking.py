@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -13,6 +14,7 @@ from emocaliber.predict.predictor import Query
 from emocaliber.serving.engine import Engine
 from emocaliber.serving.errors import Refused
 
+T = TypeVar("T")
 DEADLINE = "x-deadline"  # the header with the seconds that a client waits
 SHORTEST, LONGEST = 0.001, 3600.0
 
@@ -22,15 +24,20 @@ async def ask(request: Request, engine: Engine, images: Sequence[bytes], query: 
 
     Raises what that raises, ClientDisconnect if nobody waits for the answer any more, and Refused for a deadline that is none.
     """
-    work = asyncio.create_task(engine.predict(images, query, deadline_of(request)))
+    return await attended(request, engine.predict(images, query, deadline_of(request)))
+
+
+async def attended(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled when the client goes away: ClientDisconnect is raised then."""
+    task = asyncio.create_task(work)
     gone = asyncio.create_task(_gone(request))
     try:
-        await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
             raise ClientDisconnect
-        return work.result()
+        return task.result()
     finally:
-        work.cancel()
+        task.cancel()
         gone.cancel()
 
 

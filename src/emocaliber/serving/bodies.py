@@ -11,7 +11,7 @@ import binascii
 import json
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -138,13 +138,16 @@ def image_of_base64(text: str, where: str) -> bytes:
 # Forms.
 
 
-async def read_form(request: Request, limits: HttpLimits) -> list[Part]:
-    """The parts of a multipart form, in order. Raises Refused for what is none, too many or too long parts, and as `chunks` does."""
+async def read_form(request: Request, limits: HttpLimits, files: Callable[[str], bool] = lambda name: name == "images") -> list[Part]:
+    """The parts of a multipart form, in order; `files` says which fields may be as long as a file.
+
+    Raises Refused for what is none, too many or too long parts, and as `chunks` does.
+    """
     _, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary")
     if not boundary:
         raise Refused(400, "the form has no boundary in its Content-Type; let the client library set that header.")
-    form = _Form(limits)
+    form = _Form(limits, files)
     try:
         parser = MultipartParser(boundary, form.callbacks())
         async for chunk in chunks(request, limits):
@@ -162,6 +165,7 @@ class _Form:
     """Gathers what the parser finds; the parser itself limits the headers of a part."""
 
     limits: HttpLimits
+    files: Callable[[str], bool]
     parts: list[Part] = field(default_factory=list)
     ended: bool = False
     _name: bytes = b""
@@ -202,7 +206,7 @@ class _Form:
 
     def part_data(self, data: bytes, start: int, end: int) -> None:
         self._data += data[start:end]
-        if self._field != "images" and len(self._data) > self.limits.field_bytes:
+        if not self.files(self._field) and len(self._data) > self.limits.field_bytes:
             raise Refused(413, f"a field of the form has more than {self.limits.field_bytes:,} bytes; shorten it.")
 
     def part_end(self) -> None:

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
+from emocaliber.core.model import ModelError, Reply, Request
 from emocaliber.io.images import ImageError, OpenedImage
 from emocaliber.predict.prediction import Prediction
 from emocaliber.predict.predictor import Predictor, Query
@@ -68,10 +69,20 @@ class Observer(Protocol):
         """Images were not answered: "busy" or "late"."""
 
 
+@dataclass(frozen=True)
+class Question:
+    """A question in words, which the model answers freely. `temperature` and `max_new_tokens` override the model's settings."""
+
+    text: str
+    seed: int = 0
+    temperature: float | None = None
+    max_new_tokens: int | None = None
+
+
 @dataclass(eq=False)
 class _Picture:
-    query: Query
-    future: asyncio.Future[Prediction]
+    asked: Query | Question
+    future: asyncio.Future[Any]
     urgent: bool = False
     came: float = field(default_factory=time.monotonic)
     opened: OpenedImage | None = None
@@ -124,11 +135,26 @@ class Engine:
         if the queue is full, goes first, and is not counted. Raises Busy if there is no room for all of the images, Late at the deadline,
         and what `admit` raises.
         """
+        predictions: list[Prediction] = await self._answers(images, query, deadline, urgent)
+        return predictions
+
+    async def reply(self, image: bytes, question: Question, deadline: float | None = None) -> Reply:
+        """The model's own text about an image, the bytes of a file, with its tokens; of a model that fails, a reply with an `error`.
+
+        Raises ImageError for an image that cannot be read, and as `predict` does.
+        """
+        (reply,) = await self._answers([image], question, deadline, urgent=False)
+        if isinstance(reply, ImageError):
+            raise reply
+        found: Reply = reply
+        return found
+
+    async def _answers(self, images: Sequence[bytes], asked: Query | Question, deadline: float | None, urgent: bool) -> list[Any]:
         if not urgent:
             self.check_room(len(images))
             self.admit(len(images))
         loop = asyncio.get_running_loop()
-        pictures = [_Picture(query, loop.create_future(), urgent) for _ in images]
+        pictures = [_Picture(asked, loop.create_future(), urgent) for _ in images]
         for picture, data in zip(pictures, images, strict=True):
             self._held += 1
             picture.future.add_done_callback(self._release)
@@ -205,7 +231,7 @@ class Engine:
         if picture.future.done():
             return
         if isinstance(opened, ImageError):
-            self._answer(picture, self.predictor.failed(opened, picture.query))
+            self._answer(picture, self._failed(opened, picture.asked))
             return
         picture.opened = opened
         if picture.urgent:
@@ -214,11 +240,15 @@ class Engine:
             self._queue[picture] = None
         self._came.set()
 
-    def _answer(self, picture: _Picture, prediction: Prediction) -> None:
-        if not picture.urgent:
-            self._tell(lambda each: each.answered(prediction, picture.query, time.monotonic() - picture.came))
+    def _answer(self, picture: _Picture, answer: Prediction | Reply | ImageError) -> None:
+        asked, seconds = picture.asked, time.monotonic() - picture.came
+        if isinstance(answer, Prediction) and isinstance(asked, Query) and not picture.urgent:
+            self._tell(lambda each: each.answered(answer, asked, seconds))
         if not picture.future.done():
-            picture.future.set_result(prediction)
+            picture.future.set_result(answer)
+
+    def _failed(self, error: ImageError, asked: Query | Question) -> Prediction | ImageError:
+        return self.predictor.failed(error, asked) if isinstance(asked, Query) else error
 
     def _tell(self, tell: Callable[[Observer], None]) -> None:
         for each in self.observers:
@@ -241,11 +271,11 @@ class Engine:
                 continue
             self._in_model = sum(each.pixels for each in batch)
             start = time.monotonic()
-            predictions = await loop.run_in_executor(self._thread, self._ask, batch)
+            answers = await loop.run_in_executor(self._thread, self._ask, batch)
             self._count(len(batch), self._in_model, time.monotonic() - start)
             self._in_model = 0
-            for picture, prediction in zip(batch, predictions, strict=True):
-                self._answer(picture, prediction)
+            for picture, answer in zip(batch, answers, strict=True):
+                self._answer(picture, answer)
             self._left.set()
 
     def _count(self, images: int, pixels: int, seconds: float) -> None:
@@ -275,8 +305,8 @@ class Engine:
             taken += 1
             yield picture
 
-    def _ask(self, batch: Sequence[_Picture]) -> list[Prediction]:
-        """The predictions of a batch, in the model's thread. If the model fails, each picture is asked about alone."""
+    def _ask(self, batch: Sequence[_Picture]) -> list[Prediction | Reply]:
+        """The answers of a batch, in the model's thread. If the model fails, each picture is asked about alone."""
         try:
             found = self._ask_model(batch)
         except Exception:
@@ -285,13 +315,24 @@ class Engine:
             self.last_success = time.monotonic()
         return found
 
-    def _ask_alone(self, picture: _Picture) -> Prediction:
+    def _ask_alone(self, picture: _Picture) -> Prediction | Reply:
         try:
             return self._ask_model([picture])[0]
         except Exception as error:
             sentence = f"the model failed on this image ({type(error).__name__}); try it again, or another image"
-            return self.predictor.failed(ImageError("internal", sentence), picture.query)
+            if isinstance(picture.asked, Query):
+                return self.predictor.failed(ImageError("internal", sentence), picture.asked)
+            return Reply("", 0.0, error=ModelError("server_error", sentence))
 
-    def _ask_model(self, batch: Sequence[_Picture]) -> list[Prediction]:
-        asked = [(each.opened, each.query) for each in batch if each.opened is not None]
-        return list(self.predictor.ask_each(asked))
+    def _ask_model(self, batch: Sequence[_Picture]) -> list[Prediction | Reply]:
+        queries = [(each.opened, each.asked) for each in batch if each.opened is not None and isinstance(each.asked, Query)]
+        questions = [_request(each.opened, each.asked) for each in batch if each.opened is not None and isinstance(each.asked, Question)]
+        predictions = self.predictor.ask_each(queries)
+        replies = self.predictor.model.answer(questions) if questions else iter(())
+        return [next(predictions) if isinstance(each.asked, Query) else next(replies) for each in batch]
+
+
+def _request(opened: OpenedImage, question: Question) -> Request:
+    return Request(
+        opened.image, question.text, seed=question.seed, temperature=question.temperature, max_new_tokens=question.max_new_tokens
+    )

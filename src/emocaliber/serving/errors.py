@@ -22,6 +22,7 @@ CODES: Mapping[int, str] = {
     404: "not_found",
     405: "method_not_allowed",
     408: "too_slow",
+    409: "not_yet",
     413: "too_large",
     415: "unsupported_media_type",
     421: "wrong_host",
@@ -29,6 +30,7 @@ CODES: Mapping[int, str] = {
     429: "over_quota",
     431: "headers_too_large",
     500: "internal",
+    502: "model_failed",
     503: "busy",
     504: "late",
 }

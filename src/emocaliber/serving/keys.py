@@ -157,6 +157,11 @@ class KeyRing:
                 found = each
         return found
 
+    def of_hash(self, sha256: str) -> Key | None:
+        """The key with this SHA-256, unless it is unknown or revoked."""
+        self._read()
+        return next((each for each in self._keys if each.sha256 == sha256 and not each.revoked), None)
+
     def charge(self, images: int) -> None:
         """Counts images against the quota of the key of this request. Raises OverQuota where it does not suffice."""
         key = CURRENT.get()

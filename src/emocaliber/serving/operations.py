@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 from PIL import Image, ImageDraw
@@ -73,7 +74,7 @@ def routes(engine: Engine, settings: Settings, metrics: Metrics) -> list[Route]:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
     async def models(_: Request) -> Response:
-        return json_response({"object": "list", "data": [model_of(engine, settings)]})
+        return json_response({"object": "list", "data": [model_of(engine, settings)], "models": [_as_decision_model(engine, settings)]})
 
     async def calibration(_: Request) -> Response:
         return json_response(calibration_of(engine, settings))
@@ -93,6 +94,7 @@ def paths(_: Settings) -> dict[str, Any]:
     task = object_of({"task": TEXT, "labels": labels, "kind": {"enum": ["emotion", "sentiment"]}, "calibrated": {"type": "boolean"}})
     fields = {"id": TEXT, "object": {"const": "model"}, "created": {"type": "integer"}, "owned_by": TEXT}
     model = object_of(fields | {"x_tasks": listing(task), "x_confidence_source": TEXT, "x_notice": NULL_OR_TEXT})
+    decision_model = object_of({"name": TEXT, "description": TEXT, "release_date": TEXT})
     number = {"type": ["number", "null"]}
     question = object_of({"task": TEXT, "labels": labels, "threshold": number, "coverage": {"type": "number"}})
     promise = {name: TEXT for name in ("id", "terms", "created", "expires")} | {"accuracy": {"type": "number"}}
@@ -107,11 +109,23 @@ def paths(_: Settings) -> dict[str, Any]:
             )
         },
         "/metrics": {"get": operation("Counts, for Prometheus", TEXT, media="text/plain")},
-        "/v1/models": {"get": operation("The model and its questions", object_of({"object": {"const": "list"}, "data": listing(model)}))},
+        "/v1/models": {
+            "get": operation(
+                "The model and its questions",
+                object_of({"object": {"const": "list"}, "data": listing(model), "models": listing(decision_model)}),
+            )
+        },
         "/v1/calibration": {
             "get": operation("Calibrators and certificate", object_of({"model": TEXT, "questions": fitted, "certificate": certificate}))
         },
     }
+
+
+def _as_decision_model(engine: Engine, settings: Settings) -> dict[str, Any]:
+    """The model in the form of System One."""
+    model = engine.predictor.model
+    date = datetime.fromtimestamp(settings.created, UTC).date().isoformat()
+    return {"name": model.name, "description": model.notice or "names the emotion that a picture evokes", "release_date": date}
 
 
 def model_of(engine: Engine, settings: Settings) -> dict[str, Any]:
