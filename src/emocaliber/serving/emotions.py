@@ -132,7 +132,7 @@ def of_json(content: Any) -> Asked:
     """What a JSON body asks. Raises Refused for any other form."""
     if not isinstance(content, dict):
         raise Refused(422, 'the body must be an object, {"images": [{"data": BASE64}]}.')
-    if unknown := next((name for name in content if name not in ("images", *_FIELDS)), None):
+    if (unknown := next((name for name in content if name not in ("images", *_FIELDS)), None)) is not None:
         raise Refused(422, f"there is no field {unknown[:40]!r}; the fields are images, {', '.join(_FIELDS)}.")
     images, labels, least = content.get("images"), content.get("labels"), content.get("min_confidence")
     if not isinstance(images, list):

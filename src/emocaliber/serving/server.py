@@ -79,7 +79,7 @@ def server_of(app: Starlette, settings: Settings, listening: Callable[[], object
         timeout_graceful_shutdown=int(grace),
         h11_max_incomplete_event_size=limits.header_bytes,
     )
-    for name in ("uvicorn.error", "asyncio"):  # they would quote what clients sent
+    for name in ("uvicorn.error", "asyncio", "python_multipart"):  # they would quote what clients sent
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return _Server(config, listening)
 
