@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from emocaliber.core.response import Response, parse, render
+from emocaliber.core.response import parse, render
 from emocaliber.core.tasks import labels_of
 from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.photographs.content import KINDS, contents
@@ -21,20 +20,19 @@ from emocaliber.photographs.teacher import (
 MIKELS = taxonomy("mikels-8").labels
 
 
-@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("person", [True, False])
 @pytest.mark.parametrize("key", sorted(contents()))
-def test_every_content_is_told_and_read_back(key: str, person: bool, seed: int) -> None:
+def test_every_content_is_told_and_read_back(key: str, person: bool) -> None:
     content = contents()[key]
     look = Look(content, person or content.kind == "person", "bright and vivid")
-    response = write_photograph_response(look, 0.4, -0.2, 0.5, "awe", np.random.default_rng(seed))
+    response = write_photograph_response(look, 0.4, -0.2, 0.5, "awe")
     assert content_named(response.reasoning) == content
     assert names_a_person(response.reasoning) == look.person
     assert parse(render(response), labels_of("EmoSet-8", MIKELS), confidence="forbidden") == response
 
 
 def test_a_picture_that_is_no_photograph_is_unfamiliar() -> None:
-    response = write_photograph_response(Look(None, False, "dark and muted"), 0.9, 0.9, 0.9, "awe", np.random.default_rng(0))
+    response = write_photograph_response(Look(None, False, "dark and muted"), 0.9, 0.9, 0.9, "awe")
     assert UNFAMILIAR in response.reasoning.element.casefold()
     assert content_named(response.reasoning) is None
     assert not names_a_person(response.reasoning)
@@ -43,26 +41,16 @@ def test_a_picture_that_is_no_photograph_is_unfamiliar() -> None:
 
 @pytest.mark.parametrize(("share", "words"), [(0.9, "most would agree"), (0.5, "many would agree"), (0.2, "people would differ")])
 def test_the_analysis_says_how_far_people_agree(share: float, words: str) -> None:
-    response = write_photograph_response(Look(contents()["dog"], False, "dark and muted"), 0.9, 0.0, share, "awe", np.random.default_rng(0))
+    response = write_photograph_response(Look(contents()["dog"], False, "dark and muted"), 0.9, 0.0, share, "awe")
     assert words in response.reasoning.analysis
 
 
 def test_a_setting_is_named_for_places_alone() -> None:
     for content in contents().values():
         look = Look(content, content.kind == "person", "dark and muted")
-        context = write_photograph_response(look, 0.0, 0.0, 0.5, "awe", np.random.default_rng(1)).reasoning.context
+        context = write_photograph_response(look, 0.0, 0.0, 0.5, "awe").reasoning.context
         assert (content.words in context) == (content.kind == "place")
         assert "dark and muted" in context
-
-
-def test_the_wording_depends_on_the_seed_alone() -> None:
-    look = Look(contents()["cat"], False, "bright and muted")
-
-    def written(seed: int) -> Response:
-        return write_photograph_response(look, 0.3, 0.0, 0.5, "awe", np.random.default_rng(seed))
-
-    assert written(3) == written(3)
-    assert len({render(written(seed)) for seed in range(30)}) > 10
 
 
 def test_light_has_two_words() -> None:

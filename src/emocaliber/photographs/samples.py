@@ -73,7 +73,7 @@ def rows_of(
         )
         row = sample.to_row()
         if teacher:
-            row["response"] = render(write_photograph_response(picture.look, *felt, float(shares[labels.labels.index(label)]), label, rng))
+            row["response"] = render(write_photograph_response(picture.look, *felt, float(shares[labels.labels.index(label)]), label))
             if picture.told:
                 row["told"] = list(picture.told)
         yield row

@@ -8,37 +8,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from emocaliber.core.response import Reasoning, Response
 from emocaliber.emotions.loop import VAD
 from emocaliber.photographs.content import PERSON, PLACE, Content, contents
-from emocaliber.scenes.template_teacher import fill_template, vad_words
+from emocaliber.scenes.template_teacher import vad_words
 
 UNFAMILIAR = "nothing familiar"  # what the first step names in a picture that is no photograph
-NOBODY = ("nobody can be seen.", "there is nobody in the picture.")
-SOMEBODY = ("there is somebody in the picture.", "a person can be seen.")
+SOMEBODY, NOBODY = "Somebody can be seen.", "Nobody can be seen."
 
-_ELEMENT = ("the picture shows {thing}.", "the eye goes first to {thing}.", "{thing} stands out.")
-_SETTING = ("the setting is {thing}. The picture is {tone}.", "all of it is {thing}, {tone}.")
-_NO_SETTING = ("the setting says little. The picture is {tone}.", "little is said of the place. The picture is {tone}.")
 _INTERACTION = {
-    (PERSON, True): ("the figure weighs most.", "what counts is the figure."),
-    (PLACE, True): ("the figure is part of the place, which weighs most.", "the place weighs more than the figure."),
-    (PLACE, False): ("with nobody near, the place weighs most.", "alone, the place settles it."),
-    ("", True): ("the figure is near {thing}, and both count.", "figure and {thing} are close together."),
-    ("", False): ("with nobody near, {thing} weighs most.", "alone, {thing} fills the picture."),
+    (PERSON, True): "The person weighs most.",
+    (PLACE, True): "The place weighs more than the person in it.",
+    (PLACE, False): "The place alone weighs most.",
+    ("", True): "{thing} and a person are seen together.",
+    ("", False): "{thing} alone weighs most.",
 }
-_ANALYSIS = (
-    "taken together, it evokes {label}. It is {v} and {a}, and {agree}.",
-    "as a whole it evokes {label}: it feels {v} and {a}, and {agree}.",
-    "all this evokes {label}. It is {v} and {a}, and {agree}.",
-)
 _AGREE = {0.7: "most would agree", 0.45: "many would agree", 0.0: "people would differ"}  # by the share of the label
-_NOTHING = ("the picture shows {thing}.", "{thing} stands out.")
-_NO_PLACE = ("the setting cannot be made out. All is {tone}.",)
-_GUESS = ("it seems to be no photograph, and settles nothing. At a guess it evokes {label}.",)
-
 _BRIGHTNESS = ((0.33, "dark"), (0.6, "mid-toned"), (2.0, "bright"))  # HSV value of pictures, thirds of photographs
 _SATURATION = ((0.13, "greyish"), (0.24, "muted"), (2.0, "vivid"))
 
@@ -58,41 +43,40 @@ def tone_words(brightness: float, saturation: float) -> str:
     return f"{light} and {next(word for edge, word in _SATURATION if saturation < edge)}"
 
 
-def write_photograph_response(
-    look: Look, valence: float, arousal: float, agreement: float, label: str, rng: np.random.Generator
-) -> Response:
+def write_photograph_response(look: Look, valence: float, arousal: float, agreement: float, label: str) -> Response:
     """The five steps and the answer for a photograph, without a confidence.
 
-    `valence` and `arousal` are on -1..1; `agreement` is the share of people who would name the label. The emotion is
-    named before the words for it, so that its probability is that given the picture, not given those words.
+    `valence` and `arousal` are on -1..1; `agreement` is the share of people who would name the label. The emotion is named before the words
+    for it, so that its probability is that given the picture, not given those words. There is one wording: a small model learns it well.
     """
     if look.content is None:
-        return write_unfamiliar_response(look.tone, label, rng)
+        return write_unfamiliar_response(look.tone, label)
     kind, thing = look.content.kind, look.content.words
     v, a, _ = vad_words(VAD(valence, arousal, 0.0))
     agree = next(words for least, words in _AGREE.items() if agreement >= least)
     weighs = _INTERACTION[(kind, look.person) if kind == PLACE else (PERSON, True) if kind == PERSON else ("", look.person)]
+    setting = f"The setting is {thing}." if kind == PLACE else "The setting says little."
     return Response(
         Reasoning(
-            element=fill_template(_ELEMENT, rng, thing=thing),
-            human=fill_template(SOMEBODY if look.person else NOBODY, rng),
-            context=fill_template(_SETTING if kind == PLACE else _NO_SETTING, rng, thing=thing, tone=look.tone),
-            interaction=fill_template(weighs, rng, thing=thing),
-            analysis=fill_template(_ANALYSIS, rng, v=v, a=a, agree=agree, label=label),
+            element=f"The picture shows {thing}.",
+            human=SOMEBODY if look.person else NOBODY,
+            context=f"{setting} The picture is {look.tone}.",
+            interaction=weighs.format(thing=f"{thing[0].upper()}{thing[1:]}"),
+            analysis=f"As a whole it evokes {label}: it feels {v} and {a}, and {agree}.",
         ),
         label,
     )
 
 
-def write_unfamiliar_response(tone: str, label: str, rng: np.random.Generator) -> Response:
+def write_unfamiliar_response(tone: str, label: str) -> Response:
     """The response for a picture that is no photograph: it says that nothing is familiar, and guesses."""
     return Response(
         Reasoning(
-            element=fill_template(_NOTHING, rng, thing=UNFAMILIAR),
-            human="No figure can be made out.",
-            context=fill_template(_NO_PLACE, rng, tone=tone),
+            element=f"The picture shows {UNFAMILIAR}.",
+            human="No person can be made out.",
+            context=f"The setting cannot be made out. The picture is {tone}.",
             interaction="Without known parts, nothing weighs more.",
-            analysis=fill_template(_GUESS, rng, label=label),
+            analysis=f"It seems to be no photograph. At a guess it evokes {label}.",
         ),
         label,
     )
@@ -110,4 +94,4 @@ def content_named(reasoning: Reasoning) -> Content | None:
 
 def names_a_person(reasoning: Reasoning) -> bool:
     """Whether the second step says that somebody is in the picture."""
-    return any(words in reasoning.human.casefold() for words in SOMEBODY)
+    return SOMEBODY.casefold() in reasoning.human.casefold()
