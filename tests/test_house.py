@@ -20,7 +20,7 @@ LONGEST = 400  # lines
 # A package imports from those before it alone.
 PACKAGES = (
     *("errors", "io", "render", "emotions", "core", "models", "inference", "confidence", "evaluation", "trust", "predict"),
-    *("scenes", "vecbench", "veccot", "training", "integrations", "cli"),
+    *("scenes", "vecbench", "veccot", "training", "serving", "integrations", "cli"),
 )
 FRONT_DOOR = ("__init__", "__main__")  # from which every package can be reached
 

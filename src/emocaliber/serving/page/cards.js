@@ -123,6 +123,13 @@ export function drawCard(entry, least, chosen, acts) {
   if (focused) card.querySelector(`button.${focused}`)?.focus();
 }
 
+// An answer without its picture: the emotion and how far to trust it.
+export function answerOf(row) {
+  const side = el("div", { className: "side" }, ...[verdict(row, statusOf(row), "h2"), ...trust(row), why(row, 0)].filter(Boolean));
+  tint(side, row.emotion);
+  return side;
+}
+
 // Two answers side by side.
 export function comparison(pair, least) {
   const rows = pair.map((entry) => entry.row);

@@ -38,7 +38,7 @@ class Browser:
         theirs_in, self._out = map(_high, os.pipe())
         self._in, theirs_out = map(_high, os.pipe())
         command = [CHROMIUM, *_FLAGS, f"--user-data-dir={self._profile.name}", "about:blank"]
-        quiet = os.open(os.devnull, os.O_RDWR)
+        quiet = _high(os.open(os.devnull, os.O_RDWR))
         wiring = [(os.POSIX_SPAWN_DUP2, theirs_in, 3), (os.POSIX_SPAWN_DUP2, theirs_out, 4), (os.POSIX_SPAWN_DUP2, quiet, 2)]
         self._pid = os.posix_spawn(CHROMIUM, command, dict(os.environ), file_actions=wiring, setpgroup=0)
         for descriptor in (theirs_in, theirs_out, quiet):
@@ -81,9 +81,9 @@ class Browser:
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
-    def wait(self, script: str) -> Any:
-        """The value of a script in the page, once it is true."""
-        return wait_for(lambda: self.evaluate(script), script)
+    def wait(self, script: str) -> None:
+        """Waits until a script in the page gives what is true there."""
+        wait_for(lambda: self.evaluate(f"Boolean({script})"), script)
 
     def open(self, url: str) -> None:
         """Opens a page, and waits until it and its scripts have loaded."""
@@ -121,9 +121,8 @@ class Browser:
 
     def drop(self, files: Sequence[Path], selector: str = "body") -> None:
         """Drags files from outside over the first element that matches, and drops them."""
-        x, y = self.evaluate(
-            f"(() => {{const r = document.querySelector({json.dumps(selector)}).getBoundingClientRect(); return [r.x + r.width / 2, r.y + 60]}})()"
-        )
+        box = f"document.querySelector({json.dumps(selector)}).getBoundingClientRect()"
+        x, y = self.evaluate(f"(() => {{const r = {box}; return [r.x + r.width / 2, r.y + 60]}})()")
         data = {"items": [], "files": [str(file) for file in files], "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):
             self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
