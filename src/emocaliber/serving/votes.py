@@ -79,15 +79,16 @@ class Votes:
 
     def cast(self, person: str, place: int, emotion: str | None, seconds: float | None = None) -> None:
         """Appends the vote of a person on the image at a place. Raises UserError for what is no name, and a label that is no candidate."""
-        if emotion is not SKIPPED and self.candidates.named(emotion) is None:
+        chosen = SKIPPED if emotion is SKIPPED else self.candidates.named(emotion)
+        if chosen is SKIPPED and emotion is not SKIPPED:
             raise UserError(f"{emotion!r} is not among the labels {', '.join(self.candidates)}")
         name = self._names[place]
         key = person_key(person)
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         row: dict[str, object] = {"image": name, "person": self._people.get(key, _shown(person)), "task": self.task}
-        row |= {"candidates": list(self.candidates), "emotion": emotion, "seconds": seconds, "at": now}
+        row |= {"candidates": list(self.candidates), "emotion": chosen, "seconds": seconds, "at": now}
         self._writer.write(row)
-        self._count(name, person, emotion)
+        self._count(name, person, chosen)
 
     def counts(self, place: int) -> dict[str, int]:
         """How many people chose each label for the image at a place, in the order of the candidates."""

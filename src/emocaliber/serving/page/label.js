@@ -14,7 +14,8 @@ let person = "";
 let state = null;
 let at = 0; // place in this person's order; the number of pictures: at the end
 let since = 0;
-let busy = false;
+let queue = Promise.resolve(); // what is being done, and what comes after it
+let waiting = 0; // how many things those are
 let seen = new Map(); // pictures as object URLs, this one and the next
 
 async function told(path, options = {}) {
@@ -39,7 +40,7 @@ async function begin(event) {
 }
 
 function choice(key, text, emotion) {
-  const button = el("button", { type: "button", onclick: () => run(() => vote(emotion)) }, ...(key ? [el("kbd", { ariaHidden: "true" }, key)] : []), el("span", {}, text));
+  const button = el("button", { type: "button", onclick: () => run(() => vote(emotion), { votes: true }) }, ...(key ? [el("kbd", { ariaHidden: "true" }, key)] : []), el("span", {}, text));
   if (emotion === null) button.className = "cannot";
   if (key) button.setAttribute("aria-keyshortcuts", key);
   button.emotion = emotion;
@@ -67,18 +68,18 @@ async function show(place) {
   $("answer").hidden = true;
   mark();
   const picture = state.pictures[at];
-  const here = at;
   try {
-    const url = await fetched(picture.place);
-    if (here !== at) return;
-    $("picture").replaceChildren(el("img", { src: url, alt: `Picture ${at + 1}` }));
+    if (!seen.has(picture.place)) $("picture").replaceChildren(); // not the last one under the number of this one
+    const image = el("img", { src: await fetched(picture.place), alt: `Picture ${at + 1}` });
+    await image.decode();
+    $("picture").replaceChildren(image);
     since = performance.now();
     for (const button of $("labels").children) button.disabled = settled(picture);
   } catch (error) {
     $("picture").replaceChildren(el("p", { className: "bad" }, error.message));
     for (const button of $("labels").children) button.disabled = button.emotion !== null; // nobody can say
   }
-  if (here === at && settled(picture)) await reveal(picture);
+  if (settled(picture)) await reveal(picture);
   const next = state.pictures[at + 1];
   if (next) fetched(next.place).catch(() => {}); // ahead of time
 }
@@ -109,6 +110,7 @@ async function vote(emotion) {
   Object.assign(picture, { done: true, emotion });
   $("status").textContent = emotion === null ? "Left open." : `Your vote: ${emotion}.`;
   mark();
+  $("far").value = state.pictures.filter((each) => each.done).length / state.pictures.length;
   if (settled(picture)) await reveal(picture);
   else await show(at + 1);
 }
@@ -117,7 +119,6 @@ async function vote(emotion) {
 async function reveal(picture) {
   for (const button of $("labels").children) button.disabled = true;
   const row = await (await told(asked(`answers/${picture.place}`))).json();
-  if (state.pictures[at] !== picture) return;
   const agrees = row.emotion === picture.emotion ? "The model says the same:" : `You say ${picture.emotion}. The model says:`;
   const said = row.error ? [el("p", {}, `The model has no answer: ${row.error.message}`)] : [el("p", { className: "quiet" }, agrees), answerOf(row)];
   $("answer").replaceChildren(...said);
@@ -125,23 +126,21 @@ async function reveal(picture) {
   $("on").focus();
 }
 
-// One thing at a time, and what goes wrong is said.
-async function run(act) {
-  if (busy) return;
-  busy = true;
-  try {
-    await act();
-  } catch (error) {
+// One thing after another, and what goes wrong is said. A vote is for the picture that is seen, so one that comes too early is none.
+function run(act, { votes = false } = {}) {
+  if (votes && waiting) return;
+  waiting++;
+  $("ask").ariaBusy = "true";
+  queue = queue.then(act).catch((error) => {
     $("wrong").textContent = `${error.message[0].toUpperCase()}${error.message.slice(1)}.`;
-  } finally {
-    busy = false;
-  }
+  });
+  queue.then(() => ($("ask").ariaBusy = String(--waiting > 0)));
 }
 
 function pressed(event) {
   if ($("ask").hidden || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
   const button = [...$("labels").children].find((each) => each.getAttribute("aria-keyshortcuts") === event.key.toLowerCase());
-  if (button) run(() => vote(button.emotion));
+  if (button) run(() => vote(button.emotion), { votes: true });
   else if (event.key === "ArrowLeft") run(() => show(at - 1));
   else if (event.key === "ArrowRight") run(() => show(at + 1));
   else return;
