@@ -18,8 +18,7 @@ from emocaliber.render.terminal import complain, quiet
 # In the order in which --help lists them. Importing a command imports nothing heavy; running it may.
 COMMANDS = (
     *("predict", "respond", "score", "compare", "calibrate", "trace"),
-    "label",
-    *("scenes", "bench", "cot", "emotions", "tasks", "rewards", "train"),
+    *("scenes", "bench", "cot", "emotions", "tasks", "rewards", "train", "serve", "label"),
 )
 
 
@@ -64,7 +63,7 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
     for action in inner:
         for command in action.choices.values():
             _add_common_options(command)
-    if not inner:
+    if not inner or parser.get_default("run"):
         what = "also load this plug-in, a Python file or module that adds tasks, metrics, rewards and so on (may be repeated)"
         parser.add_argument("--plugin", action="append", default=[], metavar="FILE.py|MODULE", help=what)
         # Without a default, so that the same option before the command keeps its value.

@@ -12,22 +12,22 @@ from types import MappingProxyType
 from typing import Any
 
 from emocaliber.core.calibrators import CALIBRATED, UNCALIBRATED, Calibrators
-from emocaliber.core.model import Model, Reply
+from emocaliber.core.model import Model, ModelError, Reply
 from emocaliber.core.response import Malformed, Response, parse
 from emocaliber.core.sources import SOURCES, Evidence, margin, norm, verb, verb_mean
 from emocaliber.core.tasks import CUSTOM_TASK, labels_of
 from emocaliber.core.tasks import task as task_called
-from emocaliber.emotions.labels import Labels
+from emocaliber.emotions.labels import ANY_ANSWER, Labels
 from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.errors import UserError, did_you_mean
 from emocaliber.inference.engine import ImageQuestion, QuestionResult, ask_all, question_for
 from emocaliber.inference.plan import sha256_of_model
-from emocaliber.io.images import DEFAULT_LIMITS, ImageLimits
+from emocaliber.io.images import DEFAULT_LIMITS, ImageError, ImageLimits, OpenedImage
 from emocaliber.io.rows import display_name
 from emocaliber.models import LOCAL, kind_of, load_model
 from emocaliber.models.card import read_calibrators
 from emocaliber.models.taught import TaughtQuestions
-from emocaliber.predict.given import ImageSource, each_image, key_of, refuse_address, to_open
+from emocaliber.predict.given import UNNAMED, ImageSource, each_image, key_of, refuse_address, to_open
 from emocaliber.predict.prediction import Failure, Prediction, Predictions
 from emocaliber.render.progress import Progress, in_notebook
 from emocaliber.trust.acceptance import ANY, Acceptance, Decision, GivenCertificate
@@ -159,10 +159,7 @@ class Predictor:
 
         A sequence is checked before the first of them; a stream as it is read.
         """
-        task, asked, wanted = query.task, query.candidates, query.candidates
-        if self._taught and self._taught.fixed:
-            (task, asked), wanted = self._taught.asked_with(query.task, query.candidates), self._taught.spelt(query.candidates)
-        question = question_for(task, asked)
+        question, wanted = self._question(query)
 
         def asks(some: Iterable[ImageSource]) -> list[ImageQuestion]:
             return [ImageQuestion(key_of(image), to_open(image, limits), question, wanted) for image in some]
@@ -174,6 +171,23 @@ class Predictor:
             parts = iter(lambda: asks(islice(stream, self.model.window or _AT_ONCE)), [])
             results = chain.from_iterable(ask_all(part, self.model, done=done, limits=limits) for part in parts)
         return (self._prediction(answered, query) for answered in results)
+
+    def ask_each(self, asked: Sequence[tuple[OpenedImage | ImageError, Query]]) -> Iterator[Prediction]:
+        """The predictions for images that are open, each asked its own query, in order; an `ImageError` becomes that prediction's error."""
+        asks = [ImageQuestion(UNNAMED, image, *self._question(query)) for image, query in asked]
+        for answered, (_, query) in zip(ask_all(asks, self.model), asked, strict=True):
+            yield self._prediction(answered, query)
+
+    def failed(self, error: ImageError | ModelError, query: Query) -> Prediction:
+        """The prediction for an image that the model was not asked about, or gave no answer for."""
+        ask = ImageQuestion(UNNAMED, ImageError(error.code, error.message), "", ANY_ANSWER)
+        return self._prediction(QuestionResult(ask, None, error), query)
+
+    def _question(self, query: Query) -> tuple[str, Labels]:
+        """The question that the model is asked for a query, and the labels that it may answer."""
+        if not (self._taught and self._taught.fixed):
+            return question_for(query.task, query.candidates), query.candidates
+        return question_for(*self._taught.asked_with(query.task, query.candidates)), self._taught.spelt(query.candidates)
 
     def source_for(self, query: Query) -> str:
         """The confidence source for this query: the one that the caller named, or else one that holds for its labels.

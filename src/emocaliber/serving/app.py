@@ -1,0 +1,59 @@
+"""The application: all routes behind one guard.
+
+A group of routes is a module with `routes(engine, settings)` and, for /openapi.json, `paths(settings)`; it is added to `GROUPS` and
+`PATHS`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Scope
+
+from emocaliber.serving import emotions, operations
+from emocaliber.serving.bodies import Memory
+from emocaliber.serving.engine import Engine
+from emocaliber.serving.errors import HANDLED, json_response, on_error
+from emocaliber.serving.guard import Guard
+from emocaliber.serving.keys import KeyFile, KeyRing, default_file
+from emocaliber.serving.metrics import Metrics
+from emocaliber.serving.openapi import document
+from emocaliber.serving.settings import Settings
+
+Group = Callable[[Engine, Settings], list[Route]]
+GROUPS: tuple[Group, ...] = (emotions.routes,)
+PATHS: tuple[Callable[[Settings], Mapping[str, Any]], ...] = (operations.paths, emotions.paths)
+
+
+def create_app(engine: Engine, settings: Settings, keys: KeyRing | None = None, groups: tuple[Group, ...] = GROUPS) -> Starlette:
+    """The application of a server; the engine starts and stops with it. Without `keys`, those of the usual file are taken."""
+    keys = keys or KeyRing(KeyFile(default_file()), needed=not settings.is_local)
+    memory = Memory(settings.http.held_bytes)
+    metrics = Metrics(engine, memory, settings.certificate)
+    engine.admit = keys.charge
+
+    async def openapi(_: Request) -> Response:
+        return json_response(document([paths(settings) for paths in PATHS], keys_needed=keys.needed))
+
+    found: list[BaseRoute] = [*operations.routes(engine, settings, metrics), Route("/openapi.json", openapi)]
+    for group in groups:
+        found += group(engine, settings)
+    names = {id(each.endpoint): each.path for each in found if isinstance(each, Route)}
+
+    def finished(scope: Scope, status: int, seconds: float) -> None:
+        metrics.request(names.get(id(scope.get("endpoint")), "other"), status, seconds)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with engine:
+            yield
+
+    guard = Middleware(Guard, settings=settings, keys=keys, memory=memory, finished=finished)
+    return Starlette(routes=found, middleware=[guard], exception_handlers=dict.fromkeys(HANDLED, on_error), lifespan=lifespan)
