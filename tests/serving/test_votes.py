@@ -32,7 +32,7 @@ def test_the_votes_of_several_people_are_apart_and_counted_together(tmp_path: Pa
         assert votes.of("Ada") == {0: "calm"} and votes.of("Ben") == {0: "tense"}
         assert votes.counts(0) == {"calm": 2, "tense": 1} and len(votes) == 3
     rows = list(read_rows(tmp_path / "votes.jsonl"))
-    assert [(row["person"], row["image"], row["emotion"], row["seconds"]) for row in rows][0] == ("Ada", "photos/red.png", "calm", 1.5)
+    assert [rows[0][field] for field in ("person", "image", "emotion", "seconds")] == ["Ada", "photos/red.png", "calm", 1.5]
     assert all(row["candidates"] == list(LABELS) and row["task"] == "custom" for row in rows)
 
 

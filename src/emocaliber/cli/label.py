@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emocaliber.cli.arguments import SHORT_MODELS, add_image_limits, at_most, image_limits, parse_settings, split_settings
-from emocaliber.errors import UserError
+from emocaliber.errors import UserError, missing_packages
 from emocaliber.io.rows import display_name
 from emocaliber.render.terminal import emit, say
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from emocaliber.predict.predictor import Query
     from emocaliber.serving.votes import Votes
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_GRACE = 10  # seconds in which a server that is stopped finishes
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -42,11 +42,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    try:
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise UserError("`emocaliber label` needs a web server: pip install 'emocaliber[serve]'") from error
     import io
 
     from emocaliber.inference.plan import model_settings
@@ -77,27 +72,30 @@ def _serve(args: argparse.Namespace, votes: Votes, images: list[str], query: Que
     """Shows the pictures until Ctrl-C, then writes the samples."""
     from emocaliber.predict.predictor import load
     from emocaliber.render.progress import Progress
-    from emocaliber.serving.labelling import create_label_app, listening, serve
+    from emocaliber.serving.settings import LOOPBACK, Settings
+
+    try:
+        from emocaliber.serving.labelling import create_label_app
+        from emocaliber.serving.server import address_of, bound_socket, serve
+    except ModuleNotFoundError as error:
+        raise missing_packages("serve", "emocaliber label", error) from error
 
     predictor = None
-    socket = listening(args.host, args.port)
+    bound = bound_socket(args.host, args.port)
     if args.model:
         with Progress(f"loading {args.model}"):
             predictor = load(args.model, **settings)
         for sentence in (*([predictor.model.notice] if predictor.model.notice else []), *predictor.warnings(query)):
             say(sentence)
-    if args.host not in _LOOPBACK:
+    if args.host not in LOOPBACK:
         say("votes and pictures travel unencrypted; nobody without the link can see them or vote")
 
-    def stopped() -> None:
-        votes.close()
-        people = f"{len(votes.people)} {'person' if len(votes.people) == 1 else 'people'}"
-        say(f"{display_name(votes.path)} holds {len(votes)} votes by {people} on {len(images)} pictures")
-        if args.samples and len(votes):
-            say(votes.write_samples(args.samples))
-
     secret = secrets.token_urlsafe(16)
-    app = create_label_app(votes, images, query, secret, predictor, image_limits(args), stopped)
-    host = f"[{args.host}]" if ":" in args.host else args.host
-    emit(f"open http://{host}:{socket.getsockname()[1]}/#{secret} and stop with Ctrl-C")
-    serve(app, socket)
+    app = create_label_app(votes, images, query, secret, predictor, image_limits(args))
+    link = f"{address_of(bound)}/#{secret}"
+    serve(app, Settings(args.host, args.port), bound, lambda: emit(f"open {link} and stop with Ctrl-C"), _GRACE)
+    votes.close()
+    people = f"{len(votes.people)} {'person' if len(votes.people) == 1 else 'people'}"
+    say(f"{display_name(votes.path)} holds {len(votes)} votes by {people} on {len(images)} pictures")
+    if args.samples and len(votes):
+        say(votes.write_samples(args.samples))

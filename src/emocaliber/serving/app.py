@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Scope
 
-from emocaliber.serving import emotions, operations
+from emocaliber.serving import emotions, operations, page
 from emocaliber.serving.bodies import Memory
 from emocaliber.serving.engine import Engine
 from emocaliber.serving.errors import HANDLED, json_response, on_error
@@ -28,7 +28,7 @@ from emocaliber.serving.openapi import document
 from emocaliber.serving.settings import Settings
 
 Group = Callable[[Engine, Settings], list[Route]]
-GROUPS: tuple[Group, ...] = (emotions.routes,)
+GROUPS: tuple[Group, ...] = (emotions.routes, page.routes)
 PATHS: tuple[Callable[[Settings], Mapping[str, Any]], ...] = (operations.paths, emotions.paths)
 
 

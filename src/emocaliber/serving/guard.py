@@ -22,7 +22,8 @@ from emocaliber.serving.errors import Refused, problem, problem_of
 from emocaliber.serving.keys import CURRENT, Key, KeyRing
 from emocaliber.serving.settings import LOOPBACK, Settings
 
-OPEN = ("/health", "/ready")  # asked by machines that hold no key, and telling nothing but whether it works
+OPEN = ("/health", "/ready", "/")  # asked without a key; these, and the page's files, tell nothing but whether it works
+_OPEN_FILES = "/page/"
 _HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -81,7 +82,7 @@ class Guard:
             raise Refused(403, "pages of other sites may not ask this server.")
         if scope["method"] in ("GET", "HEAD") and _has_body(headers):
             raise Refused(400, "a request with this method has no body.")
-        if scope["path"] in OPEN:
+        if scope["path"] in OPEN or scope["path"].startswith(_OPEN_FILES):
             return None
         given, _, presented = headers.get("authorization", "").partition(" ")
         key = self._keys.find(presented.strip()) if given.lower() == "bearer" else None

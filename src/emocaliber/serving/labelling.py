@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
 import json
 import secrets
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from emocaliber.core.tasks import TASKS
@@ -23,6 +20,7 @@ from emocaliber.errors import UserError
 from emocaliber.io.images import DEFAULT_LIMITS, ImageError, ImageLimits, open_image
 from emocaliber.io.rows import display_name
 from emocaliber.predict.predictor import Predictor, Query
+from emocaliber.serving.errors import Refused, json_response, on_error
 from emocaliber.serving.page import HEADERS, page_routes
 from emocaliber.serving.votes import SKIPPED, Votes, person_key
 
@@ -33,14 +31,6 @@ _FILES = ("page.css", "label.css", "label.js", "cards.js", "words.js", "icon.svg
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class Refused(Exception):
-    """A request that is answered with an HTTP status and a sentence."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.code = status, code
-
-
 def create_label_app(
     votes: Votes,
     images: Sequence[str],
@@ -48,12 +38,11 @@ def create_label_app(
     secret: str,
     predictor: Predictor | None = None,
     limits: ImageLimits = DEFAULT_LIMITS,
-    on_stop: Callable[[], None] = lambda: None,
 ) -> Starlette:
     """The application. All that it tells needs `secret` as a bearer token, which the link to the page has after its "#".
 
     `votes` must be among the labels of `query` and on `images`. With a `predictor`, a person sees its answer to a picture after their vote,
-    which then cannot be changed. `on_stop` is called when the server has stopped answering.
+    which then cannot be changed.
     """
     desk = _Desk(votes, images, query, predictor, limits)
 
@@ -62,21 +51,14 @@ def create_label_app(
             given = request.headers.get("authorization", "").removeprefix("Bearer ")
             try:
                 if not secrets.compare_digest(given.encode(), secret.encode()):
-                    raise Refused(401, "unknown_link", "this page was opened without its whole link; copy it from the terminal again")
+                    raise Refused(401, "this page was opened without its whole link; copy it from the terminal again")
                 response = await handler(request)
-            except Refused as refused:
-                response = JSONResponse({"error": {"code": refused.code, "message": str(refused)}}, refused.status)
-            except UserError as error:
-                response = JSONResponse({"error": {"code": "bad_request", "message": str(error)}}, 422)
+            except (Refused, UserError) as error:
+                response = await on_error(request, error)
             response.headers.update({**HEADERS, "Cache-Control": "no-store"})
             return response
 
         return answer
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        yield
-        on_stop()
 
     told = [
         Route("/label/state", guarded(desk.state)),
@@ -84,24 +66,7 @@ def create_label_app(
         Route("/label/answers/{place:int}", guarded(desk.answer)),
         Route("/label/votes", guarded(desk.vote), methods=["POST"]),
     ]
-    return Starlette(routes=[*page_routes("label.html", _FILES), *told], lifespan=lifespan)
-
-
-def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens at an address; port 0 takes any that is free. Raises UserError if the address cannot be had."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        made = socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise UserError(f"cannot listen on {host}, port {port} ({error.strerror or error}); give another --port or --host") from error
-    return made
-
-
-def serve(app: Starlette, at: socket.socket) -> None:
-    """Serves the application until Ctrl-C or SIGTERM; what runs is finished first."""
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=10)
-    with contextlib.suppress(KeyboardInterrupt):  # which uvicorn raises again when it has stopped
-        uvicorn.Server(config).run(sockets=[at])
+    return Starlette(routes=[*page_routes("label.html", _FILES), *told])
 
 
 class _Desk:
@@ -120,7 +85,7 @@ class _Desk:
         task = TASKS.get(self._query.task)
         pictures = [{"place": place, "done": place in theirs, "emotion": theirs.get(place)} for place in self._votes.order_for(person)]
         told = {"labels": list(self._query.candidates), "kind": task.kind if task else "emotion", "pictures": pictures}
-        return JSONResponse(told | {"model": self._predictor.model.name if self._predictor else None})
+        return json_response(told | {"model": self._predictor.model.name if self._predictor else None})
 
     async def picture(self, request: Request) -> Response:
         """A picture, upright and without metadata, as a JPEG of at most 1,600 pixels. The model begins to look at it as well."""
@@ -135,20 +100,20 @@ class _Desk:
         person, place, emotion, seconds = (given.get(name) for name in ("person", "place", "emotion", "seconds"))
         fits = isinstance(person, str) and type(place) is int and 0 <= place < len(self._images) and isinstance(emotion, str | None)
         if not isinstance(person, str) or type(place) is not int or not fits:
-            raise Refused(422, "bad_request", "a vote has a person, the place of a picture and an emotion or null")
+            raise Refused(422, "a vote has a person, the place of a picture and an emotion or null")
         if self._is_settled(person, place):
-            raise Refused(409, "settled", "you have seen the model's answer to this picture, so your vote on it stays as it was")
+            raise Refused(403, "you have seen the model's answer to this picture, so your vote on it stays as it was")
         self._votes.cast(
             person, place, emotion, round(float(seconds), 1) if isinstance(seconds, int | float) and 0 <= seconds < 1e6 else None
         )
-        return JSONResponse({"kept": True})
+        return json_response({"kept": True})
 
     async def answer(self, request: Request) -> Response:
         """The model's prediction row for a picture, once this person has voted on it."""
         place = self._place(request)
         if not self._is_settled(request.query_params.get("person", ""), place):
-            raise Refused(403, "vote_first", "the model's answer is shown after your vote")
-        return JSONResponse(await self._ask(place))
+            raise Refused(403, "the model's answer is shown after your vote")
+        return json_response(await self._ask(place))
 
     def _is_settled(self, person: str, place: int) -> bool:
         """Whether this person's vote can no longer change, as the model's answer may have been seen."""
@@ -157,14 +122,14 @@ class _Desk:
     def _place(self, request: Request) -> int:
         place: int = request.path_params["place"]
         if place >= len(self._images):
-            raise Refused(404, "not_found", "there is no such picture")
+            raise Refused(404, "there is no such picture")
         return place
 
     def _jpeg(self, place: int) -> bytes:
         try:
             image = open_image(self._images[place], replace(self._limits, max_side=_SIDE)).image
         except ImageError as error:
-            raise Refused(422, error.code, error.message) from error
+            raise Refused(422, error.message) from error
         image.thumbnail((_SIDE, _SIDE))
         file = io.BytesIO()
         image.save(file, "JPEG", quality=90)
@@ -189,11 +154,11 @@ async def _json(request: Request) -> dict[str, Any]:
     async for chunk in request.stream():
         body += chunk
         if len(body) > _MOST_BYTES:
-            raise Refused(413, "too_large", f"a vote has at most {_MOST_BYTES:,} bytes")
+            raise Refused(413, f"a vote has at most {_MOST_BYTES:,} bytes")
     try:
         given = json.loads(body)
     except ValueError:
         given = None
     if not isinstance(given, dict):
-        raise Refused(422, "bad_request", "a vote is a JSON object")
+        raise Refused(422, "a vote is a JSON object")
     return given

@@ -79,7 +79,10 @@ function steps(row) {
 const failure = (entry) => entry.row?.error ?? entry.failure;
 
 // Errors begin with the name of the file, which the card shows already.
-const without = (name, message) => (message.startsWith(`${name}: `) ? message.slice(name.length + 2) : message);
+function without(name, message) {
+  const before = [name, "the image"].map((each) => `${each}: `).find((each) => message.startsWith(each)) ?? "";
+  return message.charAt(before.length).toUpperCase() + message.slice(before.length + 1);
+}
 
 function working(entry) {
   const words = { waiting: "Waiting", sending: "Sending", asking: "The model is looking at it" }[entry.state];
