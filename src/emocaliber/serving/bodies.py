@@ -159,7 +159,7 @@ async def read_form(request: Request, limits: HttpLimits) -> list[Part]:
 
 @dataclass
 class _Form:
-    """Gathers what the parser finds."""
+    """Gathers what the parser finds; the parser itself limits the headers of a part."""
 
     limits: HttpLimits
     parts: list[Part] = field(default_factory=list)
@@ -181,15 +181,10 @@ class _Form:
             raise Refused(413, f"the form has more than {self.limits.images} images and {self.limits.fields} fields; send fewer.")
 
     def header_field(self, data: bytes, start: int, end: int) -> None:
-        self._name = self._bounded(self._name + data[start:end])
+        self._name += data[start:end]
 
     def header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value = self._bounded(self._value + data[start:end])
-
-    def _bounded(self, text: bytes) -> bytes:
-        if len(text) > self.limits.header_bytes or len(self._headers) > self.limits.fields:
-            raise Refused(431, "the headers of a part of the form are too long; send shorter ones.")
-        return text
+        self._value += data[start:end]
 
     def header_end(self) -> None:
         self._headers[self._name.lower()] = self._value

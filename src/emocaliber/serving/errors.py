@@ -56,7 +56,8 @@ def problem(status: int, message: str, *, retry_after: int | None = None) -> Res
     headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return json_response({"error": {"code": CODES[status], "message": display_name(message)}}, status, headers)
+    sentence = display_name(message if message.endswith((".", "?")) else f"{message}.")
+    return json_response({"error": {"code": CODES[status], "message": sentence}}, status, headers)
 
 
 def problem_of(error: Exception) -> Response | None:
@@ -64,11 +65,11 @@ def problem_of(error: Exception) -> Response | None:
     if isinstance(error, Refused):
         return problem(error.status, error.message, retry_after=error.retry_after)
     if isinstance(error, Busy):
-        return problem(503, f"{error}.", retry_after=error.retry_after)
+        return problem(503, str(error), retry_after=error.retry_after)
     if isinstance(error, Late):
-        return problem(504, f"{error}; send fewer images, or allow more time.")
+        return problem(504, f"{error}; send fewer images, or allow more time")
     if isinstance(error, OverQuota):
-        return problem(413 if error.retry_after is None else 429, f"{error}.", retry_after=error.retry_after)
+        return problem(413 if error.retry_after is None else 429, str(error), retry_after=error.retry_after)
     if isinstance(error, UserError):
         return problem(422, str(error))
     if isinstance(error, HTTPException):

@@ -55,10 +55,15 @@ def address_of(bound: socket.socket) -> str:
 
 
 def serve(app: Starlette, settings: Settings, bound: socket.socket, listening: Callable[[], object], grace: float) -> None:
-    """Serves until SIGINT or SIGTERM, then finishes what it has, for at most `grace` seconds; a second signal ends it at once.
+    """Serves as `server_of` until SIGINT or SIGTERM; a second signal ends it at once."""
+    server = server_of(app, settings, listening, grace)
+    asyncio.run(server.serve([bound]))
+    if not server.started:
+        raise UserError("the server did not start; --debug shows why")
 
-    `listening` is called once requests are taken.
-    """
+
+def server_of(app: Starlette, settings: Settings, listening: Callable[[], object], grace: float) -> uvicorn.Server:
+    """A server that calls `listening` once it takes requests; when it is to exit, it finishes what it has, for at most `grace` seconds."""
     limits = settings.http
     config = uvicorn.Config(
         app,
@@ -76,10 +81,7 @@ def serve(app: Starlette, settings: Settings, bound: socket.socket, listening: C
     )
     for name in ("uvicorn.error", "asyncio"):  # they would quote what clients sent
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    server = _Server(config, listening)
-    asyncio.run(server.serve([bound]))
-    if not server.started:
-        raise UserError("the server did not start; --debug shows why")
+    return _Server(config, listening)
 
 
 class _Server(uvicorn.Server):
