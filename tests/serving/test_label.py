@@ -146,7 +146,7 @@ def test_score_reads_the_samples_and_knows_how_many_people_agree(labelling: Labe
     assert main(["score", str(answers), "--truth", str(labelling.samples), "--out", str(out), "--numbers-only"]) == 0
     scored = json.loads((out / "metrics.json").read_text())["tasks"]["EmoSet-8"]
     assert scored["n"] == 3 and scored["accuracy"] == 1
-    assert scored["agreement"] == pytest.approx(2 / 3)
+    assert scored["emotions"]["agreement"] == pytest.approx(2 / 3)
 
 
 @pytest.mark.slow
