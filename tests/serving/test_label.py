@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -17,17 +18,17 @@ from typing import Any
 
 import httpx2
 import pytest
-import uvicorn
 from PIL import Image
+from starlette.applications import Starlette
 
 import emocaliber
 from browser import CHROMIUM, Browser, wait_for
 from emocaliber.__main__ import main
-from emocaliber.emotions.labels import Labels
 from emocaliber.io.rows import read_rows
 from emocaliber.predict.predictor import Predictor, Query
 from emocaliber.serving.labelling import create_label_app
-from emocaliber.serving.server import bound_socket
+from emocaliber.serving.server import address_of, bound_socket, server_of
+from emocaliber.serving.settings import Settings
 from emocaliber.serving.votes import Votes
 from stand_ins import ColourModel, photo
 
@@ -88,6 +89,21 @@ def labelling(tmp_path: Path) -> Iterator[Labelling]:
         running.stop(signal.SIGKILL)
 
 
+@contextlib.contextmanager
+def running(app: Starlette) -> Iterator[str]:
+    """The address of an application that is served by a thread."""
+    bound, ready = bound_socket("127.0.0.1", 0), threading.Event()
+    server = server_of(app, Settings(port=0), ready.set, 10)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([bound])), daemon=True)
+    thread.start()
+    assert ready.wait(60)
+    try:
+        yield address_of(bound)
+    finally:
+        server.should_exit = True
+        thread.join(60)
+
+
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Callable[..., Desk]]:
     """Starts a server in this process, with a model of colours if wanted."""
@@ -98,13 +114,7 @@ def desk(tmp_path: Path) -> Iterator[Callable[..., Desk]]:
 
         def start(model: ColourModel | None = None) -> Desk:
             app = create_label_app(votes, images, query, "secret", Predictor(model) if model else None)
-            bound = bound_socket("127.0.0.1", 0)
-            server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-            thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
-            thread.start()
-            closing.callback(thread.join)
-            closing.callback(setattr, server, "should_exit", True)
-            return Desk(f"http://127.0.0.1:{bound.getsockname()[1]}/#secret")
+            return Desk(f"{closing.enter_context(running(app))}/#secret")
 
         yield start
 
@@ -146,7 +156,7 @@ def test_score_reads_the_samples_and_knows_how_many_people_agree(labelling: Labe
     assert main(["score", str(answers), "--truth", str(labelling.samples), "--out", str(out), "--numbers-only"]) == 0
     scored = json.loads((out / "metrics.json").read_text())["tasks"]["EmoSet-8"]
     assert scored["n"] == 3 and scored["accuracy"] == 1
-    assert scored["emotions"]["agreement"] == pytest.approx(2 / 3)
+    assert scored["emotion"]["agreement"] == pytest.approx(2 / 3)
 
 
 @pytest.mark.slow
@@ -340,19 +350,14 @@ def test_a_label_is_shown_as_text(browser: Browser, tmp_path: Path) -> None:
     image = str(photo(tmp_path / "red.png", "red"))
     label = '<img src=x onerror="window.harmed = 1">'
     query = Query.of(labels=[label, "calm"])
-    with Votes(tmp_path / "votes.jsonl", [image], query.task, Labels.of(query.candidates)) as votes:
-        bound = bound_socket("127.0.0.1", 0)
-        server = uvicorn.Server(uvicorn.Config(create_label_app(votes, [image], query, "s"), log_level="error"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
-        thread.start()
-        begin(browser, Desk(f"http://127.0.0.1:{bound.getsockname()[1]}/#s"), "<b>Ada</b>")
+    votes = Votes(tmp_path / "votes.jsonl", [image], query.task, query.candidates)
+    with votes, running(create_label_app(votes, [image], query, "s")) as url:
+        begin(browser, Desk(f"{url}/#s"), "<b>Ada</b>")
         shown(browser, "1 of 1")
         assert browser.evaluate("labels.querySelector('span').textContent") == label
         browser.press("1")
         browser.wait("ended.textContent.includes('<b>Ada</b>')")
         assert browser.evaluate("window.harmed") is None
-        server.should_exit = True
-        thread.join()
 
 
 def test_the_page_fits_a_phone(browser: Browser, desk: Callable[..., Desk]) -> None:
