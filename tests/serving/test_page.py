@@ -113,7 +113,7 @@ def test_the_slider_shows_what_remains_and_the_rows_saved_say_so(browser: Browse
     opened(browser, tiny_server.url)
     browser.drop(three)
     browser.wait(DONE.format(count=3))
-    assert browser.evaluate("remains.textContent").startswith("All 2 answers remain; about")
+    assert browser.evaluate("remains.textContent").startswith("Both answers remain; about")
     slide_to(browser, 70)
     assert browser.evaluate("remains.textContent") == "70\u00a0%: 1 of 2 answers remain; about 9 of 10 such answers are right."
     said = names_and_words(browser)

@@ -67,8 +67,10 @@ function others(row) {
     cell.firstChild.classList.add("side");
     return el("tr", {}, el("th", { scope: "row" }, emotion), cell, el("td", {}, percent(probability)));
   });
-  return el("table", { className: "others" }, el("caption", {}, "What it weighed, by its own probabilities"), el("tbody", {}, ...lines));
+  return el("table", { className: "others" }, el("caption", {}, weighed(row)), el("tbody", {}, ...lines));
 }
+
+const weighed = (row) => (row.untaught ? "What it weighed, which tells little of labels that it was not taught" : "What it weighed, by its own probabilities");
 
 function steps(row) {
   if (!row.reasoning) return null;
@@ -155,7 +157,7 @@ export function comparison(pair, least) {
     return el("tr", {}, cells[0], el("th", { scope: "row" }, name), cells[1]);
   });
   const head = el("thead", {}, el("tr", {}, ...[pair[0].name, "", pair[1].name].map((name) => el("th", name ? { scope: "col" } : {}, name))));
-  const table = lines.length ? el("table", { className: "both" }, el("caption", {}, "What it weighed, by its own probabilities"), head, el("tbody", {}, ...lines)) : null;
+  const table = lines.length ? el("table", { className: "both" }, el("caption", {}, weighed(rows.find((row) => row.untaught) ?? rows[0])), head, el("tbody", {}, ...lines)) : null;
   const told = STEPS.filter((step) => rows.some((row) => row.reasoning?.[step])).flatMap((step) => [
     el("h3", {}, step),
     el("div", { className: "pair" }, ...rows.map((row) => el("p", {}, row.reasoning?.[step] ?? "–"))),

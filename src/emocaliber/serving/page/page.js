@@ -2,7 +2,7 @@
 
 import { Asking } from "./ask.js";
 import { comparison, drawCard, el, useColours } from "./cards.js";
-import { remainsWords, savedRow, statusOf, trustWords } from "./words.js";
+import { ended, remainsWords, savedRow, statusOf, trustWords } from "./words.js";
 import { droppedFiles, forget, remember, remembered, thumbnail } from "./visit.js";
 
 const $ = (id) => document.getElementById(id);
@@ -11,6 +11,7 @@ const OWN = "own";
 let entries = []; // the newest first
 let chosen = []; // to compare: two at most
 let tasks = [];
+let notice = null; // what users of the model must know
 
 const asking = new Asking(changed, askForKey);
 const least = () => Number($("least").value) / 100;
@@ -23,6 +24,7 @@ async function readModels() {
   if (reply.status === 401) return askForKey(Boolean(asking.key));
   const model = (await reply.json()).data[0];
   tasks = model.x_tasks ?? [];
+  notice = model.x_notice ?? null;
   $("model").replaceChildren("The model ", el("b", {}, model.id), " names one, says why, and how far to trust it.");
   const option = (task) => el("option", { value: task.task }, `${task.task}: ${task.labels.length} ${task.kind === "sentiment" ? "sentiments" : "emotions"}`);
   const group = (label, some) => (some.length ? [el("optgroup", { label }, ...some.map(option))] : []);
@@ -31,7 +33,7 @@ async function readModels() {
   const known = [...group("how often it is right has been measured", measured), ...group("not measured, so less to be trusted", others)];
   $("task").replaceChildren(...known, el("option", { value: OWN }, "labels of your own…"));
   $("task").value = (measured.find((task) => task.task === "EmoSet-8") ?? measured[0] ?? tasks[0])?.task ?? OWN;
-  showQuestion();
+  showAll();
   return undefined;
 }
 
@@ -95,7 +97,8 @@ function showAll() {
   const answered = rows().filter((row) => !row.error);
   $("remains").textContent = answered.length ? remainsWords(answered, least()) : "";
   for (const entry of entries) entry.card.hidden = $("hide").checked && entry.state === "done" && statusOf(entry.row, least()) === "abstained";
-  const warnings = [...new Set(entries.filter((entry) => entry.state === "done").flatMap((entry) => entry.warnings ?? []))];
+  const of = entries.filter((entry) => entry.state === "done").flatMap((entry) => entry.warnings ?? []);
+  const warnings = [...new Set([...(notice ? [notice] : []), ...of])].map(ended);
   const shown = [...$("notices").children].map((notice) => notice.textContent);
   if (shown.join("\n") !== warnings.join("\n")) $("notices").replaceChildren(...warnings.map((warning) => el("p", { className: "notice" }, warning)));
   showQuestion();

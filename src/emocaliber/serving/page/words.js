@@ -5,7 +5,7 @@ export const percent = (share) => (share > 0 && share < 0.005 ? "<\u00a01\u00a0%
 // A probability as a person counts: "7 of 10", in hundredths where tenths would say "always".
 export function outOf(share) {
   if (share >= 0.995) return "99 of 100 or more";
-  if (share >= 0.95) return `${Math.floor(100 * share + 1e-9)} of 100`;
+  if (share >= 0.95) return `${Math.round(100 * share)} of 100`;
   return share < 0.05 ? "under 1 of 10" : `${Math.round(10 * share)} of 10`;
 }
 
@@ -36,7 +36,9 @@ export function peopleWords(row) {
     : `${said[0].toUpperCase()}${said.slice(1)} people would say so${between}.`;
 }
 
-const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
+export const ended = (text) => (/[.!?]$/.test(text) ? text : `${text}.`);
+
+const sentence = (text) => ended(`${text[0].toUpperCase()}${text.slice(1)}`);
 
 // "failed", "abstained", "accepted" or "answered", if answers below `least` (0: any) are not wanted.
 export function statusOf(row, least = 0) {
@@ -64,7 +66,7 @@ export function reasons(row, least = 0) {
 export function remainsWords(rows, least) {
   const answered = rows.filter((row) => !row.error);
   const kept = answered.filter((row) => ["answered", "accepted"].includes(statusOf(row, least)));
-  const all = answered.length === 1 ? "The one answer" : `All ${answered.length} answers`;
+  const all = { 1: "The one answer", 2: "Both answers" }[answered.length] ?? `All ${answered.length} answers`;
   const count = kept.length === answered.length ? `${all} remain${answered.length === 1 ? "s" : ""}` : `${kept.length} of ${answered.length} answers remain`;
   const level = least ? `${percent(least)}: ${count[0].toLowerCase()}${count.slice(1)}` : count;
   if (!kept.length || !kept.every(isCalibrated)) return `${level}.`;
