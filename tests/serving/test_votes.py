@@ -11,6 +11,7 @@ from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
 from emocaliber.io.rows import read_rows
 from emocaliber.serving.votes import LONGEST_NAME, Votes, person_key
+from emocaliber.training.samples import numbered_sample_rows
 from stand_ins import photo
 
 LABELS = Labels.of(("calm", "tense", "joyful"))
@@ -77,6 +78,17 @@ def test_samples_have_the_label_that_most_chose_and_ties_are_named(tmp_path: Pat
     red, blue = read_samples(tmp_path / "out" / "samples.jsonl")
     assert (red.ground_truth, red.votes, Path(red.image).resolve()) == ("calm", {"calm": 2, "tense": 1}, Path(images[0]))
     assert (blue.ground_truth, blue.votes, blue.candidates) == ("calm", {"calm": 1}, LABELS)
+
+
+def test_training_reads_samples_of_its_own_split_only(tmp_path: Path, images: list[str]) -> None:
+    with opened(tmp_path, images) as votes:
+        votes.cast("Ada", 1, "joyful")
+        votes.write_samples(tmp_path / "samples.jsonl", "train")
+        ((line, row),) = numbered_sample_rows(tmp_path / "samples.jsonl")
+        assert (line, row["ground_truth"], row["votes"], row["image"]) == (1, "joyful", {"joyful": 1}, images[1])
+        votes.write_samples(tmp_path / "samples.jsonl")
+    with pytest.raises(UserError, match="must not see the test split"):
+        list(numbered_sample_rows(tmp_path / "samples.jsonl"))
 
 
 def test_votes_among_other_labels_are_not_mixed_in(tmp_path: Path, images: list[str]) -> None:

@@ -33,6 +33,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     what.add_argument("--task", metavar="T", help="the task whose labels can be chosen (default: EmoSet-8)")
     what.add_argument("--labels", metavar="A,B,C", help="labels of your own")
     parser.add_argument("--samples", metavar="SAMPLES.jsonl", help="write samples with the votes, now and when it is stopped")
+    split = "what the samples are for: test (default), or train, as training refuses test samples"
+    parser.add_argument("--split", choices=("test", "train"), default="test", help=split)
     parser.add_argument("--samples-only", action="store_true", help="write the samples of the votes so far, and stop")
     parser.add_argument("--model", metavar="M", help=f"show its answer to each person after their vote: {SHORT_MODELS}")
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="the address to listen on (default: this machine only)")
@@ -62,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     images = [str(image) for image in find_images(paths, io.BytesIO())]
     with Votes(args.out, images, query.task, query.candidates) as votes:
         if args.samples and (len(votes) or args.samples_only):
-            say(votes.write_samples(args.samples))
+            say(votes.write_samples(args.samples, args.split))
         if not args.samples_only:
             _serve(args, votes, images, query, model_settings(parse_settings(settings)))
     return 0
@@ -98,4 +100,4 @@ def _serve(args: argparse.Namespace, votes: Votes, images: list[str], query: Que
     people = f"{len(votes.people)} {'person' if len(votes.people) == 1 else 'people'}"
     say(f"{display_name(votes.path)} holds {len(votes)} votes by {people} on {len(images)} pictures")
     if args.samples and len(votes):
-        say(votes.write_samples(args.samples))
+        say(votes.write_samples(args.samples, args.split))

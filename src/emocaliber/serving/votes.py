@@ -95,7 +95,7 @@ class Votes:
         found = Counter(self._cast.get(self._names[place], {}).values())
         return {label: found[label] for label in self.candidates if found[label]}
 
-    def samples(self) -> tuple[list[Sample], int]:
+    def samples(self, split: str = "test") -> tuple[list[Sample], int]:
         """A sample for each image whose votes have a winner, and the number of images with a tie. Images without votes are in neither."""
         made, ties = [], 0
         for place, name in enumerate(self._names):
@@ -112,15 +112,15 @@ class Votes:
                     candidates=self.candidates,
                     ground_truth=winner,
                     source="label",
-                    split="test",
+                    split=split,
                     votes=counts,
                 )
             )
         return made, ties
 
-    def write_samples(self, path: str | Path) -> str:
+    def write_samples(self, path: str | Path, split: str = "test") -> str:
         """Writes the samples, and returns a sentence that says how many there are, and which images have none."""
-        made, ties = self.samples()
+        made, ties = self.samples(split)
         write_rows(path, (sample.to_row(Path(path).absolute().parent) for sample in made))
         none = len(self._images) - len(made) - ties
         left = [f"{count} with {what}" for count, what in ((ties, "a tie"), (none, "no vote")) if count]
