@@ -146,12 +146,11 @@ function compare(entry) {
   $("compare").showModal();
 }
 
+// The browser gives the focus back to the button that was pressed.
 function closed() {
-  const [last] = chosen.slice(-1);
   const were = chosen;
   chosen = [];
   for (const each of were) drawCard(each, least(), false, acts);
-  last?.card.querySelector("button.compare")?.focus();
 }
 
 function forgetAll() {
