@@ -21,7 +21,7 @@ from PIL import Image
 
 from emocaliber.core.model import Model
 from emocaliber.predict.predictor import Predictor
-from emocaliber.serving.app import create_app
+from emocaliber.serving.app import GROUPS, Group, create_app
 from emocaliber.serving.decoding import DecodingLimits, DecodingPool
 from emocaliber.serving.engine import Engine, EngineLimits
 from emocaliber.serving.keys import KeyFile, KeyRing
@@ -70,6 +70,7 @@ def served_model(
     engine: EngineLimits | None = None,
     http: HttpLimits | None = None,
     decoding: DecodingLimits | None = None,
+    groups: tuple[Group, ...] = GROUPS,
     **settings: Any,
 ) -> Iterator[tuple[str, Engine]]:
     """The address of a server around `model`, and its engine; its keys are in `folder`."""
@@ -77,7 +78,9 @@ def served_model(
     asked = Engine(Predictor(model), engine, DecodingPool(decoding))
     bound = bound_socket(made.host, 0)
     url, listening = address_of(bound).replace("0.0.0.0", "127.0.0.1"), threading.Event()
-    server = server_of(create_app(asked, made, KeyRing(KeyFile(folder / "keys.json"), needed=not made.is_local)), made, listening.set, 30)
+    server = server_of(
+        create_app(asked, made, KeyRing(KeyFile(folder / "keys.json"), needed=not made.is_local), groups=groups), made, listening.set, 30
+    )
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([bound])), daemon=True)
     thread.start()
     assert listening.wait(60)

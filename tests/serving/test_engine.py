@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -271,3 +272,46 @@ def test_the_process_that_decodes_sees_no_secrets_and_writes_no_file(colour_mode
             assert any(line.split()[:5] == ["Max", "file", "size", "0", "0"] for line in limits)
 
     run(colour_model, work, decoding=DecodingLimits(processes=1))
+
+
+def test_an_observer_that_fails_costs_nobody_an_answer(colour_model: ColourModel) -> None:
+    class Broken(Sizes):
+        def batch(self, *_: object) -> None:
+            raise OSError("the disk is full")
+
+        answered = refused = batch
+
+    async def work(engine: Engine) -> list[Prediction]:
+        engine.observers.append(Broken())
+        return [*await engine.predict([picture("orange")], EMOSET), *await engine.predict([b""], EMOSET)]
+
+    assert [each.error and each.error.code for each in run(colour_model, work)] == [None, "empty"]
+
+
+def test_a_decoder_that_cannot_be_started_is_an_error_of_the_picture(colour_model: ColourModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(engine: Engine) -> list[Prediction]:
+        await engine.predict([picture("orange")], EMOSET)
+        for pid in engine.decoding.processes:
+            os.kill(pid, signal.SIGKILL)
+        with monkeypatch.context() as patched:
+            patched.setattr("sys.executable", "/nothing")
+            found = await engine.predict([picture("orange")] * 2, EMOSET)
+        return [*found, *await engine.predict([picture("orange")], EMOSET)]
+
+    found = run(colour_model, work, decoding=DecodingLimits(processes=1))
+    assert [each.error and each.error.code for each in found] == ["internal", "internal", None]
+
+
+def test_nothing_is_kept_of_pictures_that_were_answered(colour_model: ColourModel) -> None:
+    pictures = [picture(seed, (160, 120)) for seed in range(16)]  # 58 kB each, and as much decoded
+
+    async def work(engine: Engine) -> int:
+        process = psutil.Process()
+        for _ in range(15):
+            await engine.predict(pictures, EMOSET)
+        before = process.memory_info().rss
+        for _ in range(60):
+            await engine.predict(pictures, EMOSET)
+        return process.memory_info().rss - before
+
+    assert run(colour_model, work) < 12_000_000  # of 110 MB that went through

@@ -77,6 +77,18 @@ def test_on_another_address_every_request_but_health_needs_a_key(tmp_path: Path)
         assert post(url, picture("red")).status_code == 401
 
 
+def test_behind_a_proxy_it_answers_to_the_name_of_the_proxy_and_needs_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = KeyFile(tmp_path / "keys.json")
+    assert main(["serve", "--name", "emotions.example.org", "--keys", str(file.path)]) == 2
+    assert "emotions.example.org can be reached" in capsys.readouterr().err
+    key = file.make("a")
+    with served_model(ColourModel(), tmp_path, names=("emotions.example.org",)) as (url, _):
+        named = {"Host": "Emotions.example.org"}
+        assert httpx2.get(f"{url}/v1/models", headers=named).status_code == 401
+        assert httpx2.get(f"{url}/v1/models", headers=bearing(key) | named).status_code == 200
+        assert httpx2.get(f"{url}/v1/models", headers=bearing(key) | {"Host": "evil.example"}).status_code == 421
+
+
 def test_a_key_that_was_made_or_revoked_counts_from_the_next_request_on(tmp_path: Path, keys: KeyFile) -> None:
     with served_model(ColourModel(), tmp_path) as (url, _):
         assert post(url, picture("red")).status_code == 200  # of this machine, with no keys made
@@ -86,8 +98,8 @@ def test_a_key_that_was_made_or_revoked_counts_from_the_next_request_on(tmp_path
         keys.revoke("first")
         assert post(url, picture("red"), headers=bearing(first)).status_code == 401
         assert post(url, picture("red"), headers=bearing(second)).status_code == 200
-        for wrong in ("x", second[:-1], f"{second}x", second.upper(), "é"):
-            assert post(url, picture("red"), headers=bearing(wrong.encode().decode("latin-1"))).status_code == 401
+        for wrong in ("x", second[:-1], f"{second}x", second.upper()):
+            assert post(url, picture("red"), headers=bearing(wrong)).status_code == 401
         keys.path.unlink()  # whoever removes the file lets nobody in
         assert post(url, picture("red"), headers=bearing(second)).status_code == 401
 

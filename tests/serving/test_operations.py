@@ -7,6 +7,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -126,17 +128,18 @@ def certificate() -> Certificate:
 
 def test_a_certificate_decides_until_it_is_declared_void(tmp_path: Path) -> None:
     file = tmp_path / "certificate.json"
-    certificate().save(file)
+    promise = certificate()
+    promise.save(file)
     with served_model(ColourModel(), tmp_path, certificate=CertificateInUse(file)) as (url, _):
         pictures = [picture((255, 0, 0)), picture((100, 0, 0))]
         rows = post(url, *pictures).json()["predictions"]
-        assert [row["accepted"] for row in rows] == [True, False] and rows[0]["certificate"] == certificate().id
+        assert [row["accepted"] for row in rows] == [True, False] and rows[0]["certificate"] == promise.id
         assert counted(url, "emocaliber_certificate_valid") == 1
         assert httpx2.get(f"{url}/v1/calibration").json()["certificate"]["questions"][0]["threshold"] == 0.6
         assert post(url, *pictures, min_confidence="0.5").status_code == 422
 
         time.sleep(0.01)
-        voided(certificate(), "row 7", "the mix of answers moved").save(file)
+        voided(promise, "row 7", "the mix of answers moved").save(file)
         answer = post(url, *pictures).json()
         assert [row["accepted"] for row in answer["predictions"]] == [None, None] and "void" in answer["predictions"][0]["uncertified"]
         assert any("no answer is accepted" in each for each in answer["warnings"])
@@ -197,6 +200,20 @@ def test_a_port_that_is_taken_is_said_before_the_model_is_loaded(capsys: pytest.
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main(["serve", "--port", str(taken.getsockname()[1])]) == 2
     assert "--port" in capsys.readouterr().err
+
+
+def test_without_its_packages_the_command_says_what_to_install() -> None:
+    code = "import sys; sys.modules['uvicorn'] = None; from emocaliber.__main__ import main; sys.exit(main(['serve']))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 2 and ran.stderr.count("\n") == 1 and "pip install" in ran.stderr
+
+
+def test_the_command_line_loads_no_web_library() -> None:
+    code = (
+        "import sys, emocaliber.__main__ as m; m.build_parser(); "
+        "print(sorted({'starlette', 'uvicorn', 'prometheus_client', 'python_multipart'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_two_servers_can_share_a_port(tmp_path: Path) -> None:

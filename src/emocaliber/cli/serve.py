@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,12 +28,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     own = "the address to answer at; any but this machine's own needs keys (default: 127.0.0.1)"
     parser.add_argument("--host", default="127.0.0.1", metavar="H", help=own)
     parser.add_argument("--port", type=natural, default=8000, metavar="P", help="the port; 0 takes a free one (default: 8000)")
+    named = "a name by which a proxy before it is reached, such as emotions.example.org (may be repeated); needs keys"
+    parser.add_argument("--name", action="append", default=[], metavar="NAME", help=named)
     parser.add_argument("--share-port", action="store_true", help="let further servers take a part of the connections to this port")
     parser.add_argument("--keys", type=Path, metavar="FILE", help=serve_keys.FILE)
     trust = parser.add_argument_group("confidence")
     trust.add_argument("--confidence", metavar="SOURCE", help="the confidence source (default: that of the model's card)")
     trust.add_argument("--calibrator", type=Path, metavar="FILE.json", help="calibrate the confidence by this file of `calibrate fit`")
     trust.add_argument("--certificate", type=Path, metavar="FILE", help="accept rows by this certificate of `calibrate certify`")
+    watched = "watch the answers, and void the certificate when they have changed; the state of the watch is kept in FILE"
+    trust.add_argument("--watch", type=Path, metavar="FILE", help=watched)
     limits = parser.add_argument_group("limits")
     limits.add_argument("--batch", type=positive, default=32, metavar="N", help="images that the model sees together (default: 32)")
     limits.add_argument("--queue", type=positive, default=256, metavar="N", help="images that may wait; more get 503 (default: 256)")
@@ -57,14 +62,18 @@ def run(args: argparse.Namespace) -> int:
     from emocaliber.serving.engine import Engine, EngineLimits
     from emocaliber.serving.keys import KeyFile, KeyRing, default_file
     from emocaliber.serving.settings import CertificateInUse, HttpLimits, Settings
+    from emocaliber.serving.watching import ServerWatch
 
+    if args.watch and not args.certificate:
+        raise UserError("--watch needs --certificate FILE, whose answers those of the server are compared with")
     http = HttpLimits(images=args.max_images, body_bytes=args.max_megabytes * 1_000_000, held_bytes=8 * args.max_megabytes * 1_000_000)
     certificate = CertificateInUse(args.certificate) if args.certificate else None
-    settings = Settings(args.host, args.port, certificate, http)
+    settings = Settings(args.host, args.port, tuple(name.lower() for name in args.name), certificate, http)
     file = args.keys or default_file()
     ring = KeyRing(KeyFile(file), needed=not settings.is_local)
     if not settings.is_local and not ring.count:
-        raise UserError(f"{args.host} can be reached from other machines, so a key is needed: emocaliber serve keys make NAME")
+        where = (args.name or [args.host])[0]
+        raise UserError(f"{where} can be reached from other machines, so a key is needed: emocaliber serve keys make NAME")
     bound = bound_socket(args.host, args.port, shared=args.share_port)
     predictor = _predictor(args)
     decoding = DecodingPool(DecodingLimits(max_pixels=args.max_megapixels * 1_000_000, processes=args.decoders))
@@ -76,7 +85,9 @@ def run(args: argparse.Namespace) -> int:
 
     if predictor.model.notice:
         say(predictor.model.notice)
-    serve(create_app(engine, settings, ring), settings, bound, listening, args.deadline + http.body_seconds + _GRACE)
+    with contextlib.ExitStack() as closing:
+        watch = closing.enter_context(ServerWatch(args.certificate, args.watch)) if args.watch else None
+        serve(create_app(engine, settings, ring, watch), settings, bound, listening, args.deadline + http.body_seconds + _GRACE)
     say("stopped")
     return 0
 

@@ -26,18 +26,31 @@ from emocaliber.serving.keys import KeyFile, KeyRing, default_file
 from emocaliber.serving.metrics import Metrics
 from emocaliber.serving.openapi import document
 from emocaliber.serving.settings import Settings
+from emocaliber.serving.watching import ServerWatch
 
 Group = Callable[[Engine, Settings], list[Route]]
 GROUPS: tuple[Group, ...] = (emotions.routes, page.routes)
 PATHS: tuple[Callable[[Settings], Mapping[str, Any]], ...] = (operations.paths, emotions.paths)
 
 
-def create_app(engine: Engine, settings: Settings, keys: KeyRing | None = None, groups: tuple[Group, ...] = GROUPS) -> Starlette:
-    """The application of a server; the engine starts and stops with it. Without `keys`, those of the usual file are taken."""
+def create_app(
+    engine: Engine,
+    settings: Settings,
+    keys: KeyRing | None = None,
+    watch: ServerWatch | None = None,
+    groups: tuple[Group, ...] = GROUPS,
+) -> Starlette:
+    """The application of a server; the engine starts and stops with it. Without `keys`, those of the usual file are taken.
+
+    `watch` sees all answers, and its gauges are among the metrics.
+    """
     keys = keys or KeyRing(KeyFile(default_file()), needed=not settings.is_local)
     memory = Memory(settings.http.held_bytes)
     metrics = Metrics(engine, memory, settings.certificate)
     engine.admit = keys.charge
+    if watch:
+        engine.observers.append(watch)
+        metrics.further.append(watch.metrics)
 
     async def openapi(_: Request) -> Response:
         return json_response(document([paths(settings) for paths in PATHS], keys_needed=keys.needed))

@@ -14,6 +14,7 @@ from emocaliber.serving.engine import Engine
 from emocaliber.serving.errors import Refused
 
 DEADLINE = "x-deadline"  # the header with the seconds that a client waits
+SHORTEST, LONGEST = 0.001, 3600.0
 
 
 async def ask(request: Request, engine: Engine, images: Sequence[bytes], query: Query) -> list[Prediction]:
@@ -42,8 +43,8 @@ def deadline_of(request: Request) -> float | None:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
-    if not 0 < seconds <= 3600:
-        raise Refused(422, "the header X-Deadline must be a number of seconds above 0, up to 3600.")
+    if not SHORTEST <= seconds <= LONGEST:
+        raise Refused(422, f"the header X-Deadline must be a number of seconds from {SHORTEST:g} to {LONGEST:g}.")
     return seconds
 
 

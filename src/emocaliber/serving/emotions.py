@@ -13,7 +13,7 @@ from emocaliber.core.tasks import TASKS
 from emocaliber.io.images import is_address
 from emocaliber.io.rows import display_name
 from emocaliber.predict.predictor import Query
-from emocaliber.serving.asking import ask
+from emocaliber.serving.asking import LONGEST, SHORTEST, ask
 from emocaliber.serving.bodies import Part, image_of_base64, media_type, read_form, read_json
 from emocaliber.serving.engine import Engine
 from emocaliber.serving.errors import Refused, json_response
@@ -46,6 +46,7 @@ def routes(engine: Engine, settings: Settings) -> list[Route]:
     """The routes of this module."""
 
     async def emotions(request: Request) -> Response:
+        engine.check_room()
         asked = await read_request(request, settings)
         query = asked.query(settings)
         predictions = await ask(request, engine, asked.images, query)
@@ -80,7 +81,7 @@ def paths(settings: Settings) -> dict[str, Any]:
     for each in body.values():
         each["description"] = "task or labels, not both; labels must differ in more than case and punctuation"
     answer = object_of({"predictions": listing(row_schema()), "model": TEXT, "warnings": listing(TEXT)})
-    deadline = {"name": "X-Deadline", "in": "header", "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": 3600}}
+    deadline = {"name": "X-Deadline", "in": "header", "schema": {"type": "number", "minimum": SHORTEST, "maximum": LONGEST}}
     what = "The emotion that each image evokes, and how sure that is: one row for each image, in order"
     asked = operation(what, answer, 408, 413, 415, 422, 429, 503, 504, body=body)
     return {"/v1/emotions": {"post": asked | {"parameters": [deadline | {"description": "the seconds that the client waits"}]}}}

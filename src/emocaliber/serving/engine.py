@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -23,6 +24,7 @@ from emocaliber.serving.decoding import DecodingPool
 TOLERANCE = 1e-4  # by which the confidence of a picture may differ with what else is in its batch, in float32
 _FIRST_GUESS = 0.5  # seconds an image, before any was answered
 _LONGEST_RETRY = 60
+_log = logging.getLogger("emocaliber.serving")
 
 
 class Busy(Exception):
@@ -123,11 +125,7 @@ class Engine:
         and what `admit` raises.
         """
         if not urgent:
-            full = self._held + len(images) > self.limits.queue_images or self.pixels >= self.limits.queue_pixels
-            if full and images:
-                for each in self.observers:
-                    each.refused("busy", len(images))
-                raise Busy(self.retry_after)
+            self.check_room(len(images))
             self.admit(len(images))
         loop = asyncio.get_running_loop()
         pictures = [_Picture(query, loop.create_future(), urgent) for _ in images]
@@ -139,14 +137,19 @@ class Engine:
             async with asyncio.timeout(self.limits.deadline if deadline is None else deadline):
                 return [await picture.future for picture in pictures]
         except TimeoutError:
-            for each in self.observers:
-                each.refused("late", len(images))
+            self._tell(lambda each: each.refused("late", len(images)))
             raise Late(f"no answer within {self.limits.deadline if deadline is None else deadline:g} s") from None
         finally:
             for picture in pictures:
                 picture.future.cancel()
                 self._queue.pop(picture, None)
             self._left.set()
+
+    def check_room(self, images: int = 1) -> None:
+        """Raises Busy unless there is room for so many images: before a body is read that would only wait to be refused."""
+        if images and (self._held + images > self.limits.queue_images or self.pixels >= self.limits.queue_pixels):
+            self._tell(lambda each: each.refused("busy", images))
+            raise Busy(self.retry_after)
 
     # Its life.
 
@@ -195,7 +198,10 @@ class Engine:
                 await self._left.wait()
             if picture.future.done():  # nobody waits for it any more
                 return
-            opened = await self.decoding.open(data)
+            try:
+                opened = await self.decoding.open(data)
+            except Exception as error:  # such as no process to be had
+                opened = ImageError("internal", f"the image: it could not be decoded ({type(error).__name__}); try again.")
         if picture.future.done():
             return
         if isinstance(opened, ImageError):
@@ -209,10 +215,17 @@ class Engine:
         self._came.set()
 
     def _answer(self, picture: _Picture, prediction: Prediction) -> None:
-        for each in self.observers if not picture.urgent else ():
-            each.answered(prediction, picture.query, time.monotonic() - picture.came)
+        if not picture.urgent:
+            self._tell(lambda each: each.answered(prediction, picture.query, time.monotonic() - picture.came))
         if not picture.future.done():
             picture.future.set_result(prediction)
+
+    def _tell(self, tell: Callable[[Observer], None]) -> None:
+        for each in self.observers:
+            try:
+                tell(each)
+            except Exception as error:  # a full disk, for one, is no reason not to answer
+                _log.error("unexpected %s in %s", type(error).__name__, type(each).__name__)
 
     # From the queue to answers.
 
@@ -229,14 +242,15 @@ class Engine:
             self._in_model = sum(each.pixels for each in batch)
             start = time.monotonic()
             predictions = await loop.run_in_executor(self._thread, self._ask, batch)
-            seconds = time.monotonic() - start
-            for each in self.observers:
-                each.batch(len(batch), self._in_model, seconds)
+            self._count(len(batch), self._in_model, time.monotonic() - start)
             self._in_model = 0
-            self._seconds_per_image += 0.2 * (seconds / len(batch) - self._seconds_per_image)
             for picture, prediction in zip(batch, predictions, strict=True):
                 self._answer(picture, prediction)
             self._left.set()
+
+    def _count(self, images: int, pixels: int, seconds: float) -> None:
+        self._seconds_per_image += 0.2 * (seconds / images - self._seconds_per_image)
+        self._tell(lambda each: each.batch(images, pixels, seconds))
 
     async def _fill(self, until: float) -> None:
         """Waits until there is a whole batch, or no picture is being decoded that could join it, and not longer than `until`."""

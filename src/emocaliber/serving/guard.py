@@ -6,7 +6,6 @@ Nothing that a client sends is written to a log: of an unexpected error, its typ
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import time
 import traceback
@@ -20,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from emocaliber.serving.bodies import Lease, Memory
 from emocaliber.serving.errors import Refused, problem, problem_of
 from emocaliber.serving.keys import CURRENT, Key, KeyRing
-from emocaliber.serving.settings import LOOPBACK, Settings
+from emocaliber.serving.settings import Settings
 
 OPEN = ("/health", "/ready", "/")  # asked without a key; these, and the page's files, tell nothing but whether it works
 _OPEN_FILES = "/page/"
@@ -75,13 +74,12 @@ class Guard:
         size = sum(len(name) + len(value) + 4 for name, value in scope["headers"]) + len(scope["raw_path"]) + len(scope["query_string"])
         if len(scope["headers"]) > limits.headers or size > limits.header_bytes:
             raise Refused(431, f"the request has more than {limits.headers} headers, or {limits.header_bytes:,} bytes of them.")
-        if self._settings.is_local and not _is_loopback(headers.get("host", "")):
-            raise Refused(421, "this server answers to localhost only; name it so, or start it with --host and keys.")
+        host = headers.get("host", "")
+        if not self._settings.answers_to(_host_of(f"//{host}")):
+            raise Refused(421, "this server does not answer to this name; ask localhost, or start it with --name.")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+        if origin is not None and origin.partition("://")[2] != host:
             raise Refused(403, "pages of other sites may not ask this server.")
-        if scope["method"] in ("GET", "HEAD") and _has_body(headers):
-            raise Refused(400, "a request with this method has no body.")
         if scope["path"] in OPEN or scope["path"].startswith(_OPEN_FILES):
             return None
         given, _, presented = headers.get("authorization", "").partition(" ")
@@ -112,9 +110,9 @@ class _Passage:
             headers = MutableHeaders(scope=message)
             for name, value in _HEADERS.items():
                 headers.setdefault(name, value)
+            await self._drain()
             if not self._whole:
                 headers["Connection"] = "close"
-                await self._drain()
         await self._send(message)
 
     async def refuse(self, scope: Scope, error: Exception) -> None:
@@ -129,7 +127,7 @@ class _Passage:
 
     async def _drain(self) -> None:
         """Reads on for a little: a client that is still sending when its connection is closed does not see the answer."""
-        if self._waits_to_send:
+        if self._whole or self._waits_to_send:
             return
         left = _DRAINED
         try:
@@ -144,9 +142,8 @@ def _has_body(headers: Headers) -> bool:
     return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
-def _is_loopback(host: str) -> bool:
-    name = urlsplit(f"//{host}").hostname or ""
+def _host_of(url: str) -> str | None:
     try:
-        return ipaddress.ip_address(name).is_loopback
+        return urlsplit(url).hostname
     except ValueError:
-        return name in LOOPBACK
+        return None

@@ -60,11 +60,12 @@ class Metrics:
             ]
         for called, text, value in gauges:
             Gauge(name + called, text, registry=self.registry).set_function(value)
+        self.further: list[Callable[[], str]] = []  # texts of others, in the same format
         engine.observers.append(self)
 
     def text(self) -> bytes:
         """All counts in Prometheus' text format."""
-        return generate_latest(self.registry)
+        return generate_latest(self.registry) + "".join(each() for each in self.further).encode()
 
     def request(self, route: str, code: int, seconds: float) -> None:
         """Counts a request."""

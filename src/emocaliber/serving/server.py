@@ -121,10 +121,12 @@ def _protocol(limits: HttpLimits) -> type[asyncio.Protocol]:
 
 
 class _BoundedProtocol(H11Protocol):
-    """HTTP/1.1 with limits that uvicorn has not: on connections, and on the time in which the headers of a request must be there."""
+    """HTTP/1.1 with limits that uvicorn has not: on connections, on the time in which the headers of a request must be there, and
+    on the time that a client takes to read."""
 
     http_limits: HttpLimits
     _headers_due: asyncio.TimerHandle | None = None
+    _read_due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         if len(self.connections) >= self.http_limits.connections:
@@ -150,6 +152,20 @@ class _BoundedProtocol(H11Protocol):
         self._stop_waiting()
         if self.flow is not None:
             super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._read_due = self.loop.call_later(self.http_limits.body_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._read_due is not None:
+            self._read_due.cancel()
+            self._read_due = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self.loop.call_later(self.http_limits.idle_seconds, self.transport.abort)  # a client that does not read keeps it from closing
 
     def _wait_for_headers(self) -> None:
         if self._headers_due is None:

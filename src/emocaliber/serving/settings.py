@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import time
 from collections.abc import Sequence
@@ -12,7 +13,13 @@ from emocaliber.errors import UserError
 from emocaliber.predict.predictor import Query
 from emocaliber.trust.certificate_file import Certificate, read_certificate, this_moment, voided
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, a name or an address without port, is this machine as only itself sees it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 @dataclass(frozen=True)
@@ -63,10 +70,14 @@ class CertificateInUse:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a server was started with. `created` is when, in seconds since 1970."""
+    """What a server was started with. `created` is when, in seconds since 1970.
+
+    `names` are those by which a proxy on this machine lets others reach it.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8000
+    names: tuple[str, ...] = ()
     certificate: CertificateInUse | None = None
     http: HttpLimits = field(default_factory=HttpLimits)
     created: int = field(default_factory=lambda: int(time.time()))
@@ -74,7 +85,11 @@ class Settings:
     @property
     def is_local(self) -> bool:
         """Whether only this machine can reach the server."""
-        return self.host in LOOPBACK
+        return is_loopback(self.host) and not self.names
+
+    def answers_to(self, host: str | None) -> bool:
+        """Whether a request may name this host: of a server of this machine, its own names and the proxy's, against DNS rebinding."""
+        return not is_loopback(self.host) or (host is not None and (is_loopback(host) or host in self.names))
 
     def query(self, task: str | None = None, labels: str | Sequence[str] | None = None, min_confidence: float | None = None) -> Query:
         """The query of a request, with the server's certificate.
