@@ -265,6 +265,16 @@ def test_a_port_that_is_taken_is_named(labelling: Labelling, capsys: pytest.Capt
     assert f"port {port}" in capsys.readouterr().err
 
 
+def test_without_the_servers_packages_the_command_says_what_to_install(labelling: Labelling) -> None:
+    code = "import sys; sys.modules['starlette'] = None; from emocaliber.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    words = ["label", str(labelling.folder / "photos"), "--out", str(labelling.votes)]
+    ran = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(SOURCE)}
+    )
+    assert ran.returncode == 2 and "emocaliber label needs more packages" in ran.stderr and "pip install" in ran.stderr
+    assert not labelling.votes.exists()
+
+
 WRONG = {
     "samples without a file": (["--samples-only"], "name it with --samples"),
     "one file for both": (["--samples", "{votes}"], "cannot both be in"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import secrets
 from pathlib import Path
+from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 from emocaliber.cli.arguments import SHORT_MODELS, add_image_limits, at_most, image_limits, parse_settings, split_settings
@@ -45,12 +46,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     import io
+    from importlib import import_module
 
     from emocaliber.inference.plan import model_settings
     from emocaliber.io.inputs import find_images
     from emocaliber.predict.predictor import Query
     from emocaliber.serving.votes import Votes
 
+    if not args.samples_only:
+        try:
+            import_module("emocaliber.serving.labelling")
+        except ModuleNotFoundError as error:
+            raise missing_packages("serve", "emocaliber label", error) from error
     paths, settings = split_settings(args.folder)
     if args.samples_only and not args.samples:
         raise UserError("--samples-only needs the file to write; name it with --samples F.jsonl")
@@ -74,28 +81,27 @@ def _serve(args: argparse.Namespace, votes: Votes, images: list[str], query: Que
     """Shows the pictures until Ctrl-C, then writes the samples."""
     from emocaliber.predict.predictor import load
     from emocaliber.render.progress import Progress
-    from emocaliber.serving.settings import LOOPBACK, Settings
-
-    try:
-        from emocaliber.serving.labelling import create_label_app
-        from emocaliber.serving.server import address_of, bound_socket, serve
-    except ModuleNotFoundError as error:
-        raise missing_packages("serve", "emocaliber label", error) from error
+    from emocaliber.serving.labelling import create_label_app
+    from emocaliber.serving.server import address_of, bound_socket, serve
+    from emocaliber.serving.settings import Settings
 
     predictor = None
-    bound = bound_socket(args.host, args.port)
+    bound, server = bound_socket(args.host, args.port), Settings(args.host, args.port)
     if args.model:
         with Progress(f"loading {args.model}"):
             predictor = load(args.model, **settings)
         for sentence in (*([predictor.model.notice] if predictor.model.notice else []), *predictor.warnings(query)):
             say(sentence)
-    if args.host not in LOOPBACK:
+    if not server.is_local:
         say("votes and pictures travel unencrypted; nobody without the link can see them or vote")
 
     secret = secrets.token_urlsafe(16)
     app = create_label_app(votes, images, query, secret, predictor, image_limits(args))
-    link = f"{address_of(bound)}/#{secret}"
-    serve(app, Settings(args.host, args.port), bound, lambda: emit(f"open {link} and stop with Ctrl-C"), _GRACE)
+    address = address_of(bound)
+    for everywhere in ("//0.0.0.0:", "//[::]:"):  # listened on, but no address to open
+        address = address.replace(everywhere, f"//{gethostname()}:")
+    link = f"{address}/#{secret}"
+    serve(app, server, bound, lambda: emit(f"open {link} and stop with Ctrl-C"), _GRACE)
     votes.close()
     people = f"{len(votes.people)} {'person' if len(votes.people) == 1 else 'people'}"
     say(f"{display_name(votes.path)} holds {len(votes)} votes by {people} on {len(images)} pictures")
