@@ -37,7 +37,7 @@ def browser(chromium: Browser) -> Iterator[Browser]:
     """A browser that remembers nothing, with a window of usual size."""
     chromium.look()
     yield chromium
-    chromium.evaluate("try { sessionStorage.clear() } catch { }")
+    chromium.evaluate("document.querySelector('#forget')?.click(); try { sessionStorage.clear() } catch { }")
     chromium.open("about:blank")
 
 
@@ -105,7 +105,7 @@ def test_three_pictures_are_dropped_and_the_broken_one_fails_alone(browser: Brow
     assert "Why, in five steps" in said["fist_man_fire.png"] and "What it weighed" in said["fist_man_fire.png"]
     assert "No answer" in said["broken.png"] and "the image is missing" in said["broken.png"] and "Try again" in said["broken.png"]
     browser.wait("document.querySelector('#status').textContent.includes('fist_man_fire.png: anger')")
-    assert "drawn scenes" in browser.evaluate("notices.innerText"), "what users of the model must know"
+    browser.wait("notices.innerText.includes('drawn scenes')")  # what users of the model must know
     assert browser.complaints() == []
 
 
@@ -113,7 +113,7 @@ def test_the_slider_shows_what_remains_and_the_rows_saved_say_so(browser: Browse
     opened(browser, tiny_server.url)
     browser.drop(three)
     browser.wait(DONE.format(count=3))
-    assert browser.evaluate("remains.textContent").startswith("Both answers remain; about")
+    browser.wait("remains.textContent.startsWith('Both answers remain; about')")
     slide_to(browser, 70)
     assert browser.evaluate("remains.textContent") == "70\u00a0%: 1 of 2 answers remain; about 9 of 10 such answers are right."
     said = names_and_words(browser)

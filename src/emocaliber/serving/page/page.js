@@ -8,6 +8,7 @@ import { droppedFiles, forget, remember, remembered, thumbnail } from "./visit.j
 const $ = (id) => document.getElementById(id);
 const KEY = "emocaliber-key";
 const OWN = "own";
+const MANY = 30; // pictures, from which on what is about all of them is not done for each
 let entries = []; // the newest first
 let chosen = []; // to compare: two at most
 let tasks = [];
@@ -69,11 +70,12 @@ async function add(files) {
   });
   entries = [...made, ...entries];
   $("answers").prepend(...made.map((entry) => entry.card));
+  showAll();
   say(made.length === 1 ? `${made[0].name} is added.` : `${made.length} pictures are added.`);
   asking.add(made);
   for (const entry of made) {
     entry.thumbnail = await thumbnail(entry.file); // one after another: a decoded picture is large
-    if (entry.row) remember(entries);
+    if (entry.row) keepSoon();
   }
 }
 
@@ -85,9 +87,24 @@ function changed(entry) {
   drawCard(entry, least(), chosen.includes(entry), acts);
   if (entry.state === "done") say(`${entry.name}: ${entry.row.emotion}. ${trustWords(entry.row)}`);
   if (entry.state === "failed") say(`${entry.name}: no answer.`);
-  if (["done", "failed"].includes(entry.state)) remember(entries);
-  showAll();
+  if (["done", "failed"].includes(entry.state)) keepSoon();
+  if (entries.length > MANY) showSoon();
+  else showAll();
 }
+
+// What is about all answers is done once for those that come together: with hundreds of pictures it takes a while.
+function soon(act, milliseconds) {
+  let timer = null;
+  const now = () => {
+    clearTimeout(timer);
+    timer = null;
+    act();
+  };
+  return Object.assign(() => (timer ??= setTimeout(now, milliseconds)), { now: () => timer !== null && now() });
+}
+
+const showSoon = soon(() => showAll(), 50);
+const keepSoon = soon(() => remember(entries), 1000);
 
 const rows = () => entries.filter((entry) => entry.row && ["done", "failed"].includes(entry.state)).map((entry) => entry.row);
 
@@ -205,6 +222,7 @@ addEventListener("drop", async (event) => {
   document.body.classList.remove("dragging");
   add(await droppedFiles(event.dataTransfer));
 });
+addEventListener("pagehide", keepSoon.now);
 addEventListener("paste", (event) => {
   const files = [...event.clipboardData.files];
   if (!files.length) return;

@@ -15,6 +15,10 @@ export function remembered() {
 // Keeps the answers; the oldest lose their pictures first if there is not room for all. False if nothing could be kept.
 export function remember(entries) {
   const kept = entries.filter((entry) => entry.row).map(({ name, row, thumbnail, question, warnings }) => ({ name, row, thumbnail, question, warnings }));
+  if (!kept.length) {
+    forget();
+    return true;
+  }
   let left = kept.reduce((sum, entry) => sum + (entry.thumbnail?.length ?? 0), 0);
   for (let place = kept.length - 1; place >= -1; place--) {
     if (left <= MOST) {
