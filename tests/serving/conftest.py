@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from emocaliber.models import TINY
+from emocaliber.predict.predictor import Predictor, load
 from serving_servers import ServerProcess, served_by_command
 
 
@@ -17,3 +18,9 @@ def tiny_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProc
         pytest.skip(f"there is no checkpoint in {TINY}")
     with served_by_command(config=tmp_path_factory.mktemp("config")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Predictor:
+    """The shipped model as the server loads it."""
+    return load("tiny")

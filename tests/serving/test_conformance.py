@@ -19,6 +19,7 @@ not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 503, 504]
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["positive", "negative"])
 def test_every_answer_is_one_that_the_document_announces(tiny_server: ServerProcess, tmp_path: Path, mode: str) -> None:
     (tmp_path / "schemathesis.toml").write_text(CONFIG)

@@ -164,6 +164,7 @@ def test_an_unexpected_error_is_logged_by_its_place_alone(
         assert post(url, picture("red")).status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_server_that_is_stopped_answers_what_it_has_and_has_printed_nothing_that_it_was_sent(tmp_path: Path, number: int) -> None:
     with served_by_command(config=tmp_path) as server:

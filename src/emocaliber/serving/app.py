@@ -1,13 +1,13 @@
 """The application: all routes behind one guard.
 
 A group of routes is a module with `routes(engine, settings)` and, for /openapi.json, `paths(settings)`; it is added to `GROUPS` and
-`PATHS`.
+`PATHS`, and what needs no key to `OPEN`.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -28,9 +28,10 @@ from emocaliber.serving.openapi import document
 from emocaliber.serving.settings import Settings
 from emocaliber.serving.watching import ServerWatch
 
-Group = Callable[[Engine, Settings], list[Route]]
+Group = Callable[[Engine, Settings], Sequence[BaseRoute]]
 GROUPS: tuple[Group, ...] = (emotions.routes, page.routes)
 PATHS: tuple[Callable[[Settings], Mapping[str, Any]], ...] = (operations.paths, emotions.paths)
+OPEN = ("/health", "/ready", "/", "/page/")  # need no key: they tell whether it works, and the page with its files, which asks for a key
 
 
 def create_app(
@@ -68,5 +69,5 @@ def create_app(
         async with engine:
             yield
 
-    guard = Middleware(Guard, settings=settings, keys=keys, memory=memory, finished=finished)
+    guard = Middleware(Guard, settings=settings, keys=keys, memory=memory, open_paths=OPEN, finished=finished)
     return Starlette(routes=found, middleware=[guard], exception_handlers=dict.fromkeys(HANDLED, on_error), lifespan=lifespan)

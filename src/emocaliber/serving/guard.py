@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -21,8 +21,6 @@ from emocaliber.serving.errors import Refused, problem, problem_of
 from emocaliber.serving.keys import CURRENT, Key, KeyRing
 from emocaliber.serving.settings import Settings
 
-OPEN = ("/health", "/ready", "/")  # asked without a key; these, and the page's files, tell nothing but whether it works
-_OPEN_FILES = "/page/"
 _HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -35,12 +33,24 @@ _log = logging.getLogger("emocaliber.serving")
 
 
 class Guard:
-    """An ASGI application around another. `finished` is called with the route's scope, the status and the seconds of each response."""
+    """An ASGI application around another.
+
+    `open_paths` need no key: exact ones, or all that begin with one that ends in a slash, but for "/" itself. `finished` is called with the
+    route's scope, the status and the seconds of each response.
+    """
 
     def __init__(
-        self, app: ASGIApp, settings: Settings, keys: KeyRing, memory: Memory, finished: Callable[[Scope, int, float], object]
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        keys: KeyRing,
+        memory: Memory,
+        open_paths: Sequence[str],
+        finished: Callable[[Scope, int, float], object],
     ) -> None:
         self._app, self._settings, self._keys, self._memory, self._finished = app, settings, keys, memory, finished
+        self._open = (*(path for path in open_paths if path == "/" or not path.endswith("/")),)
+        self._open_below = (*(path for path in open_paths if path != "/" and path.endswith("/")),)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -80,7 +90,7 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2] != host:
             raise Refused(403, "pages of other sites may not ask this server.")
-        if scope["path"] in OPEN or scope["path"].startswith(_OPEN_FILES):
+        if scope["path"] in self._open or scope["path"].startswith(self._open_below):
             return None
         given, _, presented = headers.get("authorization", "").partition(" ")
         key = self._keys.find(presented.strip()) if given.lower() == "bearer" else None
