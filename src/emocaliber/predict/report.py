@@ -53,6 +53,7 @@ def write_prediction_report(
     side = next((side for most, side in _THUMBNAILS if len(answered) <= most), None)
     page = render_page(
         "predict/page",
+        scripts=["render/page/rows.js"],
         styles=emotion_styles(labels, taxonomy_of(tasks[0]) if len(tasks) == 1 else None),
         percent=_percent,
         model=model,

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,16 +26,16 @@ _BASE = "render/page/base.css"
 _NO_SCRIPT = "'none'"
 
 
-def render_page(folder: str, *, styles: str = "", **values: Any) -> str:
+def render_page(folder: str, *, styles: str = "", scripts: Sequence[str] = (), **values: Any) -> str:
     """The page from `page.html`, `page.css` and perhaps `page.js` in a folder of this package. `values` are escaped in the template.
 
-    `styles` is CSS for this page alone, put after the others. The template also gets `css`, `js` and `policy`, a content security policy
-    that forbids everything else.
+    `styles` is CSS for this page alone, put after the others; `scripts` are files of this package that `page.js` needs. The template also
+    gets `css`, `js` and `policy`, a content security policy that forbids everything else.
     """
     from markupsafe import Markup
 
     css = Markup(_source(_BASE) + _source(f"{folder}/page.css") + styles)
-    js = Markup(_script(f"{folder}/page.js"))
+    js = Markup(_script(f"{folder}/page.js") + "".join(map(_source, scripts)))
     policy = Markup(f"default-src 'none'; img-src data:; style-src {_hash(css)}; script-src {_hash(js) if js else _NO_SCRIPT}")
     page: str = _environment().get_template(f"{folder}/page.html").render(css=css, js=js, policy=policy, **values)
     return page

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Scope
 
-from emocaliber.serving import emotions, operations
+from emocaliber.serving import emotions, operations, page
 from emocaliber.serving.bodies import Memory
 from emocaliber.serving.engine import Engine
 from emocaliber.serving.errors import HANDLED, json_response, on_error
@@ -32,9 +32,9 @@ from emocaliber.serving.standards import endpoints
 from emocaliber.serving.watching import ServerWatch
 
 Group = Callable[[Engine, Settings], Sequence[BaseRoute]]
-GROUPS: tuple[Group, ...] = (emotions.routes, endpoints.routes)
+GROUPS: tuple[Group, ...] = (emotions.routes, endpoints.routes, page.routes)
 PATHS: tuple[Callable[[Settings], Mapping[str, Any]], ...] = (operations.paths, emotions.paths, endpoints.paths)
-OPEN = ("/health", "/ready")  # need no key: asked by machines that hold none, and telling nothing but whether it works
+OPEN = ("/health", "/ready", "/", "/page/")  # need no key: they tell whether it works, and the page with its files, which asks for a key
 
 
 def create_app(

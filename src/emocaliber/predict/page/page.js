@@ -62,45 +62,13 @@ function chosenRows() {
   return [...order.map((card) => all[card.dataset.place]), ...failed];
 }
 
-const isNested = (value) => value !== null && typeof value === "object" && !Array.isArray(value) && Object.keys(value).length > 0;
-
-function flat(row, prefix = "") {
-  return Object.entries(row).flatMap(([name, value]) => (isNested(value) ? flat(value, `${prefix}${name}.`) : [[prefix + name, value]]));
-}
-
-// Text that a spreadsheet would run as a formula gets an apostrophe before it.
-function cell(value) {
-  if (value === null || value === undefined) return "";
-  const text = typeof value === "string" ? value.replace(/^(?=[=+\-@\t\r])/, "'") : typeof value === "number" ? String(value) : JSON.stringify(value);
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-}
-
-function csv(rows) {
-  const tables = rows.map((row) => Object.fromEntries(flat(row)));
-  const names = [...new Set(tables.flatMap(Object.keys))];
-  const columns = names.filter((name) => !names.some((other) => other.startsWith(name + ".")));
-  const fields = [...new Set(names.map((name) => name.split(".")[0]))];
-  columns.sort((a, b) => fields.indexOf(a.split(".")[0]) - fields.indexOf(b.split(".")[0]));
-  return [columns, ...tables.map((table) => columns.map((name) => table[name]))].map((line) => line.map(cell).join(",") + "\r\n").join("");
-}
-
-const jsonl = (rows) => rows.map((row) => JSON.stringify(row) + "\n").join("");
-
-function save(kind) {
-  const link = document.createElement("a");
-  link.download = `predictions.${kind}`;
-  link.href = URL.createObjectURL(new Blob([kind === "csv" ? csv(chosenRows()) : jsonl(chosenRows())], { type: "text/plain" }));
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-}
-
 if (tools) {
   tools.hidden = false;
   document.body.classList.add("scripted");
   tools.sort.addEventListener("change", sort);
   tools.addEventListener("input", filter);
   tools.addEventListener("submit", (event) => event.preventDefault());
-  for (const button of tools.querySelectorAll("[data-save]")) button.addEventListener("click", () => save(button.dataset.save));
+  for (const button of tools.querySelectorAll("[data-save]")) button.addEventListener("click", () => save(button.dataset.save, chosenRows())); // of rows.js
   for (const chip of chips) {
     chip.addEventListener("click", () => {
       chip.ariaPressed = chip.ariaPressed === "true" ? "false" : "true";
