@@ -26,9 +26,10 @@ _FULL = b'{"error": {"code": "busy", "message": "the server has as many connecti
 
 
 def bound_socket(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """A socket bound to an address, not listening yet; `shared`: other servers may have the same port, and get a part of the connections.
+    """A socket with an address of its own, at which clients wait until the server answers.
 
-    Raises UserError for an address that cannot be used.
+    `shared`: other servers may have the same port, and get a part of the connections; it does not listen yet, as the others answer.
+    Raises UserError for an address that cannot be used, as when another server has it.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -42,6 +43,8 @@ def bound_socket(host: str, port: int, *, shared: bool = False) -> socket.socket
                 raise UserError("servers cannot share a port on this system; give each its own, and a proxy before them")
             found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         found.bind(address)
+        if not shared:
+            found.listen()  # two sockets may be bound to one port as long as neither listens
     except OSError as error:
         found.close()
         raise UserError(f"port {port} of {host} cannot be used ({error.strerror}); give another with --port") from error
