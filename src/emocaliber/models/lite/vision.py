@@ -19,6 +19,9 @@ from emocaliber.models.lite.efficientnet import EfficientNetLite, SameConv
 AFFECT = ("valence", "arousal", "dominance", "spread of valence", "spread of arousal", "spread of dominance")  # the spreads are logarithms
 CONTENT = ("person", "animal", "place", "thing", "somebody", "photograph")  # about 1 if it is, -1 if not
 READOUT = (*AFFECT, *CONTENT)  # what is read off a whole image
+# What a readout's values are among photographs, about: they are standardised by it before tokens are written from them.
+_MEAN = (0.1, -0.15, 0.13, -1.0, -0.6, -1.67, *(0.0 for _ in CONTENT))
+_SD = (0.15, 0.12, 0.1, 0.1, 0.1, 1.0, *(0.6 for _ in CONTENT))
 _AT_ONCE = 1  # images of a CPU's forward pass: their features fit its caches, and more at once take longer each
 
 
@@ -68,7 +71,7 @@ class ReadoutHead(nn.Module):
     def forward(self, features: torch.Tensor, given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Values (n, 12) and tokens (n, row, D) of features (n, cells, C). `given` values (n, 12) replace those read, unless all are 0."""
         values = torch.where((given != 0).any(-1, keepdim=True), given, self.read(pooled(features)))
-        return values, self.write(values).unflatten(-1, (self.row, -1))
+        return values, self.write((values - values.new_tensor(_MEAN)) / values.new_tensor(_SD)).unflatten(-1, (self.row, -1))
 
 
 def pooled(features: torch.Tensor) -> torch.Tensor:
