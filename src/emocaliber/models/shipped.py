@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 _CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
-LITE = _CHECKPOINTS / "lite"  # has seen photographs
+LITE = _CHECKPOINTS / "lite"  # where a trained lite goes; none ships yet
 TINY = _CHECKPOINTS / "tiny"  # of the known-answer world
 SHIPPED = {"tiny": TINY}
 DEFAULT_MODEL = "tiny"  # of `predict` and `load`
