@@ -71,7 +71,12 @@ class ReadoutHead(nn.Module):
     def forward(self, features: torch.Tensor, given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Values (n, 12) and tokens (n, row, D) of features (n, cells, C). `given` values (n, 12) replace those read, unless all are 0."""
         values = torch.where((given != 0).any(-1, keepdim=True), given, self.read(pooled(features)))
-        return values, self.write((values - values.new_tensor(_MEAN)) / values.new_tensor(_SD)).unflatten(-1, (self.row, -1))
+        return values, self.write(standardised(values)).unflatten(-1, (self.row, -1))
+
+
+def standardised(values: torch.Tensor) -> torch.Tensor:
+    """Values of `READOUT`, (n, 12), in SDs from their means among photographs."""
+    return (values - values.new_tensor(_MEAN)) / values.new_tensor(_SD)
 
 
 def pooled(features: torch.Tensor) -> torch.Tensor:
