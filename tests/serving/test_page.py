@@ -217,7 +217,7 @@ def test_a_visit_is_there_again_after_a_reload_until_forgotten(browser: Browser,
     browser.drop(three)
     browser.wait(DONE.format(count=3))
     before = names_and_words(browser)
-    browser.wait("JSON.parse(sessionStorage.emocaliber).filter((each) => each.thumbnail).length >= 2")
+    browser.wait("JSON.parse(sessionStorage.emocaliber ?? '[]').filter((each) => each.thumbnail).length >= 2")
     opened(browser, tiny_server.url)
     browser.wait(DONE.format(count=3))
     after = names_and_words(browser)
