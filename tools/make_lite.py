@@ -30,7 +30,7 @@ from emocaliber.models.local import LocalModel
 from emocaliber.photographs.collection import Photograph, read_imagenet_samples, read_oasis
 from emocaliber.photographs.content import PERSON
 from emocaliber.photographs.pictures import sheets, views_of
-from emocaliber.photographs.samples import Picture, rows_of, tasks_for
+from emocaliber.photographs.samples import OASIS_SD, Picture, rows_of, tasks_for
 from emocaliber.photographs.teacher import Look, tone_words
 from emocaliber.photographs.views import light_of
 from emocaliber.training.base.features import FeatureCache
@@ -57,7 +57,6 @@ SHARES = {"stage1": 6, "stage2": 3, "stage3": 1}  # of the photographs, as in VE
 ALPHA = 1700.0  # of the ridge regression, chosen by cross-validation over all rated photographs' polarity
 TASKS = {"EmoSet-8": 3, "FI-8": 1, "WebEmo-7": 2, "WebEmo-25": 2, "FI-2": 2, "WebEmo-2": 2}
 ROWS = {"rated": {"stage1": 10, "stage2": 12, "stage3": 6}, "others": {"stage1": 3, "stage2": 3, "stage3": 2}}  # for each photograph
-PEOPLE_SD = (0.4, 0.57)  # of OASIS, in the mean
 TOLD_SD = (0.25, 0.2)  # of the made-up valence and arousal that the base is told
 CARD = read_card("configs/lite")
 
@@ -120,7 +119,7 @@ def train_base(known: Collections) -> Path:
             for number, file in enumerate(known.files[photograph.name]):
                 read = told[str(file)].copy()
                 read[:2] = np.clip(rng.normal((0.1, -0.15), TOLD_SD), -0.9, 0.9)
-                read[2:4] = np.log(PEOPLE_SD) + rng.normal(0, 0.1, 2)
+                read[2:4] = np.log(OASIS_SD) + rng.normal(0, 0.1, 2)
                 read[-2] = rng.normal(0, 0.5)  # whether somebody is there, nobody has said
                 look = Look(photograph.content, bool(read[-2] > 0) or photograph.content.kind == PERSON, known.looks[str(file)])
                 belief = (float(read[0]), float(read[1]))
@@ -206,7 +205,7 @@ def _shuffled(rows: Iterable[dict[str, Any]], seed: int) -> list[dict[str, Any]]
 
 
 def with_readout(model: Path, readout: Readout, out: Path) -> Path:
-    """The checkpoint `model` whose affect row reads what the readout does, in the folder `out`."""
+    """The checkpoint `model` whose readout row reads what the readout does, in the folder `out`."""
     if not out.is_dir():
         loaded, _ = load_checkpoint(model)
         readout.put_into(loaded.model.visual.readout)
@@ -219,9 +218,11 @@ def with_readout(model: Path, readout: Readout, out: Path) -> Path:
     return out
 
 
-def train(folder: Path, known: Collections, rated: Sequence[Photograph], base: Path, stages: Sequence[str]) -> dict[str, Path]:
-    """All stages on these rated photographs; returns the stages' models, each with the readout of all of them."""
-    (folder / "x").parent.mkdir(parents=True, exist_ok=True)
+def train(
+    folder: Path, known: Collections, rated: Sequence[Photograph], base: Path, stages: Sequence[str]
+) -> tuple[dict[str, Path], Readout]:
+    """All stages on these rated photographs; returns the stages' models, and the readout of all of them, which each model has."""
+    folder.mkdir(parents=True, exist_ok=True)
     readout = write_samples(folder, known, rated)
     model, found = with_readout(base, readout, folder / "start"), {}
     last = fit_readout(known.seen([*rated, *known.others], "stage1"), ALPHA)
@@ -229,7 +230,7 @@ def train(folder: Path, known: Collections, rated: Sequence[Photograph], base: P
         places = [f"model={model}", f"out={folder / stage}", f"samples={folder / f'{stage}.jsonl'}"]
         model = run_stage(stage, load_config(stage, "configs/lite", places))
         found[stage] = with_readout(model, last, folder / f"{stage}-{FINISHED}")
-    return found
+    return found, last
 
 
 def held_out_rows(known: Collections, photographs: Sequence[Photograph], tasks: Sequence[str], seed: int) -> list[dict[str, Any]]:
@@ -254,9 +255,8 @@ def answers(model: Path, samples: Path, out: Path) -> None:
     respond_into(out, list(read_samples(samples)), load, label=f"answers of {model.parent.name}/{model.name}")
 
 
-def write_readings(file: Path, known: Collections, rated: Sequence[Photograph], held_out: Sequence[Photograph]) -> None:
-    """What the readout of the rated photographs reads in the held-out ones: the regression that `lite` learns from."""
-    readout = fit_readout(known.seen([*rated, *known.others], "stage1"), ALPHA)
+def write_readings(file: Path, known: Collections, readout: Readout, held_out: Sequence[Photograph]) -> None:
+    """What the readout of the other photographs reads in the held-out ones: the regression that `lite` learns from."""
     read = readout(np.concatenate([known.views(p, 1) for p in held_out]))
     rows = [
         {"id": p.name, "valence": float(v), "arousal": float(a), "valence_error": readout.error[0], "arousal_error": readout.error[1]}
@@ -278,14 +278,15 @@ def main() -> None:
     base = train_base(known)
     order = np.random.default_rng(7).permutation(len(known.rated))
     left_out = {int(place) for place in order[args.fold :: FOLDS]} if args.fold is not None else set()
+    held_out = [known.rated[place] for place in sorted(left_out)]
+    rated = [photograph for place, photograph in enumerate(known.rated) if place not in left_out]
     folder = OUT / ("final" if args.fold is None else f"fold{args.fold}")
-    models = train(folder, known, [p for place, p in enumerate(known.rated) if place not in left_out], base, args.stages.split(","))
-    if left_out:
+    models, readout = train(folder, known, rated, base, args.stages.split(","))
+    if held_out:
         samples = folder / "held-out.jsonl"
         if not samples.is_file():
-            write_rows(samples, held_out_rows(known, [known.rated[place] for place in sorted(left_out)], list(TASKS), 61))
-        held_out = [known.rated[place] for place in sorted(left_out)]
-        write_readings(folder / "readout.jsonl", known, [p for place, p in enumerate(known.rated) if place not in left_out], held_out)
+            write_rows(samples, held_out_rows(known, held_out, list(TASKS), 61))
+        write_readings(folder / "readout.jsonl", known, readout, held_out)
         for stage, model in models.items():
             answers(model, samples, folder / f"answers-{stage}.jsonl")
 

@@ -104,13 +104,18 @@ def label_distribution(
     chosen = labels if not isinstance(labels, Mapping) else Taxonomy("labels", tuple(labels), vad=labels)
     chosen = taxonomy(chosen)
     mean, spread = _ratings(vad, sd, model)
-    if {label_key(label) for label in chosen.labels} == set(POLARITIES):
+    if is_polarity(chosen.labels):
         positive = positive_share(mean[..., 0], spread[..., 0])
         return np.stack([positive if label_key(label) == "positive" else 1 - positive for label in chosen.labels], -1)
     if mean.shape[-1] == 2:
         mean, spread = _with_dominance(mean, spread, model)
     shares = _expected_shares(mean.reshape(-1, 3), spread.reshape(-1, 3), chosen, model)
     return shares.reshape(*mean.shape[:-1], len(chosen.labels))
+
+
+def is_polarity(labels: Sequence[str]) -> bool:
+    """Whether these are positive and negative alone, of which the side of the scale's midpoint decides."""
+    return {label_key(label) for label in labels} == set(POLARITIES)
 
 
 def positive_share(valence: npt.ArrayLike, sd: npt.ArrayLike) -> Floats:

@@ -13,7 +13,6 @@ from typing import Any
 
 PERSON, ANIMAL, PLACE, THING = KINDS = ("person", "animal", "place", "thing")
 OASIS_KINDS = {"Person": PERSON, "Animal": ANIMAL, "Scenery": PLACE, "Object": THING}  # the categories of OASIS
-_ANY = "*"
 
 
 @dataclass(frozen=True)

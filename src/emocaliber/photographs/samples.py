@@ -19,11 +19,12 @@ from emocaliber.core.response import render
 from emocaliber.core.samples import Sample
 from emocaliber.core.tasks import labels_of
 from emocaliber.core.tasks import task as task_called
-from emocaliber.emotions.affect import PICTURES, label_distribution, most_named
-from emocaliber.emotions.taxonomy import POLARITIES, taxonomy
+from emocaliber.emotions.affect import PICTURES, is_polarity, label_distribution, most_named
+from emocaliber.emotions.taxonomy import Taxonomy, taxonomy
 from emocaliber.photographs.teacher import Look, write_photograph_response
 
 Floats = npt.NDArray[np.float64]
+OASIS_SD = (0.4, 0.57)  # of valence and arousal over a photograph's raters, in the mean
 _LIMIT = 0.95  # of a drawn mean rating: no photograph is beyond
 
 
@@ -40,7 +41,7 @@ class Picture:
     look: Look
     mean: tuple[float, float] | None = None
     error: tuple[float, float] = (0.0, 0.0)
-    people_sd: tuple[float, float] = (0.4, 0.57)  # OASIS's means
+    people_sd: tuple[float, float] = OASIS_SD
     told: tuple[float, ...] = ()
 
 
@@ -59,7 +60,7 @@ def rows_of(
             felt, shares = (0.0, 0.0), np.full(len(labels.labels), 1 / len(labels.labels))
         else:
             drawn = np.clip(rng.normal(picture.mean, picture.error), -_LIMIT, _LIMIT)
-            felt, shares = (float(drawn[0]), float(drawn[1])), _shares(drawn, labels.labels, name, picture)
+            felt, shares = (float(drawn[0]), float(drawn[1])), _shares(drawn, labels, picture)
         label = str(rng.choice(labels.labels, p=shares if teacher else _named_by_most(felt, shares, labels.labels, picture)))
         sample = Sample(
             id=f"{picture.id}/{name}",
@@ -79,23 +80,19 @@ def rows_of(
         yield row
 
 
-def _is_polarity(labels: Sequence[str]) -> bool:
-    return {label.casefold() for label in labels} == set(POLARITIES)
-
-
-def _shares(felt: Floats, labels: Sequence[str], task: str, picture: Picture) -> Floats:
+def _shares(felt: Floats, labels: Taxonomy, picture: Picture) -> Floats:
     """Of people who see a picture of these mean ratings, the share that names each label.
 
     Which side of the midpoint is asked as people were asked, so the spread is the raters' own; a name for the emotion spreads as people do
     who name emotions.
     """
-    sd = picture.people_sd if _is_polarity(labels) else PICTURES.typical_sd[:2]
-    return label_distribution(felt, taxonomy(task_called(task).taxonomy), sd)
+    sd = picture.people_sd if is_polarity(labels.labels) else PICTURES.typical_sd[:2]
+    return label_distribution(felt, labels, sd)
 
 
 def _named_by_most(felt: tuple[float, float], shares: Floats, labels: Sequence[str], picture: Picture) -> Floats:
     """P(each label is the one that most people name): for the polarity of a photograph, certainly its mean rating's side."""
-    if picture.mean is None or not _is_polarity(labels):
+    if picture.mean is None or not is_polarity(labels):
         return most_named(shares)
     side = "positive" if felt[0] > 0 else "negative"
     return np.array([float(label.casefold() == side) for label in labels])

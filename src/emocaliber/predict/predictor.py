@@ -24,7 +24,7 @@ from emocaliber.inference.engine import ImageQuestion, QuestionResult, ask_all, 
 from emocaliber.inference.plan import sha256_of_model
 from emocaliber.io.images import DEFAULT_LIMITS, ImageError, ImageLimits, OpenedImage
 from emocaliber.io.rows import display_name
-from emocaliber.models import LOCAL, kind_of, load_model
+from emocaliber.models import DEFAULT_MODEL, LOCAL, kind_of, load_model
 from emocaliber.models.card import read_calibrators
 from emocaliber.models.taught import TaughtQuestions
 from emocaliber.predict.given import UNNAMED, ImageSource, each_image, key_of, refuse_address, to_open
@@ -319,7 +319,7 @@ class Predictor:
 
 
 def load(
-    name: str = "tiny", *, confidence: str | None = None, calibrator: str | os.PathLike[str] | None = None, **settings: Any
+    name: str = DEFAULT_MODEL, *, confidence: str | None = None, calibrator: str | os.PathLike[str] | None = None, **settings: Any
 ) -> Predictor:
     """A predictor with the model called `name`: "tiny" (shipped with the package), or any other that `models.load_model` knows.
 
