@@ -12,8 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from emocaliber.models import TINY
 from emocaliber.models.card import read_card, write_card
 from emocaliber.models.local import LocalModel
 from emocaliber.photographs.collection import Photograph, read_imagenet_samples, read_oasis
-from emocaliber.photographs.content import PERSON
+from emocaliber.photographs.content import KINDS, PERSON, contents
 from emocaliber.photographs.pictures import sheets, views_of
 from emocaliber.photographs.samples import OASIS_SD, Picture, rows_of, tasks_for
 from emocaliber.photographs.teacher import Look, tone_words
@@ -57,6 +58,7 @@ SHARES = {"stage1": 6, "stage2": 3, "stage3": 1}  # of the photographs, as in VE
 ALPHA = 1700.0  # of the ridge regression, chosen by cross-validation over all rated photographs' polarity
 TASKS = {"EmoSet-8": 3, "FI-8": 1, "WebEmo-7": 2, "WebEmo-25": 2, "FI-2": 2, "WebEmo-2": 2}
 ROWS = {"rated": {"stage1": 10, "stage2": 12, "stage3": 6}, "others": {"stage1": 3, "stage2": 3, "stage3": 2}}  # for each photograph
+FEW, SAID = 3, 40  # contents with fewer photographs than that in ImageNet are said of this many others
 TOLD_SD = (0.25, 0.2)  # of the made-up valence and arousal that the base is told
 CARD = read_card("configs/lite")
 
@@ -124,11 +126,29 @@ def train_base(known: Collections) -> Path:
                 look = Look(photograph.content, bool(read[-2] > 0) or photograph.content.kind == PERSON, known.looks[str(file)])
                 belief = (float(read[0]), float(read[1]))
                 pictures.append(Picture(f"{photograph.name}-{number}", file, look, belief, (0.3, 0.22), told=_told(read)))
-        pictures += unfamiliar("base", known, told)
+        pictures += [*not_in_imagenet(known, pictures), *unfamiliar("base", known, told)]
         tasks = tasks_for(len(pictures), TASKS, 12)
         rows = rows_of(pictures, tasks, seed=13, split="train", source="photographs", teacher=True)
         write_rows(samples, _shuffled(rows, 14))
     return run_stage("stage1", load_config("stage1", "configs/lite/base.toml"))
+
+
+def not_in_imagenet(known: Collections, pictures: Sequence[Picture]) -> list[Picture]:
+    """Pictures of other things that are said to show contents of which ImageNet has next to none, so that the words for them are known.
+
+    The kind, and whether somebody is there, is told as it is said.
+    """
+    number = Counter(photograph.content for photograph in known.others)
+    rare = [content for content in contents().values() if number[content] < FEW]
+    found = []
+    for place, chosen in enumerate(np.random.default_rng(15).permutation(len(pictures))[: len(rare) * SAID]):
+        content, picture = rare[place % len(rare)], pictures[chosen]
+        somebody = content.kind == PERSON
+        told = list(picture.told)
+        told[-2 - len(KINDS) : -1] = [*(0.8 if kind == content.kind else -0.8 for kind in KINDS), 0.8 if somebody else -0.8]
+        look = Look(content, somebody, picture.look.tone)
+        found.append(replace(picture, id=f"said-{place}", look=look, told=tuple(told)))
+    return found
 
 
 def told_by_file(known: Collections, photographs: Sequence[Photograph], sheet_set: str) -> dict[str, np.ndarray]:

@@ -184,6 +184,28 @@ def test_cells_are_dropped_in_training_alone(tokenizer: Any) -> None:
     assert torch.allclose(dropped[~gone], whole[~gone], atol=1e-5)
 
 
+def test_in_training_alone_some_images_get_another_ones_cells_and_keep_their_readout(tokenizer: Any) -> None:
+    model, _ = small_lite(tokenizer, readout_row=True)
+    visual = model.model.visual
+    visual.feature_swap = 0.3
+    grid = torch.tensor([[1, 3, 2]] * 200)
+    images = torch.randn(200, 6, 3 * 32 * 32)
+    images[:, 4:] = 0
+
+    def tokens() -> torch.Tensor:
+        return visual(images.flatten(0, 1), grid).pooler_output.unflatten(0, (200, 6)).detach()
+
+    own = tokens()
+    visual.train()
+    torch.manual_seed(0)
+    seen = tokens()
+    kept = torch.isclose(seen[:, :4], own[:, :4], atol=1e-4).flatten(1).all(1)
+    other = torch.isclose(seen[:, :4], own.roll(1, 0)[:, :4], atol=1e-4).flatten(1).all(1)
+    assert (kept ^ other).all()
+    assert 0.2 < other.float().mean() < 0.4
+    assert torch.allclose(seen[:, 4:], own[:, 4:], atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("setting", "reason"),
     [

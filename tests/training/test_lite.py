@@ -337,8 +337,10 @@ def test_training_on_cached_features_is_training_on_pixels(tokenizer: Any, pictu
     [
         ("token_dropout=1.0", "token_dropout must be at least 0 and below 1"),
         ("freeze_vision=false feature_cache=cache", "feature_cache needs freeze_vision = true"),
-        ("token_dropout=0.1 stage3", "token_dropout and feature_cache are for stages 1 and 2"),
+        ("feature_swap=-0.1", "feature_swap must be at least 0 and below 1"),
+        ("token_dropout=0.1 stage3", "token_dropout, feature_swap are for stages 1 and 2"),
         ("token_dropout=0.1 qwen", "are for lite models; .* is a qwen2_5_vl"),
+        ("feature_swap=0.1 qwen", "are for lite models; .* is a qwen2_5_vl"),
     ],
 )
 def test_settings_of_cached_features_that_cannot_work_are_refused(setting: str, reason: str, qwen: Path, tmp_path: Path) -> None:

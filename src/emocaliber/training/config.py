@@ -86,14 +86,18 @@ class MonitoredConfig(StageConfig):
     max_new_tokens: int = 1024
 
 
+LITE_SETTINGS = ("feature_cache", "token_dropout", "feature_swap")  # of stages 1 and 2, for a lite model
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(MonitoredConfig):
     """Stages that start from a `model`: a checkpoint folder, such as the previous stage's, a hub id, or "tiny", which ships.
 
     Images are scaled to between `min_pixels` and `max_pixels`, 0 for the model's own limits. With frozen eyes, a lite model can be trained
-    on features computed once, kept in the folder `feature_cache`, a share `token_dropout` of whose cells is blanked at random. With
-    `lora_rank` > 0 only LoRA adapters of that rank are trained, on the layers whose names match the regular expression `lora_targets`;
-    they are merged into the finished model.
+    on features computed once, kept in the folder `feature_cache`; a share `token_dropout` of the cells is blanked at random, and a share
+    `feature_swap` of the images gets another one's cells, so that a text once begun is finished whatever is seen. With `lora_rank` > 0
+    only LoRA adapters of that rank are trained, on the layers whose names match the regular expression `lora_targets`; they are merged
+    into the finished model.
     """
 
     model: str
@@ -102,6 +106,7 @@ class ModelConfig(MonitoredConfig):
     freeze_vision: bool = True
     feature_cache: str = ""
     token_dropout: float = 0.0
+    feature_swap: float = 0.0
     lora_rank: int = 0
     lora_alpha: float = 32.0
     lora_targets: str = LANGUAGE_LAYERS
@@ -240,14 +245,13 @@ def _check_tuning(config: ModelConfig, where: str) -> None:
     for name in ("min_pixels", "max_pixels", "lora_rank"):
         if getattr(config, name) < 0:
             raise UserError(f"{where}: {name} must not be negative, but is {getattr(config, name)}")
-    if not 0 <= config.token_dropout < 1:
-        raise UserError(f"{where}: token_dropout must be at least 0 and below 1, not {config.token_dropout}")
+    for name in ("token_dropout", "feature_swap"):
+        if not 0 <= getattr(config, name) < 1:
+            raise UserError(f"{where}: {name} must be at least 0 and below 1, not {getattr(config, name)}")
     if config.feature_cache and not config.freeze_vision:
         raise UserError(f"{where}: feature_cache needs freeze_vision = true: features change as soon as the eyes are trained")
-    if isinstance(config, Stage3Config) and (config.token_dropout or config.feature_cache):
-        raise UserError(
-            f"{where}: token_dropout and feature_cache are for stages 1 and 2; stage 3 needs what the model that answered had seen"
-        )
+    if isinstance(config, Stage3Config) and any(getattr(config, name) for name in LITE_SETTINGS):
+        raise UserError(f"{where}: {', '.join(LITE_SETTINGS)} are for stages 1 and 2; stage 3 needs what the model that answered had seen")
     if config.lora_rank and config.lora_alpha <= 0:
         raise UserError(f"{where}: lora_alpha must be positive, not {config.lora_alpha}: the adapters' share is lora_alpha / lora_rank")
     try:

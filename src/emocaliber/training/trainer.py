@@ -23,7 +23,7 @@ from emocaliber.models.lite.vision import LiteVision
 from emocaliber.models.local import chat_prompt
 from emocaliber.training.base.features import FeatureCache
 from emocaliber.training.collate import IGNORED, ExampleCollator, TrainingExample, digit_tokens
-from emocaliber.training.config import FINISHED, ModelConfig, StageConfig
+from emocaliber.training.config import FINISHED, LITE_SETTINGS, ModelConfig, StageConfig
 from emocaliber.training.distributed import cpu_only, merge_adapters, on_main_process, partial_state, print_once, with_adapters
 from emocaliber.training.shared_prefix import logits_only_at
 from emocaliber.training.stage_card import card_of_stage
@@ -191,12 +191,12 @@ def load_for_training(config: ModelConfig) -> tuple[Any, Any]:
     model, processor = load_checkpoint(config.model, min_pixels=config.min_pixels, max_pixels=config.max_pixels, dtype=dtype)
     if config.freeze_vision:
         freeze_vision(model)
-    if config.token_dropout or config.feature_cache:
+    if any(getattr(config, name) for name in LITE_SETTINGS):
         if not isinstance(model.model.visual, LiteVision):
             raise UserError(
-                f"token_dropout and feature_cache are for lite models; {config.model} is a {model.config.model_type}, leave them out"
+                f"{', '.join(LITE_SETTINGS)} are for lite models; {config.model} is a {model.config.model_type}, leave them out"
             )
-        model.model.visual.token_dropout = config.token_dropout
+        model.model.visual.token_dropout, model.model.visual.feature_swap = config.token_dropout, config.feature_swap
     return model, processor
 
 

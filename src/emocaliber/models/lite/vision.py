@@ -103,7 +103,8 @@ class LiteVision(Qwen2_5_VLPreTrainedModel):  # type: ignore[misc]
         self.spatial_merge_size = config.spatial_merge_size
         self.eyes = EfficientNetLite(config.eyes_width, config.eyes_depth, config.eyes_channels)
         self.projector = Projector(config.eyes_channels, config.out_hidden_size)
-        self.token_dropout = 0.0  # the share of cells whose features are set to 0 in training, set by who trains
+        # Augmentation in training, set by who trains: shares of cells whose features are set to 0, and of images that get another's cells.
+        self.token_dropout = self.feature_swap = 0.0
         self.readout = ReadoutHead(config.eyes_channels, config.out_hidden_size, config.row) if config.readout_row else None
         self.post_init()
 
@@ -153,14 +154,20 @@ class LiteVision(Qwen2_5_VLPreTrainedModel):  # type: ignore[misc]
                 raise ValueError(f"an image has the grid {list(grid)}, and with a readout row all have {list(self.config.grid)}")
             images, last, rows = images[:, :-columns], images[:, -columns], rows - 1
         features = images if images.shape[-1] == self.config.eyes_channels else self.features(images, rows, columns)
-        seen = features
-        if self.training and self.token_dropout:
-            seen = features * (torch.rand(features.shape[:2], device=features.device) >= self.token_dropout)[..., None]
-        tokens = self.projector(seen)
+        tokens = self.projector(self._augmented(features) if self.training else features)
         if self.readout is None:
             return features, tokens, None
         values, row = self.readout(features, last[:, : len(READOUT)].to(features.dtype))
         return features, torch.cat([tokens, row.to(tokens.dtype)], 1), values
+
+    def _augmented(self, features: torch.Tensor) -> torch.Tensor:
+        """Features (n, cells, C) after `feature_swap` and `token_dropout`. The readout row stays an image's own."""
+        if self.feature_swap:
+            swapped = torch.rand(len(features), 1, 1, device=features.device) < self.feature_swap
+            features = torch.where(swapped, features.roll(1, 0), features)
+        if self.token_dropout:
+            features = features * (torch.rand(features.shape[:2], device=features.device) >= self.token_dropout)[..., None]
+        return features
 
     def features(self, patches: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
         """The last feature map (n, rows * columns, C) of images (n, rows * columns, 3 * 32 * 32), cut into the cells' pixels."""
