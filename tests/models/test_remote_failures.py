@@ -297,7 +297,7 @@ def test_a_model_that_is_let_go_leaves_no_thread_behind() -> None:
 CLIENT = """
 import sys
 from PIL import Image
-from emocaliber.models import Request
+from emocaliber.core.model import Request
 from emocaliber.models.openai import RemoteModel
 url, journal, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 model = RemoteModel("gpt", base_url=url, api_key="k", journal=journal, concurrency=8, backoff=0.01)

@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emocaliber.models import SHIPPED
+
 if TYPE_CHECKING:
     from emocaliber.io.images import ImageLimits
 
-MODELS = "tiny, a checkpoint folder, a hub id, vllm:ID, openai:MODEL (key and address in OPENAI_API_KEY, OPENAI_BASE_URL), or recorded:FILE"
-SHORT_MODELS = "tiny, a checkpoint folder, a hub id, vllm:ID, openai:MODEL, or recorded:FILE"
+_LOCAL = f"{', '.join(SHIPPED)}, a checkpoint folder, a hub id, vllm:ID"
+MODELS = f"{_LOCAL}, openai:MODEL (key and address in OPENAI_API_KEY, OPENAI_BASE_URL), or recorded:FILE"
+SHORT_MODELS = f"{_LOCAL}, openai:MODEL, or recorded:FILE"
 
 FEWEST_REPLICATES = 200
 

@@ -26,6 +26,7 @@ from emocaliber.cli.arguments import (
     split_settings,
 )
 from emocaliber.errors import UserError
+from emocaliber.models.shipped import DEFAULT_MODEL
 from emocaliber.render.terminal import complain, emit, say, width_of
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="a file, a folder (recursive), a glob, or - for an image or a list of files on standard input; and settings of the model, "
         "such as base_url=http://localhost:8000/v1",
     )
-    parser.add_argument("--model", default="tiny", metavar="M", help=f"{MODELS} (default: tiny)")
+    parser.add_argument("--model", default=DEFAULT_MODEL, metavar="M", help=f"{MODELS} (default: {DEFAULT_MODEL})")
     asked = parser.add_mutually_exclusive_group()
     asked.add_argument("--task", metavar="T", help="a task of VECBench, whose labels are the candidates (default: EmoSet-8)")
     asked.add_argument("--labels", metavar="a,b,c", help="custom labels to choose from")

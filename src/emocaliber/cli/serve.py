@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from emocaliber.cli import serve_keys
 from emocaliber.cli.arguments import MODELS, SETTINGS, add_local_settings, local_settings, natural, non_negative, parse_settings, positive
 from emocaliber.errors import UserError, missing_packages
+from emocaliber.models.shipped import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from emocaliber.predict.predictor import Predictor
@@ -23,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="answer over HTTP",
         description="Serves POST /v1/emotions and more (/openapi.json says what) until it is stopped; then it finishes what it has.",
     )
-    parser.add_argument("--model", default="tiny", metavar="M", help=f"{MODELS} (default: tiny)")
+    parser.add_argument("--model", default=DEFAULT_MODEL, metavar="M", help=f"{MODELS} (default: {DEFAULT_MODEL})")
     parser.add_argument("--set", action="append", default=[], metavar=SETTINGS, help="a setting of the model (may be repeated)")
     own = "the address to answer at; any but this machine's own needs keys (default: 127.0.0.1)"
     parser.add_argument("--host", default="127.0.0.1", metavar="H", help=own)

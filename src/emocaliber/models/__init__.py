@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from inspect import Parameter, signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from emocaliber.core.model import Model, ModelError, Reply, Request, Tokens, Usage
 from emocaliber.errors import UserError, did_you_mean
 from emocaliber.models.available import check_available
 from emocaliber.models.shipped import DEFAULT_MODEL, SHIPPED, TINY, checkpoint_of
+
+if TYPE_CHECKING:
+    from emocaliber.core.model import Model
 
 LOCAL = "local"
 
@@ -18,12 +20,6 @@ __all__ = [
     "LOCAL",
     "SHIPPED",
     "TINY",
-    "Model",
-    "ModelError",
-    "Reply",
-    "Request",
-    "Tokens",
-    "Usage",
     "checkpoint_of",
     "kind_of",
     "load_model",

@@ -10,6 +10,7 @@ from pathlib import Path
 from emocaliber.errors import UserError
 from emocaliber.io.configurations import find_configuration
 from emocaliber.io.settings import ON_LINE, read_toml, settings_of
+from emocaliber.models import checkpoint_of
 
 STAGES = ("stage0", "stage1", "stage2", "stage3")
 FINISHED = "model"  # the folder in OUT that a stage leaves behind when it is complete
@@ -187,8 +188,6 @@ def load_config(stage: str, path: str | Path, overrides: Sequence[str] = (), giv
     values = read_toml(file, str(file), f"cannot read the configuration {file}: {{reason}}; {remedy}")
     config = settings_of(CONFIGS[stage], values, str(file), overrides, given)
     if isinstance(config, ModelConfig):
-        from emocaliber.models import checkpoint_of  # not above, as it imports what a light command must not
-
         config = replace(config, model=checkpoint_of(config.model))
     check_settings(config, f"{file} with {' '.join(overrides)}" if overrides else str(file))
     return config
