@@ -26,13 +26,13 @@ from emocaliber.inference.engine import respond_into
 from emocaliber.io.images import open_image
 from emocaliber.io.rows import write_rows
 from emocaliber.models import TINY
-from emocaliber.models.card import read_card, write_card
+from emocaliber.models.card import WORDING, read_card, write_card
 from emocaliber.models.local import LocalModel
 from emocaliber.photographs.collection import Photograph, read_imagenet_samples, read_oasis
 from emocaliber.photographs.content import KINDS, PERSON, contents
 from emocaliber.photographs.pictures import sheets, views_of
 from emocaliber.photographs.samples import OASIS_SD, Picture, rows_of, tasks_for
-from emocaliber.photographs.teacher import Look, tone_words
+from emocaliber.photographs.teacher import Look, tone_words, wording
 from emocaliber.photographs.views import light_of
 from emocaliber.training.base.features import FeatureCache
 from emocaliber.training.base.lite import make_lite_base
@@ -60,7 +60,7 @@ TASKS = {"EmoSet-8": 3, "FI-8": 1, "WebEmo-7": 2, "WebEmo-25": 2, "FI-2": 2, "We
 ROWS = {"rated": {"stage1": 10, "stage2": 12, "stage3": 6}, "others": {"stage1": 3, "stage2": 3, "stage3": 2}}  # for each photograph
 FEW, SAID = 3, 40  # contents with fewer photographs than that in ImageNet are said of this many others
 TOLD_SD = (0.25, 0.2)  # of the made-up valence and arousal that the base is told
-CARD = read_card("configs/lite")
+CARD = read_card("configs/lite") | {WORDING: wording()}
 
 
 @dataclass(frozen=True)
@@ -270,7 +270,7 @@ def answers(model: Path, samples: Path, out: Path) -> None:
     """The model's greedy answers to a file of samples."""
 
     def load() -> LocalModel:
-        return LocalModel(str(model), batch_size=64, temperature=0.0, max_new_tokens=160, retries=3, free=False)
+        return LocalModel(str(model), batch_size=64, temperature=0.0, max_new_tokens=256, retries=3, free=False)
 
     respond_into(out, list(read_samples(samples)), load, label=f"answers of {model.parent.name}/{model.name}")
 

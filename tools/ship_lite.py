@@ -19,9 +19,10 @@ from transformers import AutoModelForImageTextToText
 from emocaliber.core.calibrators import CALIBRATED
 from emocaliber.inference.plan import sha256_of
 from emocaliber.io.rows import read_rows
-from emocaliber.models.card import CALIBRATION, NOTICE, read_card, write_card
+from emocaliber.models.card import CALIBRATION, NOTICE, WORDING, read_card, write_card
 from emocaliber.models.processor import load_processor
 from emocaliber.models.shipped import LITE
+from emocaliber.photographs.teacher import wording
 from emocaliber.trust.calibrate import calibrate_answers
 
 CARDS = Path(__file__).parent.parent / "configs" / "lite"
@@ -47,7 +48,7 @@ def main() -> None:
     load_processor(args.model).save_pretrained(LITE)
     shutil.copy(CARDS / "README.md", LITE)
     shutil.copy(args.model / NOTICE, LITE)
-    write_card(LITE, read_card(CARDS) | {"confidence_source": CALIBRATED, CALIBRATION: content})
+    write_card(LITE, read_card(CARDS) | {WORDING: wording(), "confidence_source": CALIBRATED, CALIBRATION: content})
     print(found)
     size = sum(file.stat().st_size for file in LITE.iterdir())
     print(f"{LITE}: {size / 1e6:.1f} MB")

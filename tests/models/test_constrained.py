@@ -15,7 +15,7 @@ from emocaliber.core.model import Model, Request
 from emocaliber.core.response import Response, parse
 from emocaliber.emotions.labels import Labels
 from emocaliber.models import TINY
-from emocaliber.models.constrained import START, ConstrainedDecoding, Grammar, Vocabulary, answer_only, five_steps
+from emocaliber.models.constrained import EMOTION, START, ConstrainedDecoding, Grammar, Vocabulary, answer_only, five_steps, worded
 from emocaliber.models.local import LocalModel
 from emocaliber.models.tokens import TokenBytes
 
@@ -130,3 +130,31 @@ def test_requests_without_candidates_are_free() -> None:
     request = Request(Image.new("RGB", (56, 56)), "What is it?")
     free, kept = (next(iter(LocalModel(TINY, free=free, max_new_tokens=8).answer([request]))).text for free in (True, False))
     assert free == kept
+
+
+WORDING = (
+    (("The picture shows ",), ("a cat.", "a cat or dog.", "nothing.")),
+    (("Nobody can be seen.", "Somebody can be seen."),),
+    (("The setting says little.",),),
+    (("It weighs most.",),),
+    ((f"It evokes {EMOTION}", f"At a guess it evokes {EMOTION}"), (": it feels fine.", ".")),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(names=st.lists(st.sampled_from(WORDS), min_size=2, max_size=9, unique=True), brief=st.booleans(), seed=st.integers(0, 1000))
+def test_a_model_of_fixed_wording_says_nothing_else(
+    parts: tuple[TokenBytes, Vocabulary, int], names: list[str], brief: bool, seed: int
+) -> None:
+    token_bytes, vocabulary, end = parts
+    tokens = written(worded(Labels.of(names), WORDING, brief=brief), vocabulary, 400, seed, end)
+    response = parse(b"".join(token_bytes.pieces([token for token in tokens if token != end])).decode(errors="replace"), names)
+    assert isinstance(response, Response)
+    said = response.reasoning
+    assert said.element in {f"The picture shows {thing}" for thing in WORDING[0][1]}
+    assert said.human in WORDING[1][0] and said.context == "The setting says little." and said.interaction == "It weighs most."
+    heads = ("It evokes ", "At a guess it evokes ")
+    if brief:
+        assert said.analysis in {f"{head}{response.answer}." for head in heads}
+    else:
+        assert said.analysis in {head + name + tail for head in heads for name in names for tail in WORDING[4][1]}

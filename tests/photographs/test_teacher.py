@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from emocaliber.core.response import parse, render
 from emocaliber.core.tasks import labels_of
 from emocaliber.emotions.taxonomy import taxonomy
+from emocaliber.models.constrained import START, worded
 from emocaliber.photographs.content import KINDS, contents
 from emocaliber.photographs.teacher import (
     UNFAMILIAR,
@@ -14,6 +17,7 @@ from emocaliber.photographs.teacher import (
     content_named,
     names_a_person,
     tone_words,
+    wording,
     write_photograph_response,
 )
 
@@ -37,6 +41,25 @@ def test_a_picture_that_is_no_photograph_is_unfamiliar() -> None:
     assert content_named(response.reasoning) is None
     assert not names_a_person(response.reasoning)
     assert "at a guess" in response.reasoning.analysis.casefold()
+
+
+@given(
+    key=st.none() | st.sampled_from(sorted(contents())),
+    person=st.booleans(),
+    light=st.floats(0, 1),
+    colour=st.floats(0, 1),
+    felt=st.tuples(st.floats(-1, 1), st.floats(-1, 1)),
+    share=st.floats(0, 1),
+    label=st.sampled_from(MIKELS),
+)
+def test_all_that_it_writes_is_in_its_wording(
+    key: str | None, person: bool, light: float, colour: float, felt: tuple[float, float], share: float, label: str
+) -> None:
+    content = contents()[key] if key else None
+    look = Look(content, person or (content is not None and content.kind == "person"), tone_words(light, colour))
+    grammar = worded(labels_of("EmoSet-8", MIKELS), wording())
+    state = grammar.after(START, render(write_photograph_response(look, *felt, share, label)).encode())
+    assert state is not None and grammar.may_end(state)
 
 
 @pytest.mark.parametrize(("share", "words"), [(0.9, "most would agree"), (0.5, "many would agree"), (0.2, "people would differ")])

@@ -17,6 +17,7 @@ NOTICE = "NOTICE"  # beside the card: the licence notice of others' weights that
 # Keys of the card.
 TRAINED_AT = "rollout_temperature"  # the temperature of stage 3's roll-outs
 COMMITS_AFTER = "commits_after"  # words of the analysis after which it names the emotion
+WORDING = "wording"  # all that its steps can say: for each its parts, in order, each a list of texts (see `constrained.worded`)
 FIXED_QUESTIONS = "fixed_questions"  # whether the model understands no questions but those of its tasks
 UNFAMILIAR = "unfamiliar"  # the words by which its first step says that it recognises nothing
 GUESSES_UNFAMILIAR = "guesses_unfamiliar"  # whether its calibrators hold for familiar pictures alone, and its answers to others are guesses

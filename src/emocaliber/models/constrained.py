@@ -1,15 +1,15 @@
 """Constrained decoding: where a response names its emotion, it can name none but the candidates.
 
 A `Grammar` is a sequence of parts: free text up to a closing text, and one of several texts. `five_steps` is the grammar of checkpoints
-trained here, whose responses then always parse; `answer_only` constrains no more than the content of `<answer>`, for all others. Where a
-model keeps to the grammar by itself, its text stays the same.
+trained here, whose responses then always parse; `worded` is that of a model whose steps have a fixed wording; `answer_only` constrains no
+more than the content of `<answer>`, for all others. Where a model keeps to the grammar by itself, its text stays the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 
 import torch
@@ -19,7 +19,7 @@ from emocaliber.core.response import STEPS
 from emocaliber.emotions.labels import Labels
 from emocaliber.models.tokens import TokenBytes
 
-_CONFIDENCES = tuple(b"%.2f</confidence>" % (hundredths / 100) for hundredths in range(101))
+_OVER = {step: f"</{step}><{following}>".encode() for step, following in pairwise(STEPS)} | {STEPS[-1]: b"</analysis></think><answer>"}
 _SOMETHING = b"."  # stands for all free text before the beginning of its closing text
 _SPARE = 8  # tokens, for texts that are not written in their longest ones
 
@@ -32,9 +32,17 @@ class Choice:
     word: bool = False
     optional: bool = False
 
+    @cached_property
+    def whole(self) -> frozenset[bytes]:
+        return frozenset(self.texts)
+
+    @cached_property
+    def _begun(self) -> frozenset[bytes]:
+        return frozenset(text[:size] for text in self.texts for size in range(len(text)))
+
     def continues(self, said: bytes) -> bool:
         """Whether one of the texts begins with `said`, and is longer."""
-        return any(text.startswith(said) and text != said for text in self.texts)
+        return said in self._begun
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,10 @@ class Free:
         return (_SOMETHING if before.strip() else b"") + said[len(said) - size :]
 
 
+_CONFIDENCE = (
+    Choice((b"<confidence>",), optional=True),
+    Choice(tuple(b"%.2f</confidence>" % (hundredths / 100) for hundredths in range(101))),
+)
 State = tuple[int, bytes]  # the number of the part, and what of its text decides how it can go on
 START: State = (0, b"")
 
@@ -79,10 +91,10 @@ class Grammar:
             return None if self.closed else state
         part, longer = self.parts[place], said + byte
         if isinstance(part, Choice):
-            if longer in part.texts or part.continues(longer):
-                over = longer in part.texts and not part.word and not part.continues(longer)
+            if longer in part.whole or part.continues(longer):
+                over = longer in part.whole and not part.word and not part.continues(longer)
                 return (place + 1, b"") if over else (place, longer)
-            complete = said in part.texts and not (part.word and _continues_word(byte))
+            complete = said in part.whole and not (part.word and _continues_word(byte))
             return self._after((place + 1, b""), byte) if complete else None
         if longer.endswith(part.close) and (part.tags or part.empty or longer.startswith(_SOMETHING)):
             return place + 1, b""
@@ -99,17 +111,15 @@ class Grammar:
         part = self.parts[place]
         return part.tags if isinstance(part, Free) else part.optional and not said
 
-    def remaining(self, state: State) -> Sequence[Sequence[bytes]]:
-        """For each part that is not over, the texts that it may still need; for a free part, the rest of its closing text."""
+    def rest(self, state: State) -> Sequence[bytes]:
+        """The texts that the part of this state may still need; for a free part, the rest of its closing text. None after the last part."""
         place, said = state
-        rest = []
-        for number, part in enumerate(self.parts[place:], place):
-            here = said if number == place else b""
-            if isinstance(part, Choice):
-                rest.append([text[len(here) :] for text in part.texts if text.startswith(here)])
-            else:
-                rest.append([part.close[len(here.removeprefix(_SOMETHING)) :]])
-        return rest
+        if place == len(self.parts):
+            return ()
+        part = self.parts[place]
+        if isinstance(part, Choice):
+            return [text[len(said) :] for text in part.texts if text.startswith(said)]
+        return [part.close[len(said.removeprefix(_SOMETHING)) :]]
 
 
 @lru_cache(maxsize=1024)
@@ -120,24 +130,56 @@ def five_steps(labels: Labels, commits_after: tuple[str, ...] = (), *, brief: bo
     repeats that emotion.
     """
     named = tuple(label.encode() for label in labels)
-    answers, over = tuple(name + b"</answer>" for name in named), b"</analysis></think><answer>"
+    over = _OVER[STEPS[-1]]
     parts: list[Choice | Free] = [Choice((b"<think><element>",))]
-    parts += [Free(f"</{step}><{following}>".encode()) for step, following in pairwise(STEPS)]
+    parts += [Free(_OVER[step]) for step in STEPS[:-1]]
     parts += [Free(f" {words}".encode(), empty=True) for words in commits_after]
     if commits_after and brief:
         parts.append(Choice(tuple(b" " + name + b"." + over + name + b"</answer>" for name in named)))
     elif commits_after:
-        parts += [Choice(tuple(b" " + name for name in named), word=True), Free(over, empty=True), Choice(answers)]
+        parts += [Choice(tuple(b" " + name for name in named), word=True), Free(over, empty=True), _answers(labels)]
     else:
-        parts += [Free(over), Choice(answers)]
-    parts += [Choice((b"<confidence>",), optional=True), Choice(_CONFIDENCES)]
-    return Grammar(tuple(parts), closed=True)
+        parts += [Free(over), _answers(labels)]
+    return Grammar((*parts, *_CONFIDENCE), closed=True)
+
+
+EMOTION = "{emotion}"  # stands in a wording where the emotion is named
+Wording = tuple[tuple[tuple[str, ...], ...], ...]  # for each step its parts, in order, each of them one of several texts
+
+
+@lru_cache(maxsize=1024)
+def worded(labels: Labels, wording: Wording, *, brief: bool = False) -> Grammar:
+    """The grammar of `five_steps` for a model whose steps have a fixed wording, in which the analysis names the emotion.
+
+    With `brief`, nothing but a full stop follows the emotion there, and the answer repeats it.
+    """
+    parts: list[Choice | Free] = [Choice((b"<think><element>",))]
+    for step, texts in zip(STEPS, wording, strict=True):
+        parts += [Choice(tuple(filled for text in each for filled in _filled(text, labels))) for each in texts]
+        parts.append(Choice((_OVER[step],)))
+    if brief:
+        place = next(number for number, each in enumerate(wording[-1]) if any(EMOTION in text for text in each))
+        kept = parts[: len(parts) - 1 - len(wording[-1]) + place]
+        tails = [f"{label}.".encode() + _OVER[STEPS[-1]] + f"{label}</answer>".encode() for label in labels]
+        heads = [text.partition(EMOTION)[0].encode() for text in wording[-1][place]]
+        parts = [*kept, Choice(tuple(head + tail for head in heads for tail in tails))]
+    else:
+        parts.append(_answers(labels))
+    return Grammar((*parts, *_CONFIDENCE), closed=True)
+
+
+def _filled(text: str, labels: Labels) -> list[bytes]:
+    return [text.replace(EMOTION, label).encode() for label in labels] if EMOTION in text else [text.encode()]
+
+
+def _answers(labels: Labels) -> Choice:
+    return Choice(tuple(f"{label}</answer>".encode() for label in labels))
 
 
 @lru_cache(maxsize=1024)
 def answer_only(labels: Labels) -> Grammar:
     """The grammar of any text in which `<answer>`, where it first comes, holds one of `labels`."""
-    return Grammar((Free(b"<answer>", tags=True), Choice(tuple(label.encode() + b"</answer>" for label in labels))), closed=False)
+    return Grammar((Free(b"<answer>", tags=True), _answers(labels)), closed=False)
 
 
 class Vocabulary:
@@ -159,19 +201,19 @@ class Vocabulary:
         In a `hurry`, free text ends, and texts are written in their longest tokens.
         """
         ends = list(self.ends) if grammar.may_end(state) else []
-        remaining = grammar.remaining(state)
-        if not remaining:
+        rest = grammar.rest(state)
+        if not rest:
             return (ends, True) if grammar.closed else ([], False)
         place, said = state
         part = grammar.parts[place]
         pieces = self._tokens.items()
         if hurry and (isinstance(part, Choice) or said.startswith(_SOMETHING)):
-            first = {longest for text in remaining[0] if (longest := self._longest(text)) is not None}
+            first = {longest for text in rest if (longest := self._longest(text)) is not None}
             if first:
                 return sorted(first), True
         if isinstance(part, Choice) or (b"<" in said and not part.tags):
-            firsts = {text[0] for text in remaining[0] if text}
-            if isinstance(part, Choice) and said in part.texts:
+            firsts = {text[0] for text in rest if text}
+            if isinstance(part, Choice) and said in part.whole:
                 firsts = set(range(256))
             likely = [token for first in firsts for token in self._by_first.get(first, ())]
             return sorted(ends + [token for token in likely if grammar.after(state, self._tokens[token]) is not None]), True
@@ -201,7 +243,7 @@ class ConstrainedDecoding(LogitsProcessor):  # type: ignore[misc]
         self._states: list[State | None] = [START if grammar else None for grammar in grammars]
         self._count = 0
         self._masks: dict[tuple[Grammar, State, bool], torch.Tensor] = {}
-        self._needed: Callable[[Grammar, State], int] = lru_cache(None)(self._compute_needed)
+        self._needed: Callable[[Grammar, int], int] = lru_cache(None)(self._compute_needed)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         if self._count:
@@ -226,7 +268,7 @@ class ConstrainedDecoding(LogitsProcessor):  # type: ignore[misc]
 
     def _mask(self, grammar: Grammar, state: State, limit: int, scores: torch.Tensor) -> torch.Tensor:
         """The tokens that are forbidden in a state, (vocabulary,)."""
-        hurry = grammar.closed and limit - self._count <= self._needed(grammar, state) + _SPARE
+        hurry = grammar.closed and limit - self._count <= self._needed(grammar, state[0]) + _SPARE
         key = grammar, state, hurry
         if key not in self._masks:
             tokens, only_these = self._vocabulary.allowed(grammar, state, hurry=hurry)
@@ -236,8 +278,12 @@ class ConstrainedDecoding(LogitsProcessor):  # type: ignore[misc]
             self._masks[key] = mask.to(scores.device)
         return self._masks[key]
 
-    def _compute_needed(self, grammar: Grammar, state: State) -> int:
-        return sum(max(map(self._vocabulary.length, texts), default=0) + 1 for texts in grammar.remaining(state))
+    def _compute_needed(self, grammar: Grammar, place: int) -> int:
+        """The most tokens that the part at `place` and all after it need; free text may be left out."""
+        if place == len(grammar.parts):
+            return 0
+        here = max(map(self._vocabulary.length, grammar.rest((place, b""))), default=0) + 1
+        return here + self._needed(grammar, place + 1)
 
 
 def _continues_word(byte: bytes) -> bool:

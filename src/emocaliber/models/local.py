@@ -22,8 +22,8 @@ from emocaliber.core.model import ModelError, Reply, Request, Tokens, Usage, mix
 from emocaliber.core.response import Malformed, parse
 from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
-from emocaliber.models.card import COMMITS_AFTER, DescribedByCard, notice_of, read_card
-from emocaliber.models.constrained import ConstrainedDecoding, Grammar, Vocabulary, answer_only, five_steps
+from emocaliber.models.card import COMMITS_AFTER, WORDING, DescribedByCard, notice_of, read_card
+from emocaliber.models.constrained import ConstrainedDecoding, Grammar, Vocabulary, answer_only, five_steps, worded
 from emocaliber.models.processor import collate, load_processor
 from emocaliber.models.shipped import SHIPPED
 from emocaliber.models.taught import TaughtQuestions
@@ -134,6 +134,7 @@ class LocalModel(DescribedByCard):
         self._batch_size = batch_size
         self._temperature, self._retries, self._seed, self._free = temperature, retries, seed, free
         self._commits_after: tuple[str, ...] = tuple(card.get(COMMITS_AFTER, ()))
+        self._wording = tuple(tuple(map(tuple, parts)) for parts in card.get(WORDING, ()))
         self._max_new_tokens: int = max_new_tokens or card.get("max_new_tokens", 1024)
         self._tokenizer = self.processor.tokenizer
         self._token_bytes = TokenBytes(self._tokenizer)
@@ -246,6 +247,8 @@ class LocalModel(DescribedByCard):
         if not self._ours:
             return answer_only(candidates)
         guessed = self._taught is not None and self._taught.fixed and not self._taught.covers(candidates)
+        if self._wording:
+            return worded(candidates, self._wording, brief=guessed)
         return five_steps(candidates, self._commits_after, brief=guessed)
 
     def _watched(self, batch: Sequence[_Prompt]) -> torch.Tensor:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from emocaliber.core.response import Reasoning, Response
 from emocaliber.emotions.loop import VAD
+from emocaliber.models.constrained import EMOTION
 from emocaliber.photographs.content import PERSON, PLACE, Content, contents
-from emocaliber.scenes.template_teacher import vad_words
+from emocaliber.scenes.template_teacher import AROUSAL, VALENCE, vad_words
 
 UNFAMILIAR = "nothing familiar"  # what the first step names in a picture that is no photograph
 SOMEBODY, NOBODY = "Somebody can be seen.", "Nobody can be seen."
@@ -24,6 +25,9 @@ _INTERACTION = {
     ("", False): "{thing} alone weighs most.",
 }
 _AGREE = {0.7: "most would agree", 0.45: "many would agree", 0.0: "people would differ"}  # by the share of the label
+_SETTING, _NO_SETTING, _UNKNOWN_SETTING = "The setting is {thing}.", "The setting says little.", "The setting cannot be made out."
+_NO_PERSON, _NO_PARTS = "No person can be made out.", "Without known parts, nothing weighs more."
+_GUESS = "It seems to be no photograph. At a guess it evokes"
 _BRIGHTNESS = ((0.33, "dark"), (0.6, "mid-toned"), (2.0, "bright"))  # HSV value of pictures, thirds of photographs
 _SATURATION = ((0.13, "greyish"), (0.24, "muted"), (2.0, "vivid"))
 
@@ -55,7 +59,7 @@ def write_photograph_response(look: Look, valence: float, arousal: float, agreem
     v, a, _ = vad_words(VAD(valence, arousal, 0.0))
     agree = next(words for least, words in _AGREE.items() if agreement >= least)
     weighs = _INTERACTION[(kind, look.person) if kind == PLACE else (PERSON, True) if kind == PERSON else ("", look.person)]
-    setting = f"The setting is {thing}." if kind == PLACE else "The setting says little."
+    setting = _SETTING.format(thing=thing) if kind == PLACE else _NO_SETTING
     return Response(
         Reasoning(
             element=f"The picture shows {thing}.",
@@ -73,12 +77,28 @@ def write_unfamiliar_response(tone: str, label: str) -> Response:
     return Response(
         Reasoning(
             element=f"The picture shows {UNFAMILIAR}.",
-            human="No person can be made out.",
-            context=f"The setting cannot be made out. The picture is {tone}.",
-            interaction="Without known parts, nothing weighs more.",
-            analysis=f"It seems to be no photograph. At a guess it evokes {label}.",
+            human=_NO_PERSON,
+            context=f"{_UNKNOWN_SETTING} The picture is {tone}.",
+            interaction=_NO_PARTS,
+            analysis=f"{_GUESS} {label}.",
         ),
         label,
+    )
+
+
+def wording() -> tuple[tuple[tuple[str, ...], ...], ...]:
+    """All that this teacher can write: for each step its parts, in order, each one of several texts (see `models.constrained.worded`)."""
+    things = [(content.kind, content.words) for content in contents().values()]
+    weighs = [text.format(thing=f"{thing[0].upper()}{thing[1:]}") for _, thing in things for text in _INTERACTION.values()]
+    feels = [f": it feels {v} and {a}, and {agree}." for v in VALENCE for a in AROUSAL for agree in _AGREE.values()]
+    settings = [_SETTING.format(thing=thing) for kind, thing in things if kind == PLACE]
+    tones = [f"{light} and {colour}." for _, light in _BRIGHTNESS for _, colour in _SATURATION]
+    return (
+        (("The picture shows ",), (*(f"{thing}." for _, thing in things), f"{UNFAMILIAR}.")),
+        ((SOMEBODY, NOBODY, _NO_PERSON),),
+        ((*settings, _NO_SETTING, _UNKNOWN_SETTING), (" The picture is ",), tuple(tones)),
+        ((*dict.fromkeys(weighs), _NO_PARTS),),
+        ((f"As a whole it evokes {EMOTION}", f"{_GUESS} {EMOTION}"), (*feels, ".")),
     )
 
 

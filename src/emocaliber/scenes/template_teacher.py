@@ -34,14 +34,14 @@ from emocaliber.scenes.out_of_domain import (
 )
 
 _EDGES = (-0.8, -0.45, -0.15, 0.15, 0.45, 0.8)
-_VALENCE = ("awful", "unpleasant", "uneasy", "mixed", "agreeable", "pleasant", "delightful")
-_AROUSAL = ("lifeless", "still", "quiet", "steady", "lively", "intense", "frantic")
-_DOMINANCE = ("helpless", "weak", "small", "even", "firm", "strong", "commanding")
+VALENCE = ("awful", "unpleasant", "uneasy", "mixed", "agreeable", "pleasant", "delightful")
+AROUSAL = ("lifeless", "still", "quiet", "steady", "lively", "intense", "frantic")
+DOMINANCE = ("helpless", "weak", "small", "even", "firm", "strong", "commanding")
 
 
 def vad_words(vad: VAD) -> tuple[str, str, str]:
     """One word each for valence, arousal and dominance, out of seven degrees."""
-    return tuple(words[bisect(_EDGES, value)] for words, value in zip((_VALENCE, _AROUSAL, _DOMINANCE), vad, strict=True))  # type: ignore[return-value]
+    return tuple(words[bisect(_EDGES, value)] for words, value in zip((VALENCE, AROUSAL, DOMINANCE), vad, strict=True))  # type: ignore[return-value]
 
 
 def fill_template(templates: Sequence[str], rng: np.random.Generator, **words: str) -> str:
