@@ -1,7 +1,7 @@
 """EmoCaliber: which emotion an image evokes, why, and how far to trust the answer.
 
 import emocaliber as ec
-ec.load("tiny").predict("photo.jpg", task="EmoSet-8")
+ec.load().predict("photo.jpg", task="EmoSet-8")
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ __all__ = [
 def load_model(name: str = DEFAULT_MODEL, **settings: Any) -> Model:
     """The model called `name`.
 
-    "tiny" (shipped with the package), a checkpoint folder or a hub id give a `LocalModel`, "vllm:ID" a `VllmModel`,
+    "lite" and "tiny" (shipped with the package), a checkpoint folder or a hub id give a `LocalModel`, "vllm:ID" a `VllmModel`,
     "openai:MODEL" a `RemoteModel`, "recorded:FILE" a `RecordedModel`. `settings` are keyword arguments of that class. Raises UserError for
     an unknown setting, and for a model that cannot be loaded.
     """

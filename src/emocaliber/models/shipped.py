@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 _CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
-LITE = _CHECKPOINTS / "lite"  # where a trained lite goes; none ships yet
+LITE = _CHECKPOINTS / "lite"  # of photographs
 TINY = _CHECKPOINTS / "tiny"  # of the known-answer world
-SHIPPED = {"tiny": TINY}
-DEFAULT_MODEL = "tiny"  # of `predict` and `load`
+SHIPPED = {"lite": LITE, "tiny": TINY}
+DEFAULT_MODEL = "lite"  # of `predict`, `serve` and `load`
 
 
 def checkpoint_of(name: str) -> str:

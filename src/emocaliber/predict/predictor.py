@@ -321,7 +321,7 @@ class Predictor:
 def load(
     name: str = DEFAULT_MODEL, *, confidence: str | None = None, calibrator: str | os.PathLike[str] | None = None, **settings: Any
 ) -> Predictor:
-    """A predictor with the model called `name`: "tiny" (shipped with the package), or any other that `models.load_model` knows.
+    """A predictor with the model called `name`: "lite" and "tiny" (shipped with the package), or any other that `models.load_model` knows.
 
     `confidence` is the confidence source, one of `sources.SOURCES` (default: that of the model's card, or "verb", the stated one).
     `calibrator` is a file of `emocaliber calibrate fit`, by default what the model's card holds; a question or a model that it was not

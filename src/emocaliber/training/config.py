@@ -92,7 +92,7 @@ LITE_SETTINGS = ("feature_cache", "token_dropout", "feature_swap")  # of stages 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(MonitoredConfig):
-    """Stages that start from a `model`: a checkpoint folder, such as the previous stage's, a hub id, or "tiny", which ships.
+    """Stages that start from a `model`: a checkpoint folder, such as the previous stage's, a hub id, or "lite" or "tiny", which ship.
 
     Images are scaled to between `min_pixels` and `max_pixels`, 0 for the model's own limits. With frozen eyes, a lite model can be trained
     on features computed once, kept in the folder `feature_cache`; a share `token_dropout` of the cells is blanked at random, and a share
