@@ -10,7 +10,8 @@
 
 A row of any of these is one question about one image, and perhaps its answer. What a row does not say is taken from what it does: the
 candidates from its task, or from the list in its question; the task from its candidates and the folders of its image; the true label from
-its answer, unless that states a confidence, as the answers of stage 2 may be wrong.
+its answer, unless that states a confidence, as the answers of stage 2 may be wrong; the split from the file's name: "test" if it says so
+(`test_8k.jsonl`), else "train".
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ _TRUTHS = ("ground_truth", "solution", "label")  # the fields in which trainers 
 _ROLES = {"human": "user", "gpt": "assistant", "model": "assistant"}  # of ShareGPT; other roles are called as in chats
 _PLACEHOLDER = "<image>"
 _LISTED = re.compile(r"\[([^\[\]]*)\]")
+_OF_TEST = re.compile(r"(?<![a-z])test(?![a-z])", re.IGNORECASE)  # the name of a file whose rows name no split
 _ANSWER = re.compile(r"<answer>([^<>]*)</answer>")
 
 
@@ -101,19 +103,6 @@ def form_of(row: Row, where: str) -> Form:
     found = ", ".join(display_name(str(field)) for field in row) or "none"
     known = "; ".join(f"{form.name}: {form.has}" for form in FORMS.values())
     raise UserError(f"{where}: these fields are of no form that can be trained on ({found}); the forms are {known}")
-
-
-def sample_rows(rows: Iterable[Placed]) -> Iterator[Placed]:
-    """The rows of a file as sample rows, by the reader of the form of its first row. Raises UserError as `form_of` and `Form.read` do."""
-    incoming = iter(rows)
-    first = next(incoming, None)
-    if first is not None:
-        yield from form_of(first[1], str(first[0])).read(_chained(first, incoming))
-
-
-def _chained(first: Placed, rest: Iterator[Placed]) -> Iterator[Placed]:
-    yield first
-    yield from rest
 
 
 def image_file(path: str, folder: Path, images: Path | None = None) -> str:
@@ -233,7 +222,8 @@ def _sample_row(row: Row, talk: Dialogue, place: Place) -> Row:
     labels = labels_of(name, listed or list(known.labels if known else ()))
     kept = {field: value for field, value in row.items() if field not in _TAKEN}
     kept["id"] = f"{place.file.stem}/{place.number:05}" if row.get("id") is None else str(row["id"])
-    filled = {"split": "train", **kept, "image": talk.image, "task": canonical_task(name), "candidates": list(labels)}
+    split = "test" if _OF_TEST.search(place.file.stem) else "train"
+    filled = {"split": split, **kept, "image": talk.image, "task": canonical_task(name), "candidates": list(labels)}
     filled |= {"ground_truth": _truth(row, talk.answer, labels), "question": talk.question}
     filled.setdefault("source", canonical_task(name).rpartition("-")[0].casefold() or name)
     if talk.answer is not None:

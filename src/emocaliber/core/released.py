@@ -1,4 +1,4 @@
-"""The files that the authors released: response rows, and `test_metadata.csv` of VECBench. Those of VEC-CoT: `core.forms`.
+"""The files that the authors released: response rows, `test_metadata.csv` and `Std-VECBench.json`. Those of VEC-CoT: `core.forms`.
 
 A released response row holds `conversations` (messages in Qwen's form, with the image in the user's), `task`, `ground_truth`,
 `candidates`, `response` and `confidence`. It has no id, and may lack conversations or candidates.
@@ -6,15 +6,17 @@ A released response row holds `conversations` (messages in Qwen's form, with the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from emocaliber.core.samples import Fields, Sample, identified
 from emocaliber.core.tasks import task, taxonomy_of
 from emocaliber.errors import UserError
 from emocaliber.io.row_formats import Place, read_table
-from emocaliber.io.rows import Row, display_name
+from emocaliber.io.rows import Row, display_name, opened
 
 
 def filled_in(row: Row) -> Row:
@@ -76,3 +78,45 @@ def _samples(rows: Iterator[tuple[Place, Row]], folder: Path) -> Iterator[Sample
         name = task(Fields(row, where).text("task")).name
         sample = Sample.from_row({**filled_in(row), "source": name.rpartition("-")[0].casefold()}, where)
         yield replace(sample, image=str(folder / sample.image))
+
+
+# Std-VECBench.json: {id: {image_path, prompt, ground_truth, other_info: {task, candidates}}}; predictions have `generations` too.
+
+_BENCHMARKS = "../benchmarks/"  # how its image paths begin; the file lies in benchmarks/VECBench
+
+
+def standard_records(path: Path) -> dict[str, Mapping[str, Any]] | None:
+    """The records of `Std-VECBench.json`, or of predictions in its form, by id; None for another JSON file."""
+    with opened(path) as file:
+        try:
+            document = json.load(file)
+        except (ValueError, RecursionError):
+            return None
+    return document if is_standard(document) else None
+
+
+def is_standard(document: object) -> bool:
+    """Whether a JSON document has the form of `Std-VECBench.json`: a record with task and candidates for each id."""
+    if not isinstance(document, Mapping) or not document:
+        return False
+    infos = [record.get("other_info") for record in document.values() if isinstance(record, Mapping) and "ground_truth" in record]
+    return len(infos) == len(document) and all(isinstance(info, Mapping) and {"task", "candidates"} <= info.keys() for info in infos)
+
+
+def read_standard_vecbench(path: Path, *, images: Path | None = None) -> Iterator[Sample]:
+    """The samples of `Std-VECBench.json`, in the test split. Image paths start from `images`, by default from the folder of benchmarks.
+
+    Raises UserError, naming the record and the field, for one that is no sample.
+    """
+    root = path.absolute().parent.parent
+    for identity, record in (standard_records(path) or {}).items():
+        where = f"{display_name(path)}, record {display_name(identity)}"
+        info = record["other_info"]
+        name = task(Fields(info, where).text("task")).name
+        given = record.get("image_path")
+        given = given[0] if isinstance(given, list) and len(given) == 1 else given
+        row = {"id": identity, "image": given, "task": name, "candidates": info["candidates"], "split": "test"}
+        sample = Sample.from_row(row | {"ground_truth": record["ground_truth"], "source": name.rpartition("-")[0].casefold()}, where)
+        inside = sample.image.replace("\\", "/").removeprefix(_BENCHMARKS)
+        folder = images or (root if sample.image != inside else root.parent)
+        yield replace(sample, image=str(folder.absolute() / inside))

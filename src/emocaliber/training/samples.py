@@ -12,19 +12,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cache
-from itertools import tee
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from emocaliber.core.forms import checked, image_file, sample_rows
 from emocaliber.core.prompts import EMOCALIBER
-from emocaliber.core.samples import Sample, identified
+from emocaliber.core.sample_files import placed_rows
+from emocaliber.core.samples import Sample
 from emocaliber.errors import UserError
 from emocaliber.inference.plan import sha256_of
-from emocaliber.io.datasets import is_there, rows_file
-from emocaliber.io.row_formats import DELIMITED, Place, located_rows, located_values
+from emocaliber.io.datasets import is_there
 from emocaliber.io.rows import Row, display_name
 from emocaliber.render.progress import Progress
 from emocaliber.training.config import FINISHED, GIVEN, SETTINGS, STAGES, ModelConfig, MonitoredConfig, Stage2Config, StageConfig
@@ -103,31 +100,10 @@ def numbered_sample_rows(path: str | Path, images: str = "") -> Iterator[tuple[i
     Raises UserError for a file that is not there or has no rows, for a row that is no sample, and for rows of a test split, which may be
     neither trained on nor validated on.
     """
-    for place, row in _placed_rows(path, images):
+    for place, row in placed_rows(path, images):
         if row["split"] == "test":
             raise UserError(f"{place}: split is 'test'; training and validation must not see the test split")
         yield place.number, row
-
-
-def _placed_rows(path: str | Path, images: str = "") -> Iterator[tuple[Place, Row]]:
-    """The rows of a file of samples, of any split, with their places, which messages name."""
-    source, file = Path(path), rows_file(str(path))
-    folder, root = (file if file.is_dir() else file.parent).absolute(), Path(images) if images else None
-    values = ((replace(place, file=place.file if place.file.is_relative_to(source) else source), value) for place, value in _values(file))
-    placed, again = tee(sample_rows(values))
-    for (place, _), (where, row) in zip(placed, identified(again, required=True), strict=False):
-        row = checked(row, where)
-        yield place, row | {"image": image_file(row["image"], folder, root)}
-
-
-def _values(file: Path) -> Iterator[tuple[Place, Row]]:
-    """The rows of a file, a folder of shards or a saved data set. Raises UserError for what is no row, and if there is none."""
-    if file.suffix.lower() in DELIMITED:
-        list(located_rows(file))  # which says that CSV loses nesting
-    for place, value in located_values(file, needed_by="training"):
-        if not isinstance(value, Mapping):
-            raise UserError(f"{place}: is a JSON {type(value).__name__}; every row must be a JSON object with its fields by name")
-        yield place, dict(value)
 
 
 def validation_samples(config: MonitoredConfig, before: Sequence[SampleFile] = ()) -> list[Sample]:
@@ -188,7 +164,7 @@ def held_out_samples(file: Path, trained: Iterable[SampleFile], where: str = "",
     Raises UserError, beginning with `where`, for a file without samples, for a sample of a test split, and for an image that also occurs in
     one of the files `trained`.
     """
-    samples = [Sample.from_row(row, str(place)) for place, row in _placed_rows(file, images)]
+    samples = [Sample.from_row(row, str(place)) for place, row in placed_rows(file, images)]
     if tested := next((sample for sample in samples if sample.split == "test"), None):
         raise UserError(
             f"{where}sample {display_name(tested.id)} of {display_name(file)} is of the split 'test'; "
@@ -201,7 +177,7 @@ def held_out_samples(file: Path, trained: Iterable[SampleFile], where: str = "",
         by_size.setdefault(size, []).append(sample)
     digest = cache(sha256_of)
     for other, root in trained:
-        for _, row in _placed_rows(other, root):
+        for _, row in placed_rows(other, root):
             identity, size = _file_of(row["image"])
             copies = (each for each in by_size.get(size, ()) if size and digest(Path(each.image)) == digest(Path(row["image"])))
             if seen := by_file.get(identity) or next(copies, None):
