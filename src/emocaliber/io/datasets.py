@@ -57,7 +57,7 @@ def rows_file(source: str) -> Path:
     Raises UserError for a data set that cannot be streamed, and for a file that cannot be read.
     """
     if (hub := hub_name(source)) is not None:
-        return _unpacked(source, _streamed(hub), list(hub), hub.split)
+        return _unpacked(source, _streamed(hub), list(hub), f"{hub.name}-{hub.split}")
     path = Path(source)
     if path.is_dir() and (path / "metadata.jsonl").is_file():  # an imagefolder, whose images are files
         return path / "metadata.jsonl"
@@ -136,22 +136,30 @@ def _unpacked(source: str, rows: Iterable[Row], state: list[Any], name: str) -> 
         with Lock(folder, display_name(folder)):
             if file.is_file():
                 return file
-            shutil.rmtree(half, ignore_errors=True)
-            count = 0
-            with RowWriter(half / ROWS, lock=False) as writer:
-                for row in rows:
-                    writer.write({key: _plain(value, half, folder) for key, value in row.items()})
-                    count += 1
-            if not count:
-                raise UserError(f"{display_name(source)} has no rows")
-            write_atomically(half / RECORD, json.dumps({"source": source, "rows": count, "state": state}, indent=1) + "\n")
-            os.replace(half, folder)
+            shutil.rmtree(half, ignore_errors=True)  # of a process that was killed
+            try:
+                count = _write(rows, half, folder)
+                if not count:
+                    raise UserError(f"{display_name(source)} has no rows")
+                write_atomically(half / RECORD, json.dumps({"source": source, "rows": count, "state": state}, indent=1) + "\n")
+                os.replace(half, folder)
+            finally:
+                shutil.rmtree(half, ignore_errors=True)
     except OSError as error:
         raise UserError(
             f"{display_name(source)}: cannot be unpacked into {display_name(folder.parent)} ({error.strerror or error}); EMOCALIBER_CACHE "
             "names another folder"
         ) from error
     return file
+
+
+def _write(rows: Iterable[Row], half: Path, folder: Path) -> int:
+    """Writes rows and images below `half`, and returns the number of rows."""
+    count = 0
+    with RowWriter(half / ROWS, lock=False) as writer:
+        for count, row in enumerate(rows, 1):  # noqa: B007, returned
+            writer.write({key: _plain(value, half, folder) for key, value in row.items()})
+    return count
 
 
 def _plain(value: Any, half: Path, folder: Path) -> Any:
