@@ -91,7 +91,9 @@ def test_a_data_set_is_streamed_once(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     (tmp_path / "set" / "data").mkdir(parents=True)
     data = datasets.Dataset.from_dict({"images": [[{"bytes": picture(n), "path": None}] for n in (1, 2)], "task": ["FI-8"] * 2})
-    data.cast_column("images", datasets.List(datasets.Image())).to_parquet(tmp_path / "set" / "data" / "train.parquet")
+    data.cast_column("images", getattr(datasets, "List", datasets.Sequence)(datasets.Image())).to_parquet(
+        tmp_path / "set" / "data" / "train.parquet"
+    )
     file = rows_file(f"hf:{tmp_path / 'set'}")
     rows = list(read_rows(file))
     assert [Path(row["images"][0]).read_bytes() for row in rows] == [picture(1), picture(2)]

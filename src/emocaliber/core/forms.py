@@ -220,7 +220,7 @@ def _sample_row(row: Row, talk: Dialogue, place: Place) -> Row:
         meant = f" (did you mean {close}?)" if (close := nearly(name, TASKS)) else ""
         raise Misfit(f"there is no task {name!r}{meant}, and no 'candidates'")
     labels = labels_of(name, listed or list(known.labels if known else ()))
-    kept = {field: value for field, value in row.items() if field not in _TAKEN}
+    kept = {field: value for field, value in row.items() if field not in _TAKEN and value is not None}
     kept["id"] = f"{place.file.stem}/{place.number:05}" if row.get("id") is None else str(row["id"])
     split = "test" if _OF_TEST.search(place.file.stem) else "train"
     filled = {"split": split, **kept, "image": talk.image, "task": canonical_task(name), "candidates": list(labels)}

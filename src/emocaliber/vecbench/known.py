@@ -209,7 +209,7 @@ def _rows(source: str, images: str) -> Known:
     except UserError as error:
         return _answers(Path(source), error)
     rows = [each.row for each in examined if not isinstance(each.row, UserError)]
-    if examined[0].form.name in (OWN, "the released evaluation") and any("seconds" in each.raw or "error" in each.raw for each in examined):
+    if any(("seconds" if each.form.name == OWN else "response") in each.raw for each in examined):
         return _answers(Path(source), UserError(f"{display_name(source)}: these answers cannot be read"))
     problems = [*_problems(examined), *_unlearnable(examined)]
     stage, uses = _purpose(source, examined[0].form.name, rows)
