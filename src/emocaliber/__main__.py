@@ -18,7 +18,7 @@ from emocaliber.render.terminal import complain, quiet
 # In the order in which --help lists them. Importing a command imports nothing heavy; running it may.
 COMMANDS = (
     *("predict", "respond", "score", "compare", "calibrate", "trace"),
-    *("scenes", "bench", "cot", "emotions", "tasks", "rewards", "train", "serve", "label"),
+    *("scenes", "data", "bench", "cot", "emotions", "tasks", "rewards", "train", "serve", "label"),
 )
 
 

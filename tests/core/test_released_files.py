@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from emocaliber.core.released import read_stage_file, read_test_metadata
+from emocaliber.core.released import read_standard_vecbench, read_test_metadata, standard_records
 from emocaliber.core.response import Reasoning, Response, render
+from emocaliber.core.sample_files import placed_rows
 from emocaliber.core.samples import Sample
 from emocaliber.core.tasks import TASKS
 from emocaliber.emotions.taxonomy import taxonomy
@@ -27,6 +29,10 @@ def stage(folder: Path, *rows: dict[str, Any]) -> Path:
     path = folder / "stage1_86k.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def read_stage_file(path: Path) -> Iterator[Sample]:
+    return (Sample.from_row(row, str(place)) for place, row in placed_rows(path))
 
 
 def talk(answer: str, confidence: float | None = None) -> list[dict[str, str]]:
@@ -73,9 +79,12 @@ def test_other_metadata_is_an_error(row: str, header: str, complaint: str, tmp_p
 SHAPES: dict[str, dict[str, Any]] = {
     "ms-swift": {"messages": talk("awe"), "images": ["a/b.jpg"]},
     "ms-swift with the image in a table": {"messages": talk("awe"), "images": [{"path": "a/b.jpg", "bytes": None}]},
-    "ShareGPT": {"conversations": [{"from": "gpt", "value": talk("awe")[1]["content"]}], "images": "a/b.jpg"},
+    "ShareGPT": {
+        "conversations": [{"from": "human", "value": "<image>?"}, {"from": "gpt", "value": talk("awe")[1]["content"]}],
+        "images": "a/b.jpg",
+    },
     "the evaluation's": {
-        "conversations": [{"role": "user", "content": [{"type": "image", "image": "a/b.jpg"}]}],
+        "conversations": [{"role": "user", "content": [{"type": "image", "image": "a/b.jpg"}, {"type": "text", "text": "?"}]}],
         "ground_truth": "awe",
         "candidates": None,
     },
@@ -99,15 +108,32 @@ def test_every_known_shape_of_stage_file_gives_the_same_sample(shape: dict[str, 
 
 
 def test_an_answer_with_a_confidence_is_not_taken_for_the_truth(tmp_path: Path) -> None:
-    row = {"task": "FI-8", "messages": talk("awe", 0.4), "images": ["a.jpg"]}
-    with pytest.raises(UserError, match=r"line 1: nothing gives the ground_truth .*found task, messages, images"):
-        list(read_stage_file(stage(tmp_path, row)))
+    ((_, row),) = placed_rows(stage(tmp_path, {"task": "FI-8", "messages": talk("awe", 0.4), "images": ["a.jpg"]}))
+    assert row["ground_truth"] is None
+    assert row["response"].endswith("<confidence>0.40</confidence>")
 
 
-@pytest.mark.parametrize("row", [{"text": "hi", "label": 3}, {"messages": "x", "images": []}, {"messages": [], "images": [None]}])
-def test_an_unknown_shape_is_an_error_that_names_the_fields_found(row: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"line 2: nothing gives the image or the task.*found {', '.join(row)}"):
-        list(read_stage_file(stage(tmp_path, {"task": "EmoSet-8", **SHAPES["verl"]}, row)))
+def test_an_unknown_form_is_an_error_that_names_the_fields_found(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"line 1: these fields are of no form that can be trained on \(text, label\); the forms are verl"):
+        list(read_stage_file(stage(tmp_path, {"text": "hi", "label": 3})))
+
+
+@pytest.mark.parametrize(("messages", "complaint"), [("x", "field 'messages' is 'x', not a list"), ([], "field 'messages' is \\[\\]")])
+def test_a_row_of_another_form_than_the_first_is_an_error(messages: Any, complaint: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"line 2: {complaint}.*a row of ms-swift has messages"):
+        list(read_stage_file(stage(tmp_path, {"task": "EmoSet-8", **SHAPES["ms-swift"]}, {"messages": messages, "images": []})))
+
+
+def test_the_benchmark_of_the_successor_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "benchmarks" / "VECBench" / "Std-VECBench.json"
+    file.parent.mkdir(parents=True)
+    record = {"prompt": "?", "ground_truth": "Joy", "other_info": {"task": "UnbaisedEmo-6", "candidates": ["joy", "fear"]}}
+    file.write_text(json.dumps({"u1": record | {"image_path": "../benchmarks/u/1.jpg"}, "u2": record | {"image_path": ["u/2.jpg"]}}))
+    first, second = read_standard_vecbench(file)
+    assert (first.id, first.task, first.ground_truth, first.split) == ("u1", "UnbiasedEmo-6", "joy", "test")
+    assert (first.image, second.image) == (str(tmp_path / "benchmarks/u/1.jpg"), str(tmp_path / "u/2.jpg"))
+    file.write_text(json.dumps({"u1": {"other_info": {}}}))
+    assert standard_records(file) is None
 
 
 def test_rows_keep_the_ids_they_have(tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ def test_a_row_of_the_test_split_is_refused_by_its_line(tmp_path: Path) -> None:
 
 
 def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"s\.jsonl has no rows to train on"):
+    with pytest.raises(UserError, match=r"s\.jsonl: there are no rows in it; training needs at least one"):
         training_rows(stage1(write(tmp_path / "s.jsonl")))
 
 

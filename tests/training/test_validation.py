@@ -78,7 +78,9 @@ def test_paths_are_found_from_where_the_run_lies_whatever_the_working_directory(
     write_samples(elsewhere / "data", "stage3")  # another project's file of the same name
     monkeypatch.chdir(elsewhere)
     run = project / "runs" / "stage3"
-    assert list(lineage_sample_files(run, settings_of(project))) == [project / "data" / f"stage{number}.jsonl" for number in (3, 2, 1, 0)]
+    assert [each.path for each in lineage_sample_files(run, settings_of(project))] == [
+        project / "data" / f"stage{number}.jsonl" for number in (3, 2, 1, 0)
+    ]
     monkeypatch.chdir(project / "runs")
     assert len(list(lineage_sample_files(Path("stage3"), settings_of(project)))) == 4
 
@@ -102,13 +104,13 @@ def test_a_stage_that_is_no_longer_there_is_named(project: Path) -> None:
 def test_a_model_that_no_stage_made_ends_the_lineage(project: Path, base: str) -> None:
     (project / "exported").mkdir()
     settings = settings_of(project) | {"model": base}
-    assert list(lineage_sample_files(project / "runs" / "stage3", settings)) == [project / "data" / "stage3.jsonl"]
+    assert [each.path for each in lineage_sample_files(project / "runs" / "stage3", settings)] == [project / "data" / "stage3.jsonl"]
 
 
 def test_a_checkpoint_of_a_stage_leads_to_that_stage(project: Path) -> None:
     (project / "runs" / "stage1" / "checkpoints" / "checkpoint-4").mkdir(parents=True)
     settings = settings_of(project) | {"model": "runs/stage1/checkpoints/checkpoint-4"}
-    assert [file.stem for file in lineage_sample_files(project / "runs" / "stage3", settings)] == ["stage3", "stage1", "stage0"]
+    assert [each.path.stem for each in lineage_sample_files(project / "runs" / "stage3", settings)] == ["stage3", "stage1", "stage0"]
 
 
 def config(project: Path, kind: type[Stage2Config] | type[Stage3Config], stage: str, model: str, held_out: Path) -> Any:

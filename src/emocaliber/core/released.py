@@ -1,4 +1,4 @@
-"""The files that the authors released: response rows, `test_metadata.csv` of VECBench, and the stage files of VEC-CoT.
+"""The files that the authors released: response rows, `test_metadata.csv` and `Std-VECBench.json`. Those of VEC-CoT: `core.forms`.
 
 A released response row holds `conversations` (messages in Qwen's form, with the image in the user's), `task`, `ground_truth`,
 `candidates`, `response` and `confidence`. It has no id, and may lack conversations or candidates.
@@ -6,16 +6,17 @@ A released response row holds `conversations` (messages in Qwen's form, with the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from emocaliber.core.response import Response, parse
 from emocaliber.core.samples import Fields, Sample, identified
-from emocaliber.core.tasks import labels_of, task, taxonomy_of
+from emocaliber.core.tasks import task, taxonomy_of
 from emocaliber.errors import UserError
-from emocaliber.io.row_formats import Place, located_rows, read_table
-from emocaliber.io.rows import Row, display_name
+from emocaliber.io.row_formats import Place, read_table
+from emocaliber.io.rows import Row, display_name, opened
 
 
 def filled_in(row: Row) -> Row:
@@ -50,7 +51,6 @@ def _mappings(items: object) -> Iterable[Mapping[str, object]]:
 # Released files as samples.
 
 _METADATA = ("task", "split", "image_path", "label")
-_MESSAGES = ("messages", "conversations", "prompt")
 
 
 def read_test_metadata(path: Path, *, images: Path | None = None) -> Iterator[Sample]:
@@ -73,19 +73,6 @@ def read_test_metadata(path: Path, *, images: Path | None = None) -> Iterator[Sa
     return _samples(rows, (images or path.parent).absolute())
 
 
-def read_stage_file(path: Path, *, images: Path | None = None) -> Iterator[Sample]:
-    """The samples of a stage file of VEC-CoT (.jsonl, .parquet or .arrow), in the training split unless a row names another.
-
-    The form of these rows is not documented. Three are read, each with a `task`: that of ms-swift (`messages`, `images`), of the released
-    evaluation (`conversations`) and of verl (`prompt`, `images`, `reward_model.ground_truth`).
-    Where a row has no ground truth, the answer in its last message is taken if no confidence follows it: answers of stage 1 were kept for
-    being right, those of stage 2 may be wrong. Image paths as in `read_test_metadata`.
-    Raises UserError, naming file, line and the fields found, for a row of another form.
-    """
-    rows = ((replace(place, shard=path.stem), _as_sample_row(row, str(place))) for place, row in located_rows(path))
-    return _samples(rows, (images or path.parent).absolute())
-
-
 def _samples(rows: Iterator[tuple[Place, Row]], folder: Path) -> Iterator[Sample]:
     for where, row in identified(rows, required=False):
         name = task(Fields(row, where).text("task")).name
@@ -93,38 +80,43 @@ def _samples(rows: Iterator[tuple[Place, Row]], folder: Path) -> Iterator[Sample
         yield replace(sample, image=str(folder / sample.image))
 
 
-def _as_sample_row(row: Row, where: str) -> Row:
-    """The row with the fields of a sample, from any of the three forms."""
-    messages: list[object] = next((row[field] for field in _MESSAGES if isinstance(row.get(field), list)), [])
-    filled = filled_in({"split": "train", "conversations": messages, **row})
-    if "image" not in filled and (image := _first_image(row.get("images"))) is not None:
-        filled["image"] = image
-    if filled.get("ground_truth") is None and (truth := _ground_truth(filled, messages)) is not None:
-        filled = filled_in({**filled, "ground_truth": truth})
-    missing = [field for field in ("image", "task", "ground_truth") if not isinstance(filled.get(field), str)]
-    if missing:
-        known = "messages and images (ms-swift), conversations, or prompt, images and reward_model (verl), each with a task"
-        found = ", ".join(display_name(str(field)) for field in row)
-        raise UserError(
-            f"{where}: nothing gives the {' or the '.join(missing)} of the sample. Rows that can be read have {known}; found {found}."
-        )
-    return filled
+# Std-VECBench.json: {id: {image_path, prompt, ground_truth, other_info: {task, candidates}}}; predictions have `generations` too.
+
+_BENCHMARKS = "../benchmarks/"  # how its image paths begin; the file lies in benchmarks/VECBench
 
 
-def _first_image(images: object) -> str | None:
-    first = images[0] if isinstance(images, list) and images else images
-    path = first.get("path") if isinstance(first, Mapping) else first
-    return path if isinstance(path, str) else None
+def standard_records(path: Path) -> dict[str, Mapping[str, Any]] | None:
+    """The records of `Std-VECBench.json`, or of predictions in its form, by id; None for another JSON file."""
+    with opened(path) as file:
+        try:
+            document = json.load(file)
+        except (ValueError, RecursionError):
+            return None
+    return document if is_standard(document) else None
 
 
-def _ground_truth(row: Row, messages: list[object]) -> str | None:
-    stated = row.get("reward_model")
-    if isinstance(stated, Mapping) and isinstance(truth := stated.get("ground_truth"), str):
-        return truth
-    last = messages[-1] if messages else None
-    answer = last.get("content", last.get("value")) if isinstance(last, Mapping) else None
-    candidates, name = row.get("candidates"), row.get("task")
-    if not (isinstance(answer, str) and isinstance(name, str) and isinstance(candidates, list)):
-        return None
-    response = parse(answer, labels_of(name, [str(candidate) for candidate in candidates]), confidence="forbidden")
-    return response.answer if isinstance(response, Response) else None
+def is_standard(document: object) -> bool:
+    """Whether a JSON document has the form of `Std-VECBench.json`: a record with task and candidates for each id."""
+    if not isinstance(document, Mapping) or not document:
+        return False
+    infos = [record.get("other_info") for record in document.values() if isinstance(record, Mapping) and "ground_truth" in record]
+    return len(infos) == len(document) and all(isinstance(info, Mapping) and {"task", "candidates"} <= info.keys() for info in infos)
+
+
+def read_standard_vecbench(path: Path, *, images: Path | None = None) -> Iterator[Sample]:
+    """The samples of `Std-VECBench.json`, in the test split. Image paths start from `images`, by default from the folder of benchmarks.
+
+    Raises UserError, naming the record and the field, for one that is no sample.
+    """
+    root = path.absolute().parent.parent
+    for identity, record in (standard_records(path) or {}).items():
+        where = f"{display_name(path)}, record {display_name(identity)}"
+        info = record["other_info"]
+        name = task(Fields(info, where).text("task")).name
+        given = record.get("image_path")
+        given = given[0] if isinstance(given, list) and len(given) == 1 else given
+        row = {"id": identity, "image": given, "task": name, "candidates": info["candidates"], "split": "test"}
+        sample = Sample.from_row(row | {"ground_truth": record["ground_truth"], "source": name.rpartition("-")[0].casefold()}, where)
+        inside = sample.image.replace("\\", "/").removeprefix(_BENCHMARKS)
+        folder = images or (root if sample.image != inside else root.parent)
+        yield replace(sample, image=str(folder.absolute() / inside))

@@ -210,13 +210,13 @@ def identified_rows(path: str | Path) -> Iterator[tuple[str, Row]]:
     return identified(((Place(Path(path), number), row) for number, row in numbered_rows(path)), required=True)
 
 
-def identified(rows: Iterable[tuple[Place, Row]], *, required: bool) -> Iterator[tuple[str, Row]]:
-    """The rows, each after its place as text.
+def identified(rows: Iterable[tuple[Place, Row]], *, required: bool, seen: dict[str, Place] | None = None) -> Iterator[tuple[str, Row]]:
+    """The rows, each after its place as text. `seen` are the places of the ids so far, to which those of the rows are added.
 
     Unless ids are `required`, they may be whole numbers; if the first row has none, rows without an id get one from their place.
     Raises UserError for the first row that lacks an id or repeats one.
     """
-    seen: dict[str, Place] = {}
+    seen = {} if seen is None else seen
     nameless: bool | None = False if required else None
     for place, row in rows:
         if nameless is None:

@@ -16,11 +16,13 @@ from typing import Any
 from emocaliber.confidence.rewards import PARTS, parse_reward, reward
 from emocaliber.confidence.targets import confidence_target
 from emocaliber.core.response import STEPS, Malformed, parse
+from emocaliber.core.sample_files import placed_rows
 from emocaliber.core.scoring import Outcome, outcome, response_rows, scored_outcomes
 from emocaliber.core.tasks import group_of, labels_of
 from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
 from emocaliber.inference.engine import question_for
+from emocaliber.io.datasets import is_there
 from emocaliber.io.row_formats import SHARDS
 from emocaliber.io.rows import Row, display_name, read_rows
 from emocaliber.render.table import NONE
@@ -64,26 +66,21 @@ def _runs(folder: Path) -> Iterator[_Run]:
         yield _scored(folder)
         return
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SHARDS) if folder.is_dir() else [folder]
-    if (samples := _trained_on(folder)) is not None and samples not in files:
-        files.append(samples)
-    found = False
+    settings, found = _settings(folder), False
+    samples = settings.get("samples")
     for file in files:
         first = next(read_rows(file), {}) if file.suffix.lower() != ".arrow" else {"task": None}
-        if "task" not in first:
-            continue  # a log of training or another file of rows
+        if "task" not in first or str(file) == samples:
+            continue  # a log of training, another file of rows, or what was trained on
         placed = {row["id"]: (where, row) for where, row in response_rows(file)}
-        answered = {} if file == samples else placed  # a training sample's response is the teacher's
-        outcomes = {key: outcome(row, where=where) for key, (where, row) in answered.items() if "response" in row}
+        outcomes = {key: outcome(row, where=where) for key, (where, row) in placed.items() if "response" in row}
         yield _Run(file, outcomes, {key: row for key, (_, row) in placed.items()})
+        found = True
+    if isinstance(samples, str) and is_there(samples):  # in any form; a response in it is the teacher's
+        yield _Run(Path(samples), {}, {row["id"]: row for _, row in placed_rows(samples, settings.get("images") or "")})
         found = True
     if not found:
         raise UserError(f"{display_name(folder)} holds no response rows or samples; give the folder that `emocaliber score` wrote")
-
-
-def _trained_on(folder: Path) -> Path | None:
-    """The samples of a training run, as its settings give them; None for another folder."""
-    samples = _settings(folder).get("samples")
-    return Path(samples) if isinstance(samples, str) and Path(samples).is_file() else None
 
 
 def _settings(folder: Path) -> Mapping[str, Any]:

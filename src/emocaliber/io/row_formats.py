@@ -51,8 +51,8 @@ class Place:
         return f"{display_name(self.file)}, {self.spot}"
 
 
-def located_rows(sources: RowPath | Sequence[RowPath]) -> Iterator[tuple[Place, Row]]:
-    """All rows with their places, file by file.
+def located_rows(sources: RowPath | Sequence[RowPath], needed_by: str = "an evaluation") -> Iterator[tuple[Place, Row]]:
+    """All rows with their places, file by file. `needed_by` is who needs them, for the message where there are none.
 
     Each source is a file (.jsonl, .parquet or .arrow), a folder of such files, which are read in the order of their names, or a folder made
     by `Dataset.save_to_disk`, or by `DatasetDict.save_to_disk` of a single split. Raises UserError, naming the file or folder, if it cannot
@@ -68,7 +68,7 @@ def located_rows(sources: RowPath | Sequence[RowPath]) -> Iterator[tuple[Place, 
             empty = False
             yield Place(file, number, shard), row
     if empty:
-        raise UserError(f"{', '.join(map(display_name, listed))}: there are no rows in it; an evaluation needs at least one.")
+        raise UserError(f"{', '.join(map(display_name, listed))}: there are no rows in it; {needed_by} needs at least one.")
 
 
 class StoredRows:
@@ -188,7 +188,7 @@ def _batches(file: Any) -> Iterator[Any]:
 # JSON documents.
 
 
-def located_values(source: Path) -> Iterator[tuple[Place, Any]]:
+def located_values(source: Path, needed_by: str = "an evaluation") -> Iterator[tuple[Place, Any]]:
     """The values of a file of any format, with their places; unlike those of `located_rows`, they need not be JSON objects.
 
     Of .csv and .tsv, these are the rows by column, with cells as text; of a JSON list, its items; of another JSON document, the document
@@ -199,14 +199,14 @@ def located_values(source: Path) -> Iterator[tuple[Place, Any]]:
     if suffix in DELIMITED:
         rows = read_table(source, delimiter=None).rows
         if not rows:
-            raise UserError(f"{display_name(source)}: there are no rows in it; an evaluation needs at least one.")
+            raise UserError(f"{display_name(source)}: there are no rows in it; {needed_by} needs at least one.")
         yield from rows
     elif source.is_dir() or suffix in BINARY or not (suffix == ".json" or _starts_a_list(source)):
-        yield from located_rows(source)
+        yield from located_rows(source, needed_by)
     else:
         values = _json_values(source)
         if not values:
-            raise UserError(f"{display_name(source)}: there are no rows in it; an evaluation needs at least one.")
+            raise UserError(f"{display_name(source)}: there are no rows in it; {needed_by} needs at least one.")
         yield from ((Place(source, number), value) for number, value in values)
 
 

@@ -17,6 +17,7 @@ from emocaliber.confidence.rewards import parse_reward
 from emocaliber.errors import UserError
 from emocaliber.inference.engine import question_for
 from emocaliber.io.configurations import find_configuration
+from emocaliber.io.datasets import is_there
 from emocaliber.io.images import ImageError, ImageLimits, open_images
 from emocaliber.io.rows import display_name, write_atomically
 from emocaliber.models.available import meant_model
@@ -36,14 +37,21 @@ from emocaliber.training.config import (
     load_config,
 )
 from emocaliber.training.distributed import on_main_process, world_size
-from emocaliber.training.samples import numbered_sample_rows, own_sample_files, upstream_sample_files, validation_samples
+from emocaliber.training.samples import (
+    SampleFile,
+    check_truths,
+    numbered_sample_rows,
+    own_sample_files,
+    upstream_sample_files,
+    validation_samples,
+)
 
 IMAGE_TOKEN_SIDE = 28  # in pixels, of Qwen2.5-VL: patches of 14 x 14, merged 2 x 2
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+|[\w-]+")
 
 
 def check_stage(
-    config: StageConfig, where: str = "", *, made: Mapping[str, Sequence[Path]] = MappingProxyType({}), images: bool = True
+    config: StageConfig, where: str = "", *, made: Mapping[str, Sequence[SampleFile]] = MappingProxyType({}), images: bool = True
 ) -> None:
     """Checks one stage's configuration. Raises UserError for the first problem, naming `where` (the file) or the row.
 
@@ -58,9 +66,10 @@ def check_stage(
         parse_reward(config.reward)
     if config.scenes:
         parse_mixture(config.scenes_tasks)
-    if not config.scenes and not Path(config.samples).exists():
+    if not config.scenes and not is_there(config.samples):
         raise UserError(_no_samples(Path(config.samples), where))
-    rows = None if config.scenes else [row for _, row in numbered_sample_rows(config.samples)]
+    rows = None if config.scenes else [row for _, row in numbered_sample_rows(config.samples, config.images)]
+    check_truths(config, rows or ())
     _check_batches(config, config.scenes if rows is None else len(rows))
     if isinstance(config, Stage1Config | Stage2Config) and config.max_length and rows:
         _check_length(config, rows, where)
@@ -120,9 +129,9 @@ def _check_model(model: str) -> None:
 def check_disjoint(configs: Mapping[str, StageConfig]) -> None:
     """Raises UserError naming the first image that two of stages 1 to 3 share: each stage's answers must be on images not trained on."""
     images = {
-        stage: {row["image"]: f"{config.samples}, line {line}" for line, row in numbered_sample_rows(config.samples)}
+        stage: {row["image"]: f"{config.samples}, line {line}" for line, row in numbered_sample_rows(config.samples, config.images)}
         for stage, config in configs.items()
-        if isinstance(config, ModelConfig) and Path(config.samples).is_file()
+        if isinstance(config, ModelConfig) and (Path(config.samples).is_file() if config.scenes else is_there(config.samples))
     }
     for (one, first), (other, second) in combinations(images.items(), 2):
         if image := next((image for image in second if image in first), None):
@@ -185,7 +194,7 @@ def moved_to(folder: str, configs: Mapping[str, StageConfig]) -> dict[str, Stage
 
 def check_stages(configs: Mapping[str, StageConfig]) -> None:
     """Checks stages that will be trained in sequence, each from the model of an earlier one. Raises UserError as `check_stage` does."""
-    made: dict[str, Sequence[Path]] = {}
+    made: dict[str, Sequence[SampleFile]] = {}
     pending = [config for config in configs.values() if not (Path(config.out) / FINISHED).is_dir()]
     for stage, config in configs.items():
         if config in pending:
@@ -254,7 +263,7 @@ def _places(config: StageConfig) -> Iterator[tuple[str, str]]:
     files = [] if config.scenes else [config.samples]
     files += [config.validation] if isinstance(config, MonitoredConfig) and config.validation else []
     for file in files:
-        for line, row in numbered_sample_rows(file):
+        for line, row in numbered_sample_rows(file, config.images):
             yield row["image"], f"{display_name(file)}, line {line}, sample {display_name(str(row['id']))}"
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from emocaliber.errors import UserError
 from emocaliber.io.configurations import find_configuration
 from emocaliber.io.settings import ON_LINE, read_toml, settings_of
 from emocaliber.models import checkpoint_of
+from emocaliber.training.passthrough import TABLE, check_trainer, split_overrides, with_our_settings
 
 STAGES = ("stage0", "stage1", "stage2", "stage3")
 FINISHED = "model"  # the folder in OUT that a stage leaves behind when it is complete
@@ -21,14 +23,18 @@ SETTINGS = "config.json"  # the file in OUT that says what it was trained with
 class StageConfig:
     """The settings common to all stages: input, output and optimisation. Paths are relative to the working directory.
 
-    `samples` is a file of rows; with `scenes` > 0 that many synthetic samples are drawn there first, from the seed `scenes_seed`, of the
+    `samples` is a file or folder of rows in any form of `core.forms`, or a data set of Hugging Face (`hf:OWNER/NAME`). Relative image paths
+    start from the folder `images`, by default that of the file; absolute ones that are not there are looked for below it.
+    With `scenes` > 0 that many synthetic samples are drawn there first, from the seed `scenes_seed`, of the
     subtasks `scenes_tasks` ("EmoSet-8 3, FI-8": three to one), a share `scenes_unfamiliar` of them out-of-distribution.
     `batch_size` counts samples (stage 3: roll-outs) per step and device; the product with `accumulation` and the devices is the real batch.
     `report_to` names trackers of transformers, with commas between them: tensorboard, wandb, mlflow.
+    `trainer` holds arguments of transformers and TRL under their own names (`training.passthrough`).
     """
 
     out: str
     samples: str
+    images: str = ""
     scenes: int = 0
     scenes_seed: int = 0
     scenes_size: int = 112
@@ -51,6 +57,7 @@ class StageConfig:
     bf16: bool = False
     gradient_checkpointing: bool = False
     report_to: str = "none"
+    trainer: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,8 +137,9 @@ class Stage2Config(ModelConfig):
     """Verbalized confidence (eq. 2, 3): the scaffold answers, eq. 2 gives targets, loss on the confidence span.
 
     `targets` is "eq2", the paper's; "calibrated": the probability that the answer is right, by a calibrator on the model's own token
-    probabilities; or "votes": the share of a sample's votes or posterior that agrees with the answer. With the last two, the decimals learn
-    a bump of width `target_width` around the target. `anchor` weighs the divergence of the model from its start on the scaffold's own
+    probabilities; "votes": the share of a sample's votes or posterior that agrees with the answer; or "given": the rows' own responses with
+    the confidences that they state, so that no scaffold is asked. With "calibrated" and "votes", the decimals learn a bump of width
+    `target_width` around the target. `anchor` weighs the divergence of the model from its start on the scaffold's own
     answers, and `smoothing` is the share of any digit in a decimal's target with "eq2" (both 0 in the paper); `temperature` is the
     scaffold's when it answers.
     `max_length` as in stage 1.
@@ -171,7 +179,7 @@ class Stage3Config(ModelConfig):
     shared_prefix: bool = True
 
 
-EQUATION_2, CALIBRATED, VOTES = TARGETS = ("eq2", "calibrated", "votes")  # of stage 2
+EQUATION_2, CALIBRATED, VOTES, GIVEN = TARGETS = ("eq2", "calibrated", "votes", "given")  # of stage 2
 RESPONSE, DECOUPLED = CREDITS = ("response", "decoupled")  # of stage 3
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt")  # the ones without further settings
 CONFIGS: dict[str, type[StageConfig]] = {"stage0": Stage0Config, "stage1": Stage1Config, "stage2": Stage2Config, "stage3": Stage3Config}
@@ -186,7 +194,11 @@ def load_config(stage: str, path: str | Path, overrides: Sequence[str] = (), giv
     file = path / f"{stage}.toml" if path.is_dir() else path
     remedy = f"give a folder with {stage}.toml, or a TOML file"
     values = read_toml(file, str(file), f"cannot read the configuration {file}: {{reason}}; {remedy}")
-    config = settings_of(CONFIGS[stage], values, str(file), overrides, given)
+    values = with_our_settings(values, stage, str(file))
+    texts, of_trainer = split_overrides(overrides, stage)
+    if of_trainer:
+        values[TABLE] = {**values.get(TABLE, {}), **of_trainer}
+    config = settings_of(CONFIGS[stage], values, str(file), texts, given)
     if isinstance(config, ModelConfig):
         config = replace(config, model=checkpoint_of(config.model))
     check_settings(config, f"{file} with {' '.join(overrides)}" if overrides else str(file))
@@ -210,8 +222,14 @@ def check_settings(config: StageConfig, where: str) -> None:
         raise UserError(f"{where}: scenes_unfamiliar must be between 0 and 1, not {config.scenes_unfamiliar}")
     if isinstance(config, Stage0Config) and config.scenes_unfamiliar:
         raise UserError(f"{where}: scenes_unfamiliar must be 0 in stage 0, which is trained to name what an image shows")
-    if config.schedule not in SCHEDULES:
-        raise UserError(f"{where}: there is no schedule {config.schedule!r}; there are {', '.join(SCHEDULES)}")
+    if config.schedule not in SCHEDULES and "lr_scheduler_kwargs" not in config.trainer:
+        raise UserError(
+            f"{where}: there is no schedule {config.schedule!r}; there are {', '.join(SCHEDULES)}, and with {TABLE}.lr_scheduler_kwargs "
+            "all others of transformers"
+        )
+    if isinstance(config, Stage0Config) and config.trainer:
+        raise UserError(f"{where}: [{TABLE}] is for stages 1 to 3")
+    check_trainer(config.trainer, next(stage for stage, kind in CONFIGS.items() if isinstance(config, kind)), where)
     if isinstance(config, ModelConfig):
         _check_tuning(config, where)
     if isinstance(config, Stage2Config):
@@ -219,7 +237,7 @@ def check_settings(config: StageConfig, where: str) -> None:
             raise UserError(f"{where}: there are no targets {config.targets!r}; there are {', '.join(TARGETS)}")
         if config.target_width <= 0:
             raise UserError(f"{where}: target_width must be positive, not {config.target_width}")
-        if config.targets != EQUATION_2 and config.smoothing:
+        if config.targets not in (EQUATION_2, GIVEN) and config.smoothing:
             raise UserError(f'{where}: smoothing needs targets = "{EQUATION_2}"; the others are smooth by their target_width')
     if isinstance(config, Stage3Config):
         rollouts, group = config.batch_size * config.accumulation, config.group_size
@@ -234,6 +252,10 @@ def check_settings(config: StageConfig, where: str) -> None:
             raise UserError(f"{where}: digit_entropy must not be negative, but is {config.digit_entropy}")
         if config.credit == DECOUPLED and config.normalise_advantages:
             raise UserError(f'{where}: normalise_advantages needs credit = "{RESPONSE}": {DECOUPLED} advantages are never divided')
+        if config.credit == DECOUPLED and config.trainer.get("scale_rewards", "none") != "none":
+            raise UserError(
+                f'{where}: {TABLE}.scale_rewards must be "none" with credit = "{DECOUPLED}", whose advantages are never divided'
+            )
         if config.credit == DECOUPLED and not config.shared_prefix:
             raise UserError(f'{where}: credit = "{DECOUPLED}" needs shared_prefix = true, which gives the probabilities of all decimals')
 

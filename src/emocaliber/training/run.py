@@ -9,23 +9,26 @@ from dataclasses import MISSING, asdict, fields
 from importlib import import_module
 from pathlib import Path
 
-from emocaliber.inference.plan import identity_of_model, sha256_of
+from emocaliber.inference.plan import identity_of_model
+from emocaliber.io.datasets import is_there, sha256_of_rows
 from emocaliber.io.rows import read_rows
 from emocaliber.io.workspace import Workspace
 from emocaliber.scenes.dataset import parse_mixture
 from emocaliber.training.checks import check_stage, load_stages
 from emocaliber.training.config import FINISHED, SETTINGS, STAGES, ModelConfig, StageConfig
 from emocaliber.training.distributed import on_main_process, print_once, world_size
+from emocaliber.training.passthrough import FREE_ARGUMENTS, TABLE
 from emocaliber.training.telemetry import ROLLOUTS
 from emocaliber.training.trainer import complete_checkpoints, finished
 
 # Settings that may differ when a run resumes, as they change neither the data nor the mathematics of a step. `threads`,
 # `gradient_checkpointing` and `inference_batch` change results by rounding at most, like another machine. `save_steps` and `logging_steps`
 # set when something is written; `report_to`, `eval_*`, `validation` and `stop_on_alarm` set the monitoring, which uses no random numbers of
-# the training; `out` is the folder itself.
+# the training; `out` is the folder itself, and `images` says where images lie.
 FREE = (
-    *("out", "threads", "gradient_checkpointing", "inference_batch"),
+    *("out", "images", "threads", "gradient_checkpointing", "inference_batch"),
     *("save_steps", "logging_steps", "report_to", "validation", "eval_steps", "eval_temperature", "stop_on_alarm"),
+    *(f"{TABLE}.{name}" for name in FREE_ARGUMENTS),
 )
 
 _MODULES = {stage: f"emocaliber.training.{stage}" for stage in STAGES} | {"stage0": "emocaliber.training.base.stage0"}
@@ -39,8 +42,8 @@ def stage_workspace(stage: str, config: StageConfig) -> Workspace:
     The product of batch size, accumulation and devices must stay the same, not each factor.
     """
     made_from: dict[str, str | None] = {"samples": None, "model": None, "commit": None}
-    if not config.scenes and Path(config.samples).is_file():
-        made_from["samples"] = sha256_of(Path(config.samples))
+    if not config.scenes and is_there(config.samples):
+        made_from["samples"] = sha256_of_rows(config.samples)
     if isinstance(config, ModelConfig):
         model = identity_of_model(config.model)
         made_from |= {"model": model["sha256"], "commit": model["commit"]}

@@ -1,5 +1,7 @@
 """The samples of a stage: those it learns from, and held-out ones, which are of no test split and in no stage of the model's lineage.
 
+They may be in any form that `core.forms` reads, in a file, in a folder, or on the hub (`io.datasets`).
+
 Samples are compared by image file: the same file under two paths (relative, absolute, symbolic or hard links) and byte-identical copies
 count as one. Rescaled or re-encoded images do not; `emocaliber bench audit` finds such near-duplicates. The lineage ends at a model that no
 stage made (from the hub, or exported): its training data is unknown.
@@ -12,15 +14,25 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from emocaliber.core.samples import Sample, read_samples
+from emocaliber.core.prompts import EMOCALIBER
+from emocaliber.core.sample_files import placed_rows
+from emocaliber.core.samples import Sample
 from emocaliber.errors import UserError
 from emocaliber.inference.plan import sha256_of
-from emocaliber.io.rows import display_name, numbered_rows
+from emocaliber.io.datasets import is_there
+from emocaliber.io.rows import Row, display_name
 from emocaliber.render.progress import Progress
-from emocaliber.training.config import FINISHED, SETTINGS, STAGES, ModelConfig, MonitoredConfig, StageConfig
-from emocaliber.training.distributed import on_main_process
+from emocaliber.training.config import FINISHED, GIVEN, SETTINGS, STAGES, ModelConfig, MonitoredConfig, Stage2Config, StageConfig
+from emocaliber.training.distributed import on_main_process, print_once
+
+
+class SampleFile(NamedTuple):
+    """A file of samples, and the folder from which its relative image paths start (empty: that of the file)."""
+
+    path: Path
+    images: str = ""
 
 
 def training_rows(config: StageConfig) -> list[dict[str, Any]]:
@@ -30,7 +42,11 @@ def training_rows(config: StageConfig) -> list[dict[str, Any]]:
     """
     path = Path(config.samples)
     if not config.scenes:
-        return [row for _, row in numbered_sample_rows(path)]
+        rows = [row for _, row in numbered_sample_rows(config.samples, config.images)]
+        check_truths(config, rows)
+        if note := _other_questions(rows):
+            print_once(f"{display_name(config.samples)}: {note}")
+        return rows
     from emocaliber.scenes.dataset import draw_mixture, mixture_ids, parse_mixture
 
     shares = parse_mixture(config.scenes_tasks)
@@ -50,27 +66,47 @@ def training_rows(config: StageConfig) -> list[dict[str, Any]]:
                 progress.to(done)
 
     on_main_process(draw)
-    rows = {row["id"]: row for _, row in numbered_sample_rows(path)}
-    return [rows[identity] for identity in mixture_ids(shares, config.scenes, config.scenes_seed)]
+    known = {row["id"]: row for _, row in numbered_sample_rows(path)}
+    return [known[identity] for identity in mixture_ids(shares, config.scenes, config.scenes_seed)]
 
 
-def numbered_sample_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line numbers and rows of a file of samples, with absolute image paths.
+def check_truths(config: StageConfig, rows: Iterable[Row]) -> None:
+    """Raises UserError for the first row without a true label, unless the stage learns confidences that the rows state."""
+    if isinstance(config, Stage2Config) and config.targets == GIVEN:
+        return
+    if row := next((row for row in rows if row["ground_truth"] is None), None):
+        raise UserError(
+            f"{display_name(config.samples)}: sample {display_name(row['id'])} has an answer with a confidence, which may be wrong, and no "
+            f'true label; add ground_truth, or train stage 2 on the confidences that are stated, with targets = "{GIVEN}"'
+        )
 
-    Raises UserError for a file that is not there or has no rows, for a row that is not a sample, and for rows of a test split, which may be
+
+def _other_questions(rows: Sequence[Row]) -> str:
+    """What is to be said of rows that come with a question in other words than the one that is asked; empty if there are none."""
+    ours = cache(lambda task, labels: {EMOCALIBER.question(task, labels, confidence=stated) for stated in (False, True)})
+    asked = [row for row in rows if "question" in row]
+    other = sum(row["question"] not in ours(row["task"], tuple(row["candidates"])) for row in asked)
+    if not other:
+        return ""
+    return (
+        f"{other:,} of {len(rows):,} rows ask in other words; they are trained with the question that `predict` and `respond` ask, about "
+        "the same candidates"
+    )
+
+
+def numbered_sample_rows(path: str | Path, images: str = "") -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line numbers and rows of a file of samples in any form, with absolute image paths; `images` is as in `StageConfig`.
+
+    Raises UserError for a file that is not there or has no rows, for a row that is no sample, and for rows of a test split, which may be
     neither trained on nor validated on.
     """
-    folder, line = Path(path).absolute().parent, 0
-    for line, row in numbered_rows(path):
-        sample = Sample.from_row(row, f"{path}, line {line}")
-        if sample.split == "test":
-            raise UserError(f"{path}, line {line}: split is 'test'; training and validation must not see the test split")
-        yield line, row | sample.to_row() | {"image": str(folder / sample.image)}  # labels spelt as the candidates are
-    if not line:
-        raise UserError(f"{path} has no rows to train on")
+    for place, row in placed_rows(path, images):
+        if row["split"] == "test":
+            raise UserError(f"{place}: split is 'test'; training and validation must not see the test split")
+        yield place.number, row
 
 
-def validation_samples(config: MonitoredConfig, before: Sequence[Path] = ()) -> list[Sample]:
+def validation_samples(config: MonitoredConfig, before: Sequence[SampleFile] = ()) -> list[Sample]:
     """The validation samples of a stage; none without `config.validation`.
 
     `before` are the sample files of the lineage of a model that is still to be trained. Raises UserError as `held_out_samples` and
@@ -78,24 +114,23 @@ def validation_samples(config: MonitoredConfig, before: Sequence[Path] = ()) -> 
     """
     if not config.validation:
         return []
-    return held_out_samples(
-        Path(config.validation), [*own_sample_files(config), *(before or upstream_sample_files(config))], "validation: "
-    )
+    trained = [*own_sample_files(config), *(before or upstream_sample_files(config))]
+    return held_out_samples(Path(config.validation), trained, "validation: ", images=config.images)
 
 
-def own_sample_files(config: StageConfig) -> list[Path]:
+def own_sample_files(config: StageConfig) -> list[SampleFile]:
     """The sample file of a stage, in a list; empty while its scenes are still to be drawn."""
     samples = Path(config.samples)
-    return [] if config.scenes and not samples.is_file() else [samples]
+    return [] if config.scenes and not samples.is_file() else [SampleFile(samples, config.images)]
 
 
-def upstream_sample_files(config: StageConfig) -> list[Path]:
+def upstream_sample_files(config: StageConfig) -> list[SampleFile]:
     """The sample files of the stages that made a stage's starting model. Raises UserError as `lineage_sample_files` does."""
     run = _run_of(Path(config.model)) if isinstance(config, ModelConfig) else None
     return list(lineage_sample_files(*run)) if run else []
 
 
-def lineage_sample_files(run: Path, settings: Mapping[str, Any]) -> Iterator[Path]:
+def lineage_sample_files(run: Path, settings: Mapping[str, Any]) -> Iterator[SampleFile]:
     """The sample files that the stage in the folder `run`, with these `settings` (its config.json), and all stages of its lineage were
     trained on, the latest stage first.
 
@@ -105,9 +140,10 @@ def lineage_sample_files(run: Path, settings: Mapping[str, Any]) -> Iterator[Pat
     while True:
         where = f"the settings of {settings['stage']} in {display_name(run / SETTINGS)}"
         samples = _located(settings["samples"], run, settings)
-        if not samples.is_file():
+        if not is_there(str(samples)):
             raise _unknown(f"{display_name(samples)}, the samples that {where} name")
-        yield samples
+        images = settings.get("images") or ""
+        yield SampleFile(samples, str(_located(images, run, settings)) if images else "")
         if "model" not in settings:  # a base model, trained from random weights
             return
         model = _located(settings["model"], run, settings)
@@ -122,15 +158,13 @@ def lineage_sample_files(run: Path, settings: Mapping[str, Any]) -> Iterator[Pat
         seen.add(run.resolve())
 
 
-def held_out_samples(file: Path, trained: Iterable[Path], where: str = "") -> list[Sample]:
-    """The samples of a file.
+def held_out_samples(file: Path, trained: Iterable[SampleFile], where: str = "", *, images: str = "") -> list[Sample]:
+    """The samples of a file; `images` is as in `StageConfig`.
 
     Raises UserError, beginning with `where`, for a file without samples, for a sample of a test split, and for an image that also occurs in
     one of the files `trained`.
     """
-    samples = list(read_samples(file))
-    if not samples:
-        raise UserError(f"{where}{display_name(file)} has no samples")
+    samples = [Sample.from_row(row, str(place)) for place, row in placed_rows(file, images)]
     if tested := next((sample for sample in samples if sample.split == "test"), None):
         raise UserError(
             f"{where}sample {display_name(tested.id)} of {display_name(file)} is of the split 'test'; "
@@ -142,14 +176,14 @@ def held_out_samples(file: Path, trained: Iterable[Path], where: str = "") -> li
         by_file[identity] = sample
         by_size.setdefault(size, []).append(sample)
     digest = cache(sha256_of)
-    for other in trained:
-        for sample in read_samples(other):
-            identity, size = _file_of(sample.image)
-            copies = (each for each in by_size.get(size, ()) if size and digest(Path(each.image)) == digest(Path(sample.image)))
+    for other, root in trained:
+        for _, row in placed_rows(other, root):
+            identity, size = _file_of(row["image"])
+            copies = (each for each in by_size.get(size, ()) if size and digest(Path(each.image)) == digest(Path(row["image"])))
             if seen := by_file.get(identity) or next(copies, None):
                 raise UserError(
                     f"{where}the image of sample {display_name(seen.id)} of {display_name(file)} is also in {display_name(other)} "
-                    f"(sample {display_name(sample.id)}); held-out samples must not be trained on"
+                    f"(sample {display_name(row['id'])}); held-out samples must not be trained on"
                 )
     return samples
 

@@ -2,7 +2,8 @@
 confidence, and the loss is the cross-entropy on `<confidence>x.xx</confidence>` and the end of the turn alone (equation 3).
 
 `targets` replaces equation 2 by a probability that the answer is right (`confidence/targets.py`): then the decimals learn a narrow bump
-around it, so that the number that is decoded greedily is a calibrated one.
+around it, so that the number that is decoded greedily is a calibrated one. With targets = "given" no scaffold is asked: the rows
+bring answers with the confidence that each should state, as the released stage-2 file does.
 
 Two settings, both 0 in the paper, are for small models. `anchor` adds the divergence from the scaffold on its own answer, without which a
 small model forgets how to answer. `smoothing` is label smoothing over the decimals: equation 2 gives no target between 0.5 and about 0.9,
@@ -30,12 +31,13 @@ from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
 from emocaliber.inference.engine import question_for, respond_into
 from emocaliber.inference.plan import identity_of_model, questions
+from emocaliber.io.datasets import rows_file
 from emocaliber.io.rows import display_name, read_rows, write_rows
 from emocaliber.io.workspace import Workspace, record_of
 from emocaliber.models.card import TRAINED_AT, read_card
 from emocaliber.models.local import LocalModel
 from emocaliber.training.collate import TrainingExample
-from emocaliber.training.config import EQUATION_2, VOTES, Stage2Config
+from emocaliber.training.config import EQUATION_2, GIVEN, VOTES, Stage2Config
 from emocaliber.training.distributed import on_main_process, partial_state, print_once
 from emocaliber.training.samples import training_rows
 from emocaliber.training.trainer import load_for_training, train_supervised, within_max_length
@@ -46,6 +48,10 @@ SCAFFOLD = "scaffold.jsonl"  # the file in OUT with the scaffold's answers
 def train(config: Stage2Config) -> Path:
     """Trains the cold-start model and returns its folder. The scaffold's answers are kept in `OUT/scaffold.jsonl`."""
     rows = training_rows(config)
+    if config.targets == GIVEN:
+        model, processor = load_for_training(config)
+        given = within_max_length(given_examples(rows), processor, config.max_length)
+        return train_supervised(config, model, processor, given, anchor=config.anchor, smoothing=config.smoothing)
     answers = scaffold_answers(config, [Sample.from_row(row, config.samples) for row in rows])
     stated = states_confidence(config.model)
     examples = confidence_examples(answers, config.targets, width=config.target_width, seed=config.seed, stated=stated)
@@ -58,6 +64,19 @@ def train(config: Stage2Config) -> Path:
     model, processor = load_for_training(config)
     fitting = within_max_length(examples, processor, config.max_length)
     return train_supervised(config, model, processor, fitting, anchor=config.anchor, smoothing=config.smoothing)
+
+
+def given_examples(rows: Iterable[dict[str, Any]]) -> list[TrainingExample]:
+    """The training examples of rows whose `response` states the confidence to learn. Raises UserError for a row without one."""
+    examples = []
+    for row in rows:
+        response = parse(row.get("response") or "", labels_of(row["task"], row["candidates"]), confidence="required")
+        if isinstance(response, Malformed) or response.confidence is None:
+            why = f"{response.reason}: {response.detail}" if isinstance(response, Malformed) else "no confidence"
+            raise UserError(f'sample {row["id"]!r}: targets = "{GIVEN}" needs a response that states its confidence ({why})')
+        answer = _Answer(row, replace(response, confidence=None), labels_of(row["task"], row["candidates"]))
+        examples.append(answer.example(response.confidence))
+    return examples
 
 
 def scaffold_answers(config: Stage2Config, samples: list[Sample]) -> list[dict[str, Any]]:
@@ -87,7 +106,7 @@ def _check_scaffold(config: Stage2Config, samples: list[Sample], file: Path) -> 
 
     These settings are recorded beside it, apart from the training's, so that another training run can reuse the answers.
     """
-    folder = Path(config.samples).absolute().parent
+    folder = rows_file(config.samples).absolute().parent
     digest = hashlib.sha256("".join(f"{json.dumps(sample.to_row(folder))}\n" for sample in samples).encode()).hexdigest()
     names = ("temperature", "seed", "max_new_tokens", "min_pixels", "max_pixels")
     workspace = Workspace(

@@ -36,6 +36,7 @@ from emocaliber.training.collate import training_image
 from emocaliber.training.config import Stage3Config
 from emocaliber.training.credit import DecoupledCreditMixin
 from emocaliber.training.distributed import lora_config, print_once, unsharded_for_generation
+from emocaliber.training.passthrough import arguments, forbidden_tokens
 from emocaliber.training.samples import training_rows
 from emocaliber.training.shared_prefix import Logps, backbone, branched_generate, group_logps, prompt_groups
 from emocaliber.training.telemetry import text_of
@@ -77,7 +78,9 @@ def grpo_arguments(config: Stage3Config, model: Any) -> Any:
     """TRL's settings for the paper's variant of GRPO."""
     from trl import GRPOConfig
 
-    return GRPOConfig(
+    return arguments(
+        GRPOConfig,
+        config.trainer,
         **common_arguments(config) | {"logging_steps": 1},
         num_generations=config.group_size,
         steps_per_generation=config.accumulation * config.updates_per_rollout,
@@ -88,7 +91,7 @@ def grpo_arguments(config: Stage3Config, model: Any) -> Any:
         epsilon=config.clip,
         loss_type="grpo",
         scale_rewards="group" if config.normalise_advantages else "none",
-        generation_kwargs={"suppress_tokens": [model.config.image_token_id, model.config.video_token_id]},
+        generation_kwargs=forbidden_tokens([model.config.image_token_id, model.config.video_token_id], config.trainer),
     )
 
 

@@ -29,7 +29,7 @@ def card_of_stage(config: StageConfig) -> dict[str, Any]:
     base = read_card(config.model) if isinstance(config, ModelConfig) else {}
     if not isinstance(config, Stage0Config) and "notice" not in base:
         return {}
-    rows = [row for _, row in numbered_sample_rows(config.samples)]
+    rows = [row for _, row in numbered_sample_rows(config.samples, config.images)]
     drawn = all("scene" in row for row in rows)
     card = dict(DRAWN_ONLY) if drawn else {key: base[key] for key in DRAWN_ONLY if key in base}
     if not all(_is_known(row["task"], row["candidates"]) for row in rows):

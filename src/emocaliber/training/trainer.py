@@ -25,6 +25,7 @@ from emocaliber.training.base.features import FeatureCache
 from emocaliber.training.collate import IGNORED, ExampleCollator, TrainingExample, digit_tokens
 from emocaliber.training.config import FINISHED, LITE_SETTINGS, ModelConfig, StageConfig
 from emocaliber.training.distributed import cpu_only, merge_adapters, on_main_process, partial_state, print_once, with_adapters
+from emocaliber.training.passthrough import arguments
 from emocaliber.training.shared_prefix import logits_only_at
 from emocaliber.training.stage_card import card_of_stage
 from emocaliber.training.watching import trackers, train_monitored
@@ -210,7 +211,7 @@ def train_supervised(
     config: StageConfig, model: Any, processor: Any, examples: Sequence[TrainingExample], *, anchor: float = 0.0, smoothing: float = 0.0
 ) -> Path:
     """Trains on `examples`, resuming from the last complete checkpoint if there is one; returns the folder of the finished model."""
-    arguments = TrainingArguments(**common_arguments(config), dataloader_num_workers=1, dataloader_persistent_workers=True)
+    workers = {"dataloader_num_workers": 1, "dataloader_persistent_workers": config.trainer.get("dataloader_num_workers", 1) > 0}
     settings = LossSettings(anchor, smoothing, tuple(digit_tokens(processor.tokenizer)))
     features = None
     if isinstance(config, ModelConfig) and config.feature_cache:
@@ -220,7 +221,7 @@ def train_supervised(
         model = with_adapters(model, config)
     trainer = SupervisedTrainer(
         model=model,
-        args=arguments,
+        args=arguments(TrainingArguments, config.trainer, **common_arguments(config), **workers),
         train_dataset=examples,
         data_collator=ExampleCollator(processor, features),
         processing_class=processor,

@@ -1,4 +1,4 @@
-"""The logs of other evaluation tools as plain rows: lmms-eval, inspect-ai, batches of OpenAI and Anthropic, pipelines of transformers.
+"""The logs of other tools as plain rows: lmms-eval, inspect-ai, EmObserver, batches of OpenAI and Anthropic, pipelines of transformers.
 
 A plain row has `id`, `truth`, `answer` and, where the log has them, `task`, `candidates`, `model`, `error` and `probabilities`.
 """
@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from emocaliber.core.released import is_standard
 from emocaliber.errors import UserError
 from emocaliber.io.row_formats import Place
 from emocaliber.io.rows import Row, display_name
@@ -28,6 +29,8 @@ def plain_rows(values: Sequence[tuple[Place, Any]]) -> tuple[str | None, Placed]
         place = values[0][0]
         if isinstance(document.get("eval"), Mapping) and "samples" in document:
             return "a log of inspect-ai", _inspect(document, place)
+        if is_standard(document) and any("generations" in record for record in document.values()):
+            return "predictions of EmObserver", _emobserver(document, place)
         if (rows := _rows_within(document)) is not None:
             values = [(Place(place.file, number, place.shard), row) for number, row in enumerate(rows, 1)]
     if all(isinstance(value, list) for _, value in values):
@@ -41,6 +44,24 @@ def plain_rows(values: Sequence[tuple[Place, Any]]) -> tuple[str | None, Placed]
     if "custom_id" in first and isinstance(first.get("response"), Mapping | None) and ("response" in first or "result" in first):
         return "the results of a batch", [(place, _batched(row, place)) for place, row in rows_]
     return None, rows_
+
+
+def _emobserver(document: Mapping[str, Any], place: Place) -> Placed:
+    """`{id: {image_path, ground_truth, other_info: {task, candidates}, generations}}`; the first generation is the answer."""
+    return [
+        (
+            Place(place.file, number),
+            {
+                "id": identity,
+                "image": _first(record.get("image_path")),
+                "truth": record["ground_truth"],
+                "answer": _first(record.get("generations")),
+                "task": record["other_info"]["task"],
+                "candidates": record["other_info"]["candidates"],
+            },
+        )
+        for number, (identity, record) in enumerate(document.items(), 1)
+    ]
 
 
 def _rows_within(document: Mapping[str, Any]) -> list[Any] | None:
