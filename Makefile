@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 .PHONY: demo test test-fast test-servers lint reproduce tiny lite clean
 
 demo: $(VENV)/.ready
-	$(BIN)/emocaliber predict examples/images --report demo-report
+	$(BIN)/emocaliber predict examples/photos --report demo-report
 
 test: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
