@@ -73,9 +73,11 @@ def _add_stage(parser: argparse.ArgumentParser, stage: str) -> None:
         metavar="DIR|FILE|NAME",
         help="a folder with stage0.toml etc., the file of one stage, or the name of a configuration of the package, such as 7b or tiny",
     )
-    plan = parser.add_argument_group("plan", "The memory estimate of a stage; needs only the model's config.json.")
+    plan = parser.add_argument_group(
+        "plan", "What a stage takes of memory, compute, time and money; needs the shape of the model alone, and no network for Qwen2.5-VL."
+    )
     plan.add_argument(
-        "--plan", action="store_true", help="print the bytes of weights, gradients, optimiser, activations, logits and roll-outs, and stop"
+        "--plan", action="store_true", help="print bytes (weights, optimiser, activations, roll-outs ...), tokens and FLOP, and stop"
     )
     plan.add_argument("--devices", type=int, metavar="N", help="number of devices to shard over (default: 8)")
     plan.add_argument(
@@ -84,6 +86,10 @@ def _add_stage(parser: argparse.ArgumentParser, stage: str) -> None:
     plan.add_argument(
         "--answer-tokens", type=int, default=0, metavar="N", help="length of an answer in tokens (default: the maximum of the stage)"
     )
+    plan.add_argument("--flops", type=float, metavar="N", help="FLOP a second of a device at its peak, such as 989e12, for the hours")
+    plan.add_argument("--mfu", type=float, metavar="X", help="share of them that training reaches (default: 0.35)")
+    plan.add_argument("--generation-mfu", type=float, metavar="X", help="share of them that sampling answers reaches (default: 0.03)")
+    plan.add_argument("--price", type=float, metavar="P", help="price of an hour of one device, in any currency")
     kinds = CONFIGS.values() if stage == "all" else [CONFIGS[stage]]
     refuse_as_options(parser, dict.fromkeys(field.name for kind in kinds for field in fields(kind)))
     parser.set_defaults(run=run, stage=stage)
@@ -131,7 +137,10 @@ def _check_packages() -> None:
 def _print_plan(args: argparse.Namespace, path: Path) -> int:
     if args.devices is not None and args.devices < 1:
         raise UserError(f"--devices must be at least 1, not {args.devices}")
+    if args.flops is None and any(each is not None for each in (args.mfu, args.generation_mfu, args.price)):
+        raise UserError("--mfu, --generation-mfu and --price need --flops, the FLOP a second of a device, such as --flops 989e12")
     from emocaliber.training.checks import read_stages
+    from emocaliber.training.compute import Speed, plan_compute
     from emocaliber.training.plan import device_memory, parse_memory, plan_memory, with_base_model
 
     folder = path if path.is_dir() else path.parent
@@ -147,11 +156,13 @@ def _print_plan(args: argparse.Namespace, path: Path) -> int:
         raise UserError("--plan is for stage1, stage2 and stage3, or all of them")
     memory, whose = (parse_memory(args.memory), "") if args.memory else device_memory()
     devices = args.devices or _DEVICES
+    speed = None if args.flops is None else Speed(args.flops, args.mfu, args.generation_mfu, args.price)
     for stage, config in planned.items():
         if args.stage == "all":
             print(stage)
         config = with_base_model(config, [other for name, other in configs.items() if name != stage])
-        print(plan_memory(config, devices, args.answer_tokens).report(memory, whose), end="\n" * (args.stage == "all"))
+        print(plan_memory(config, devices, args.answer_tokens).report(memory, whose))
+        print(plan_compute(config, devices, args.answer_tokens).report(devices, speed), end="\n" * (args.stage == "all"))
     if args.devices is None:
         print(f"Sharded means over {_DEVICES} devices, the default: --devices N is for another number.")
     return 0

@@ -60,12 +60,25 @@ def numbered_sample_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any]
     Raises UserError for a file that is not there or has no rows, for a row that is not a sample, and for rows of a test split, which may be
     neither trained on nor validated on.
     """
+    for line, row in judged_sample_rows(path):
+        if isinstance(row, UserError):
+            raise row
+        yield line, row
+
+
+def judged_sample_rows(path: str | Path) -> Iterator[tuple[int, dict[str, Any] | UserError]]:
+    """As `numbered_sample_rows`, with the error in place of a row that may not be trained on."""
     folder, line = Path(path).absolute().parent, 0
     for line, row in numbered_rows(path):
-        sample = Sample.from_row(row, f"{path}, line {line}")
+        try:
+            sample = Sample.from_row(row, f"{path}, line {line}")
+        except UserError as error:
+            yield line, error
+            continue
         if sample.split == "test":
-            raise UserError(f"{path}, line {line}: split is 'test'; training and validation must not see the test split")
-        yield line, row | sample.to_row() | {"image": str(folder / sample.image)}  # labels spelt as the candidates are
+            yield line, UserError(f"{path}, line {line}: split is 'test'; training and validation must not see the test split")
+        else:
+            yield line, row | sample.to_row() | {"image": str(folder / sample.image)}  # labels spelt as the candidates are
     if not line:
         raise UserError(f"{path} has no rows to train on")
 
