@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import warnings
 from dataclasses import fields
-from importlib import import_module
 from pathlib import Path
 
+from emocaliber.cli import rehearse
 from emocaliber.cli.arguments import SETTINGS, refuse_as_options
-from emocaliber.errors import UserError, missing_packages
+from emocaliber.errors import UserError
 from emocaliber.io.configurations import find_configuration
 from emocaliber.training.config import CONFIGS, STAGES, ModelConfig, load_config
-
-PACKAGES = ("accelerate", "datasets", "trl")
+from emocaliber.training.distributed import check_packages, print_once
 
 _DEVICES = 8  # those of the paper
 
@@ -43,6 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     kinds = parser.add_subparsers(required=True, metavar="STAGE", title="what to train")
     for stage in (*STAGES, "all"):
         _add_stage(kinds.add_parser(stage, help=_HELP[stage], description=parser.description), stage)
+    rehearse.add_parser(kinds)
     sweep = kinds.add_parser("sweep", help="one stage with several settings, compared in a table", description=_HELP_SWEEP)
     sweep.add_argument("file", metavar="SWEEP.toml", help="such as configs/ablations/table7.toml, or table7")
     sweep.add_argument("settings", nargs="*", metavar=SETTINGS, help="settings that override the file, such as test_scenes=200")
@@ -109,8 +108,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         config = load_config(args.stage, path, overrides)
         check_single_stage(args.stage, config, path)
-    _check_packages()
-    from emocaliber.training.distributed import print_once
+    check_packages()
     from emocaliber.training.run import next_commands, run_all, run_stage
 
     if args.stage == "all":
@@ -119,19 +117,6 @@ def run(args: argparse.Namespace) -> int:
         run_stage(args.stage, config)
         print_once(next_commands(args.stage, config, args.config))
     return 0
-
-
-def _check_packages() -> None:
-    """Raises UserError if a package of training is missing."""
-    try:
-        for name in PACKAGES:
-            import_module(name)
-    except ImportError as error:
-        raise missing_packages("train", "training", error) from error
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # a bar for each file that is read or written
-    warnings.filterwarnings("ignore", ".*gradient_checkpointing.* is deprecated", FutureWarning)  # TRL uses the earlier name
 
 
 def _print_plan(args: argparse.Namespace, path: Path) -> int:
@@ -169,7 +154,7 @@ def _print_plan(args: argparse.Namespace, path: Path) -> int:
 
 
 def _sweep(args: argparse.Namespace) -> int:
-    _check_packages()
+    check_packages()
     from emocaliber.training.sweep import run_sweep
 
     print(run_sweep(find_configuration(args.file, "sweep"), args.settings), end="")
