@@ -1,9 +1,10 @@
 """Rehearsal of training (`emocaliber train rehearse`): what can be checked before a step is checked, then each stage trains for a few
 steps on a CPU with a miniature of the model and the user's own rows, and what would have gone wrong is reported.
 
-Settings are those of the configuration, but for four to which a CPU sets limits: answers are sampled up to `ANSWER` tokens, a pass reads at
-most `PASS` examples of stages 1 and 2 (with as many more passes to a step), steps are few, and held-out samples are `HELD_OUT`. A miniature
-has learnt nothing, so its answers cannot be read: in stage 2, responses to the rows stand in for those that are malformed.
+Settings are those of the configuration, but for those to which a CPU sets limits: answers are sampled up to `ANSWER` tokens, a step of
+stages 1 and 2 has at most `PASSES` passes of `PASS` examples, stage 3 answers about `GROUPS` questions at once, steps are few, and held-out
+samples are `HELD_OUT`. A miniature has learnt nothing, so its answers cannot be read: in stage 2, responses to the rows stand in for those
+that are malformed.
 """
 
 from __future__ import annotations
@@ -33,8 +34,10 @@ from emocaliber.training.samples import training_rows
 from emocaliber.training.stage2 import SCAFFOLD, scaffold_answers, states_confidence
 from emocaliber.training.trainer import complete_checkpoints
 
-ANSWER = 48  # tokens of a sampled answer
+ANSWER = 32  # tokens of a sampled answer
 PASS = 2  # examples of a pass: logits of 2 answers over a vocabulary of 152,064 fit into the memory of a laptop
+PASSES = 4  # of a step of stages 1 and 2
+GROUPS = 4  # questions answered at once in stage 3
 HELD_OUT = 8
 
 _AVERAGE = 0.8  # E[p] of an answer that stands in
@@ -175,18 +178,17 @@ def _between(planned: Mapping[str, ModelConfig], inspections: Mapping[str, Inspe
 def _rehearsed(stage: str, config: ModelConfig, seen: Inspection, folder: Path, model: str, steps: int) -> ModelConfig:
     """The configuration of a stage's rehearsal in `folder`, from `model`."""
     out = folder / stage
-    passed, accumulation = config.batch_size, config.accumulation
-    group = 1
-    if isinstance(config, Stage3Config):
-        group = config.group_size
-    elif passed > PASS and passed % PASS == 0:
-        passed, accumulation = PASS, accumulation * passed // PASS
+    passed, accumulation, group, sampled = config.batch_size, config.accumulation, 1, 1
     rows = config.scenes or len(seen.rows)
-    sampled = config.updates_per_rollout if isinstance(config, Stage3Config) else 1
-    while accumulation > 1 and passed * accumulation * sampled // group > rows:
-        accumulation //= 2
-    if passed * accumulation * sampled // group > rows:
-        passed, accumulation = max(rows // sampled, 1) * group, 1
+    if isinstance(config, Stage3Config):
+        group, sampled = config.group_size, config.updates_per_rollout
+        most = max(min(GROUPS, rows), 1) * group // sampled
+    else:
+        passed, most = min(passed, PASS), max(min(PASS * PASSES, rows), 1)
+    passed = max(min(passed, most) // group, 1) * group if passed % group == 0 else passed
+    accumulation = max(min(config.batch_size * accumulation, most) // passed, 1)
+    if passed * accumulation % group:
+        accumulation = config.accumulation
     needed = max(passed * accumulation * max(steps, sampled) // group, 1)
     changes: dict[str, Any] = {
         "out": str(out),
