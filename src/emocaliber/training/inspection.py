@@ -73,8 +73,8 @@ class Inspection:
         return True
 
 
-def inspect_stage(stage: str, config: ModelConfig, processor: Any, devices: int, *, untrained: bool, memory: float = 0.0) -> Inspection:
-    """All that would go wrong in a stage on `devices` devices of `memory` bytes (0: not judged), by its settings, rows and images.
+def inspect_stage(stage: str, config: ModelConfig, processor: Any, devices: int, *, untrained: bool) -> Inspection:
+    """All that would go wrong in a stage on `devices` devices, by its settings, rows and images.
 
     `processor` is the model's own, by whose tokenizer lengths are counted. `untrained`: an earlier stage makes the model that this one
     starts from, so that it is not there yet.
