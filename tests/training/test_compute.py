@@ -52,6 +52,7 @@ def test_a_forward_pass_has_the_flop_that_torch_counts(processor: Any, tmp_path:
     from PIL import Image
 
     model = build_model(processor.tokenizer, width=128, layers=3, vision_width=64, vision_layers=2).eval()
+    model.set_attn_implementation("eager")  # torch does not count the CPU's fused attention
     image = Image.open(photo(tmp_path / "photo.png", "teal", size))
     inputs = processor(images=[image], text=[chat_prompt("Which emotion?", processor.tokenizer)], return_tensors="pt")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

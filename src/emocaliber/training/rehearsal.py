@@ -206,6 +206,8 @@ def _rehearsed(stage: str, config: ModelConfig, seen: Inspection, folder: Path, 
     }
     if config.scenes:
         changes |= {"samples": str(folder / f"{stage}-scenes" / Path(config.samples).name), "scenes": min(config.scenes, needed)}
+    if isinstance(config, Stage3Config) and passed * accumulation * sampled // group > rows:
+        changes["updates_per_rollout"] = 1
     if config.feature_cache:
         changes["feature_cache"] = str(folder / "features")
     return replace(config, **changes)
