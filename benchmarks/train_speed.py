@@ -216,7 +216,8 @@ def grpo(whose: str, folder: Path, steps: int, prompts: int, watch: Watch) -> An
     import trl
 
     from emocaliber.training.config import Stage3Config
-    from emocaliber.training.stage3 import SharedPrefixMixin, grpo_arguments, prompt_dataset
+    from emocaliber.training.seam import SharedPrefixMixin
+    from emocaliber.training.stage3 import grpo_arguments, prompt_dataset
     from emocaliber.training.trainer import load_checkpoint
 
     class Ours(SharedPrefixMixin, trl.GRPOTrainer):  # type: ignore[misc]

@@ -191,7 +191,7 @@ def test_in_training_the_confidence_is_not_credited_to_the_reasoning_nor_the_ans
 def test_in_training_the_first_decimals_gradient_is_that_of_whole_sequences(
     tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compute, compared = DecoupledCreditMixin._compute_loss, []
+    compute, compared = DecoupledCreditMixin.credited_loss, []
 
     def plain(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """The decimals' part of the objective, answer by answer, from logits of whole sequences."""
@@ -207,10 +207,10 @@ def test_in_training_the_first_decimals_gradient_is_that_of_whole_sequences(
                 total = total + gain / batch["completion_mask"][row].sum()
         return total / len(tokens)
 
-    def computing(self: Any, model: Any, batch: Any) -> torch.Tensor:
+    def computing(self: Any, model: Any, batch: Any, loss: Any) -> torch.Tensor:
         losses = {}
         for self._decoupled in (False, True):
-            losses[self._decoupled] = compute(self, model, batch)
+            losses[self._decoupled] = compute(self, model, batch, loss)
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         found = torch.autograd.grad(losses[False] - losses[True], parameters, retain_graph=True, allow_unused=True)
         wanted = torch.autograd.grad(plain(model, batch), parameters, allow_unused=True)
@@ -218,7 +218,7 @@ def test_in_training_the_first_decimals_gradient_is_that_of_whole_sequences(
         assert (batch["decimals"] >= 0).sum() > 4, "the shipped model's answers are well-formed"
         return losses[True]
 
-    monkeypatch.setattr(DecoupledCreditMixin, "_compute_loss", computing)
+    monkeypatch.setattr(DecoupledCreditMixin, "credited_loss", computing)
     list(draw_samples(tmp_path / "scenes", 4, seed=1, split="train", workers=1))
     _train(tmp_path, 8)
     assert compared
@@ -230,7 +230,7 @@ def test_in_training_the_first_decimals_gradient_is_that_of_whole_sequences(
 
 @pytest.mark.slow
 def test_without_a_shared_prefix_it_stops_with_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from emocaliber.training.stage3 import SharedPrefixMixin
+    from emocaliber.training.seam import SharedPrefixMixin
 
     monkeypatch.setattr(SharedPrefixMixin, "_unsupported", lambda self: "for a test")
     list(draw_samples(tmp_path / "scenes", 4, seed=1, split="train", workers=1))

@@ -16,7 +16,8 @@ from emocaliber.errors import UserError
 from emocaliber.training.base.model import build_model
 from emocaliber.training.collate import ExampleCollator, TrainingExample
 from emocaliber.training.config import LANGUAGE_LAYERS, ModelConfig, Stage1Config, Stage3Config, load_config
-from emocaliber.training.plan import MemoryPlan, build_on_meta, count_weights, parse_memory, plan_memory
+from emocaliber.training.plan import MemoryPlan, parse_memory, plan_memory
+from emocaliber.training.shapes import build_on_meta, count_weights
 from emocaliber.training.shared_prefix import logits_only_at
 from emocaliber.training.trainer import LossSettings, freeze_vision, supervised_loss
 from stand_ins import photo

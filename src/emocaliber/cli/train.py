@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import warnings
 from dataclasses import fields
-from importlib import import_module
 from pathlib import Path
 
+from emocaliber.cli import rehearse
 from emocaliber.cli.arguments import SETTINGS, refuse_as_options
-from emocaliber.errors import UserError, missing_packages
+from emocaliber.errors import UserError
 from emocaliber.io.configurations import find_configuration
 from emocaliber.training.config import CONFIGS, STAGES, ModelConfig, load_config
-
-PACKAGES = ("accelerate", "datasets", "trl")
+from emocaliber.training.distributed import check_packages, print_once
 
 _DEVICES = 8  # those of the paper
 
@@ -43,6 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     kinds = parser.add_subparsers(required=True, metavar="STAGE", title="what to train")
     for stage in (*STAGES, "all"):
         _add_stage(kinds.add_parser(stage, help=_HELP[stage], description=parser.description), stage)
+    rehearse.add_parser(kinds)
     sweep = kinds.add_parser("sweep", help="one stage with several settings, compared in a table", description=_HELP_SWEEP)
     sweep.add_argument("file", metavar="SWEEP.toml", help="such as configs/ablations/table7.toml, or table7")
     sweep.add_argument("settings", nargs="*", metavar=SETTINGS, help="settings that override the file, such as test_scenes=200")
@@ -73,9 +72,11 @@ def _add_stage(parser: argparse.ArgumentParser, stage: str) -> None:
         metavar="DIR|FILE|NAME",
         help="a folder with stage0.toml etc., the file of one stage, or the name of a configuration of the package, such as 7b or tiny",
     )
-    plan = parser.add_argument_group("plan", "The memory estimate of a stage; needs only the model's config.json.")
+    plan = parser.add_argument_group(
+        "plan", "What a stage takes of memory, compute, time and money; needs the shape of the model alone, and no network for Qwen2.5-VL."
+    )
     plan.add_argument(
-        "--plan", action="store_true", help="print the bytes of weights, gradients, optimiser, activations, logits and roll-outs, and stop"
+        "--plan", action="store_true", help="print bytes (weights, optimiser, activations, roll-outs ...), tokens and FLOP, and stop"
     )
     plan.add_argument("--devices", type=int, metavar="N", help="number of devices to shard over (default: 8)")
     plan.add_argument(
@@ -84,6 +85,10 @@ def _add_stage(parser: argparse.ArgumentParser, stage: str) -> None:
     plan.add_argument(
         "--answer-tokens", type=int, default=0, metavar="N", help="length of an answer in tokens (default: the maximum of the stage)"
     )
+    plan.add_argument("--flops", type=float, metavar="N", help="FLOP a second of a device at its peak, such as 989e12, for the hours")
+    plan.add_argument("--mfu", type=float, metavar="X", help="share of them that training reaches (default: 0.35)")
+    plan.add_argument("--generation-mfu", type=float, metavar="X", help="share of them that sampling answers reaches (default: 0.03)")
+    plan.add_argument("--price", type=float, metavar="P", help="price of an hour of one device, in any currency")
     kinds = CONFIGS.values() if stage == "all" else [CONFIGS[stage]]
     refuse_as_options(parser, dict.fromkeys(field.name for kind in kinds for field in fields(kind)))
     parser.set_defaults(run=run, stage=stage)
@@ -103,8 +108,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         config = load_config(args.stage, path, overrides)
         check_single_stage(args.stage, config, path)
-    _check_packages()
-    from emocaliber.training.distributed import print_once
+    check_packages()
     from emocaliber.training.run import next_commands, run_all, run_stage
 
     if args.stage == "all":
@@ -115,23 +119,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_packages() -> None:
-    """Raises UserError if a package of training is missing."""
-    try:
-        for name in PACKAGES:
-            import_module(name)
-    except ImportError as error:
-        raise missing_packages("train", "training", error) from error
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # a bar for each file that is read or written
-    warnings.filterwarnings("ignore", ".*gradient_checkpointing.* is deprecated", FutureWarning)  # TRL uses the earlier name
-
-
 def _print_plan(args: argparse.Namespace, path: Path) -> int:
     if args.devices is not None and args.devices < 1:
         raise UserError(f"--devices must be at least 1, not {args.devices}")
+    if args.flops is None and any(each is not None for each in (args.mfu, args.generation_mfu, args.price)):
+        raise UserError("--mfu, --generation-mfu and --price need --flops, the FLOP a second of a device, such as --flops 989e12")
     from emocaliber.training.checks import read_stages
+    from emocaliber.training.compute import Speed, plan_compute
     from emocaliber.training.plan import device_memory, parse_memory, plan_memory, with_base_model
 
     folder = path if path.is_dir() else path.parent
@@ -147,18 +141,20 @@ def _print_plan(args: argparse.Namespace, path: Path) -> int:
         raise UserError("--plan is for stage1, stage2 and stage3, or all of them")
     memory, whose = (parse_memory(args.memory), "") if args.memory else device_memory()
     devices = args.devices or _DEVICES
+    speed = None if args.flops is None else Speed(args.flops, args.mfu, args.generation_mfu, args.price)
     for stage, config in planned.items():
         if args.stage == "all":
             print(stage)
         config = with_base_model(config, [other for name, other in configs.items() if name != stage])
-        print(plan_memory(config, devices, args.answer_tokens).report(memory, whose), end="\n" * (args.stage == "all"))
+        print(plan_memory(config, devices, args.answer_tokens).report(memory, whose))
+        print(plan_compute(config, devices, args.answer_tokens).report(devices, speed), end="\n" * (args.stage == "all"))
     if args.devices is None:
         print(f"Sharded means over {_DEVICES} devices, the default: --devices N is for another number.")
     return 0
 
 
 def _sweep(args: argparse.Namespace) -> int:
-    _check_packages()
+    check_packages()
     from emocaliber.training.sweep import run_sweep
 
     print(run_sweep(find_configuration(args.file, "sweep"), args.settings), end="")

@@ -67,19 +67,19 @@ def check_stage(
     if config.scenes:
         parse_mixture(config.scenes_tasks)
     if not config.scenes and not is_there(config.samples):
-        raise UserError(_no_samples(Path(config.samples), where))
+        raise UserError(missing_samples(Path(config.samples), where))
     rows = None if config.scenes else [row for _, row in numbered_sample_rows(config.samples, config.images)]
     check_truths(config, rows or ())
-    _check_batches(config, config.scenes if rows is None else len(rows))
+    check_batches(config, config.scenes if rows is None else len(rows), world_size())
     if isinstance(config, Stage1Config | Stage2Config) and config.max_length and rows:
         _check_length(config, rows, where)
     if isinstance(config, ModelConfig) and config.model not in made:
-        _check_model(config.model)
+        check_model(config.model)
     if images:
         check_images(config)
 
 
-def _no_samples(file: Path, where: str) -> str:
+def missing_samples(file: Path, where: str) -> str:
     """What is wrong if the samples to train on are not there, and where they come from."""
     makes = f"`emocaliber cot export --ledger FILE --out {file.parent}` makes it (docs/vec-cot.md)"
     known = f"{makes}, " if re.fullmatch(r"stage[123]\.jsonl", file.name) else ""
@@ -87,9 +87,10 @@ def _no_samples(file: Path, where: str) -> str:
     return display_name(f"{where}: there is no file {file}, the samples to train on; {remedy}")
 
 
-def _check_batches(config: StageConfig, rows: int) -> None:
-    """Raises UserError if a step needs more rows than there are: transformers would shrink the step, TRL would drop all rows."""
-    needed, unit = config.batch_size * config.accumulation * world_size(), "samples"
+def check_batches(config: StageConfig, rows: int, devices: int) -> None:
+    """Raises UserError if a step on `devices` devices needs more rows than there are: transformers would shrink the step, TRL would drop
+    all rows."""
+    needed, unit = config.batch_size * config.accumulation * devices, "samples"
     if isinstance(config, Stage3Config):  # its batch_size counts roll-outs
         needed, unit = needed * config.updates_per_rollout // config.group_size, "questions"
     if rows < needed:
@@ -111,7 +112,8 @@ def _check_length(config: Stage1Config | Stage2Config, rows: list[dict[str, Any]
         )
 
 
-def _check_model(model: str) -> None:
+def check_model(model: str) -> None:
+    """Raises UserError if a model cannot be loaded, without loading it or asking the hub."""
     if meant := meant_model(model):
         raise UserError(f"there is no model {model}; did you mean {meant}?")
     folder = Path(model)
@@ -128,11 +130,17 @@ def _check_model(model: str) -> None:
 
 def check_disjoint(configs: Mapping[str, StageConfig]) -> None:
     """Raises UserError naming the first image that two of stages 1 to 3 share: each stage's answers must be on images not trained on."""
-    images = {
-        stage: {row["image"]: f"{config.samples}, line {line}" for line, row in numbered_sample_rows(config.samples, config.images)}
-        for stage, config in configs.items()
-        if isinstance(config, ModelConfig) and (Path(config.samples).is_file() if config.scenes else is_there(config.samples))
-    }
+    check_no_image_is_shared(
+        {
+            stage: {row["image"]: f"{config.samples}, line {line}" for line, row in numbered_sample_rows(config.samples, config.images)}
+            for stage, config in configs.items()
+            if isinstance(config, ModelConfig) and (Path(config.samples).is_file() if config.scenes else is_there(config.samples))
+        }
+    )
+
+
+def check_no_image_is_shared(images: Mapping[str, Mapping[str, str]]) -> None:
+    """As `check_disjoint`, for the images of each stage with their places."""
     for (one, first), (other, second) in combinations(images.items(), 2):
         if image := next((image for image in second if image in first), None):
             raise UserError(
@@ -148,8 +156,8 @@ def load_stages(folder: str | Path, overrides: Sequence[str] = ()) -> dict[str, 
     return configs
 
 
-def read_stages(folder: str | Path, overrides: Sequence[str] = ()) -> dict[str, StageConfig]:
-    """The configurations of all stages that `folder` has a TOML file for, in order; each is checked by itself.
+def read_stages(folder: str | Path, overrides: Sequence[str] = (), *, check: bool = True) -> dict[str, StageConfig]:
+    """The configurations of all stages that `folder` has a TOML file for, in order; each is checked by itself, if `check` is set.
 
     Among the overrides, `out=FOLDER` moves all stages there, as `moved_to` does, and `model=` is that of the first stage alone.
     """
@@ -160,9 +168,9 @@ def read_stages(folder: str | Path, overrides: Sequence[str] = ()) -> dict[str, 
     of_first = [text for text in overrides if text.partition("=")[0].strip() == "model"]
     outs = [text for text in overrides if text.partition("=")[0].strip() == "out"]
     common = [text for text in overrides if text not in of_first and text not in outs]
-    configs = {stage: load_config(stage, folder, common + of_first * (stage == present[0])) for stage in present}
+    configs = {stage: load_config(stage, folder, common + of_first * (stage == present[0]), check=check) for stage in present}
     if outs:
-        configs = moved_to(load_config(present[0], folder, outs).out, configs)
+        configs = moved_to(load_config(present[0], folder, outs, check=check).out, configs)
     return configs
 
 
@@ -248,7 +256,7 @@ def _check_decodable(config: StageConfig) -> None:
     stamp, passed = _stamp(places), Path(config.out) / PASSED
     if not places or (passed.is_file() and passed.read_text("ascii", "replace").strip() == stamp):
         return
-    if broken := _broken(tuple(places), stamp):
+    if broken := unreadable_images(tuple(places), stamp):
         listed = "\n".join(f"  {places[image]}: {message}" for image, message in broken[:SHOWN])
         more = f"\n  and {len(broken) - SHOWN:,} more" if len(broken) > SHOWN else ""
         raise UserError(
@@ -281,7 +289,7 @@ def _stamp(images: Mapping[str, str]) -> str:
 
 
 @lru_cache(maxsize=4)  # the runs of a sweep share their images
-def _broken(images: tuple[str, ...], stamp: str) -> list[tuple[str, str]]:
+def unreadable_images(images: tuple[str, ...], stamp: str = "") -> list[tuple[str, str]]:
     """The unreadable images, in order, each with the reason. `stamp` is part of the cache key: files may change."""
     opened = open_images(images, _LIMITS, workers=os.cpu_count() or 1)
     broken = []

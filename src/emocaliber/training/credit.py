@@ -25,8 +25,7 @@ The pi(d) come from the shared-prefix forward pass (`shared_prefix`), which this
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from statistics import fmean
 from typing import Any
@@ -113,8 +112,7 @@ class DecoupledCreditMixin:
         self._tokenizer = getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
         self._digits = decimal_tokens(self._tokenizer) if self._decoupled else []
 
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        batch: dict[str, Any] = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
+    def with_credit(self, batch: dict[str, Any], inputs: list[dict[str, Any]]) -> dict[str, Any]:
         return batch | self._credited(batch, inputs) if self._decoupled else batch
 
     def _credited(self, batch: Mapping[str, torch.Tensor], inputs: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
@@ -139,12 +137,12 @@ class DecoupledCreditMixin:
                 rewards[row] = rewards.new_tensor(decimal_rewards(each[1], settings))
         return {"advantages": advantages, "decimals": torch.tensor(decimals, device=advantages.device), "decimal_rewards": rewards}
 
-    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        trainer: Any = self
-        with trainer.query_alternatives(inputs["decimals"], self._digits) if self._decoupled else nullcontext() as found:
-            loss: torch.Tensor = super()._compute_loss(model, inputs)  # type: ignore[misc]
+    def credited_loss(self, model: Any, inputs: dict[str, Any], loss: Callable[[], torch.Tensor]) -> torch.Tensor:
         if not self._decoupled:
-            return loss
+            return loss()
+        trainer: Any = self
+        with trainer.query_alternatives(inputs["decimals"], self._digits) as found:
+            whole = loss()
         if not found:
             raise UserError(
                 f'credit = "{DECOUPLED}" needs groups that are read as one sequence, which is not possible here (see the warning above); '
@@ -152,8 +150,8 @@ class DecoupledCreditMixin:
             )
         queried = inputs["decimals"] >= 0
         lengths = inputs["completion_mask"].sum(1)  # a token weighs one over its answer's length, as in equation 5
-        objective = loss.new_zeros(len(lengths))
+        objective = whole.new_zeros(len(lengths))
         objective[queried] = decimal_objective(found[0].alternatives, inputs["decimal_rewards"][queried], self._digit_entropy)
         steps: int = trainer.current_gradient_accumulation_steps
-        credited: torch.Tensor = loss - (objective / lengths).mean() / steps
+        credited: torch.Tensor = whole - (objective / lengths).mean() / steps
         return credited

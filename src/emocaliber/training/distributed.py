@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +16,21 @@ from emocaliber.errors import UserError, missing_packages
 from emocaliber.training.config import ModelConfig
 
 T = TypeVar("T")
+
+PACKAGES = ("accelerate", "datasets", "trl")
+
+
+def check_packages() -> None:
+    """Raises UserError if a package of training is missing."""
+    try:
+        for name in PACKAGES:
+            import_module(name)
+    except ImportError as error:
+        raise missing_packages("train", "training", error) from error
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # a bar for each file that is read or written
+    warnings.filterwarnings("ignore", ".*gradient_checkpointing.* is deprecated", FutureWarning)  # TRL uses the earlier name
 
 
 def world_size() -> int:

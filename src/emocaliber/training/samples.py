@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from emocaliber.core.prompts import EMOCALIBER
-from emocaliber.core.sample_files import placed_rows
+from emocaliber.core.sample_files import examined_rows, placed_rows
 from emocaliber.core.samples import Sample
 from emocaliber.errors import UserError
 from emocaliber.inference.plan import sha256_of
@@ -100,10 +100,18 @@ def numbered_sample_rows(path: str | Path, images: str = "") -> Iterator[tuple[i
     Raises UserError for a file that is not there or has no rows, for a row that is no sample, and for rows of a test split, which may be
     neither trained on nor validated on.
     """
-    for place, row in placed_rows(path, images):
-        if row["split"] == "test":
-            raise UserError(f"{place}: split is 'test'; training and validation must not see the test split")
-        yield place.number, row
+    for line, row in judged_sample_rows(path, images):
+        if isinstance(row, UserError):
+            raise row
+        yield line, row
+
+
+def judged_sample_rows(path: str | Path, images: str = "") -> Iterator[tuple[int, dict[str, Any] | UserError]]:
+    """As `numbered_sample_rows`, with the error in place of a row that may not be trained on."""
+    for place, _, _, row in examined_rows(path, images):
+        if isinstance(row, dict) and row["split"] == "test":
+            row = UserError(f"{place}: split is 'test'; training and validation must not see the test split")
+        yield place.number, row if isinstance(row, UserError) else dict(row)
 
 
 def validation_samples(config: MonitoredConfig, before: Sequence[SampleFile] = ()) -> list[Sample]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from emocaliber.core.prompts import EMOCALIBER, Prompt, load_prompt
+from emocaliber.core.prompts import EMOCALIBER, load_prompt
 from emocaliber.core.response import Malformed, parse, render
 from emocaliber.core.scoring import is_correct
 from emocaliber.core.tasks import labels_of
@@ -21,23 +21,18 @@ def train(config: Stage1Config) -> Path:
 
     Without `config.reasoning` the target is the label alone, and rows need no response.
     """
-    rows = training_rows(config)
-    for line, row in enumerate(rows, start=1):
-        if config.reasoning:
-            row["response"] = teacher_response(row, f"{config.samples}, line {line}")
-        else:
-            row["response"] = f"<answer>{row['ground_truth']}</answer>"
-    prompt = EMOCALIBER if config.reasoning else load_prompt("direct")
+    examples = [response_example(row, f"{config.samples}, line {line}", config) for line, row in enumerate(training_rows(config), start=1)]
     model, processor = load_for_training(config)
-    examples = within_max_length([_example(row, prompt) for row in rows], processor, config.max_length)
-    return train_supervised(config, model, processor, examples)
+    return train_supervised(config, model, processor, within_max_length(examples, processor, config.max_length))
 
 
-def _example(row: dict[str, Any], prompt: Prompt) -> TrainingExample:
+def response_example(row: dict[str, Any], where: str, config: Stage1Config) -> TrainingExample:
+    """The training example of a row. Raises UserError as `teacher_response` does."""
+    prompt = EMOCALIBER if config.reasoning else load_prompt("direct")
     return TrainingExample(
         row["image"],
         prompt.question(row["task"], row["candidates"], confidence=False),
-        row["response"],
+        teacher_response(row, where) if config.reasoning else f"<answer>{row['ground_truth']}</answer>",
         told=tuple(row.get("told", ())),
         sample=row["id"],
     )

@@ -11,41 +11,37 @@ Where this departs from TRL's `GRPOTrainer`, whose loss and roll-outs it keeps:
 3. A micro-batch holds whole groups, in the sampler's order: TRL shuffles answers between micro-batches.
 4. `credit` may train answer and confidence apart.
 
-The first use of 1 and of 2 is compared with TRL's own computation. If they disagree, or a shared prefix is impossible, TRL's computation is
-used and a warning on stderr gives the reason.
+All of it is in `seam`, where it is checked at the start that the installed TRL is one that it fits, and 1 and 2 are compared with TRL's own
+computation. If they disagree, or a shared prefix is impossible, TRL's computation is used and a warning on stderr gives the reason.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import torch
-from transformers import GenerationConfig
 
 from emocaliber.confidence.incentives import Incentives
 from emocaliber.confidence.rewards import PARTS, RewardSettings, parse_reward, reward
 from emocaliber.core.tasks import labels_of
+from emocaliber.errors import UserError
 from emocaliber.inference.engine import question_for
 from emocaliber.models.card import CARD, TRAINED_AT
-from emocaliber.models.lite import LITE
 from emocaliber.training.collate import training_image
-from emocaliber.training.config import Stage3Config
+from emocaliber.training.config import DECOUPLED, RESPONSE, Stage3Config
 from emocaliber.training.credit import DecoupledCreditMixin
-from emocaliber.training.distributed import lora_config, print_once, unsharded_for_generation
+from emocaliber.training.distributed import lora_config, print_once
 from emocaliber.training.passthrough import arguments, forbidden_tokens
 from emocaliber.training.samples import training_rows
-from emocaliber.training.shared_prefix import Logps, backbone, branched_generate, group_logps, prompt_groups
+from emocaliber.training.seam import PLAINLY, RolloutTable, SharedPrefixMixin, misfit
 from emocaliber.training.telemetry import text_of
 from emocaliber.training.trainer import ResumingTrainer, common_arguments, finish, last_checkpoint, load_for_training
 from emocaliber.training.watching import train_monitored
 
 _REMEDY = "`emocaliber rewards` compares the rewards there are, and reward=NAME trains with another"
 
-SHARED_PREFIX_MODELS = ("qwen2_5_vl", LITE)  # model types whose position ids are known here
+_OURS = ("shared_prefix", "credit", "digit_entropy", "reward_settings")  # settings of the mixins
 RewardFunction = Callable[..., list[float]]
 
 
@@ -141,167 +137,20 @@ def reward_functions(settings: RewardSettings) -> list[RewardFunction]:
     return [part(name) for name in PARTS]
 
 
-EXACT_TOLERANCE = 1e-4  # float32: largest difference between log-probabilities, in nats
-ROUGH_TOLERANCE = 0.05  # 16 bits: mean difference, as single tokens of low probability may differ by much more
-
-
-class SharedPrefixMixin(ResumingTrainer):
-    """Shared prefixes for TRL's `GRPOTrainer`, a mixin to list before it in a class's bases; inactive if `shared_prefix` is False."""
-
-    def __init__(self, *args: Any, shared_prefix: bool = True, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._buffered_inputs: Any
-        self._sharing = shared_prefix
-        self._compared: set[str] = set()
-        self._query: tuple[torch.Tensor, Sequence[int], list[Logps]] | None = None
-        if shared_prefix and (reason := self._unsupported()):
-            self._disable(reason)
-
-    def _unsupported(self) -> str | None:
-        """Why this model or batch cannot use a shared prefix; None if nothing is known to prevent it."""
-        config, group = self.model.config, self.num_generations
-        if config.model_type not in SHARED_PREFIX_MODELS:
-            return f"a {config.model_type} model has other position ids than qwen2_5_vl"
-        if config._attn_implementation not in ("sdpa", "eager"):
-            return f"{config._attn_implementation} attention takes no tree mask (sdpa does)"
-        if self.args.per_device_train_batch_size % group:
-            return f"a batch of {self.args.per_device_train_batch_size} does not hold whole groups of {group}"
-        return None
-
-    def _disable(self, reason: str) -> None:
-        self._sharing = False
-        print_once(f"stage 3 encodes image and prompt once per answer, not once per group: {reason}", warning=True)
-
-    @property
-    def _shares(self) -> bool:
-        return self._sharing and bool(self.model.training)
-
-    @contextmanager
-    def query_alternatives(self, places: torch.Tensor, tokens: Sequence[int]) -> Iterator[list[Logps]]:
-        """While active, each shared-prefix forward pass appends its log-probabilities to the yielded list, with those of the alternative
-        `tokens` at position `places[i]` of answer i; `places` is (B,), -1 for none.
-        """
-        found: list[Logps] = []
-        self._query = places, tokens, found
-        try:
-            yield found
-        finally:
-            self._query = None
-
-    def _compare_once(self, what: str, shared: torch.Tensor, plain: torch.Tensor) -> None:
-        """Compares log-probabilities with TRL's and disables sharing if they differ; all processes reach the same verdict."""
-        self._compared.add(what)
-        difference = (shared.detach().float() - plain.float()).abs()
-        exact = backbone(self.model).dtype == torch.float32 and not (self.args.bf16 or self.args.fp16)
-        value, limit = (difference.max(), EXACT_TOLERANCE) if exact else (difference.mean(), ROUGH_TOLERANCE)
-        worst = self.accelerator.gather(value).max().item()
-        if not worst <= limit:
-            self._disable(f"the log-probabilities of {what} differ by {worst:.2g}, more than {limit:g}")
-
-    def _prepare_inputs(self, generation_batch: Any) -> Any:
-        """As TRL's, without shuffling answers between micro-batches."""
-        if not self._shares:
-            return super()._prepare_inputs(generation_batch)
-        from trl.trainer.utils import split_pixel_values_by_grid, split_tensor_dict, unsplit_pixel_values_by_grid
-
-        parts = self.args.steps_per_generation
-        if self._step % (parts * self.num_iterations) == 0 or self._buffered_inputs is None:
-            whole = split_pixel_values_by_grid(self._generate_and_score_completions(generation_batch))
-            self._buffered_inputs = [unsplit_pixel_values_by_grid(part) for part in split_tensor_dict(whole, parts)]
-        return self._buffered_inputs[self._step % parts]
-
-    def _get_per_token_logps_and_entropies(
-        self,
-        model: Any,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        logits_to_keep: int,
-        batch_size: int | None = None,
-        compute_entropy: bool = False,
-        **fields: Any,
-    ) -> Any:
-        def plain(*, compute_entropy: bool) -> Any:
-            own = (model, input_ids, attention_mask, logits_to_keep)
-            return theirs(*own, batch_size=batch_size, compute_entropy=compute_entropy, **fields)
-
-        theirs = super()._get_per_token_logps_and_entropies
-        if not self._shares:
-            return plain(compute_entropy=compute_entropy)
-        images = {name: fields[name] for name in ("pixel_values", "image_grid_thw", "mm_token_type_ids")}
-        places, alternatives, found = self._query or (None, (), [])
-        groups = prompt_groups(input_ids, attention_mask, logits_to_keep, self.num_generations, **images, queried=places)
-        with self.accelerator.autocast():
-            read = group_logps(model, groups, (batch_size or 0) // self.num_generations, alternatives)
-        answered = attention_mask[:, -logits_to_keep:].bool()
-        if "answers" not in self._compared:
-            with torch.no_grad():
-                self._compare_once("answers", read.chosen, plain(compute_entropy=False)[0][answered])
-            if not self._sharing:
-                return plain(compute_entropy=compute_entropy)
-        found.append(read)
-        empty = read.chosen.new_zeros(answered.shape)
-        known = read.entropies if compute_entropy else None
-        return empty.masked_scatter(answered, read.chosen), None if known is None else empty.masked_scatter(answered, known), None
-
-    def _tokenize_prompts(self, prompts: list[Any]) -> Any:
-        """As TRL's, tokenizing each group's prompt and processing its image once."""
-        if not self._branches:
-            return super()._tokenize_prompts(prompts)
-        ids, images, fields = super()._tokenize_prompts(prompts[:: self.num_generations])
-        ids, images = ([each for each in values for _ in range(self.num_generations)] for values in (ids, images))
-        return ids, images, fields
-
-    @property
-    def _branches(self) -> bool:
-        return self._shares and not (self.use_vllm or self.use_transformers_continuous_batching)
-
-    def _generate_single_turn(
-        self, prompt_ids: list[Any], images: Any, multimodal_fields: Any, num_generations: int, *rest: Any, **options: Any
-    ) -> Any:
-        model = self.accelerator.unwrap_model(self.model_wrapped)
-        if not self._branches:
-            with unsharded_for_generation(model):
-                return super()._generate_single_turn(prompt_ids, images, multimodal_fields, num_generations, *rest, **options)
-
-        def generate(**inputs: Any) -> Any:
-            if "roll-outs" not in self._compared:
-                self._compare_once("roll-outs", *_first_tokens(model, num_generations, inputs))
-            if self._sharing:
-                return branched_generate(model, num_generations, **inputs)
-            return type(model).generate(model, **inputs, num_return_sequences=num_generations)
-
-        # TRL's method pads the prompts, gathers sharded weights around `generate`, and truncates answers at the end of the turn.
-        model.generate = generate
-        try:
-            with unsharded_for_generation(model):
-                return super()._generate_single_turn(
-                    prompt_ids[::num_generations], images, multimodal_fields, num_generations, *rest, **options
-                )
-        finally:
-            del model.generate
-
-
-def _first_tokens(model: Any, answers: int, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities of the first answer token, (n * answers, V) each: from the branched cache, and from full prompts."""
-    once = GenerationConfig(
-        max_new_tokens=1,
-        do_sample=False,
-        output_logits=True,
-        return_dict_in_generate=True,
-        pad_token_id=inputs["generation_config"].pad_token_id,
-    )
-    inputs = inputs | {"generation_config": once}
-    branched = branched_generate(model, answers, **inputs).logits[0]
-    plain = type(model).generate(model, **inputs).logits[0].repeat_interleave(answers, 0)
-    return branched.log_softmax(-1), plain.log_softmax(-1)
-
-
 def grpo_trainer(**settings: Any) -> Any:
-    """TRL's `GRPOTrainer` with shared prefixes, credit assignment and resumable checkpoints. TRL is imported here, as that takes
-    seconds."""
+    """TRL's `GRPOTrainer` with shared prefixes, credit assignment and resumable checkpoints; without the first two, and with a sentence, if
+    the installed release does not fit them. TRL is imported here, as that takes seconds."""
     import trl
 
     class Grpo(DecoupledCreditMixin, SharedPrefixMixin, trl.GRPOTrainer):  # type: ignore[misc]
         """TRL's trainer with both mixins."""
 
-    return Grpo(**settings)
+    class PlainGrpo(RolloutTable, ResumingTrainer, trl.GRPOTrainer):  # type: ignore[misc]
+        """TRL's own computation."""
+
+    if (reason := misfit(trl.GRPOTrainer)) is None:
+        return Grpo(**settings)
+    if settings.pop("credit", RESPONSE) == DECOUPLED:
+        raise UserError(f'credit = "{DECOUPLED}" needs groups that are read as one sequence: {reason}; use credit = "{RESPONSE}"')
+    print_once(f"stage 3 {PLAINLY}: {reason}", warning=True)
+    return PlainGrpo(**{name: value for name, value in settings.items() if name not in _OURS})

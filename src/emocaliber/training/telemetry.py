@@ -274,12 +274,14 @@ class RolloutLogger(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if (state.global_step - 1) % (args.steps_per_generation // args.gradient_accumulation_steps):
             return  # a further update on the same roll-outs
-        kept = self._trainer._logs
+        kept = self._trainer.rollout_table()
+        if kept is None:
+            return  # a release of TRL that keeps none
         samples = [self._samples[identity] for identity in kept["extra"]["id"]]
         parts = {name: list(kept["rewards"][name]) for name in PARTS}
         rows = rollout_rows(state.global_step, samples, [text_of(each) for each in kept["completion"]], parts, list(kept["advantages"]))
         for name, value in rollout_metrics(rows, self._trainer.num_generations).items():
-            self._trainer._metrics["train"][name].append(value)
+            self._trainer.log_metric(name, value)
         self._log.write(rows)
         self._recent.append(confidences_of(rows))
         if state.global_step % _STEPS_PER_ALARM == 0:

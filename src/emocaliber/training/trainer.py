@@ -238,21 +238,27 @@ def within_max_length(examples: Sequence[TrainingExample], processor: Any, max_l
     """
     if not max_length:
         return examples
-    images = processor.image_processor
-    image: int = getattr(images, "tokens", 0) or images.size["longest_edge"] // (images.patch_size * images.merge_size) ** 2
-
-    def length(example: TrainingExample) -> int:
-        text = chat_prompt(example.question, processor.tokenizer) + example.prefix + example.completion
-        return image + len(processor.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    kept = [example for example in examples if length(example) <= max_length]
+    kept = [example for example in examples if example_tokens(example, processor) <= max_length]
     if len(kept) < len(examples):
         print_once(f"{len(examples) - len(kept):,} of {len(examples):,} examples may have more than {max_length} tokens, and are left out")
     if not kept:
         raise UserError(
-            f"no example fits into max_length = {max_length} tokens, of which an image may take {image}; raise it, or lower max_pixels"
+            f"no example fits into max_length = {max_length} tokens, of which an image may take {largest_image(processor)}; raise it, or "
+            "lower max_pixels"
         )
     return kept
+
+
+def largest_image(processor: Any) -> int:
+    """The tokens of the largest image that a processor makes."""
+    images = processor.image_processor
+    return int(getattr(images, "tokens", 0) or images.size["longest_edge"] // (images.patch_size * images.merge_size) ** 2)
+
+
+def example_tokens(example: TrainingExample, processor: Any) -> int:
+    """The tokens of an example, its image at its largest."""
+    text = chat_prompt(example.question, processor.tokenizer) + example.prefix + example.completion
+    return largest_image(processor) + len(processor.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def finished(config: StageConfig) -> Path | None:
