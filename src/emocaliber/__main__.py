@@ -17,7 +17,7 @@ from emocaliber.render.terminal import complain, quiet
 
 # In the order in which --help lists them. Importing a command imports nothing heavy; running it may.
 COMMANDS = (
-    *("predict", "respond", "score", "compare", "calibrate", "trace"),
+    *("predict", "respond", "score", "compare", "calibrate", "trace", "convert"),
     *("scenes", "bench", "cot", "emotions", "tasks", "rewards", "train", "serve", "label"),
 )
 

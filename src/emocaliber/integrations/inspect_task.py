@@ -38,7 +38,9 @@ def vec(samples: str, task: str = "", prompt: str = "emocaliber", confidence: bo
     if not found:
         raise UserError(f"{samples} has no samples{f' of {task}' if task else ''}; name a file of samples, such as bench/test.jsonl")
     return Task(
-        dataset=MemoryDataset([inspect_sample(each, prompt, confidence=confidence) for each in found], name=task or "vec", location=samples),
+        dataset=MemoryDataset(
+            [inspect_sample(each, prompt, confidence=confidence) for each in found], name=task or "vec", location=samples
+        ),
         solver=generate(),
         scorer=emotion(),
         config=GenerateConfig(temperature=0.0, max_tokens=1024),
@@ -48,7 +50,9 @@ def vec(samples: str, task: str = "", prompt: str = "emocaliber", confidence: bo
 def inspect_sample(sample: Sample, prompt: str = "emocaliber", *, confidence: bool = True) -> InspectSample:
     """A sample as inspect_ai has it: the image and the question as one message, the truth as the target, the rest as metadata."""
     question = load_prompt(prompt).question(sample.task, sample.candidates, confidence=confidence)
-    kept = {name: value for name, value in sample.to_row().items() if name in ("image", "task", "candidates", "source", "votes", "posterior")}
+    kept = {
+        name: value for name, value in sample.to_row().items() if name in ("image", "task", "candidates", "source", "votes", "posterior")
+    }
     return InspectSample(
         input=[ChatMessageUser(content=[ContentImage(image=sample.image), ContentText(text=question)])],
         choices=list(sample.candidates),

@@ -21,8 +21,17 @@ from emocaliber.integrations.frame_metrics import AGGREGATE, METRICS, auroc_of, 
 from emocaliber.io.images import open_image
 from emocaliber.io.rows import write_atomically, write_rows
 
-__all__ = [
-    *("METRICS", "auroc_of", "brier_of", "doc_to_text", "ece_of", "export_lmms_eval", "f1_macro_of", "mean_of", "process_results", "visual"),
+__all__ = [  # what `utils.py` of an exported folder takes from here
+    "METRICS",
+    "auroc_of",
+    "brier_of",
+    "doc_to_text",
+    "ece_of",
+    "export_lmms_eval",
+    "f1_macro_of",
+    "mean_of",
+    "process_results",
+    "visual",
 ]
 
 _UTILS = '''\
