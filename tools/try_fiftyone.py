@@ -1,4 +1,4 @@
-"""The zoo model and the plug-in run inside the real FiftyOne, on loopback: `make try-fiftyone`. Prints what happened; fails where it differs.
+"""The zoo model and the plug-in run inside the real FiftyOne, on loopback: `make try-fiftyone`. Fails where what it does differs.
 
 FiftyOne keeps its data in MongoDB, whose program comes with its package where it can be downloaded; here the one of its package is started,
 unless FIFTYONE_DATABASE_URI names another.
@@ -22,6 +22,7 @@ from pathlib import Path
 
 import emocaliber
 from emocaliber.core.samples import read_samples
+from emocaliber.integrations.fiftyone_zoo import install
 
 PACKAGE = Path(emocaliber.__file__).parent
 TASK = "EmoSet-8"
@@ -74,11 +75,13 @@ def served(folder: Path) -> Iterator[str]:
 def main(samples: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        for setting, folder in {"FIFTYONE_MODEL_ZOO_DIR": "zoo", "FIFTYONE_PLUGINS_DIR": "plugins", "FIFTYONE_CONFIG_PATH": "config"}.items():
+        for setting, folder in {
+            "FIFTYONE_MODEL_ZOO_DIR": "zoo",
+            "FIFTYONE_PLUGINS_DIR": "plugins",
+            "FIFTYONE_CONFIG_PATH": "config",
+        }.items():
             os.environ[setting] = str(work / folder)
         os.environ |= {"FIFTYONE_DO_NOT_TRACK": "true", "FIFTYONE_SHOW_PROGRESS_BARS": "false"}
-        (work / "plugins").mkdir()
-        (work / "plugins" / "emocaliber").symlink_to(PACKAGE / "integrations" / "fiftyone_plugin")
         shutil.make_archive(str(work / "source"), "zip", PACKAGE / "integrations" / "fiftyone_zoo")
         with database(work) as address, served(work) as files:
             os.environ["FIFTYONE_DATABASE_URI"] = address
@@ -92,6 +95,8 @@ def tried(file: Path, work: Path, source: str) -> None:
     import fiftyone.zoo as foz
 
     print("fiftyone", fo.__version__)
+    print("installed", *(each.name for each in install()))
+    shutil.rmtree(work / "zoo")  # once more as a remote source
     foz.register_zoo_model_source(source)
     model = foz.load_zoo_model("emocaliber-tiny", task=TASK)
     print("loaded", model.predictor)

@@ -21,7 +21,10 @@ from emocaliber.io.rows import Row, display_name, numbered_rows, write_atomicall
 
 @dataclass(frozen=True)
 class Tables:
-    """N images, M people, K labels. `said` (N, M) holds the number of a label, None where that person said nothing; `probabilities` (N, K)."""
+    """N images, M people, K labels.
+
+    `said` (N, M) holds the number of a label, None where that person said nothing; `probabilities` is (N, K).
+    """
 
     images: tuple[str, ...]
     people: tuple[str, ...]
@@ -69,9 +72,9 @@ def cleanlab_tables(votes: Path, predictions: Path) -> Tables:
 
 
 def distribution(row: Row, candidates: Labels) -> tuple[float, ...]:
-    """P(label) for each candidate, in their order: the model's own distribution, in which a calibrated confidence replaces the answer's share.
+    """P(label) for each candidate, in their order: the model's own distribution, with the calibrated confidence for the answer.
 
-    The others share the rest in proportion. Raises UserError where a prediction gives no distribution over these labels.
+    The others then share the rest in proportion. Raises UserError where a prediction gives no distribution over these labels.
     """
     answer = candidates.named(str(row["emotion"]))
     shares = {candidates.named(str(each["emotion"])): float(each["probability"]) for each in row.get("alternatives") or ()}

@@ -13,7 +13,7 @@ try:
     import fiftyone.core.models as fom
     import fiftyone.utils.torch as fout
 except ImportError as error:
-    raise ImportError("a model for FiftyOne needs it: pip install fiftyone") from error
+    raise ImportError(f"a model for FiftyOne needs it and torchvision ({error}): pip install fiftyone torchvision") from error
 
 from emocaliber.predict.prediction import Prediction
 from emocaliber.predict.predictor import Query, load
