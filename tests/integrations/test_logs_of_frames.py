@@ -137,7 +137,7 @@ def test_rows_go_to_inspect_and_back(folder: Path, suffix: str) -> None:
     out = folder / f"log.{suffix}"
     assert write_inspect_log(folder / "answers.jsonl", out) == 2 * len(STATED)
     assert numbers(out) == numbers(folder / "answers.jsonl")
-    log = read_eval_log(str(out))
+    log = read_eval_log(str(out), resolve_attachments=True)
     assert log.results and log.samples
     found = {name: each.value for name, each in log.results.scores[0].metrics.items()}
     judged = [outcome(row) for _, row in read_answers(folder / "answers.jsonl").rows]
@@ -155,7 +155,7 @@ def test_the_task_of_inspect_asks_and_scores_as_score_does(folder: Path) -> None
     texts = {row["id"]: row["response"] or "" for _, row in read_answers(folder / "answers.jsonl").rows}
     model = get_model("mockllm/model", custom_outputs=[ModelOutput.from_content("m", text) for text in texts.values()])
     (log,) = evaluate(vec(str(folder / "test.jsonl")), model=model, log_dir=str(folder / "logs"), display="none", max_connections=1)
-    assert log.status == "success" and log.results
+    assert log.status == "success" and log.results, log.error
     found = {name: each.value for name, each in log.results.scores[0].metrics.items()}
     judged = [outcome({**row, "response": texts[row["id"]], "error": None}) for _, row in read_answers(folder / "answers.jsonl").rows]
     assert found == {name: AGGREGATE[name]([contributions(each)[name] for each in judged]) for name in METRICS}

@@ -15,7 +15,7 @@ from pathlib import Path
 from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
 from emocaliber.evaluation.answers.predictions import by_file_name
-from emocaliber.integrations.prediction_files import answered, read_predictions
+from emocaliber.integrations.prediction_files import answered, calibrated_shares, read_predictions
 from emocaliber.io.rows import Row, display_name, numbered_rows, write_atomically
 
 
@@ -72,20 +72,14 @@ def cleanlab_tables(votes: Path, predictions: Path) -> Tables:
 
 
 def distribution(row: Row, candidates: Labels) -> tuple[float, ...]:
-    """P(label) for each candidate, in their order: the model's own distribution, with the calibrated confidence for the answer.
+    """P(label) for each candidate, in their order: see `calibrated_shares`.
 
-    The others then share the rest in proportion. Raises UserError where a prediction gives no distribution over these labels.
+    Raises UserError where a prediction gives no distribution over these labels.
     """
-    answer = candidates.named(str(row["emotion"]))
-    shares = {candidates.named(str(each["emotion"])): float(each["probability"]) for each in row.get("alternatives") or ()}
-    if answer is None or set(shares) != set(candidates):
+    found = {candidates.named(label): share for label, share in (calibrated_shares(row) or {}).items()}
+    if set(found) != set(candidates):
         raise UserError(f"{row['image']}: this prediction has no probability for each of {', '.join(candidates)}, which cleanlab needs.")
-    given = row.get("calibrated")
-    mine = shares[answer] if given in (None, "") else float(str(given))
-    others = sum(share for label, share in shares.items() if label != answer)
-    even = (1 - mine) / (len(candidates) - 1)
-    rest = {label: share / others * (1 - mine) if others > 0 else even for label, share in shares.items()}
-    return tuple(mine if label == answer else rest[label] for label in candidates)
+    return tuple(found[label] for label in candidates)
 
 
 def _votes(path: Path) -> tuple[dict[str, dict[str, str | None]], Labels]:

@@ -47,8 +47,8 @@ class EmotionModel(fom.Model, fom.SupportsGetItem, fom.TorchModelMixin):
 
     @property
     def ragged_batches(self) -> bool:
-        """Images of a batch may have any sizes."""
-        return True
+        """False: a batch is a list of paths, and FiftyOne makes no batches where this is true."""
+        return False
 
     @property
     def transforms(self) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from emocaliber.core.scoring import is_correct
 from emocaliber.core.tasks import labels_of
+from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
 from emocaliber.evaluation.calibration import ece, reliability_bins
 from emocaliber.evaluation.metrics import Tally
@@ -65,8 +66,10 @@ def judge(
     ids: Sequence[str], said: Sequence[str | None], stated: Sequence[float | None], truths: Sequence[str | None], task: str = "EmoSet-8"
 ) -> Judged:
     """Answers of a list judged by the truths; see `Judged`."""
-    known = list(dict.fromkeys(each for each in [*truths, *said] if each))
-    labels = labels_of(task, known) if len(known) > 1 else labels_of("custom", known)
+    labels = Labels()
+    for each in dict.fromkeys(each for each in [*truths, *said] if each):
+        if labels.named(each) is None:  # the first spelling of a label stands for the others
+            labels = labels_of(task, [*labels, each])
     kept = [
         (key, float(confidence), is_correct(answer, truth, labels))
         for key, answer, confidence, truth in zip(ids, said, stated, truths, strict=True)

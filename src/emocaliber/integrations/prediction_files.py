@@ -6,6 +6,7 @@ People label better when they do not see a percentage: argilla's metadata holds 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -42,12 +43,69 @@ def label_studio_regions(row: Row, from_name: str, to_name: str) -> dict[str, An
 
 
 def label_studio_tasks(rows: Sequence[Row], prefix: str, *, field: str = "image", from_name: str = "emotion") -> list[dict[str, Any]]:
-    """Tasks to import into Label Studio, with a prediction where there is an answer. `prefix` goes before each path, to make an address."""
-    tasks = []
+    """Tasks to import into Label Studio, with a prediction where there is an answer. `prefix` goes before each path, to make an address.
+
+    They come in the order in which people's labels are expected to tell most, for its sequential sampling: images without an answer first,
+    then by `expected_gain`, which a task's data holds too, so that its columns can be sorted by it.
+    """
+    made: list[tuple[float, dict[str, Any]]] = []
     for row in rows:
+        data: dict[str, Any] = {field: prefix + quote(str(row["image"]))}
+        gain = gain_of(row)
+        if gain is not None:
+            data["expected_gain"] = round(gain, 4)
         given = [label_studio_regions(row, from_name, field)] if row.get("emotion") else []
-        tasks.append({"data": {field: prefix + quote(str(row["image"]))}, "predictions": given})
-    return tasks
+        made.append((math.inf if gain is None else gain, {"data": data, "predictions": given}))
+    return [task for _, task in sorted(made, key=lambda each: -each[0])]
+
+
+def gain_of(row: Row) -> float | None:
+    """The expected gain of one person's label for the image of a prediction, in bits; None where the model gives no distribution.
+
+    How far people agree on such an image follows from the two calibrated numbers of the row: of the share of `people` who would give the
+    answer, `agreement` agree with the majority where the answer is the majority's, and the others are spread evenly. Without `people`, a
+    label is taken for the truth.
+    """
+    shares = calibrated_shares(row)
+    if shares is None:
+        return None
+    p, k, people = shares[str(row["emotion"])], len(shares), row.get("people")
+    if people in (None, "") or abs(p - (1 - p) / (k - 1)) < 1e-9:
+        return expected_gain(list(shares.values()), 1.0)
+    agreement = (float(str(people)) - (1 - p) / (k - 1)) / (p - (1 - p) / (k - 1))
+    return expected_gain(list(shares.values()), min(1.0, max(1 / k, agreement)))
+
+
+def calibrated_shares(row: Row) -> dict[str, float] | None:
+    """P(label) of a prediction: the model's own distribution, with the calibrated confidence for the answer, if there is one.
+
+    The others then share the rest in proportion. None without an answer or a distribution over two labels or more.
+    """
+    shares = {str(each["emotion"]): float(each["probability"]) for each in row.get("alternatives") or ()}
+    answer = row.get("emotion")
+    if answer not in shares or len(shares) < 2:
+        return None
+    given = row.get("calibrated")
+    mine = shares[answer] if given in (None, "") else float(str(given))
+    others = sum(share for label, share in shares.items() if label != answer)
+    even = (1 - mine) / (len(shares) - 1)
+    return {label: mine if label == answer else share / others * (1 - mine) if others > 0 else even for label, share in shares.items()}
+
+
+def expected_gain(shares: Sequence[float], agreement: float) -> float:
+    """The mutual information of one person's label and the label of most people, in bits: what a label is expected to tell.
+
+    `shares` are the probabilities of the K labels; a person gives the label of most people with probability `agreement`, else any other.
+    """
+    k = len(shares)
+    other = (1 - agreement) / (k - 1)
+    said = [share * agreement + (1 - share) * other for share in shares]
+    noise = _bits([agreement, *[other] * (k - 1)])
+    return _bits(said) - noise
+
+
+def _bits(shares: Iterable[float]) -> float:
+    return -math.fsum(share * math.log2(share) for share in shares if share > 0)
 
 
 def cvat_xml(rows: Sequence[Row]) -> str:
