@@ -92,7 +92,11 @@ def test_the_rules_would_notice_a_breach(tmp_path: Path) -> None:
 
 
 # What the software of the other side imports, and which software that is; nothing else needs it.
-OTHER_SIDES = {"integrations.inspect_task": "inspect_ai", "integrations.fiftyone_model": "fiftyone", "integrations.fiftyone_plugin": "fiftyone"}
+OTHER_SIDES = {
+    "integrations.inspect_task": "inspect_ai",
+    "integrations.fiftyone_model": "fiftyone",
+    "integrations.fiftyone_plugin": "fiftyone",
+}
 
 
 def test_every_module_can_be_imported_or_says_which_software_it_is_for() -> None:

@@ -110,6 +110,7 @@ def tried(file: Path, work: Path, source: str) -> None:
     dataset.apply_model(model, label_field="evoked", batch_size=5, num_workers=0, skip_failures=False)
 
     ours = {each.image: each for each in emocaliber.load("tiny").predict_many([each.image for each in found], task=TASK, progress=False)}
+    farthest = 0.0  # batches of other sizes round otherwise
     for sample in dataset:
         label = sample.evoked
         if sample.filepath == str(broken):
@@ -117,10 +118,12 @@ def tried(file: Path, work: Path, source: str) -> None:
             assert label.label is None
             continue
         mine = ours[sample.filepath]
-        assert (label.label, label.confidence) == (mine.emotion, mine.confidence), (label, mine)
+        assert label.label == mine.emotion, (label, mine)
+        farthest = max(farthest, abs(label.confidence - (mine.confidence or 0)))
     shown = dataset.first().evoked
     print("first sample:", shown.label, f"{shown.confidence:.3f}", shown["source"], "|", shown["alternatives"][:2], "|", shown["reasoning"])
-    print(f"{len(found)} labels and confidences are those of emocaliber.predict")
+    assert farthest < 1e-4, farthest
+    print(f"{len(found)} labels are those of emocaliber.predict, and their confidences to within {farthest:.1e}")
 
     from emocaliber.integrations.fiftyone_views import MISTAKES, judged
 

@@ -145,18 +145,16 @@ def test_rows_go_to_inspect_and_back(folder: Path, suffix: str) -> None:
     assert log.samples[0].input[0].content[0].image.startswith("data:image/jpeg;base64,")  # type: ignore[union-attr]
 
 
-def test_the_task_of_inspect_asks_and_scores_as_score_does(folder: Path) -> None:
+def test_a_sample_of_inspect_has_the_image_the_question_and_what_is_known(folder: Path) -> None:
     pytest.importorskip("inspect_ai", reason="inspect_ai is not among the packages of `dev`; `make try-inspect` runs this")
-    from inspect_ai import eval as evaluate
-    from inspect_ai.model import ModelOutput, get_model
-
     from emocaliber.integrations.inspect_task import vec
 
-    texts = {row["id"]: row["response"] or "" for _, row in read_answers(folder / "answers.jsonl").rows}
-    model = get_model("mockllm/model", custom_outputs=[ModelOutput.from_content("m", text) for text in texts.values()])
-    (log,) = evaluate(vec(str(folder / "test.jsonl")), model=model, log_dir=str(folder / "logs"), display="none", max_connections=1)
-    assert log.status == "success" and log.results, log.error
-    found = {name: each.value for name, each in log.results.scores[0].metrics.items()}
-    judged = [outcome({**row, "response": texts[row["id"]], "error": None}) for _, row in read_answers(folder / "answers.jsonl").rows]
-    assert found == {name: AGGREGATE[name]([contributions(each)[name] for each in judged]) for name in METRICS}
-    assert score(Path(str(log.location).removeprefix("file://")), replicates=200).summary["overall"]["accuracy"] == found["accuracy"]
+    task = vec(str(folder / "test.jsonl"), task="FI-2")
+    assert len(task.dataset) == len(STATED)
+    first = task.dataset[0]
+    image, question = first.input[0].content  # type: ignore[union-attr]
+    assert (image.image, first.target) == (str(folder / "FI-2.png"), "positive")
+    assert question.text.startswith("Which sentiment might this image evoke?")
+    assert first.metadata and first.metadata["candidates"] == LABELS["FI-2"]
+    with pytest.raises(UserError, match="has no samples of FI-8"):
+        vec(str(folder / "test.jsonl"), task="FI-8")

@@ -85,7 +85,7 @@ class Backend:
         interface = Interface.of(configuration)
         annotation, task = event["annotation"], event["task"]
         address = (task.get("data") or {}).get(interface.field)
-        label = None if event.get("action") == "ANNOTATIONS_DELETED" else annotated_label(annotation, interface)
+        label = annotated_label(annotation, interface)
         row = {"task": task.get("id"), "image": address, "person": _person(annotation), "label": label, "choices": list(interface.choices)}
         with self.lock, RowWriter(self.annotations, resume=True, key="task") as writer:
             writer.write(row)
@@ -104,7 +104,7 @@ class Backend:
             options = choice_options(choices)
             to_label = dict(zip(options.names, options.labels, strict=True))
             with tempfile.TemporaryDirectory() as folder:
-                samples = []
+                samples: list[Sample] = []
                 for task, counts in votes_of(row for row in rows if row["choices"] == choices).items():
                     if (first := majority_label(counts)) is None:
                         continue
