@@ -130,7 +130,7 @@ def tried(file: Path, work: Path, source: str) -> None:
     seen = judged(dataset, task=TASK)
     print(seen.summary())
     print("plug-ins:", [each.name for each in fop.list_plugins()])
-    asked = {"dataset_name": dataset.name, "params": {"task": TASK}}
+    asked = {"dataset": dataset, "params": {"task": TASK}}
     result = foo.execute_operator("@emocaliber/reliability/save_overconfident_mistakes", asked)
     view = dataset.load_saved_view(MISTAKES)
     wrong = [(each.ground_truth.label, each.evoked.label, round(each.evoked.confidence, 3)) for each in view]

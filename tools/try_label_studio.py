@@ -75,6 +75,7 @@ def main(samples: Path, program: str) -> None:
             "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
             "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(root),
             "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "1",
+            "ML_BLOCK_LOCAL_IP": "0",  # it is on this machine
             **{"COLLECT_ANALYTICS": "0", "LATEST_VERSION_CHECK": "0", "SENTRY_DSN": "", "FRONTEND_SENTRY_DSN": ""},
         }
         person = ["--username", "ann@example.org", "--password", "wordword1", "--user-token", TOKEN]

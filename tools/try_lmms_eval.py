@@ -17,6 +17,8 @@ from typing import Any
 from emocaliber.evaluation.score import score
 from emocaliber.integrations.frame_metrics import METRICS
 from emocaliber.integrations.lmms_eval import export_lmms_eval
+from emocaliber.integrations.lmms_eval_log import write_lmms_eval_logs
+from emocaliber.io.rows import read_rows
 from emocaliber.models import TINY
 
 TASKS = {"vecbench_fi_2": "FI-2", "vecbench_emoset_8": "EmoSet-8"}
@@ -31,9 +33,9 @@ def lmms_eval(tasks: Path, out: Path, *model: str) -> dict[str, dict[str, float]
     return {task: {name: found[task][f"{name},none"] for name in METRICS} for task in TASKS}
 
 
-def scored(file: Path) -> dict[str, float]:
-    """The numbers of `score` for one task."""
-    summary: dict[str, Any] = score(file, replicates=200).summary["overall"]
+def scored(file: Path, task: str) -> dict[str, float]:
+    """The numbers of `score` for one task, which the log does not name."""
+    summary: dict[str, Any] = score(file, task=TASKS[task], replicates=200).summary["overall"]
     stated = summary["confidence"]["verb"]
     found = {"accuracy": summary["accuracy"], "f1_macro": summary["f1_macro"], "malformed": summary["malformed"]["share"]}
     return found | {name: stated[name] for name in ("coverage", "ece", "brier", "auroc")}
@@ -55,17 +57,19 @@ def main(bench: Path) -> None:
         settings = f"pretrained={TINY},device=cpu,device_map=cpu,attn_implementation=eager"
         there = lmms_eval(work / "tasks", work / "out", "--model", "qwen2_5_vl", "--model_args", settings)
         samples = {task: next((work / "out").rglob(f"*_samples_{task}.jsonl")) for task in TASKS}
-        compared(there, {task: scored(file) for task, file in samples.items()})
-        back = work / "back"
-        back.mkdir()
+        compared(there, {task: scored(file, task) for task, file in samples.items()})
+        answers, docs = work / "answers.jsonl", {}
         for task, file in samples.items():
-            score(file, replicates=200).save_numbers(work / task)
-            from emocaliber.integrations.lmms_eval_log import write_lmms_eval_logs
-
-            only = work / f"only-{task}" / "data"
-            only.mkdir(parents=True)
-            (only / f"{task}.jsonl").write_bytes((work / "tasks" / "data" / f"{task}.jsonl").read_bytes())
-            write_lmms_eval_logs(work / task / "answers.jsonl", only.parent, back)
+            docs[task] = (work / "tasks" / "data" / f"{task}.jsonl").read_text("utf-8").splitlines()
+            for doc, logged in zip(docs[task], read_rows(file), strict=True):
+                with answers.open("a") as rows:
+                    rows.write(json.dumps({**json.loads(doc), "response": logged["resps"], "error": None}) + "\n")
+        only = work / "only" / "data"
+        only.mkdir(parents=True)
+        for task, lines in docs.items():
+            (only / f"{task}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+        back = work / "back"
+        write_lmms_eval_logs(answers, only.parent, back)
         again = lmms_eval(work / "tasks", work / "again", "--model", "from_log", "--model_args", f"logs={back}")
         assert again == there, "the replayed numbers differ"
         print("replayed from our rows: the same numbers")

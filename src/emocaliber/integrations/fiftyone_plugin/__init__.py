@@ -31,8 +31,8 @@ class SaveMistakes(foo.Operator):
         """The form: which fields, which task, how many."""
         inputs = types.Object()
         for name, value in DEFAULTS.items():
-            inputs.str(name, label=name, default=value, required=True)
-        inputs.int("most", label="how many at most", default=100, required=True)
+            inputs.str(name, label=name, default=value)
+        inputs.int("most", label="how many at most", default=100)
         return types.Property(inputs, view=types.View(label="Most overconfident mistakes"))
 
     def execute(self, ctx: Any) -> dict[str, Any]:
