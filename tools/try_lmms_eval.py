@@ -54,7 +54,9 @@ def main(bench: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         export_lmms_eval(bench, work / "tasks")
-        settings = f"pretrained={TINY},device=cpu,device_map=cpu,attn_implementation=eager"
+        size = json.loads((TINY / "processor_config.json").read_text())["image_processor"]["size"]  # lmms-eval has limits of its own
+        pixels = f"min_pixels={size['shortest_edge']},max_pixels={size['longest_edge']}"
+        settings = f"pretrained={TINY},device=cpu,device_map=cpu,attn_implementation=eager,{pixels}"
         there = lmms_eval(work / "tasks", work / "out", "--model", "qwen2_5_vl", "--model_args", settings)
         samples = {task: next((work / "out").rglob(f"*_samples_{task}.jsonl")) for task in TASKS}
         compared(there, {task: scored(file, task) for task, file in samples.items()})
@@ -63,7 +65,9 @@ def main(bench: Path) -> None:
             docs[task] = (work / "tasks" / "data" / f"{task}.jsonl").read_text("utf-8").splitlines()
             for doc, logged in zip(docs[task], read_rows(file), strict=True):
                 with answers.open("a") as rows:
-                    rows.write(json.dumps({**json.loads(doc), "response": logged["resps"], "error": None}) + "\n")
+                    rows.write(
+                        json.dumps({**json.loads(doc), "response": logged.get("resps", logged["filtered_resps"]), "error": None}) + "\n"
+                    )
         only = work / "only" / "data"
         only.mkdir(parents=True)
         for task, lines in docs.items():
