@@ -31,7 +31,7 @@ TRY_WITH = $(abspath $(1))/bin/python -m pip install --quiet --disable-pip-versi
 try-inspect: $(VENV)/.ready runs/try/bench
 	test -x .venv-inspect/bin/inspect || { $(PYTHON) -m venv .venv-inspect && $(call TRY_WITH,.venv-inspect) 'inspect_ai>=0.3.285,<0.4' openai 'cleanlab>=2.9,<3' pandas; }
 	$(TRY_ENV) .venv-inspect/bin/python tools/try_inspect.py runs/try/bench/test.jsonl
-	$(TRY_ENV) .venv-inspect/bin/python -m pytest tests/integrations -k "inspect or cleanlab"
+	$(TRY_ENV) .venv-inspect/bin/python -m pytest tests/integrations -k "inspect or cleanlab_itself"
 
 try-lmms-eval: $(VENV)/.ready runs/try/bench
 	test -d .venv-lmms-eval || { $(PYTHON) -m venv .venv-lmms-eval && $(call TRY_WITH,.venv-lmms-eval) 'lmms-eval>=0.7.3,<0.8' 'filelock<4' decord; }
