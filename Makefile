@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-fast test-servers lint reproduce tiny lite clean
+.PHONY: demo test test-fast test-servers try-inspect try-lmms-eval try-fiftyone try-label-studio lint reproduce tiny lite clean
 
 demo: $(VENV)/.ready
 	$(BIN)/emocaliber predict examples/photos --report demo-report
@@ -24,6 +24,30 @@ test-fast: $(VENV)/.ready-dev
 VLLM ?= .venv-vllm
 test-servers: $(VENV)/.ready-dev $(VLLM)/bin/vllm
 	EMOCALIBER_VLLM=$(abspath $(VLLM)) $(BIN)/python -m pytest -m real_servers tests/models/test_real_servers.py
+
+# Integrations run inside the real software of the other side, each in an environment of its own (docs/integrations.md). They share a
+# benchmark of synthetic scenes. TRY_ENV may set variables, such as PYTHONPATH.
+TRY_WITH = $(abspath $(1))/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[serve]' pytest
+try-inspect: $(VENV)/.ready runs/try/bench
+	test -x .venv-inspect/bin/inspect || { $(PYTHON) -m venv .venv-inspect && $(call TRY_WITH,.venv-inspect) 'inspect_ai>=0.3.285,<0.4' openai 'cleanlab>=2.9,<3' pandas; }
+	$(TRY_ENV) .venv-inspect/bin/python tools/try_inspect.py runs/try/bench/test.jsonl
+	$(TRY_ENV) .venv-inspect/bin/python -m pytest tests/integrations -k "inspect or cleanlab_itself"
+
+try-lmms-eval: $(VENV)/.ready runs/try/bench
+	test -d .venv-lmms-eval || { $(PYTHON) -m venv .venv-lmms-eval && $(call TRY_WITH,.venv-lmms-eval) 'lmms-eval>=0.7.3,<0.8' 'filelock<4' decord; }
+	$(TRY_ENV) .venv-lmms-eval/bin/python tools/try_lmms_eval.py runs/try/bench
+
+try-fiftyone: $(VENV)/.ready runs/try/bench
+	test -x .venv-fiftyone/bin/fiftyone || { $(PYTHON) -m venv .venv-fiftyone && $(call TRY_WITH,.venv-fiftyone) 'fiftyone>=1.22,<2' torchvision; }
+	$(TRY_ENV) .venv-fiftyone/bin/python tools/try_fiftyone.py runs/try/bench/test.jsonl
+
+try-label-studio: $(VENV)/.ready runs/try/bench
+	test -x .venv-label-studio/bin/label-studio || { $(PYTHON) -m venv .venv-label-studio && \
+		.venv-label-studio/bin/python -m pip install --quiet --disable-pip-version-check 'label-studio>=1.23,<2'; }
+	$(TRY_ENV) $(BIN)/python tools/try_label_studio.py runs/try/bench/test.jsonl .venv-label-studio/bin/label-studio
+
+runs/try/bench: | $(VENV)/.ready
+	$(BIN)/emocaliber bench build --out $@ --scenes 12
 
 # Tables 6 and 9 and Figure 6 in the known-answer world, with three seeds: which of the paper's claims hold there? About three
 # hours on two cores; it goes on where it was broken off. SCALE is the number of scenes of stage 2, or `smoke`, which takes a minute or two.
@@ -65,4 +89,4 @@ $(VLLM)/bin/vllm:
 	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check 'vllm>=0.32,<1' accelerate
 
 clean:
-	rm -rf $(VENV) .venv-vllm demo-report .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-vllm .venv-inspect .venv-lmms-eval .venv-fiftyone .venv-label-studio runs/try demo-report .pytest_cache .mypy_cache .ruff_cache .hypothesis

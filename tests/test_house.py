@@ -91,9 +91,20 @@ def test_the_rules_would_notice_a_breach(tmp_path: Path) -> None:
     ]
 
 
-def test_every_module_can_be_imported() -> None:
+# What the software of the other side imports, and which software that is; nothing else needs it.
+OTHER_SIDES = {
+    "integrations.inspect_task": "inspect_ai",
+    "integrations.fiftyone_model": "fiftyone",
+    "integrations.fiftyone_plugin": "fiftyone",
+}
+
+
+def test_every_module_can_be_imported_or_says_which_software_it_is_for() -> None:
     for module in MODULES:
-        importlib.import_module(f"emocaliber.{module}" if module not in FRONT_DOOR else "emocaliber")
+        try:
+            importlib.import_module(f"emocaliber.{module}" if module not in FRONT_DOOR else "emocaliber")
+        except ImportError as error:
+            assert module in OTHER_SIDES and f"pip install {OTHER_SIDES[module]}" in str(error), f"{module}: {error}"
 
 
 LIGHT = {"import": "import emocaliber", "help": "import emocaliber.__main__ as m; m.build_parser().format_help()"}

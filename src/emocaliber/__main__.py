@@ -17,9 +17,14 @@ from emocaliber.render.terminal import complain, quiet
 
 # In the order in which --help lists them. Importing a command imports nothing heavy; running it may.
 COMMANDS = (
-    *("predict", "respond", "score", "compare", "calibrate", "trace"),
-    *("scenes", "data", "bench", "cot", "emotions", "tasks", "rewards", "train", "serve", "label"),
+    *("predict", "respond", "score", "compare", "calibrate", "trace", "convert"),
+    *("scenes", "data", "bench", "cot", "emotions", "tasks", "rewards", "train", "serve", "label", "label-studio"),
 )
+
+
+def module_of(command: str) -> str:
+    """The module that adds a command."""
+    return f"emocaliber.cli.{command.replace('-', '_')}"
 
 
 class _Version(argparse.Action):
@@ -47,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-q", "--quiet", action="store_true", help=_QUIET)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     for name in COMMANDS:
-        import_module(f"emocaliber.cli.{name}").add_parser(subparsers)
+        import_module(module_of(name)).add_parser(subparsers)
     _add_common_options(parser)
     subparsers.add_parser("help", help="show the help of a command: emocaliber help [COMMAND]")
     return parser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -52,7 +53,7 @@ def test_help_lists_every_command() -> None:
     shown = emocaliber("--help")
     assert shown.returncode == 0
     for name in front.COMMANDS:
-        assert f"\n    {name} " in shown.stdout
+        assert re.search(rf"\n    {name}\s", shown.stdout)
     assert "Exit codes: 0 all well" in shown.stdout
 
 

@@ -109,7 +109,15 @@ def test_every_answer_counts_and_calibration_is_over_those_that_state_one(out: P
     results = [config["process_results"](doc, [text]) for doc, text in zip(docs, answers, strict=True)]
     scores = {metric["metric"]: metric["aggregation"]([result[metric["metric"]] for result in results]) for metric in config["metric_list"]}
     assert scores == pytest.approx(
-        {"accuracy": 0.5, "malformed": 0.25, "coverage": 0.5, "ece": (0.1 + 0.6) / 2, "brier": (0.01 + 0.36) / 2, "auroc": 1.0}
+        {
+            "accuracy": 0.5,
+            "f1_macro": 0.4,
+            "malformed": 0.25,
+            "coverage": 0.5,
+            "ece": (0.1 + 0.6) / 2,
+            "brier": (0.01 + 0.36) / 2,
+            "auroc": 1.0,
+        }
     )
 
 

@@ -7,34 +7,50 @@ group, and `utils.py` with the functions they name.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from emocaliber.core.samples import Sample, read_samples
-from emocaliber.core.scoring import VERBALIZED, Outcome, outcome
+from emocaliber.core.scoring import outcome
 from emocaliber.core.tasks import GROUPS, group_of
-from emocaliber.evaluation.calibration import brier, ece
-from emocaliber.evaluation.metrics import Floats, Tally
-from emocaliber.evaluation.ranking import auroc
 from emocaliber.inference.engine import question_for
+from emocaliber.integrations.frame_metrics import AGGREGATE, METRICS, auroc_of, brier_of, contributions, ece_of, f1_macro_of, mean_of
 from emocaliber.io.images import open_image
 from emocaliber.io.rows import write_atomically, write_rows
 
-# Each metric, and whether higher is better.
-METRICS = {"accuracy": True, "malformed": False, "coverage": True, "ece": False, "brier": False, "auroc": True}
+__all__ = [  # what `utils.py` of an exported folder takes from here
+    "METRICS",
+    "auroc_of",
+    "brier_of",
+    "doc_to_text",
+    "ece_of",
+    "export_lmms_eval",
+    "f1_macro_of",
+    "mean_of",
+    "process_results",
+    "visual",
+]
 
 _UTILS = '''\
 """The functions of VECBench's tasks for lmms-eval. The package emocaliber must be installed beside lmms-eval."""
 
 from pathlib import Path
 
-from emocaliber.integrations.lmms_eval import auroc_of, brier_of, doc_to_text, ece_of, mean_of, process_results, visual
+from emocaliber.integrations.lmms_eval import (
+    auroc_of,
+    brier_of,
+    doc_to_text,
+    ece_of,
+    f1_macro_of,
+    mean_of,
+    process_results,
+    visual,
+)
 
-__all__ = ["auroc_of", "brier_of", "doc_to_text", "doc_to_visual", "ece_of", "mean_of", "process_results"]
+__all__ = ["auroc_of", "brier_of", "doc_to_text", "doc_to_visual", "ece_of", "f1_macro_of", "mean_of", "process_results"]
 
 
 def doc_to_visual(doc):
@@ -74,42 +90,8 @@ def doc_to_text(doc: Mapping[str, Any], lmms_eval_specific_kwargs: object = None
 
 
 def process_results(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, Any]:
-    """One answer's contribution to each metric. Calibration is over answers with a confidence; `coverage` is their share."""
-    judged: Outcome = outcome({**doc, "response": results[0]}, where=doc["id"])
-    stated = judged.confidence[VERBALIZED]
-    pair = None if stated is None else [stated, judged.correct]
-    return {
-        "accuracy": float(judged.correct),
-        "malformed": float(judged.malformed is not None),
-        "coverage": float(stated is not None),
-        **dict.fromkeys(("ece", "brier", "auroc"), pair),
-    }
-
-
-def mean_of(values: Iterable[float]) -> float:
-    """The mean of numbers; NaN of none."""
-    listed = list(values)
-    return float(np.mean(listed)) if listed else float("nan")
-
-
-def ece_of(pairs: Iterable[Sequence[float] | None]) -> float:
-    """Expected calibration error of (confidence, correct); NaN where no answer states a confidence."""
-    return _metric(ece, pairs)
-
-
-def brier_of(pairs: Iterable[Sequence[float] | None]) -> float:
-    """Brier score of (confidence, correct); NaN where no answer states a confidence."""
-    return _metric(brier, pairs)
-
-
-def auroc_of(pairs: Iterable[Sequence[float] | None]) -> float:
-    """AUROC of confidence for being right; NaN where not both right and wrong answers state one."""
-    return _metric(auroc, pairs)
-
-
-def _metric(metric: Callable[[Tally], Floats], pairs: Iterable[Sequence[float] | None]) -> float:
-    stated = [pair for pair in pairs if pair is not None]
-    return float(metric(Tally.of([each for each, _ in stated], [float(hit) for _, hit in stated])))
+    """One answer's contribution to each metric."""
+    return contributions(outcome({**doc, "response": results[0]}, where=doc["id"]))
 
 
 def _doc(sample: Sample, out: Path) -> dict[str, object]:
@@ -154,6 +136,5 @@ metadata:
 
 
 def _metric_yaml(name: str) -> str:
-    function = "mean_of" if name in ("accuracy", "malformed", "coverage") else f"{name}_of"
     better = str(METRICS[name]).lower()
-    return f"  - metric: {name}\n    aggregation: !function utils.{function}\n    higher_is_better: {better}"
+    return f"  - metric: {name}\n    aggregation: !function utils.{AGGREGATE[name].__name__}\n    higher_is_better: {better}"

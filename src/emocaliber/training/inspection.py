@@ -178,7 +178,7 @@ def _inspect_rows(config: ModelConfig, processor: Any, seen: Inspection, devices
 def _row_problems(config: ModelConfig, row: Mapping[str, Any], where: str, processor: Any) -> Iterator[tuple[str, str, str]]:
     """What would go wrong with a row, as (weight, kind, sentence)."""
     try:
-        check_truths(config, [row])
+        check_truths(config, [dict(row)])
         if isinstance(config, Stage2Config) and config.targets == GIVEN:
             (given,) = given_examples([dict(row)])
             yield from _too_long(config, given, where, processor)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from emocaliber.core.released import is_standard
@@ -86,6 +87,21 @@ def _has_length(row: Any, length: int) -> bool:
 # inspect-ai: `samples[].target`, `.output.completion`, `.scores`.
 
 
+def inspect_document(path: Path) -> Any:
+    """The JSON document in a `.eval` file, read by inspect_ai itself, as its compression is not Python's. Raises UserError without it."""
+    try:
+        from inspect_ai.log import read_eval_log
+    except ImportError as error:
+        remedy = "pip install inspect_ai, or convert it where that is installed: inspect log convert FILE --to json --output-dir DIR"
+        raise UserError(f"{display_name(path)}: a .eval file is read with inspect_ai; {remedy}.") from error
+    try:
+        return json.loads(
+            read_eval_log(str(path.absolute()), resolve_attachments=True).model_dump_json(exclude={"samples": {"__all__": {"events"}}})
+        )
+    except (ValueError, OSError, KeyError) as error:
+        raise UserError(f"{display_name(path)}: is no log of inspect_ai ({error}).") from error
+
+
 def _inspect(document: Mapping[str, Any], place: Place) -> Placed:
     samples, settings = document.get("samples"), document["eval"]
     if not isinstance(samples, list) or not samples:
@@ -95,7 +111,7 @@ def _inspect(document: Mapping[str, Any], place: Place) -> Placed:
     for _, row in read:
         completion, scored = row.pop("completion"), row.pop("scored")
         row["answer"] = completion if tagged or scored is None else scored
-        row |= {"task": settings.get("task"), "model": settings.get("model")}
+        row |= {"task": row.get("task", settings.get("task")), "model": settings.get("model")}
     return read
 
 
@@ -123,7 +139,16 @@ def _inspected(sample: Any, place: Place) -> tuple[Place, Row]:
     }
     if epoch != 1:
         row["image"] = f"{sample.get('id')}"  # resampled together with the sample's first epoch
-    return place, row | ({"candidates": choices} if isinstance(choices, list) else {})
+    return place, row | ({"candidates": choices} if isinstance(choices, list) else {}) | _known(_mapping(sample.get("metadata")))
+
+
+def _known(kept: Mapping[str, Any]) -> Row:
+    """What this package keeps of a row in the log of another tool; nothing of others' metadata, which names no candidates."""
+    if not isinstance(kept.get("candidates"), list):
+        return {}
+    texts = {name: kept[name] for name in ("task", "image") if isinstance(kept.get(name), str)}
+    tables = {name: dict(kept[name]) for name in ("votes", "posterior", "confidence", "error") if isinstance(kept.get(name), Mapping)}
+    return {"candidates": kept["candidates"], **texts, **tables}
 
 
 def _choice(text: Any, choices: Any) -> Any:
@@ -145,7 +170,9 @@ def _lmms_eval(row: Row, place: Place) -> Row:
         )
     doc = _mapping(row.get("doc"))
     known = {name: doc[name] for name in ("task", "candidates", "image") if isinstance(doc.get(name), str | list)}
-    return {"id": row.get("doc_id"), "truth": _first(row.get("target")), "answer": said, **known}
+    ours = _known(doc)
+    key = doc["id"] if ours and isinstance(doc.get("id"), str) else row.get("doc_id")  # doc_id counts within one task
+    return {"id": key, "truth": _first(row.get("target")), "answer": said, **known, **ours}
 
 
 def _first(value: Any) -> Any:

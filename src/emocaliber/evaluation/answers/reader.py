@@ -16,6 +16,7 @@ from emocaliber.core.calibrators import CALIBRATED
 from emocaliber.core.scoring import CONFIDENCE, VERBALIZED, completed
 from emocaliber.core.tasks import taxonomy_of
 from emocaliber.errors import UserError
+from emocaliber.evaluation.answers.logs import inspect_document
 from emocaliber.evaluation.answers.rows import Answers, How, converted
 from emocaliber.io.row_formats import DELIMITED, Place, located_values
 from emocaliber.io.rows import Row, display_name
@@ -24,7 +25,6 @@ _OTHER_FILES = {
     **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as CSV"),
     **dict.fromkeys((".pkl", ".pickle", ".npy", ".npz", ".pt"), "such files can run code when they are opened; write a CSV file instead"),
     **dict.fromkeys((".gz", ".zip", ".bz2", ".xz", ".zst"), "unpack it first"),
-    ".eval": "convert it with `inspect log convert FILE --to json --output-dir DIR`",
 }
 _GENERIC = re.compile(
     r"(?:responses?|answers?|predictions?|preds?|samples?|outputs?|results?|submission|test|rows|data|scores?|model|checkpoint"
@@ -42,6 +42,8 @@ def read_answers(source: Path, how: How | None = None) -> Answers:
     suffix = source.suffix.lower()
     if suffix in _OTHER_FILES and not source.is_dir():
         raise UserError(f"{display_name(source)}: a {suffix} file is not read; {_OTHER_FILES[suffix]}.")
+    if suffix == ".eval":
+        return converted(source, [(Place(source, 1), inspect_document(source))], how)
     if how.says_nothing and suffix not in (*DELIMITED, ".json"):
         values: Iterator[tuple[Place, Any]] = located_values(source)
         first = next(values)
