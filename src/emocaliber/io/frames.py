@@ -59,17 +59,24 @@ def rows_of(table: Any, what: str = "answers") -> list[Row]:
 
 
 def plain(value: Any) -> Any:
-    """The value without the types of NumPy, pandas and Decimal; NaN, NA and NaT are None."""
+    """The value without the types of NumPy, pandas and Decimal; NaN, NA and NaT are None. NaN within a nested value is no missing cell, and
+    stays, as JSON does not have it either."""
+    if isinstance(value, float | Decimal) and value != value:
+        return None
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
     if value is None or isinstance(value, str | bool):
         return value
     if isinstance(value, float | Decimal):
-        return None if value != value else float(value)
+        return float(value)
     if isinstance(value, Mapping):
-        return {str(name): plain(part) for name, part in value.items()}
+        return {str(name): _plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
+        return [_plain(part) for part in value]
     if hasattr(value, "tolist"):
-        return plain(value.tolist())
+        return _plain(value.tolist())
     return None if type(value).__name__ in ("NAType", "NaTType") else value
 
 
