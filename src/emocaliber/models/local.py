@@ -72,6 +72,8 @@ class LocalModel(DescribedByCard):
     UserError for a checkpoint that cannot be loaded, and for a device that is not there.
     """
 
+    window: int | None
+
     def __init__(
         self,
         folder: str | Path,
@@ -151,10 +153,9 @@ class LocalModel(DescribedByCard):
         self._taught = TaughtQuestions.of(self)
         self.notice: str | None = notice_of(card, temperature)
         self._ours = bool(card)
-        self.window: int | None = _BATCHES_PER_WINDOW * batch_size
         self.finished = 0  # requests answered so far, also those whose replies wait for earlier ones
         self._threads = threads or (_few_threads(self._model) if self._device == "cpu" else None)
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._temperature, self._retries, self._seed, self._free = temperature, retries, seed, free
         self._commits_after: tuple[str, ...] = tuple(card.get(COMMITS_AFTER, ()))
         self._max_new_tokens: int = max_new_tokens or card.get("max_new_tokens", 1024)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from emocaliber.core.samples import Sample
 from emocaliber.core.tasks import TASKS, task_order
+from emocaliber.errors import UserError
 from emocaliber.evaluation.calibration import brier, ece
 from emocaliber.evaluation.metrics import Tally
 from emocaliber.evaluation.ranking import auroc
@@ -91,7 +92,7 @@ class DecisionModel:
         self._model = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype).to(device).eval()
         self.tokenizer = self._processor.tokenizer
 
-    def scores(self, question: DecisionQuestion, opening: str, images: Sequence[Path]) -> Floats:
+    def scores(self, question: DecisionQuestion, opening: str, images: Sequence[str]) -> Floats:
         """The scores of the options for each image, (images, options), before any temperature."""
         from transformers.pipelines import DecisionPipeline
 
@@ -103,7 +104,7 @@ class DecisionModel:
         with Progress(f"deciding ({opening})", "images", len(images)) as bar:
             for number, image in enumerate(images, 1):
                 inputs = asking.preprocess(question.request(_opened(image)))
-                rows.append(asking.forward(inputs)["scores"][0].double().cpu().numpy())
+                rows.append(asking.forward(inputs)["scores"][0][0].double().cpu().numpy())
                 bar.to(number)
         return np.stack(rows)
 
@@ -125,9 +126,9 @@ def decisions_section(decided: Sequence[Decided] | str) -> str:
         for each in decided
     ]
     note = (
-        '`pipeline("decision")` and servers of System One read `decision.json`: one forward pass, no reasoning, and a temperature in place of '
-        "a calibrator. Percentages, of held-out samples that the temperature was not fitted on. For reasoning, calibration and any other "
-        "question, use `emocaliber`."
+        '`pipeline("decision")` and servers of System One read `decision.json`: one forward pass, no reasoning, and a temperature in place '
+        "of a calibrator. Percentages, of held-out samples that the temperature was not fitted on. For reasoning, calibration and other "
+        "questions, use `emocaliber`."
     )
     return Table(["", "asked as", "n", "Acc", "ECE", "Brier", "AUROC"], rows, note=note).as_markdown()
 
@@ -179,8 +180,8 @@ def _log_loss(scores: Floats, truth: NDArray[np.int64]) -> float:
     return float(-np.log(np.maximum(of_truth, 1e-12)).mean())
 
 
-def _opened(image: Path) -> Any:
-    opened = open_image(image)
-    if isinstance(opened, ImageError):
-        raise opened
-    return downscaled(opened.image)
+def _opened(image: str) -> Any:
+    try:
+        return downscaled(open_image(image).image)
+    except ImageError as error:
+        raise UserError(error.message) from error

@@ -42,8 +42,8 @@ def export_model(
 
     Adapters are already merged. `dtype` converts the weights; the card's metrics come from `scored`, a folder of `emocaliber score`, or
     else from the run's held-out samples. With the sample file `held_out`, on which no stage of the model's lineage was trained, the
-    confidence is calibrated, and `decision.json` written (see `emocaliber.training.decision`). Raises UserError for an unfinished run, for an existing `out`, and as `held_out_samples`,
-    `lineage_sample_files` and `calibrate_checkpoint` do.
+    confidence is calibrated, and `decision.json` written (see `write_decision`). Raises UserError for an unfinished run, for an existing
+    `out`, and as `held_out_samples`, `lineage_sample_files` and `calibrate_checkpoint` do.
     """
     model = run / FINISHED
     try:
@@ -160,7 +160,8 @@ def model_card(
         Table(["setting", "value"], list(_settings(settings)), words=2).as_markdown(),
         "## Use",
         "```sh\nemocaliber predict photos/ --model FOLDER\nvllm serve FOLDER --max-logprobs 20\n```",
-        '```python\nfrom emocaliber.integrations.visual_emotion import pipeline\n\npipeline("visual-emotion", model="FOLDER")("photo.jpg")\n```',
+        "```python\nfrom emocaliber.integrations.visual_emotion import pipeline\n\n"
+        'pipeline("visual-emotion", model="FOLDER")("photo.jpg")\n```',
     ]
     return "\n\n".join(parts) + "\n"
 
