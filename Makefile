@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-fast test-servers lint reproduce tiny lite clean
+.PHONY: demo test test-fast test-servers try-transformers lint reproduce tiny lite clean
 
 demo: $(VENV)/.ready
 	$(BIN)/emocaliber predict examples/images --report demo-report
@@ -24,6 +24,11 @@ test-fast: $(VENV)/.ready-dev
 VLLM ?= .venv-vllm
 test-servers: $(VENV)/.ready-dev $(VLLM)/bin/vllm
 	EMOCALIBER_VLLM=$(abspath $(VLLM)) $(BIN)/python -m pytest -m real_servers tests/models/test_real_servers.py
+
+# `pipeline("visual-emotion")`, `pipeline("decision")` and `transformers serve` with tiny (docs/transformers.md), in an environment of its own.
+TRANSFORMERS ?= .venv-transformers
+try-transformers: $(TRANSFORMERS)/bin/transformers
+	$(TRANSFORMERS)/bin/python tools/try_transformers.py
 
 # Tables 6 and 9 and Figure 6 in the known-answer world, with three seeds: which of the paper's claims hold there? About three
 # hours on two cores; it goes on where it was broken off. SCALE is the number of scenes of stage 2, or `smoke`, which takes a minute or two.
@@ -64,5 +69,9 @@ $(VLLM)/bin/vllm:
 	$(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check 'vllm>=0.32,<1' accelerate
 
+$(TRANSFORMERS)/bin/transformers:
+	$(PYTHON) -m venv $(TRANSFORMERS)
+	$(TRANSFORMERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable . 'transformers[serving]>=5.23,<6' torchvision
+
 clean:
-	rm -rf $(VENV) .venv-vllm demo-report .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-vllm .venv-transformers demo-report .pytest_cache .mypy_cache .ruff_cache .hypothesis

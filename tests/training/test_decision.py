@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 import torch
 from jinja2.exceptions import TemplateError
+from PIL import Image
 
 from emocaliber.core.samples import Sample, read_samples
+from emocaliber.inference.engine import question_for
 from emocaliber.models import TINY
 from emocaliber.models.decision import OPENINGS, DecisionQuestion, decision_config
+from emocaliber.models.local import chat_prompt
 from emocaliber.models.processor import load_processor
 from emocaliber.scenes.dataset import draw_samples
 from emocaliber.training.decision import Decided, decisions_section, fitted_temperature, measured, probabilities, write_decision
@@ -87,6 +90,18 @@ def test_its_probabilities_are_those_that_the_temperature_was_fitted_for(
     shares = probabilities(scores / round(choice.temperature, 4))[0]
     found = decide(choice.question.request(samples[0].image))["mood"]["probabilities"]
     assert list(found.values()) == pytest.approx(shares.tolist(), abs=1e-5)
+
+
+def test_the_model_reads_the_question_that_it_was_taught_up_to_the_place_of_the_emotion(
+    decide: Any, decided: list[Decided], samples: list[Sample]
+) -> None:
+    choice, processor = decided[0], decide.processor
+    ((inputs, _),) = decide.decision_config.prepare_inputs(choice.question.request(samples[0].image), processor)
+    text = chat_prompt(question_for("EmoSet-8", EIGHT), processor.tokenizer) + OPENINGS[choice.opening][0]
+    with Image.open(samples[0].image) as image:
+        expected = processor(images=[image.convert("RGB")], text=[text], return_tensors="pt")
+    assert inputs["input_ids"].tolist() == expected["input_ids"].tolist()
+    assert torch.equal(inputs["pixel_values"], expected["pixel_values"])
 
 
 @pytest.mark.parametrize(

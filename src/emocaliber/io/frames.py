@@ -39,7 +39,10 @@ def rows_of(table: Any, what: str = "answers") -> list[Row]:
     names, and images their paths. Raises TypeError, beginning with `what`, for anything that is no table; UserError for a table in which
     two columns have one name.
     """
-    if hasattr(table, "iloc") and hasattr(table, "columns"):
+    found: Sequence[Mapping[str, Any]]
+    if isinstance(table, Tabular):
+        found = table.flat_rows()
+    elif hasattr(table, "iloc") and hasattr(table, "columns"):
         found = _of_pandas(table, what)
     elif hasattr(table, "with_format") and hasattr(table, "features"):
         found = _of_dataset(table)
