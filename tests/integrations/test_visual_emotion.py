@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from transformers.pipelines.pt_utils import KeyDataset
 
 import emocaliber as ec
 from emocaliber.integrations.visual_emotion import VisualEmotionPipeline, entries_of, pipeline, spread
@@ -63,7 +64,10 @@ def test_many_images_are_answered_as_one_by_one(classify: Any, predicted: Any) -
     assert [each[0]["label"] for each in listed] == [each.emotion for each in predicted]
     assert [each[0]["score"] for each in listed] == pytest.approx([each.confidence for each in predicted], abs=2e-6)
     assert [math.fsum(entry["score"] for entry in each) for each in listed] == pytest.approx([1.0] * len(IMAGES))
-    assert [each[0]["label"] for each in classify(paths(), batch_size=2)] == [each[0]["label"] for each in listed]
+    labels = [each[0]["label"] for each in listed]
+    assert [each[0]["label"] for each in classify(paths(), batch_size=2)] == labels
+    column = KeyDataset([{"file": str(image)} for image in IMAGES[:2]], "file")
+    assert [each[0]["label"] for each in classify(column)] == labels[:2]
 
 
 def test_an_image_may_be_anything_that_predict_takes(classify: Any, predicted: Any) -> None:

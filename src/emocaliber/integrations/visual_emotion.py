@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.data import Dataset, IterableDataset
 from transformers import AutoModelForImageTextToText, Pipeline, pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
@@ -99,8 +100,8 @@ class VisualEmotionPipeline(Pipeline):  # type: ignore[misc]
             raise UserError(f"errors is {errors!r}; give {RAISE!r} or {RETURN!r}")
         if top_k is not None and top_k < 1:
             raise UserError(f"top_k is {top_k}; give 1 or more")
-        asked = {"subtask": subtask, "labels": labels, "min_confidence": min_confidence, "certificate": certificate}
-        shown = {"top_k": top_k, "errors": errors}
+        asked: dict[str, Any] = {"subtask": subtask, "labels": labels, "min_confidence": min_confidence, "certificate": certificate}
+        shown: dict[str, Any] = {"top_k": top_k, "errors": errors}
         forward, after = ({name: value for name, value in each.items() if value is not None} for each in (asked, shown))
         if "labels" in forward and subtask is None:
             forward["subtask"] = None  # labels of a call take the place of the pipeline's subtask
@@ -131,7 +132,8 @@ class VisualEmotionPipeline(Pipeline):  # type: ignore[misc]
         """The outputs for many images, in order, answered in batches; `num_workers` have nothing to do."""
         if batch_size > 1:
             self.predictor.model.batch_size = batch_size  # type: ignore[attr-defined]
-        listed = (inputs[place] for place in range(len(inputs))) if isinstance(inputs, Sized) else iter(inputs)
+        by_place = isinstance(inputs, Dataset) and not isinstance(inputs, IterableDataset)
+        listed: Iterator[Any] = (inputs[place] for place in range(len(inputs))) if by_place else iter(inputs)
         images = (self.preprocess(each, **preprocess_params)["image"] for each in listed)
         for prediction in self._predictions(images, forward_params):
             yield self.postprocess({"prediction": prediction}, **postprocess_params)
