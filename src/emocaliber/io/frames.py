@@ -132,7 +132,7 @@ def _of_dataset(table: Any) -> list[Mapping[str, Any]]:
 class Tabular:
     """A result that is a table: `to_frame` for pandas, `to_polars`, `to_arrow`, `to_dataset` for Hugging Face's `datasets`.
 
-    Anything that reads Arrow's C stream interface takes it as it is: `polars.DataFrame(result)`, `duckdb.from_arrow(result.to_arrow())`.
+    What reads Arrow's C stream interface takes it as it is, such as `pyarrow.table(result)`; Polars takes a sequence for rows of its own.
     """
 
     def flat_rows(self) -> Sequence[Row]:
