@@ -128,11 +128,11 @@ def model_card(
     run: Path,
     scored: Path | None,
     calibrated: Sequence[Mapping[str, Any]] = (),
-    decided: Sequence[Decided] | str = "it takes held-out samples (`emocaliber train export --held-out`)",
+    decided: Sequence[Decided] | str | None = None,
 ) -> str:
     """The model card in Markdown. `settings` are the run's; metrics come from the folder `scored`, or else from the run's telemetry.
 
-    `calibrated` are the entries of the calibrators in the card, `decided` is what `write_decision` returned.
+    `calibrated` are the entries of the calibrators in the card, `decided` is what `write_decision` returned, if it was called.
     """
     stage = settings["stage"]
     head = [
@@ -154,8 +154,7 @@ def model_card(
         _calibration(run, scored),
         "## Decoding",
         _decoding(settings, calibrated),
-        "## Decisions without reasoning",
-        decisions_section(decided),
+        *(() if decided is None else ("## Decisions without reasoning", decisions_section(decided))),
         "## Training",
         Table(["setting", "value"], list(_settings(settings)), words=2).as_markdown(),
         "## Use",
