@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-fast test-servers try-inspect try-lmms-eval try-fiftyone try-label-studio lint reproduce tiny lite clean
+.PHONY: demo test test-fast test-servers try-transformers try-inspect try-lmms-eval try-fiftyone try-label-studio lint reproduce tiny lite clean
 
 demo: $(VENV)/.ready
 	$(BIN)/emocaliber predict examples/photos --report demo-report
@@ -24,6 +24,11 @@ test-fast: $(VENV)/.ready-dev
 VLLM ?= .venv-vllm
 test-servers: $(VENV)/.ready-dev $(VLLM)/bin/vllm
 	EMOCALIBER_VLLM=$(abspath $(VLLM)) $(BIN)/python -m pytest -m real_servers tests/models/test_real_servers.py
+
+# `pipeline("visual-emotion")`, `pipeline("decision")` and `transformers serve` with tiny (docs/transformers.md), in an environment of its own.
+TRANSFORMERS ?= .venv-transformers
+try-transformers: $(TRANSFORMERS)/bin/transformers
+	$(TRANSFORMERS)/bin/python tools/try_transformers.py
 
 # Integrations run inside the real software of the other side, each in an environment of its own (docs/integrations.md). They share a
 # benchmark of synthetic scenes. TRY_ENV may set variables, such as PYTHONPATH.
@@ -88,5 +93,9 @@ $(VLLM)/bin/vllm:
 	$(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check 'vllm>=0.32,<1' accelerate
 
+$(TRANSFORMERS)/bin/transformers:
+	$(PYTHON) -m venv $(TRANSFORMERS)
+	$(TRANSFORMERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable . 'transformers[serving]>=5.23,<6' torchvision
+
 clean:
-	rm -rf $(VENV) .venv-vllm .venv-inspect .venv-lmms-eval .venv-fiftyone .venv-label-studio runs/try demo-report .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-vllm .venv-transformers .venv-inspect .venv-lmms-eval .venv-fiftyone .venv-label-studio runs/try demo-report .pytest_cache .mypy_cache .ruff_cache .hypothesis

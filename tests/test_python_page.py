@@ -13,11 +13,12 @@ PROJECT = Path(__file__).parents[1]
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_the_code_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("pandas", reason="pandas is not installed")
+    for library in ("pandas", "polars", "datasets"):
+        pytest.importorskip(library, reason=f"{library} is not installed")
     shutil.copytree(PROJECT / "examples", tmp_path / "examples")
     monkeypatch.chdir(tmp_path)
     code = re.findall(r"^```python\n(.*?)^```", (PROJECT / "docs" / "python.md").read_text("utf-8"), re.M | re.S)
-    assert len(code) == 7
+    assert len(code) == 9
     names: dict[str, object] = {}
     exec("\n".join(code), names)
     assert (tmp_path / "runs" / "python-scores" / "report.html").is_file()

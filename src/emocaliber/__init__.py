@@ -18,6 +18,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
 
 if TYPE_CHECKING:
     from emocaliber.errors import UserError
+    from emocaliber.evaluation.comparison import Comparison, compare
     from emocaliber.evaluation.score import Score, score
     from emocaliber.predict.prediction import Prediction, Predictions
     from emocaliber.predict.predictor import Predictor, load
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Calibration": "emocaliber.trust.calibrate",
     "Certificate": "emocaliber.trust.certificate_file",
+    "Comparison": "emocaliber.evaluation.comparison",
     "Prediction": "emocaliber.predict.prediction",
     "Predictions": "emocaliber.predict.prediction",
     "Predictor": "emocaliber.predict.predictor",
@@ -40,6 +42,7 @@ _HOMES = {
     "Watch": "emocaliber.trust.watch",
     "calibrate": "emocaliber.trust.calibrate",
     "certify": "emocaliber.trust.certify",
+    "compare": "emocaliber.evaluation.comparison",
     "score": "emocaliber.evaluation.score",
     "load": "emocaliber.predict.predictor",
 }
@@ -47,6 +50,7 @@ _HOMES = {
 __all__ = [
     "Calibration",
     "Certificate",
+    "Comparison",
     "Prediction",
     "Predictions",
     "Predictor",
@@ -56,6 +60,7 @@ __all__ = [
     "__version__",
     "calibrate",
     "certify",
+    "compare",
     "load",
     "score",
 ]

@@ -59,7 +59,7 @@ def test_a_score_is_shown_as_text_and_in_a_notebook() -> None:
 @pytest.mark.parametrize(
     ("answers", "error", "complaint"),
     [
-        (3, TypeError, "a path, a DataFrame or rows"),
+        (3, TypeError, "must be a path, a DataFrame"),
         ([1], TypeError, "rows must be dicts"),
         ([], ec.UserError, "there are no rows"),
         ([{"truth": "awe"}], ec.UserError, "no column has the usual name of the answer"),

@@ -24,20 +24,24 @@ from emocaliber.evaluation.summary import summarise
 from emocaliber.evaluation.tables import headline_table, latex, markdown
 from emocaliber.evaluation.unread import unread
 from emocaliber.inference.plan import images_asked_about, missing_from
-from emocaliber.io.rows import Row, display_name, write_atomically, write_rows
+from emocaliber.io.frames import RowTable, TableLike, Tabular, pandas, rows_of
+from emocaliber.io.rows import Form, Row, display_name, write_atomically, write_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _P = ParamSpec("_P")
+AnswersLike = str | os.PathLike[str] | TableLike  # a file or folder of answers, a table of any library, or rows as dicts
+TruthLike = str | os.PathLike[str] | TableLike
 IN_MEMORY = "answers"  # the name of a system whose answers are in memory
 
 
 @dataclass(frozen=True, repr=False)
-class Score:
+class Score(Tabular):
     """A scored system. `summary` is the content of `metrics.json`, `outcomes` has one entry for each answer, in order.
 
-    `notes` say how the answers were read, and what could not be. `source` is the file or folder they are from, if any.
+    `notes` say how the answers were read, and what could not be. `source` is the file or folder they are from, if any. As a table
+    (`to_frame`, `to_polars`, ...) it has a row for each task and group, and one called "overall".
     """
 
     name: str
@@ -54,12 +58,19 @@ class Score:
         The metrics of a confidence source are called `SOURCE.METRIC`, such as `verb.ece`; `X_low` and `X_high` are the 95 % interval of
         X. Raises UserError without pandas.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise UserError("a DataFrame needs pandas: pip install pandas; `summary` has the same numbers") from error
-        scopes = {**self.summary["tasks"], **self.summary["groups"], "overall": self.summary["overall"]}
-        return pd.DataFrame({name: dict(_flat(m)) for name, m in scopes.items()}).T.infer_objects()
+        return pandas("to_frame").DataFrame({name: dict(_flat(m)) for name, m in self._scopes().items()}).T.infer_objects()
+
+    def flat_rows(self) -> list[Row]:
+        """The numbers as rows: those of `to_frame`, with the name of the task or group as `scope`."""
+        return [{"scope": name, **dict(_flat(m))} for name, m in self._scopes().items()]
+
+    @property
+    def answers(self) -> RowTable:
+        """A table with one row for each answer, in order: what it names, whether it is right, and its confidence by each source."""
+        return RowTable([_answer(each) for each in self.outcomes], _ANSWER_FORM)
+
+    def _scopes(self) -> dict[str, Any]:
+        return {**self.summary["tasks"], **self.summary["groups"], "overall": self.summary["overall"]}
 
     def save(self, out: str | Path, *, page: bool = True, image_folders: Sequence[Path] = ()) -> Path:
         """Writes outcomes, metrics, tables and, with `page`, figures and the report page to `out`; returns the page or the tables.
@@ -149,12 +160,12 @@ class ScoredRows:
 
 
 def scored_rows(
-    answers: str | os.PathLike[str] | Iterable[Mapping[str, Any]] | pd.DataFrame,
+    answers: AnswersLike,
     *,
     columns: str | Mapping[str, str | Sequence[str]] | None = None,
     labels: Sequence[str] = (),
     task: str | None = None,
-    truth: str | os.PathLike[str] | None = None,
+    truth: TruthLike | None = None,
     partial: bool = False,
     strict: bool = False,
     lenient: bool = False,
@@ -162,9 +173,10 @@ def scored_rows(
 ) -> ScoredRows:
     """The answers of a system with their outcomes, without any metric. Arguments and errors as those of `score_answers`."""
     told = parse_columns(columns) if isinstance(columns, str) else _listed(columns or {})
-    how = How(told, tuple(labels), task, Path(truth) if truth is not None else None, partial, strict)
+    truths = Path(truth) if isinstance(truth, str | os.PathLike) else None if truth is None else rows_of(truth, "truth")
+    how = How(told, tuple(labels), task, truths, partial, strict)
     source = Path(answers) if isinstance(answers, str | os.PathLike) else None
-    read = read_answers(source, how) if source else answers_in_memory(_records(answers), how, name or IN_MEMORY)
+    read = read_answers(source, how) if source else answers_in_memory(records(answers), how, name or IN_MEMORY)
     placed = [(where, row | {"lenient": True}) for where, row in read.rows] if lenient else read.rows
     missing = _missing(source, read, partial)
     outcomes = [outcome(row, strict=strict, where=where) for where, row in placed]
@@ -174,12 +186,12 @@ def scored_rows(
 
 
 def score_answers(
-    answers: str | os.PathLike[str] | Iterable[Mapping[str, Any]] | pd.DataFrame,
+    answers: AnswersLike,
     *,
     columns: str | Mapping[str, str | Sequence[str]] | None = None,
     labels: Sequence[str] = (),
     task: str | None = None,
-    truth: str | os.PathLike[str] | None = None,
+    truth: TruthLike | None = None,
     partial: bool = False,
     strict: bool = False,
     lenient: bool = False,
@@ -188,11 +200,13 @@ def score_answers(
     replicates: int = 1000,
     seed: int = 0,
 ) -> Score:
-    """The score of a system's answers: a file or folder (docs/answers.md), a pandas DataFrame, or rows as dicts.
+    """The score of a system's answers: a file or folder (docs/answers.md), a table of pandas, Polars, Arrow or `datasets`, or rows as
+    dicts.
 
-    `columns` names columns, as in `{"truth": "label", "answer": "pred"}` or "truth=label,answer=pred"; the other arguments are the
-    options of `emocaliber score`. Raises UserError, naming the file, the row, the column and the remedy, for what cannot be read or could
-    mean two things. Notes and errors name options; those of `emocaliber.score`, which otherwise is the same, name arguments.
+    `columns` names columns, as in `{"truth": "label", "answer": "pred"}` or "truth=label,answer=pred"; `truth` is a file or a table with
+    the truths, joined by id; the other arguments are the options of `emocaliber score`. Raises UserError, naming the file, the row, the
+    column and the remedy, for what cannot be read or could mean two things. Notes and errors name options; those of `emocaliber.score`,
+    which otherwise is the same, name arguments.
     """
     scored = scored_rows(
         answers, columns=columns, labels=labels, task=task, truth=truth, partial=partial, strict=strict, lenient=lenient, name=name
@@ -241,22 +255,21 @@ def _listed(columns: Mapping[str, str | Sequence[str]]) -> dict[str, list[str]]:
     return {role: [names] if isinstance(names, str) else list(names) for role, names in columns.items()}
 
 
-def _records(answers: Any) -> list[Mapping[str, Any]]:
-    """Rows in memory as dicts; NaN, which pandas has for missing cells, is None."""
-    if hasattr(answers, "to_dict") and hasattr(answers, "columns"):
-        answers = answers.to_dict("records")
-    if not isinstance(answers, Iterable):
-        raise TypeError(f"answers must be a path, a DataFrame or rows as dicts, not {type(answers).__name__}")
-    rows = list(answers)
-    if other := next((row for row in rows if not isinstance(row, Mapping)), None):
-        raise TypeError(f"rows must be dicts, not {type(other).__name__}")
-    return [{name: _plain(value) for name, value in row.items()} for row in rows]
+def records(answers: Any) -> list[Row]:
+    """Answers in memory as rows (see `rows_of`); a list of labels with their scores, as transformers' pipelines give, is one row."""
+    if isinstance(answers, list) and answers and all(isinstance(each, list) for each in answers):
+        answers = [{"probabilities": each} for each in answers]
+    return rows_of(answers)
 
 
-def _plain(value: Any) -> Any:
-    """A cell without numpy's types; NaN is None."""
-    plain = value.tolist() if hasattr(value, "tolist") else value
-    return None if plain != plain else plain
+_ANSWER_FORM: Form = {
+    **dict.fromkeys(("id", "task", "image", "ground_truth", "answer"), str),
+    **{"correct": bool, "malformed": str, "distance": float, "format": bool},
+}
+
+
+def _answer(each: Outcome) -> Row:
+    return {name: getattr(each, name) for name in _ANSWER_FORM} | {f"confidence.{name}": value for name, value in each.confidence.items()}
 
 
 def _flat(metrics: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:

@@ -39,8 +39,8 @@ class Place:
 
     @property
     def spot(self) -> str:
-        """The place within the file: "line 12", or "row 12" in a binary format or a JSON list."""
-        return f"{'row' if self.file.suffix.lower() in (*BINARY, '.json') else 'line'} {self.number}"
+        """The place within the file: "line 12", or "row 12" in a binary format, a JSON list or what is no file."""
+        return f"{'row' if self.file.suffix.lower() in (*BINARY, '.json', '') else 'line'} {self.number}"
 
     @property
     def name(self) -> str:

@@ -15,13 +15,16 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from emocaliber.errors import UserError
 from emocaliber.io.lock import Lock
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Row = dict[str, Any]
 RowPath = str | os.PathLike[str]
@@ -271,20 +274,29 @@ def _csv_line(cells: Iterable[Any]) -> bytes:
 
 
 def _write_parquet(rows_path: RowPath, out: IO[bytes], form: Form) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(arrow_table(list(read_rows(rows_path)), form), out)
+
+
+def arrow_table(rows: Sequence[Mapping[str, Any]], form: Form | None = None) -> pa.Table:
+    """The rows as an Arrow table: the columns of `form`, in its types, then those that rows have beyond it.
+
+    A column whose values have no common type, or one that Parquet does not have, is JSON text.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = list(read_rows(rows_path))
-    table = {}
-    for name in dict.fromkeys(chain(form, (name for row in rows for name in row))):
+    told, table = form or {}, {}
+    for name in dict.fromkeys(chain(told, (name for row in rows for name in row))):
         values = [_printable(row.get(name)) for row in rows]
         try:
-            column = pa.array(values, _arrow_type(form[name]) if name in form else None)
+            column = pa.array(values, _arrow_type(told[name]) if name in told else None)
             pq.write_table(pa.table({name: column.slice(0, 0)}), io.BytesIO())  # some types exist in Arrow but not in Parquet
         except (pa.ArrowException, OverflowError):
             column = pa.array([None if value is None else json.dumps(value) for value in values], pa.string())
         table[name] = column
-    pq.write_table(pa.table(table), out)
+    return pa.table(table)
 
 
 def _arrow_type(form: Any) -> Any:

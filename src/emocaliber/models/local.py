@@ -72,6 +72,8 @@ class LocalModel(DescribedByCard):
     UserError for a checkpoint that cannot be loaded, and for a device that is not there.
     """
 
+    window: int | None
+
     def __init__(
         self,
         folder: str | Path,
@@ -104,13 +106,36 @@ class LocalModel(DescribedByCard):
 
     @classmethod
     def of(
-        cls, model: Any, processor: Any, *, batch_size: int = 32, temperature: float = 0.0, seed: int = 0, max_new_tokens: int = 1024
+        cls,
+        model: Any,
+        processor: Any,
+        *,
+        card: dict[str, Any] | None = None,
+        name: str = "loaded",
+        batch_size: int = 32,
+        temperature: float = 0.0,
+        retries: int = 0,
+        seed: int = 0,
+        max_new_tokens: int | None = None,
+        free: bool = True,
     ) -> LocalModel:
-        """A `LocalModel` around a loaded model, such as one in training. Its `generation_config` is replaced."""
+        """A `LocalModel` around a loaded model, such as one in training, with the `card` of its checkpoint if it is to have one.
+
+        Its `generation_config` is replaced.
+        """
         made = cls.__new__(cls)
         made.processor, made._model, made._device = processor, model, str(model.device)
-        made._settle({}, "loaded", batch_size, temperature, 0, seed, max_new_tokens, free=True, threads=None)
+        made._settle(card or {}, name, batch_size, temperature, retries, seed, max_new_tokens, free=free, threads=None)
         return made
+
+    @property
+    def batch_size(self) -> int:
+        """The most requests that are answered at a time."""
+        return self._batch_size
+
+    @batch_size.setter
+    def batch_size(self, most: int) -> None:
+        self._batch_size, self.window = most, _BATCHES_PER_WINDOW * most
 
     def _settle(
         self,
@@ -128,10 +153,9 @@ class LocalModel(DescribedByCard):
         self._taught = TaughtQuestions.of(self)
         self.notice: str | None = notice_of(card, temperature)
         self._ours = bool(card)
-        self.window: int | None = _BATCHES_PER_WINDOW * batch_size
         self.finished = 0  # requests answered so far, also those whose replies wait for earlier ones
         self._threads = threads or (_few_threads(self._model) if self._device == "cpu" else None)
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._temperature, self._retries, self._seed, self._free = temperature, retries, seed, free
         self._commits_after: tuple[str, ...] = tuple(card.get(COMMITS_AFTER, ()))
         self._wording = tuple(tuple(map(tuple, parts)) for parts in card.get(WORDING, ()))

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from operator import index
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any, Literal, overload
 
 from emocaliber.core.model import Usage
 from emocaliber.core.response import STEPS, Reasoning
 from emocaliber.core.source_words import people_words, source_words
-from emocaliber.errors import UserError
-from emocaliber.io.rows import Form, display_name
+from emocaliber.io.frames import Tabular
+from emocaliber.io.rows import Form, Row, display_name
 from emocaliber.predict.given import UNNAMED
 from emocaliber.render.html import render_fragment, thumbnails
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _SHOWN = 20  # predictions in a notebook's table
 
@@ -132,10 +129,12 @@ def status(row: Mapping[str, Any]) -> Status:
     return "answered" if row["accepted"] is None else "accepted" if row["accepted"] else "abstained"
 
 
-class Predictions(Sequence[Prediction]):
+class Predictions(Tabular, Sequence[Prediction]):
     """Predictions in the order of their images, each computed when it is first needed, and kept.
 
     Iterating gives them as they come; `len`, slices and tables compute all of them. After an interruption, those computed are still there.
+    As a table (`to_frame` for pandas, `to_polars`, `to_arrow`, `to_dataset`) they have one row per image: the reasoning a column for each
+    step, the distribution one for each candidate, `p_` and its name; `error` is the code.
     """
 
     def __init__(self, coming: Iterator[Prediction], total: int | None = None) -> None:
@@ -168,17 +167,12 @@ class Predictions(Sequence[Prediction]):
         """All predictions as JSON rows."""
         return [each.to_row() for each in self]
 
-    def to_frame(self) -> pd.DataFrame:
-        """All predictions as a pandas DataFrame with one row per image.
+    def flat_rows(self) -> list[Row]:
+        """All predictions as flat rows: those of the table."""
+        return [_flat(each) for each in self]
 
-        The reasoning has a column for each step, and the distribution one for each candidate, `p_` and its name; `error` is the code.
-        Raises UserError without pandas.
-        """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise UserError("a DataFrame needs pandas: pip install pandas; `to_rows` gives the same as plain dicts") from error
-        return pd.DataFrame([_flat(each) for each in self])
+    def form(self) -> Form:
+        return _FLAT_FORM
 
     def __repr__(self) -> str:
         of = "" if self._total is None else f" of {self._total:,}"
@@ -206,6 +200,12 @@ def _html(predictions: Sequence[Prediction], *, side: int, left_out: int = 0) ->
     shown = [(each, pictures.get(each.image)) for each in predictions]
     names = {"steps": STEPS, "source_name": lambda source: source_words(source).name, "people_words": people_words}
     return render_fragment("predict/page/prediction.html", shown=shown, side=side, left_out=left_out, **names)
+
+
+_FLAT_FORM: Form = {
+    **{name: kind for name, kind in ROW_FORM.items() if isinstance(kind, type)},
+    **dict.fromkeys((*STEPS, "error", "message"), str),
+}
 
 
 def _flat(prediction: Prediction) -> dict[str, Any]:

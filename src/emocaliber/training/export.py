@@ -24,6 +24,7 @@ from emocaliber.models.processor import load_processor
 from emocaliber.render.progress import Progress
 from emocaliber.render.table import Table, with_interval
 from emocaliber.training.config import FINISHED, SETTINGS
+from emocaliber.training.decision import Decided, decisions_section, write_decision
 from emocaliber.training.distributed import print_once
 from emocaliber.training.samples import held_out_samples, lineage_sample_files
 from emocaliber.training.stage_card import DRAWN_ONLY
@@ -41,8 +42,8 @@ def export_model(
 
     Adapters are already merged. `dtype` converts the weights; the card's metrics come from `scored`, a folder of `emocaliber score`, or
     else from the run's held-out samples. With the sample file `held_out`, on which no stage of the model's lineage was trained, the
-    confidence is calibrated. Raises UserError for an unfinished run, for an existing `out`, and as `held_out_samples`,
-    `lineage_sample_files` and `calibrate_checkpoint` do.
+    confidence is calibrated, and `decision.json` written (see `write_decision`). Raises UserError for an unfinished run, for an existing
+    `out`, and as `held_out_samples`, `lineage_sample_files` and `calibrate_checkpoint` do.
     """
     model = run / FINISHED
     try:
@@ -68,7 +69,10 @@ def export_model(
         found = calibrate_checkpoint(half, samples, {"path": held_out.name, "sha256": sha256_of(held_out)} if held_out else None)
         for sentence in (*map(provenance, found.content["questions"]), *found.notes):
             print_once(sentence)
-        card = model_card(name, settings, run, scored, found.content["questions"])
+        decided = write_decision(half, samples)
+        if isinstance(decided, str):
+            print_once(f"no decision.json: {decided}")
+        card = model_card(name, settings, run, scored, found.content["questions"], decided)
     (half / "README.md").write_text(card, encoding="utf-8")
     os.replace(half, out)
     return out
@@ -118,10 +122,17 @@ _LOCAL_SETTINGS = ("out", "samples", "validation", "save_steps", "eval_steps", "
 _METRICS = {"ece": "ECE", "brier": "Brier", "auroc": "AUROC"}
 
 
-def model_card(name: str, settings: Mapping[str, Any], run: Path, scored: Path | None, calibrated: Sequence[Mapping[str, Any]] = ()) -> str:
+def model_card(
+    name: str,
+    settings: Mapping[str, Any],
+    run: Path,
+    scored: Path | None,
+    calibrated: Sequence[Mapping[str, Any]] = (),
+    decided: Sequence[Decided] | str | None = None,
+) -> str:
     """The model card in Markdown. `settings` are the run's; metrics come from the folder `scored`, or else from the run's telemetry.
 
-    `calibrated` are the entries of the calibrators in the card.
+    `calibrated` are the entries of the calibrators in the card, `decided` is what `write_decision` returned, if it was called.
     """
     stage = settings["stage"]
     head = [
@@ -143,10 +154,13 @@ def model_card(name: str, settings: Mapping[str, Any], run: Path, scored: Path |
         _calibration(run, scored),
         "## Decoding",
         _decoding(settings, calibrated),
+        *(() if decided is None else ("## Decisions without reasoning", decisions_section(decided))),
         "## Training",
         Table(["setting", "value"], list(_settings(settings)), words=2).as_markdown(),
         "## Use",
         "```sh\nemocaliber predict photos/ --model FOLDER\nvllm serve FOLDER --max-logprobs 20\n```",
+        "```python\nfrom emocaliber.integrations.visual_emotion import pipeline\n\n"
+        'pipeline("visual-emotion", model="FOLDER")("photo.jpg")\n```',
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from emocaliber.core.calibrators import CALIBRATED, PEOPLE, PEOPLE_FIELDS, UNCALIBRATED, Calibrators
 from emocaliber.core.scoring import outcome
@@ -15,13 +15,12 @@ from emocaliber.errors import UserError
 from emocaliber.evaluation.answers.columns import parse_columns
 from emocaliber.evaluation.answers.reader import answers_in_memory, read_answers
 from emocaliber.evaluation.answers.rows import How
+from emocaliber.evaluation.score import AnswersLike, records
 from emocaliber.inference.plan import run_record
+from emocaliber.io.frames import Tabular
 from emocaliber.io.row_formats import located_values
 from emocaliber.io.rows import Form, Row, convert, display_name, write_rows
 from emocaliber.trust.provenance import files_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FORM: Form = {CALIBRATED: float, UNCALIBRATED: str}
 PEOPLE_FORM: Form = dict.fromkeys(PEOPLE_FIELDS, float)
@@ -30,7 +29,7 @@ _IN_MEMORY = "the answers"
 
 
 @dataclass(frozen=True, repr=False)
-class Applied(Sequence[Row]):
+class Applied(Tabular, Sequence[Row]):
     """The rows with all their fields, and `calibrated` and `uncalibrated`; `reasons` counts the rows that were not calibrated by reason.
 
     Where a question has a share of people, all rows have `people`, `people_low` and `people_high` too, null for the other questions.
@@ -60,11 +59,17 @@ class Applied(Sequence[Row]):
         part = out.with_name(f".{out.name}.part.jsonl")
         try:
             write_rows(part, self.rows)
-            known = any(PEOPLE in row for row in self.rows)
-            convert(part, out, {**FORM, **(PEOPLE_FORM if known else {})})
+            convert(part, out, self.form())
         finally:
             part.unlink(missing_ok=True)
         return out
+
+    def flat_rows(self) -> Sequence[Row]:
+        """The rows; nested fields stay."""
+        return self.rows
+
+    def form(self) -> Form:
+        return {**FORM, **(PEOPLE_FORM if any(PEOPLE in row for row in self.rows) else {})}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -84,7 +89,7 @@ def check_suffix(out: Path) -> None:
 
 def apply_calibrators(
     calibrators: Calibrators,
-    answers: str | os.PathLike[str] | Iterable[Mapping[str, Any]] | pd.DataFrame,
+    answers: AnswersLike,
     *,
     columns: str | Mapping[str, str | Sequence[str]] | None = None,
     labels: Sequence[str] = (),
@@ -131,9 +136,7 @@ def _calibrated(calibrators: Calibrators, row: Row, where: str, sha256: str | No
 def _values(source: Path | None, answers: Any) -> Iterable[Mapping[str, Any]]:
     if source is not None:
         return [value for _, value in located_values(source)]
-    if hasattr(answers, "to_dict") and hasattr(answers, "columns"):
-        answers = answers.to_dict("records")
-    return [{name: None if value != value else value for name, value in row.items()} for row in answers]
+    return records(answers)
 
 
 def _weights_of(source: Path | None) -> str | None:

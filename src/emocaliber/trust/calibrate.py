@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,18 +21,16 @@ from emocaliber.evaluation.bootstrap import Resampling, ResamplingUnits
 from emocaliber.evaluation.estimates import OutcomeCounts
 from emocaliber.evaluation.intervals import bootstrap_estimate
 from emocaliber.evaluation.python_words import errors_in_python
-from emocaliber.evaluation.score import ScoredRows, scored_rows
+from emocaliber.evaluation.score import AnswersLike, ScoredRows, TruthLike, scored_rows
 from emocaliber.evaluation.unread import unread
-from emocaliber.io.rows import display_name, write_atomically
+from emocaliber.io.frames import Tabular
+from emocaliber.io.rows import Form, Row, display_name, write_atomically
 from emocaliber.io.workspace import package_version
 from emocaliber.trust.applying import Applied, apply_calibrators
 from emocaliber.trust.fitting import PRIOR, Floats
 from emocaliber.trust.people import NO_SHARES, fit_people, shares_of
 from emocaliber.trust.provenance import data_of, model_of
 from emocaliber.trust.selection import FEWEST, FOLDS, Answered, Chosen, choose, why_none
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 WHY_NO_PEOPLE = "why_no_people"
 MEASURED = ("ece", "brier", "auroc")
@@ -52,8 +50,11 @@ class Judged:
 
 
 @dataclass(frozen=True, repr=False)
-class Calibration:
-    """Fitted calibrators. `content` is that of `calibrator.json`; `notes` say how the answers were read, and which have no calibrator."""
+class Calibration(Tabular):
+    """Fitted calibrators. `content` is that of `calibrator.json`; `notes` say how the answers were read, and which have no calibrator.
+
+    As a table (`to_frame`, `to_polars`, ...) it has a row for each question, with its numbers before and after.
+    """
 
     content: Mapping[str, Any]
     judged: tuple[Judged, ...] = field(repr=False, default=())
@@ -64,10 +65,24 @@ class Calibration:
         """The calibrators themselves."""
         return Calibrators.from_json(self.content, "this calibration")
 
-    def apply(self, answers: Any, **how: Any) -> Applied:
+    def apply(
+        self,
+        answers: AnswersLike,
+        *,
+        columns: str | Mapping[str, str | Sequence[str]] | None = None,
+        labels: Sequence[str] = (),
+        task: str | None = None,
+    ) -> Applied:
         """The rows of answers with `calibrated` and `uncalibrated`: see `emocaliber.trust.applying.apply_calibrators`."""
         with errors_in_python():
-            return apply_calibrators(self.calibrators, answers, **how)
+            return apply_calibrators(self.calibrators, answers, columns=columns, labels=labels, task=task)
+
+    def flat_rows(self) -> list[Row]:
+        """A row for each question: its calibrator, and ECE, Brier score and AUROC with intervals, before and after."""
+        return [*map(_question_row, self.content["questions"]), *map(_uncalibrated_row, self.content["uncalibrated"])]
+
+    def form(self) -> Form:
+        return {"task": str, "labels": str, "n": int, "right": int, "method": str, "sources": str, "why_not": str}
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes `calibrator.json`, and returns its path."""
@@ -81,14 +96,14 @@ class Calibration:
 
 
 def calibrate(
-    answers: str | os.PathLike[str] | Iterable[Mapping[str, Any]] | pd.DataFrame,
+    answers: AnswersLike,
     *,
     sources: Sequence[str] = (),
     methods: Sequence[str] = tuple(METHODS),
     columns: str | Mapping[str, str | Sequence[str]] | None = None,
     labels: Sequence[str] = (),
     task: str | None = None,
-    truth: str | os.PathLike[str] | None = None,
+    truth: TruthLike | None = None,
     partial: bool = False,
     strict: bool = False,
     name: str | None = None,
@@ -262,3 +277,19 @@ def _rounded(value: Any) -> Any:
 def _listed(reasons: Sequence[str]) -> str:
     more = f"; and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
     return "; ".join(reasons[:_SHOWN]) + more
+
+
+def _question_row(entry: Mapping[str, Any]) -> Row:
+    numbers = {f"{name}_{when}": entry[when].get(name) for name in (*MEASURED, "bias") for when in ("before", "after")}
+    ends = {
+        f"{name}_{when}_{end}": None if (interval := entry[when].get(f"{name}_ci")) is None else interval[at]
+        for name in (*MEASURED, "bias")
+        for when in ("before", "after")
+        for at, end in enumerate(("low", "high"))
+    }
+    known = {"task": entry["task"], "labels": ", ".join(entry["labels"]), "n": entry["n"], "right": entry["right"]}
+    return known | {"method": entry["map"]["method"], "sources": ", ".join(entry["map"]["sources"]), "why_not": None} | numbers | ends
+
+
+def _uncalibrated_row(entry: Mapping[str, Any]) -> Row:
+    return {"task": entry["task"], "labels": ", ".join(entry["labels"]), "n": entry["n"], "why_not": entry["why"]}

@@ -13,7 +13,8 @@ from typing import Any, Self
 
 from emocaliber.emotions.taxonomy import label_key
 from emocaliber.errors import UserError
-from emocaliber.io.rows import display_name, opened, write_atomically
+from emocaliber.io.frames import Tabular
+from emocaliber.io.rows import Form, Row, display_name, opened, write_atomically
 
 WHAT = "certificate of a threshold on the confidence"
 VERSION = 1
@@ -73,14 +74,15 @@ class CertifiedQuestion:
 
 
 @dataclass(frozen=True, repr=False)
-class Certificate:
+class Certificate(Tabular):
     """A promise: accepted answers are right in at least `accuracy`, wrong about that in at most `delta` of calibrations.
 
     `pooled` is for all answers together, in this mixture of questions, and its fields are also those of the certificate; `per_question` is
-    what is acted on. The certificate holds for answers of `model` (its name and, where known, the sha256 of its weights) with confidences
-    from `source`, between `created` and `expires`, unless `voided` says since when and why not. `answers` names and fingerprints the
-    answers it was made from, `reference` summarises them, `curve` has their accuracy against coverage. `together`: whether the promises to
-    all questions hold at once in all but `delta` of calibrations; otherwise each does by itself.
+    what is acted on, and the rows of `to_frame`, `to_polars` and the others. The certificate holds for answers of `model` (its name and,
+    where known, the sha256 of its weights) with confidences from `source`, between `created` and `expires`, unless `voided` says since when
+    and why not. `answers` names and fingerprints the answers it was made from, `reference` summarises them, `curve` has their accuracy
+    against coverage. `together`: whether the promises to all questions hold at once in all but `delta` of calibrations; otherwise each does
+    by itself.
     """
 
     terms: str
@@ -165,6 +167,16 @@ class Certificate:
             return f"nothing could be certified for {task}"
         return None
 
+    def flat_rows(self) -> list[Row]:
+        """A row for each question, and, where there are several, one for all answers: what was certified."""
+        lines: list[tuple[str, str | None, Certified]]
+        lines = [(each.task, ", ".join(each.labels), each.what) for each in self.per_question]
+        lines += [("all, in this mixture", None, self.pooled)] if len(lines) > 1 else []
+        return [{"task": task, "labels": labels, **_flat(what)} for task, labels, what in lines]
+
+    def form(self) -> Form:
+        return {"task": str, "labels": str, "threshold": float, "coverage": float, "accepted_accuracy": float, "enough": int}
+
     def __repr__(self) -> str:
         state = "void" if self.voided else f"until {self.expires[:10]}"
         return f"<Certificate {self.id}, {state}: {self.terms}>"
@@ -233,6 +245,12 @@ def voided(certificate: Certificate, since: str, reason: str, at: str | None = N
 def this_moment() -> datetime:
     """Now, in UTC, to the second."""
     return datetime.now(UTC).replace(microsecond=0)
+
+
+def _flat(what: Certified) -> Row:
+    row = what.to_row()
+    others = {f"coverage_at_{error}": value for error, value in row.pop("coverage_at_error").items()}
+    return row | others
 
 
 def _certified(row: Mapping[str, Any]) -> Certified:

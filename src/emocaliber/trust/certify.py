@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import Any, ParamSpec
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from emocaliber.errors import UserError, did_you_mean
 from emocaliber.evaluation.answers.predictions import are_predictions
 from emocaliber.evaluation.calibration import bin_of
 from emocaliber.evaluation.python_words import errors_in_python, in_python
-from emocaliber.evaluation.score import ScoredRows, scored_rows
+from emocaliber.evaluation.score import AnswersLike, ScoredRows, TruthLike, records, scored_rows
 from emocaliber.evaluation.unread import unread
 from emocaliber.inference.plan import sampling_key
 from emocaliber.io.row_formats import located_values
@@ -35,9 +36,7 @@ from emocaliber.trust.certificate import (
 from emocaliber.trust.certificate_file import REFERENCE_BINS, Certificate, Certified, CertifiedQuestion, this_moment
 from emocaliber.trust.provenance import data_of, model_of
 
-if TYPE_CHECKING:
-    import pandas as pd
-
+_P = ParamSpec("_P")
 ERRORS = (0.05, 0.1)  # the shares of wrong answers whose certified coverage always stands beside the one that was asked for
 EXPIRES = 90  # days
 LEADING = "margin"  # the one source that is no probability, so that 1/k is no floor
@@ -89,7 +88,7 @@ class _Answers:
 
 
 def certify_answers(
-    answers: str | os.PathLike[str] | Iterable[Mapping[str, Any]] | pd.DataFrame,
+    answers: AnswersLike,
     *,
     accuracy: float = 0.8,
     delta: float = 0.05,
@@ -100,7 +99,7 @@ def certify_answers(
     columns: str | Mapping[str, str | Sequence[str]] | None = None,
     labels: Sequence[str] = (),
     task: str | None = None,
-    truth: str | os.PathLike[str] | None = None,
+    truth: TruthLike | None = None,
     partial: bool = False,
     strict: bool = False,
     lenient: bool = False,
@@ -120,9 +119,9 @@ def certify_answers(
         raise UserError(str(error)) from error
     if expires < 1:
         raise UserError(f"a certificate holds for at least a day, not for {expires}")
-    records = answers if isinstance(answers, str | os.PathLike) or hasattr(answers, "columns") else list(answers)
+    given = answers if isinstance(answers, str | os.PathLike) else records(answers)
     reading = {"columns": columns, "labels": labels, "task": task, "truth": truth}
-    scored = scored_rows(records, **reading, partial=partial, strict=strict, lenient=lenient)  # type: ignore[arg-type]
+    scored = scored_rows(given, **reading, partial=partial, strict=strict, lenient=lenient)  # type: ignore[arg-type]
     name = display_name(scored.source) if scored.source else "these answers"
     chosen = _source(scored, source, name)
     everything, keys = _ordered(scored, chosen)
@@ -138,7 +137,7 @@ def certify_answers(
     usable = everything.usable
     return Certificate(
         terms=terms_of(by_question, accuracy, delta, together),
-        source=_named_source(scored, chosen, records),
+        source=_named_source(scored, chosen, given),
         pooled=pooled,
         per_question=tuple(by_question),
         together=together,
@@ -152,11 +151,20 @@ def certify_answers(
     )
 
 
-def certify(answers: Any, **how: Any) -> Certificate:
-    """As `certify_answers`, with notes and errors that name its arguments in place of the command's options."""
-    with errors_in_python():
-        made = certify_answers(answers, **how)
-    return replace(made, notes=tuple(map(in_python, made.notes)))
+def _in_python(function: Callable[_P, Certificate]) -> Callable[_P, Certificate]:
+    """The function with notes and errors that name its arguments in place of the command's options."""
+
+    @wraps(function)
+    def certify(*args: _P.args, **kwargs: _P.kwargs) -> Certificate:
+        with errors_in_python():
+            made = function(*args, **kwargs)
+        return replace(made, notes=tuple(map(in_python, made.notes)))
+
+    certify.__name__ = certify.__qualname__ = "certify"
+    return certify
+
+
+certify = _in_python(certify_answers)
 
 
 def terms_of(questions: Sequence[CertifiedQuestion], accuracy: float, delta: float, together: bool) -> str:
@@ -231,11 +239,11 @@ def _ordered(scored: ScoredRows, source: str) -> tuple[_Answers, list[tuple[str,
     return _Answers([each for each, _ in pairs], np.array(values, float), np.array([each.correct for each, _ in pairs], bool)), keys
 
 
-def _named_source(scored: ScoredRows, source: str, records: Any) -> str:
+def _named_source(scored: ScoredRows, source: str, given: Any) -> str:
     """The source by its name at `predict`: rows of predictions say where their `confidence` is from."""
     if not scored.read.foreign or source != CONFIDENCE:
         return source
-    values = [row for _, row in located_values(scored.source)] if scored.source else list(records) if isinstance(records, list) else []
+    values = [row for _, row in located_values(scored.source)] if scored.source else list(given) if isinstance(given, list) else []
     rows = [row for row in values if isinstance(row, Mapping)]
     if not rows or len(rows) < len(values) or not are_predictions([dict(row) for row in rows]):
         return source

@@ -48,10 +48,7 @@ def read_answers(source: Path, how: How | None = None) -> Answers:
         values: Iterator[tuple[Place, Any]] = located_values(source)
         first = next(values)
         if _is_response_row(first[1]):
-            rows = list(completed(chain([first], values)))
-            if not how.strict and _are_untagged(row for _, row in rows):
-                return _as_plain(rows, display_name(source))
-            return Answers(rows, confidence=first_source(row for _, row in rows))
+            return _of_responses(list(completed(chain([first], values))), how, display_name(source))
         return converted(source, [first, *values], how)
     return converted(source, list(located_values(source)), how)
 
@@ -62,9 +59,15 @@ def answers_in_memory(rows: Sequence[Mapping[str, Any]], how: How, name: str) ->
         raise UserError(f"{name}: there are no rows in it; an evaluation needs at least one.")
     values = [(Place(Path(name), number), dict(row)) for number, row in enumerate(rows, 1)]
     if how.says_nothing and _is_response_row(values[0][1]):
-        found = list(completed(values))
-        return Answers(found, confidence=first_source(row for _, row in found))
+        return _of_responses(list(completed(values)), how, name)
     return converted(Path(name), values, how)
+
+
+def _of_responses(rows: list[tuple[str, Row]], how: How, name: str) -> Answers:
+    """Rows of our own form or of the released one as answers."""
+    if not how.strict and _are_untagged(row for _, row in rows):
+        return _as_plain(rows, name)
+    return Answers(rows, confidence=first_source(row for _, row in rows))
 
 
 def first_source(rows: Iterable[Row]) -> str:

@@ -42,7 +42,7 @@ class How:
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
     labels: Sequence[str] = ()
     task: str | None = None
-    truth: Path | None = None
+    truth: Path | Sequence[Row] | None = None
     partial: bool = False
     strict: bool = False
     unlabelled: bool = False
@@ -152,7 +152,7 @@ class _Table:
         self._extra: list[Row] = [{} for _ in placed]
 
     def _id(self, place: Place, row: Row, number: int) -> str:
-        key = label_text(self._cell(row, self.columns.id)) if self.columns.id is not None else f"{place.number:05}"
+        key = label_text(self._cell(row, self.columns.id)) if self.columns.id is not None else f"{number:05}"
         if key is None:
             raise UserError(f"{place}: column '{self.columns.id}' is empty; every row needs an id.")
         return key

@@ -1,8 +1,8 @@
-"""The truths of answers, in a file of their own."""
+"""The truths of answers, in a file or a table of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ from emocaliber.evaluation.answers.logs import plain_rows
 from emocaliber.io.row_formats import Place, located_values
 from emocaliber.io.rows import Row, display_name
 
+IN_MEMORY = "truth"  # the name of truths that are in no file
+
 
 @dataclass(frozen=True)
 class Truths:
-    """The truths in a file of their own, by id."""
+    """The truths in a file or a table of their own, by id."""
 
     name: str
     by_id: Mapping[str, tuple[Place, Row]]
@@ -25,13 +27,14 @@ class Truths:
     numbered: bool
 
     @classmethod
-    def read(cls, file: Path, *, by_image: bool = False) -> Truths:
-        """The truths in a file; `by_image` takes their images as ids where they have any.
+    def read(cls, file: Path | Sequence[Row], *, by_image: bool = False) -> Truths:
+        """The truths in a file, or in rows; `by_image` takes their images as ids where they have any.
 
         Raises UserError, naming the file or the row, for a file without a column of truths and for an id that is missing or repeated.
         """
-        name = display_name(file)
-        _, placed = plain_rows(list(located_values(file)))
+        name = display_name(file) if isinstance(file, Path) else IN_MEMORY
+        given = located_values(file) if isinstance(file, Path) else ((Place(Path(name), n), row) for n, row in enumerate(file, 1))
+        _, placed = plain_rows(list(given))
         columns = columns_of([row for _, row in placed], name, {}, (), ("truth",))
         if columns.truth is None:
             raise UserError(

@@ -1,0 +1,109 @@
+"""transformers asked for real: `pipeline("visual-emotion")`, `pipeline("decision")`, and `transformers serve` on this machine's loopback.
+
+python tools/try_transformers.py [--image FILE] [--n 200]
+
+Copies tiny, writes its `decision.json` from N scenes (and N / 2 of polarity), and prints what each gives for the image. The server needs
+torchvision and what `transformers[serving]` brings (`make try-transformers` sets that up); without them that part says so and is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import importlib.util
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import torch
+import transformers
+
+from emocaliber.core.samples import read_samples
+from emocaliber.integrations.visual_emotion import pipeline
+from emocaliber.models import TINY
+from emocaliber.models.processor import load_processor
+from emocaliber.scenes.dataset import draw_samples
+from emocaliber.training.decision import decisions_section, write_decision
+
+IMAGE = Path(__file__).parent.parent / "examples" / "images" / "comet_nobody_stars.png"
+EIGHT = ("amusement", "awe", "contentment", "excitement", "anger", "disgust", "fear", "sadness")
+SERVER_NEEDS = ("torchvision", "fastapi", "uvicorn")
+PATIENCE = 240  # seconds until the server answers
+
+
+def request_about(image: Path) -> dict[str, Any]:
+    asset = {"type": "image", "format": "png", "data_base64": base64.b64encode(image.read_bytes()).decode()}
+    mood = {"type": "choice", "instructions": "Which emotion?", "criteria": dict.fromkeys(EIGHT)}
+    pleasant = {"type": "noul", "criteria": {"true": "positive", "false": "negative"}}
+    return {"state": "PHOTO", "questions": {"mood": mood, "pleasant": pleasant}, "assets": {"PHOTO": asset}}
+
+
+def with_decision(work: Path, n: int) -> Path:
+    """A copy of tiny with its decision files."""
+    folder = Path(shutil.copytree(TINY, work / "tiny-decides"))
+    samples = []
+    for task, count in (("EmoSet-8", n), ("FI-2", n // 2)):
+        for _ in draw_samples(work / task, count, 991, task):
+            pass
+        samples += [replace(each, id=f"{task}/{each.id}") for each in read_samples(work / task / "samples.jsonl")]
+    print(decisions_section(write_decision(folder, samples)))
+    return folder
+
+
+def serve(folder: Path, body: dict[str, Any]) -> Any:
+    """What `transformers serve` answers to the body; its error as text where it refuses."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(folder), "--host", "127.0.0.1", "--port", str(port)]
+    server = subprocess.Popen(
+        command, env=os.environ | {"HF_HUB_OFFLINE": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until and server.poll() is None:
+            try:
+                reply = httpx2.post(f"http://127.0.0.1:{port}/v1/systemone", json={"model": str(folder), **body}, timeout=PATIENCE)
+                return reply.json() if reply.status_code == 200 else f"{reply.status_code}: {reply.text}"
+            except httpx2.ConnectError:
+                time.sleep(1)
+        return f"the server did not answer: {(server.stderr.read() if server.poll() is not None and server.stderr else '')[-2000:]}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--image", type=Path, default=IMAGE, help="a PNG file")
+    parser.add_argument("--n", type=int, default=200, help="scenes for the temperature (default: 200)")
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    print(f"transformers {transformers.__version__}, torch {torch.__version__}")
+    first, *others = pipeline("visual-emotion", model=str(TINY), device="cpu")(str(args.image))
+    print("visual-emotion:", json.dumps([{name: first[name] for name in ("label", "score", "people", "reasoning")}, *others], indent=1))
+    with tempfile.TemporaryDirectory() as work:
+        folder = with_decision(Path(work), args.n)
+        body, processor = request_about(args.image), load_processor(folder)
+        decide = transformers.pipeline(
+            "decision", model=str(folder), processor=processor, tokenizer=processor.tokenizer, dtype=torch.float32, device="cpu"
+        )
+        print("decision:", json.dumps(decide(body), indent=1))
+        if missing := [name for name in SERVER_NEEDS if importlib.util.find_spec(name) is None]:
+            print(f"transformers serve: left out, as {', '.join(missing)} is not installed")
+        else:
+            print("transformers serve:", json.dumps(serve(folder, body), indent=1))
+
+
+if __name__ == "__main__":
+    main()
