@@ -44,7 +44,7 @@ __all__ = ["VisualEmotionPipeline"]
 '''
 
 
-class VisualEmotionPipeline(Pipeline):  # type: ignore[misc]
+class VisualEmotionPipeline(Pipeline):
     """Which emotion an image evokes: `[{"label", "score"}, ...]`, the answer first.
 
     The score of the answer is the confidence of `emocaliber predict`: calibrated where the question has a calibrator. The others share the
