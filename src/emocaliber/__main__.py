@@ -19,6 +19,7 @@ from emocaliber.render.terminal import complain, quiet
 COMMANDS = (
     *("predict", "respond", "score", "compare", "calibrate", "trace"),
     *("scenes", "bench", "cot", "emotions", "tasks", "rewards", "train", "serve", "label"),
+    *("doctor", "completion"),
 )
 
 
