@@ -17,7 +17,7 @@ from emocaliber.emotions.taxonomy import taxonomy
 
 ROOT = Path(__file__).parents[1]
 # Commands that need a network, a GPU, hours, or somebody at a page.
-NOT_HERE = ("wudq/EmoCaliber", "openai:", "emocaliber label", "emocaliber serve", "emocaliber train", "emocaliber cot", "emocaliber respond", "emocaliber scenes")
+NOT_HERE = re.compile(r"wudq/|openai:|emocaliber (label|serve|train|cot|respond|scenes)\b")
 
 
 def commands(page: str) -> Iterator[list[str]]:
@@ -25,7 +25,7 @@ def commands(page: str) -> Iterator[list[str]]:
     text = (ROOT / "docs" / f"{page}.md").read_text("utf-8")
     for line in re.findall(r"^ *\$ (emocaliber [^\n#]+)|`(emocaliber [^`]+)`", text, re.M):
         command = " ".join("".join(line).split())
-        if not any(each in command for each in NOT_HERE):
+        if not NOT_HERE.search(command):
             yield shlex.split(command)[1:]
 
 

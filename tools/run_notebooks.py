@@ -23,7 +23,7 @@ LONGEST = 1200  # seconds that a cell may take on a busy machine
 
 
 def run(source: Path, out: Path) -> float:
-    """Runs one notebook, writes it to `out`, and returns the seconds it took. Raises CellExecutionError, which shows the cell, if one fails."""
+    """Runs one notebook, writes it to `out`, and returns the seconds it took. Raises CellExecutionError if a cell fails."""
     start = time.perf_counter()
     notebook = nbformat.read(source, as_version=4)
     with tempfile.TemporaryDirectory() as folder:

@@ -20,6 +20,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from mkdocs.utils import get_relative_url
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "src"))
@@ -33,6 +34,7 @@ MODULES = (
     *("trust.certificate", "trust.martingale", "trust.people", "io.plugins", "scenes.annotators"),
 )
 _OUTSIDE = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<path>\.\./[^)#]+)\)")
+_SHIM = "https://unpkg.com/iframe-worker/shim"
 _LINK = re.compile(r"\]\(docs/")
 
 
@@ -57,6 +59,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     if more:
         config.nav = [*(config.nav or []), {"More": more}]
     return files
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Takes the one script that Material would fetch from elsewhere from the site itself."""
+    return output.replace(_SHIM, get_relative_url("iframe-worker.js", page.url))
+
+
+def on_post_template(output_content: str, template_name: str, config: MkDocsConfig) -> str:
+    """As `on_post_page`, for the page that is shown where there is none."""
+    return output_content.replace(_SHIM, "iframe-worker.js")
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -88,7 +100,7 @@ def commands_page() -> str:
     os.environ["COLUMNS"] = "100"
     from emocaliber.__main__ import build_parser
 
-    parts = ["# Commands", "What `emocaliber COMMAND --help` prints. [The same names in all commands](../commands.md), with examples in the how-tos."]
+    parts = ["# Commands", "What `emocaliber COMMAND --help` prints. [The same names in all commands](../commands.md)."]
     for words, parser in _parsers(build_parser(), ["emocaliber"]):
         parts += [f"{'##' if len(words) < 3 else '###'} {' '.join(words)}", f"```text\n{parser.format_help().rstrip()}\n```"]
     return "\n\n".join(parts) + "\n"
@@ -111,7 +123,8 @@ def python_page() -> str:
     for name in emocaliber.__all__:
         found = getattr(emocaliber, name)
         if hasattr(found, "__module__"):
-            parts.append(f"## ec.{name}\n\n::: {found.__module__}.{found.__qualname__}\n    options:\n      show_root_heading: false")
+            options = f"heading: ec.{name}\n      toc_label: ec.{name}\n      heading_level: 2"
+            parts.append(f"::: {found.__module__}.{found.__qualname__}\n    options:\n      {options}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -133,11 +146,11 @@ def notebook_page(notebook: Mapping[str, Any], name: str) -> tuple[str, dict[str
         parts.append(f"```python\n{source}\n```")
         for output in cell["outputs"]:
             data = output.get("data", {})
-            text = "".join(output.get("text", data.get("text/plain", "")))
+            text = "" if output.get("name") == "stderr" else "".join(output.get("text", data.get("text/plain", "")))
             if "image/png" in data:
                 file = f"{name}-{number}-{len(pictures)}.png"
                 pictures[file] = base64.b64decode("".join(data["image/png"]))
                 parts.append(f"![What this cell draws]({file})")
-            elif text.strip():
+            elif text.strip() and "IPython.core.display" not in text:  # a progress bar
                 parts.append(f"```text\n{text.rstrip()}\n```")
     return "\n\n".join(parts) + "\n", pictures

@@ -45,7 +45,7 @@ _FOLDERS = ("DIR", "FOLDER", "RUN")
 
 
 def _complete(parser: argparse.ArgumentParser, kinds: dict[str, dict[str, str]], tasks: list[str]) -> None:
-    """Says of each argument, below all commands, what its values are: tasks, folders or files; by its metavar, as readers of the help do."""
+    """Says what the values of each argument of all commands are: tasks, folders or files, by its metavar, as readers of the help do."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             short = {each.dest: each.help for each in action._choices_actions}

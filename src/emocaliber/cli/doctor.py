@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from emocaliber.cli import SOME_FAILED
 from emocaliber.errors import UserError
-from emocaliber.render.terminal import complain, explain, say, show
+from emocaliber.render.terminal import explain, say, show
 
 if TYPE_CHECKING:
     from emocaliber.io.installed import Machine, Package
@@ -119,8 +119,8 @@ def _in_words(speed: Speed) -> list[str]:
     seconds = 1000 * speed.batched
     thousand = f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{seconds:.0f} seconds"
     return [
-        f"{speed.model}: loaded in {speed.loading:.1f} s, first image {speed.first:.2f} s; then {speed.alone:.2f} s for one image alone and "
-        f"{speed.batched:.2f} s for each of {speed.images} together.",
+        f"{speed.model}: loaded in {speed.loading:.1f} s, first image {speed.first:.2f} s; then {speed.alone:.2f} s for one image alone "
+        f"and {speed.batched:.2f} s for each of {speed.images} together.",
         f"A thousand images take about {thousand}.",
     ]
 

@@ -16,7 +16,7 @@ _PATHS = ("/", "./", "../", "~", ".\\", "..\\")  # beginnings of names that are 
 
 
 def check_available(name: str, kind: str) -> None:
-    """Raises UserError if the model called `name` cannot be loaded: it is misspelt, its packages are not installed, or `why_unavailable`."""
+    """Raises UserError if the model called `name` cannot be loaded: it is misspelt, its packages are missing, or `why_unavailable`."""
     if kind == "local" and (meant := meant_model(name)):
         raise UserError(f"there is no model {name}; did you mean {meant}?")
     place = name.partition(":")[2] if kind == "vllm" else name

@@ -30,7 +30,7 @@ class Speed:
 def measure(model: str, images: int = 16, *, clock: Callable[[], float] = time.perf_counter) -> Speed:
     """The speed of the model called `model` on pictures of noise, `images` of them at once and a quarter of them one by one.
 
-    Pictures of noise take as long as others of `SIDE` x `SIDE` pixels: all are scaled to what the model sees, and answers are of like length.
+    Pictures of noise take about as long as others of `SIDE` x `SIDE` pixels: all are scaled to what the model sees.
     Raises UserError for a model that cannot be loaded.
     """
     start = clock()
