@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import pytest
 
 import emocaliber
+from browser import CHROMIUM, Browser
 from emocaliber.__main__ import COMMANDS
 
 ROOT = Path(__file__).parents[1]
@@ -78,3 +79,19 @@ def test_the_search_knows_the_words_of_the_pages(site: Path) -> None:
     index = json.loads((site / "search" / "search_index.json").read_text("utf-8"))
     texts = {entry["location"]: entry["text"] for entry in index["docs"]}
     assert any("biometric" in text for place, text in texts.items() if place.startswith("ethics"))
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_opened_from_the_disk_it_is_searched_without_a_network_and_fits_a_phone(site: Path, tmp_path: Path) -> None:
+    with Browser(tmp_path) as browser:
+        browser.look(width=1300)
+        browser.open((site / "index.html").as_uri())
+        browser.evaluate("document.querySelector('[data-md-component=search-query]').focus()")
+        browser.type("certificate")
+        browser.wait("document.querySelectorAll('.md-search-result__item').length > 0")
+        assert "Certificates" in browser.evaluate("document.querySelector('.md-search-result__item').textContent")
+        assert browser.complaints() == []
+        browser.look(width=400)
+        for page in ("index", "how-to-answers", "calibration", "reference/python"):
+            browser.open((site / f"{page}.html").as_uri())
+            assert browser.evaluate("document.documentElement.scrollWidth") <= 400

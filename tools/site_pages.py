@@ -120,7 +120,7 @@ def python_page() -> str:
     import emocaliber
 
     parts = ["# Python", "`import emocaliber as ec` has these names; [examples of each](../python.md)."]
-    for name in emocaliber.__all__:
+    for name in sorted(emocaliber.__all__, key=lambda name: (not name.islower(), name)):  # what one calls, before what one gets
         found = getattr(emocaliber, name)
         if hasattr(found, "__module__"):
             options = f"heading: ec.{name}\n      toc_label: ec.{name}\n      heading_level: 2"
