@@ -24,7 +24,7 @@ def test_each_purpose_is_complete_or_names_what_is_missing_and_the_line_that_ins
     shown = capsys.readouterr().out
     assert f"EmoCaliber {metadata.version('emocaliber')} on Python 3." in shown
     assert "score, compare, calibrate, bench; models of others over HTTP  yes" in shown
-    assert "train                                                         no-such-package is missing" in shown
+    assert "train                                                         missing: no-such-package" in shown
     assert "For train:\n  pip install 'no-such-package>=1'" in shown
     assert "of-a-plug-in" in shown
 

@@ -26,8 +26,8 @@ _PURPOSES = {
     "vllm": "models named vllm:ID",
     "completion": "completion in a shell",
     "docs": "this documentation as a site (make docs)",
-    "dev": "the tests of EmoCaliber itself",
 }
+_OWN = "dev"  # the tests of EmoCaliber itself, for which make installs what they need
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -52,9 +52,10 @@ def run(args: argparse.Namespace) -> int:
     if not wanted:
         raise UserError("emocaliber is not installed, only run from its folder; pip install . says what it needs")
     core = wanted.pop("")
+    wanted.pop(_OWN, None)
     groups = {_PURPOSES[""]: [each for each in core if each.name not in LOCAL_PACKAGES]}
     groups[_MODELS] = [each for each in core if each.name in LOCAL_PACKAGES]
-    order = sorted(wanted, key=lambda extra: (extra == "dev", list(_PURPOSES).index(extra) if extra in _PURPOSES else 0))
+    order = sorted(wanted, key=lambda extra: list(_PURPOSES).index(extra) if extra in _PURPOSES else len(_PURPOSES))
     groups |= {_PURPOSES.get(extra, extra): wanted[extra] for extra in order}
     broken = any(each.problem for each in groups[_PURPOSES[""]])
     usable = not broken and not any(each.problem for each in groups[_MODELS])
@@ -94,9 +95,10 @@ def _show(groups: Mapping[str, Sequence[Package]]) -> None:
 
     rows, commands = [], []
     for purpose, found in groups.items():
-        problems = [problem for each in found if (problem := each.problem)]
-        rows.append([purpose, "; ".join(problems) or "yes"])
-        if problems:
+        missing = [each.name for each in found if each.version is None]
+        problems = [problem for each in found if each.version and (problem := each.problem)]
+        rows.append([purpose, "; ".join([*problems, *([f"missing: {', '.join(missing)}"] if missing else [])]) or "yes"])
+        if missing or problems:
             commands.append((purpose, "pip install " + " ".join(f"'{each.requirement}'" for each in found if each.problem)))
     explain("")
     show(Table(("for", "all there"), rows, words=2))
