@@ -92,6 +92,6 @@ def test_opened_from_the_disk_it_is_searched_without_a_network_and_fits_a_phone(
         assert "Certificates" in browser.evaluate("document.querySelector('.md-search-result__item').textContent")
         assert browser.complaints() == []
         browser.look(width=400)
-        for page in ("index", "how-to-answers", "calibration", "reference/python"):
+        for page in ("index", "how-to-answers", "reference/python"):
             browser.open((site / f"{page}.html").as_uri())
             assert browser.evaluate("document.documentElement.scrollWidth") <= 400
