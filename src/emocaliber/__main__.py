@@ -50,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name in COMMANDS:
         import_module(f"emocaliber.cli.{name}").add_parser(subparsers)
     _add_common_options(parser)
+    subparsers.choices["completion"].set_defaults(front=parser)  # what it completes
     subparsers.add_parser("help", help="show the help of a command: emocaliber help [COMMAND]")
     return parser
 

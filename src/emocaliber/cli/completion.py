@@ -30,10 +30,9 @@ def run(args: argparse.Namespace) -> int:
         import shtab
     except ImportError as error:
         raise missing_packages("completion", "emocaliber completion", error) from error
-    from emocaliber.__main__ import build_parser
     from emocaliber.core.tasks import TASKS
 
-    parser = build_parser()
+    parser: argparse.ArgumentParser = args.front
     _complete(parser, {"file": shtab.FILE, "folder": shtab.DIRECTORY}, list(TASKS))
     print(shtab.complete(parser, shell=args.shell))
     return 0

@@ -43,8 +43,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    from emocaliber import __version__
     from emocaliber.io.installed import Machine, packages
+    from emocaliber.io.workspace import package_version
     from emocaliber.models import DEFAULT_MODEL
     from emocaliber.models.available import LOCAL_PACKAGES
 
@@ -61,12 +61,12 @@ def run(args: argparse.Namespace) -> int:
     usable = not broken and not any(each.problem for each in groups[_MODELS])
     machine, speed = Machine.here(), None
     if not args.json:
-        explain(f"EmoCaliber {__version__} on {_told(machine, _gpu() if usable else None)}")
+        explain(f"EmoCaliber {package_version()} on {_told(machine, _gpu() if usable else None)}")
         _show(groups)
     if usable and not args.no_speed:
         speed = _speed(DEFAULT_MODEL)
     if args.json:
-        print(json.dumps(_as_json(__version__, machine, groups, speed), indent=1))
+        print(json.dumps(_as_json(package_version(), machine, groups, speed), indent=1))
     elif speed:
         for sentence in _in_words(speed):
             explain(sentence)
