@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-fast test-servers try-transformers try-inspect try-lmms-eval try-fiftyone try-label-studio lint reproduce tiny lite clean
+.PHONY: demo test test-fast test-servers try-transformers try-inspect try-lmms-eval try-fiftyone try-label-studio lint docs release reproduce tiny lite clean
 
 demo: $(VENV)/.ready
 	$(BIN)/emocaliber predict examples/photos --report demo-report
@@ -18,6 +18,18 @@ test: $(VENV)/.ready-dev
 # While you work: without what takes longer than a second or so (kills, shards, whole training runs).
 test-fast: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest -m "not slow"
+
+# The documentation as a site, site/index.html: the notebooks are run, and a link that leads nowhere fails. NOTEBOOKS= leaves them unrun.
+NOTEBOOKS ?= yes
+docs: $(VENV)/.ready-dev
+	$(PIP) --editable '.[docs]'
+	$(if $(NOTEBOOKS),$(BIN)/python tools/run_notebooks.py)
+	$(BIN)/mkdocs build
+
+# The wheel and the sdist, in dist/, after their tests in a clean environment.
+release: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest tests/test_release.py
+	$(BIN)/python -m hatchling build
 
 # The vllm kind and the client of remote models against real engines and servers on this machine (docs/vllm.md). VLLM is an environment
 # that has vLLM; one that is not there is made, with vLLM's build for GPUs.
@@ -98,4 +110,4 @@ $(TRANSFORMERS)/bin/transformers:
 	$(TRANSFORMERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable . 'transformers[serving]>=5.23,<6' torchvision
 
 clean:
-	rm -rf $(VENV) .venv-vllm .venv-transformers .venv-inspect .venv-lmms-eval .venv-fiftyone .venv-label-studio runs/try demo-report .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-vllm .venv-transformers .venv-inspect .venv-lmms-eval .venv-fiftyone .venv-label-studio runs/try demo-report site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -19,6 +19,7 @@ from emocaliber.render.terminal import complain, quiet
 COMMANDS = (
     *("predict", "respond", "score", "compare", "calibrate", "trace", "convert"),
     *("scenes", "data", "bench", "cot", "emotions", "tasks", "rewards", "train", "serve", "label", "label-studio"),
+    *("doctor", "completion"),
 )
 
 
@@ -54,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name in COMMANDS:
         import_module(module_of(name)).add_parser(subparsers)
     _add_common_options(parser)
+    subparsers.choices["completion"].set_defaults(front=parser)  # what it completes
     subparsers.add_parser("help", help="show the help of a command: emocaliber help [COMMAND]")
     return parser
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
 
@@ -10,20 +10,22 @@ class UserError(Exception):
     """A mistake the user can mend. The message is a sentence saying what was wrong, where, and what would be right."""
 
 
-def missing_packages(extra: str, what: str, error: ImportError) -> UserError:
+def missing_packages(extra: str | None, what: str, error: ImportError, names: Collection[str] = ()) -> UserError:
     """The error for `what` needing the packages of an extra of this package, with the command that installs them.
 
-    The command names the packages themselves, so it is right wherever this package was installed from.
+    Without an extra they are those called `names` among the packages that are installed by default. The command names the packages
+    themselves, so it is right wherever this package was installed from.
     """
     from importlib.metadata import PackageNotFoundError, requires
 
     try:
-        needed = [
-            line.partition(";")[0].strip() for line in requires("emocaliber") or () if f"extra == '{extra}'" in line.replace('"', "'")
-        ]
+        lines = [line.replace('"', "'") for line in requires("emocaliber") or ()]
     except PackageNotFoundError:
-        needed = []
-    command = " ".join(f"'{each}'" for each in needed) or f"'.[{extra}]' (in the folder with pyproject.toml)"
+        lines = []
+    wanted = [line.partition(";") for line in lines if extra is None or f"extra == '{extra}'" in line]
+    needed = [line.strip() for line, _, marker in wanted if extra or (line.startswith(tuple(names)) and "extra ==" not in marker)]
+    source = f"'.[{extra}]'" if extra else "."
+    command = " ".join(f"'{each}'" for each in needed) or f"{source} (in the folder with pyproject.toml)"
     return UserError(f"{what} needs more packages ({error}): pip install {command}")
 
 

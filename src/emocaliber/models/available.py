@@ -10,15 +10,18 @@ from emocaliber.errors import UserError, missing_packages
 from emocaliber.models.shipped import SHIPPED
 from emocaliber.render.terminal import say
 
+LOCAL_PACKAGES = ("torch", "transformers", "safetensors")  # what a model that runs here needs, and nothing else does
 _WAIT = 5.0  # seconds for the hub to take a connection
 _PATHS = ("/", "./", "../", "~", ".\\", "..\\")  # beginnings of names that are paths, not hub ids
 
 
 def check_available(name: str, kind: str) -> None:
-    """Raises UserError if the model called `name` cannot be loaded: it is a misspelling, vLLM is not installed, or `why_unavailable`."""
+    """Raises UserError if the model called `name` cannot be loaded: it is misspelt, its packages are missing, or `why_unavailable`."""
     if kind == "local" and (meant := meant_model(name)):
         raise UserError(f"there is no model {name}; did you mean {meant}?")
     place = name.partition(":")[2] if kind == "vllm" else name
+    if kind == "local" and (absent := next((each for each in LOCAL_PACKAGES if find_spec(each) is None), None)):
+        raise missing_packages(None, "a model on this machine", ModuleNotFoundError(f"No module named {absent!r}"), LOCAL_PACKAGES)
     if kind == "vllm" and find_spec("vllm") is None:
         raise missing_packages("vllm", "a model named vllm:ID", ModuleNotFoundError("No module named 'vllm'"))
     if kind in ("vllm", "local") and name not in SHIPPED and (reason := why_unavailable(place)):
