@@ -19,6 +19,7 @@ from typing import Any
 from PIL import Image
 
 from emocaliber.__main__ import main as emocaliber
+from emocaliber.models import DEFAULT_MODEL
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -32,7 +33,7 @@ WIDTH, LEVEL, COLOURS = 1120, 70, 256
 
 def draw_service(browser: Browser, folder: Path, out: Path) -> str:
     """The page of the service with three answers; returns what it says remains."""
-    with served_by_command(config=folder) as server:
+    with served_by_command("--model", DEFAULT_MODEL, config=folder) as server:
         browser.open(server.url)
         browser.wait("task.options.length > 2")
         browser.drop([PHOTOS / name for name in DROPPED])

@@ -45,8 +45,9 @@ class ServerProcess:
 
 @contextlib.contextmanager
 def served_by_command(*words: str, config: Path) -> Iterator[ServerProcess]:
-    """`emocaliber serve --port 0 WORDS`, its configuration in the folder `config`."""
-    command = [sys.executable, "-m", "emocaliber", "serve", "--port", "0", *words]
+    """`emocaliber serve --port 0 WORDS`, its configuration in the folder `config`; with `tiny`, unless WORDS name another model."""
+    model = () if "--model" in words else ("--model", "tiny")
+    command = [sys.executable, "-m", "emocaliber", "serve", "--port", "0", *model, *words]
     environment = os.environ | {"XDG_CONFIG_HOME": str(config), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
     try:

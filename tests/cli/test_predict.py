@@ -159,7 +159,7 @@ def test_images_may_be_added_by_resuming(tmp_path: Path) -> None:
         (["--labels", "calm,panic"], "task was 'EmoSet-8', and is 'custom'"),
         (["--min-confidence", "0.9"], "min_confidence was not given, and is 0.9"),
         (["--confidence", "norm"], "confidence was not given, and is 'norm'"),
-        (["--model", "another"], "model.name was 'tiny', and is 'another'"),
+        (["--model", "another"], "model.name was 'lite', and is 'another'"),
     ],
 )
 def test_rows_of_other_settings_are_not_resumed(tmp_path: Path, settings: list[str], complaint: str) -> None:

@@ -23,7 +23,7 @@ from transformers.pipelines.pt_utils import KeyDataset
 import emocaliber as ec
 from emocaliber.integrations.visual_emotion import VisualEmotionPipeline, entries_of, pipeline, spread
 from emocaliber.io.images import CODES
-from emocaliber.models import TINY
+from emocaliber.models import DEFAULT_MODEL, TINY
 from emocaliber.predict.predictor import Predictor
 from stand_ins import ColourModel, photo
 
@@ -127,7 +127,7 @@ def test_a_saved_pipeline_is_found_by_those_who_trust_it(classify: Any, tmp_path
 
 def test_without_a_model_it_is_the_one_that_ships() -> None:
     shipped = pipeline("visual-emotion", device="cpu")
-    assert isinstance(shipped, VisualEmotionPipeline) and shipped.predictor.model.name == "tiny"
+    assert isinstance(shipped, VisualEmotionPipeline) and shipped.predictor.model.name == DEFAULT_MODEL
 
 
 def test_a_checkpoint_without_a_card_has_the_confidence_that_it_states(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_columns_have_their_types_though_no_row_has_a_value() -> None:
 
 def test_what_reads_arrow_takes_a_result_as_it_is() -> None:
     polars = pytest.importorskip("polars", reason="polars is not installed")
-    assert polars.from_arrow(RowTable(ROWS, {}))["id"].to_list() == ["a", "b"]
+    assert polars.DataFrame(RowTable(ROWS, {}))["id"].to_list() == ["a", "b"]
 
 
 @pytest.mark.parametrize(("library", "method"), [("pandas", "to_frame"), ("polars", "to_polars"), ("datasets", "to_dataset")])
