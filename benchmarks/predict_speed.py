@@ -1,8 +1,8 @@
-"""Images per second of `predict` with a shipped model: in batches, against one image at a time, in one run.
+"""Images per second of `predict` with the model that ships: in batches, against one image at a time, in one run.
 
-    python benchmarks/predict_speed.py [FOLDER] [--model tiny] [--n 64] [--batch-size 32]
+    python benchmarks/predict_speed.py [FOLDER] [--model lite] [--n 64] [--batch-size 32]
 
-FOLDER defaults to examples/images, repeated up to n. Both ways must say the same; the last line is one JSON object.
+FOLDER defaults to examples/photos, repeated up to n. Both ways must say the same; the last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from emocaliber.predict.predictor import Query, load
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("examples/images"))
-    parser.add_argument("--model", default="tiny")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("examples/photos"))
+    parser.add_argument("--model", default="lite")
     parser.add_argument("--n", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=32)
     args = parser.parse_args()

@@ -1,6 +1,6 @@
 """Pictures that are no photographs: does a model know that they are unfamiliar, and is it no surer than a guess?
 
-    OMP_NUM_THREADS=2 python benchmarks/unfamiliar.py [--model tiny] [--n 400] [--seed 5] [--photographs FOLDER] [--work runs/unfamiliar]
+    OMP_NUM_THREADS=2 python benchmarks/unfamiliar.py [--model lite] [--n 400] [--seed 5] [--photographs FOLDER] [--work runs/unfamiliar]
 
 Draws N drawings, screens, printed pages, charts, noise and blanks with a seed of their own (`photographs/sheets.py`), and asks about each,
 with two labels and with eight. With a FOLDER of photographs, such as OASIS's, it asks about those, too: how many are taken for unfamiliar?
@@ -40,7 +40,7 @@ def summary(predictions: Sequence[Prediction]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--model", default="lite")
     parser.add_argument("--n", type=int, default=400)
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--photographs", type=Path, help="a folder of photographs to compare with")

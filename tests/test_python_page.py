@@ -23,4 +23,4 @@ def test_the_code_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     exec("\n".join(code), names)
     assert (tmp_path / "runs" / "python-scores" / "report.html").is_file()
     frame = names["frame"]
-    assert len(frame) == 12 and {"emotion", "element", "p_awe", "error"} <= set(frame.columns)  # type: ignore[arg-type,attr-defined]
+    assert len(frame) == 8 and {"emotion", "element", "p_awe", "error"} <= set(frame.columns)  # type: ignore[arg-type,attr-defined]
