@@ -34,7 +34,7 @@ def answers(file: Path, n: int, seed: int) -> None:
     labels = list(taxonomy("mikels-8").labels)
     lines = ["image,truth,answer,confidence"]
     for number in range(n):
-        truth, sure = chance.choice(labels), round(chance.uniform(0.4, 1), 2)
+        truth, sure = labels[number % len(labels)], round(chance.uniform(0.4, 1), 2)  # the same pictures for every system
         answer = truth if chance.random() < sure else chance.choice([label for label in labels if label != truth])
         lines.append(f"{number:04}.jpg,{truth},{answer},{sure}")
     file.write_text("\n".join(lines) + "\n")
