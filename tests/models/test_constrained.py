@@ -69,7 +69,14 @@ def test_text_that_keeps_to_the_grammar_is_not_touched() -> None:
         assert state and grammar.may_end(state), "a confidence may be left out"
         assert (state := grammar.after(state, b"<confidence>0.85</confidence>")) and grammar.may_end(state)
         assert grammar.after(state, b" ") is None
-    for broken in (head + b"awesome", head + b"fear", head + b"awe</think>", b"<think><element></element>", b"<think><element>a<b"):
+    for broken in (
+        head + b"awesome",
+        head + b"fear",
+        head + b"awe</think>",
+        b"<think><element></element>",
+        b"<think><element>a<b",
+        b"<think><element>\x1e </element>",
+    ):
         assert grammar.after(START, broken) is None
 
 

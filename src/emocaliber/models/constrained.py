@@ -21,6 +21,7 @@ from emocaliber.models.tokens import TokenBytes
 
 _OVER = {step: f"</{step}><{following}>".encode() for step, following in pairwise(STEPS)} | {STEPS[-1]: b"</analysis></think><answer>"}
 _SOMETHING = b"."  # stands for all free text before the beginning of its closing text
+_SPACE = bytes((*range(9, 14), *range(28, 33)))  # what `str.strip` takes for white space in ASCII; `bytes.strip` knows fewer
 _SPARE = 8  # tokens, for texts that are not written in their longest ones
 
 
@@ -58,7 +59,7 @@ class Free:
         """What of `said` decides how it can go on: whether there is some text, and the beginning of `close` at its end."""
         size = next(size for size in range(min(len(said), len(self.close) - 1), -1, -1) if said.endswith(self.close[:size]))
         before = said[: len(said) - size]
-        return (_SOMETHING if before.strip() else b"") + said[len(said) - size :]
+        return (_SOMETHING if before.strip(_SPACE) else b"") + said[len(said) - size :]
 
 
 _CONFIDENCE = (
