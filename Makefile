@@ -79,14 +79,14 @@ tiny: $(VENV)/.ready-dev
 	$(BIN)/emocaliber train stage2 --config configs/tiny/calibrated
 	$(BIN)/python tools/ship_tiny.py runs/tiny/calibrated/stage2/model
 
-# Trains lite from photographs: five folds that measure and calibrate it, then the model itself; about two hours on two cores, and it goes
+# Trains lite from photographs: five folds that measure and calibrate it, then the model itself; about three hours on two cores, and it goes
 # on where it was broken off. WHEEL has its eyes, OASIS and IMAGENET are folders (docs/photographs.md).
 LITE = OMP_NUM_THREADS=1 $(BIN)/python tools/make_lite.py $(WHEEL) --oasis $(OASIS) --imagenet $(IMAGENET)
 lite: $(VENV)/.ready-dev
 	for fold in 0 1 2 3 4; do $(LITE) --fold $$fold || exit 1; done
 	$(LITE)
 	$(BIN)/python benchmarks/photographs.py --oasis $(OASIS)
-	$(BIN)/python tools/ship_lite.py runs/lite/final/stage2-model --stage stage2
+	$(BIN)/python tools/ship_lite.py runs/lite/final/stage3-model --stage stage3
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

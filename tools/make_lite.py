@@ -270,7 +270,7 @@ def answers(model: Path, samples: Path, out: Path) -> None:
     """The model's greedy answers to a file of samples."""
 
     def load() -> LocalModel:
-        return LocalModel(str(model), batch_size=64, temperature=0.0, max_new_tokens=256, retries=3, free=False)
+        return LocalModel(str(model), batch_size=64, temperature=0.0, retries=3, free=False)  # the card says how long they may be
 
     respond_into(out, list(read_samples(samples)), load, label=f"answers of {model.parent.name}/{model.name}")
 

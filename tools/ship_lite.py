@@ -1,6 +1,6 @@
 """Puts a trained model into the package as `lite`: half-precision weights, processor, notice, card; its calibrators come from the folds.
 
-python tools/ship_lite.py runs/lite/final/stage2-model --stage stage2 [--folds 0,1,2,3,4]
+python tools/ship_lite.py runs/lite/final/stage3-model --stage stage3 [--folds 0,1,2,3,4]
 
 Calibrators are fitted on the held-out answers of the folds' models: every photograph was answered by a model trained like this one, on the
 others.
