@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,19 @@ def written(grammar: Grammar, vocabulary: Vocabulary, limit: int, seed: int, end
 def parts(tokenizer: Any) -> tuple[TokenBytes, Vocabulary, int]:
     token_bytes, size = TokenBytes(tokenizer), len(tokenizer)
     return token_bytes, Vocabulary(token_bytes, size, [size]), size
+
+
+def test_its_masks_are_freed_without_a_garbage_collection(parts: tuple[TokenBytes, Vocabulary, int]) -> None:
+    _, vocabulary, end = parts
+    decoding = ConstrainedDecoding([five_steps(Labels.of(["joy", "sad"]))], [100], vocabulary)
+    decoding(torch.zeros((1, 1), dtype=torch.long), torch.zeros((1, end + 1)))
+    left = weakref.ref(decoding)
+    gc.disable()
+    try:
+        del decoding
+        assert left() is None  # a server answers for days, and full collections are rare
+    finally:
+        gc.enable()
 
 
 @settings(max_examples=60, deadline=None)

@@ -7,7 +7,7 @@ more than the content of `<answer>`, for all others. Where a model keeps to the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
@@ -244,7 +244,7 @@ class ConstrainedDecoding(LogitsProcessor):  # type: ignore[misc]
         self._states: list[State | None] = [START if grammar else None for grammar in grammars]
         self._count = 0
         self._masks: dict[tuple[Grammar, State, bool], torch.Tensor] = {}
-        self._needed: Callable[[Grammar, int], int] = lru_cache(None)(self._compute_needed)
+        self._needed: dict[tuple[Grammar, int], int] = {}  # no cache around a method: that cycle would keep the masks until a full collection
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         if self._count:
@@ -269,7 +269,7 @@ class ConstrainedDecoding(LogitsProcessor):  # type: ignore[misc]
 
     def _mask(self, grammar: Grammar, state: State, limit: int, scores: torch.Tensor) -> torch.Tensor:
         """The tokens that are forbidden in a state, (vocabulary,)."""
-        hurry = grammar.closed and limit - self._count <= self._needed(grammar, state[0]) + _SPARE
+        hurry = grammar.closed and limit - self._count <= self._most_needed(grammar, state[0]) + _SPARE
         key = grammar, state, hurry
         if key not in self._masks:
             tokens, only_these = self._vocabulary.allowed(grammar, state, hurry=hurry)
@@ -279,12 +279,14 @@ class ConstrainedDecoding(LogitsProcessor):  # type: ignore[misc]
             self._masks[key] = mask.to(scores.device)
         return self._masks[key]
 
-    def _compute_needed(self, grammar: Grammar, place: int) -> int:
+    def _most_needed(self, grammar: Grammar, place: int) -> int:
         """The most tokens that the part at `place` and all after it need; free text may be left out."""
         if place == len(grammar.parts):
             return 0
-        here = max(map(self._vocabulary.length, grammar.rest((place, b""))), default=0) + 1
-        return here + self._needed(grammar, place + 1)
+        if (grammar, place) not in self._needed:
+            here = max(map(self._vocabulary.length, grammar.rest((place, b""))), default=0) + 1
+            self._needed[grammar, place] = here + self._most_needed(grammar, place + 1)
+        return self._needed[grammar, place]
 
 
 def _continues_word(byte: bytes) -> bool:
