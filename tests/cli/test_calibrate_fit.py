@@ -30,12 +30,13 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_table_is_fitted_and_applied_as_the_page_says(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "c.json"
-    figure = tmp_path / "reliability.png"
-    assert run("fit", str(table), "--out", str(out), "--figure", str(figure), "--methods", "platt,beta", "--replicates", "200") == 0
+    page = tmp_path / "fit" / "index.html"
+    assert run("fit", str(table), "--out", str(out), "--report", str(page.parent), "--methods", "platt,beta", "--replicates", "200") == 0
     shown = capsys.readouterr().out.splitlines()
     assert shown[0].split() == ["Question", "n", "Calibrator", "ECE", "after", "Brier", "after", "AUROC", "after"]
     assert shown[1].split()[:2] == ["custom", "200"] and max(map(len, shown[:3])) <= 80
-    assert shown[-2:] == [str(out), str(figure)] and figure.read_bytes().startswith(b"\x89PNG")
+    assert shown[-2:] == [str(out), str(page)] and (page.parent / "reliability.png").read_bytes().startswith(b"\x89PNG")
+    assert "Each point is the answers of a tenth" in page.read_text() and '<td class="words">custom</td>' in page.read_text()
     assert json.loads(out.read_text())["questions"][0]["labels"] == ["awe", "fear"]
 
     rows = tmp_path / "rows.jsonl"

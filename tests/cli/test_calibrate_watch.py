@@ -41,6 +41,7 @@ def test_an_alarm_is_exit_code_3_with_a_chart_gauges_and_a_void_certificate(fold
     assert summary["voided"] and "answers" in summary["alarm"]["tests"]
     assert json.loads((folder / "report" / "watch.json").read_text()) == summary
     assert (folder / "report" / "watch.png").read_bytes().startswith(b"\x89PNG")
+    assert "<h1>Alarm</h1>" in (folder / "report" / "index.html").read_text()
     assert "emocaliber_watch_voided 1" in (folder / "watch.prom").read_text()
     assert json.loads((folder / "certificate.json").read_text())["voided"]["reason"] == summary["alarm"]["sentence"]
 

@@ -244,7 +244,9 @@ class ConstrainedDecoding(LogitsProcessor):  # type: ignore[misc]
         self._states: list[State | None] = [START if grammar else None for grammar in grammars]
         self._count = 0
         self._masks: dict[tuple[Grammar, State, bool], torch.Tensor] = {}
-        self._needed: dict[tuple[Grammar, int], int] = {}  # no cache around a method: that cycle would keep the masks until a full collection
+        self._needed: dict[
+            tuple[Grammar, int], int
+        ] = {}  # no cache around a method: that cycle would keep the masks until a full collection
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         if self._count:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 
-from emocaliber.io.rows import write_atomically
-from emocaliber.render.html import render_page
 from emocaliber.render.table import NONE, Table, percent
 from emocaliber.trust.certificate_file import Certificate, Certified
+from emocaliber.trust.pages import Drawn, write_page
 
 
 def certificate_table(certificate: Certificate) -> Table:
@@ -31,18 +29,21 @@ def write_certificate_page(certificate: Certificate, folder: str | Path) -> Path
     from emocaliber.render.figure import png
     from emocaliber.trust.certificate_figure import certificate_figure, how_to_read
 
-    drawn = png(certificate_figure(certificate))
-    write_atomically(Path(folder) / "certificate.png", drawn)
-    page = render_page(
-        "trust/page",
-        certificate=certificate,
-        certified=any(each.what.certified for each in certificate.per_question),
+    certified = any(each.what.certified for each in certificate.per_question)
+    voided = certificate.voided
+    return write_page(
+        Path(folder),
+        f"{'Certificate' if certified else 'No certificate'} {certificate.id}",
+        about=(
+            f"Model {certificate.model['name'] or 'not named'} · confidence {certificate.source} · made {certificate.created[:10]}, "
+            f"expires {certificate.expires[:10]}"
+        ),
+        notice=f"Void since {voided['since']}: {voided['reason']}" if voided else "",
+        lead=[f"{certificate.terms[:1].upper()}{certificate.terms[1:]}."],
         table=certificate_table(certificate),
-        figure=f"data:image/png;base64,{base64.b64encode(drawn).decode()}",
-        reading=how_to_read(certificate),
+        figure=Drawn("certificate.png", png(certificate_figure(certificate)), "Accuracy against coverage", how_to_read(certificate)),
+        notes=certificate.notes,
     )
-    write_atomically(Path(folder) / "index.html", page)
-    return Path(folder) / "index.html"
 
 
 def _line(name: str, what: Certified, errors: list[str]) -> list[str]:

@@ -28,7 +28,7 @@ def watch_figure(watch: Watch) -> Figure:
     legend = [Line2D([], [], color=colours[name], linestyle=dashes[name], label=name) for name in names]
     with style():
         title = "Evidence of a change" + (f": alarm at {watch.alarm.counted} {watch.alarm.row:,}" if watch.alarm else "")
-        panel = PanelFigure(1, title, legend=legend, width=6.4, height=2.8, margins=(0.7, 0.2, 0.85, 0.2))
+        panel = PanelFigure(1, title, legend=legend, width=6.4, height=2.8, margins=(0.7, 0.2, 0.6, 0.2))
         axes = panel.axes(0)
         rows = watch.chart.get("rows", [])
         for name in names:
@@ -46,8 +46,6 @@ def watch_figure(watch: Watch) -> Figure:
         axes.set_xlim(0, max([1, *rows]))
         axes.set_xlabel("Rows of the stream")
         axes.set_ylabel("Evidence / alarm line")
-        words = HOW_TO_READ.format(alpha=watch.alpha)
-        panel.figure.text(0.02, 0.02, words, fontsize=7, color=GREY, wrap=True, va="bottom")
     return panel.figure
 
 

@@ -1,11 +1,15 @@
-"""What a watch tells: a table, a JSON object, and gauges for Prometheus."""
+"""What a watch tells: a table, a page, a JSON object, and gauges for Prometheus."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from emocaliber.io.rows import write_atomically
 from emocaliber.render.table import NONE, Table, percent
+from emocaliber.trust.pages import Drawn, write_page
 from emocaliber.trust.watch import WORDS, Watch
 
 _GAUGES: Mapping[str, tuple[str, str]] = {
@@ -76,6 +80,24 @@ def sentences(watch: Watch) -> list[str]:
         "The certificate is void: certify again, on labelled answers of today" if watch.promise else "Calibrate again, on answers of today"
     )
     return [f"{seen}.", f"ALARM: {watch.alarm.sentence}.", f"{ends}, and start a new watch with a new state."]
+
+
+def write_watch_page(watch: Watch, folder: str | Path) -> Path:
+    """Writes `watch.json`, the control chart `watch.png` and `index.html` to a folder; returns the page."""
+    from emocaliber.trust.watch_figure import HOW_TO_READ, watch_png
+
+    folder = Path(folder)
+    write_atomically(folder / "watch.json", json.dumps(summary_of(watch), indent=2) + "\n")
+    seen, *alarm = sentences(watch)
+    return write_page(
+        folder,
+        "Alarm" if watch.alarm else "No alarm",
+        about=f"The chance of any alarm, ever, without a change: {100 * watch.alpha:g} %",
+        notice=" ".join(alarm),
+        lead=[seen],
+        table=watch_table(watch),
+        figure=Drawn("watch.png", watch_png(watch), "Control chart", HOW_TO_READ.format(alpha=watch.alpha)),
+    )
 
 
 def _to_one(wealth: float) -> str:

@@ -21,7 +21,7 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.json", help="the file to write")
     parser.add_argument("--sources", metavar="A,B,...", help="the confidences to use (default: all that nearly every answer has)")
     parser.add_argument("--methods", metavar="A,B,...", help="the maps to try, of platt, beta, isotonic and logistic (default: all)")
-    parser.add_argument("--figure", type=Path, metavar="FILE.png", help="also write reliability diagrams, before and after")
+    parser.add_argument("--report", type=Path, metavar="DIR", help="write a page with reliability before and after to DIR/index.html")
     parser.add_argument("--json", action="store_true", help="print the content of the file instead of a table")
     add_reading(parser.add_argument_group("tables and logs of others, as in `score`"))
     parser.add_argument("--replicates", type=replicates, default=1000, metavar="R", help="of the bootstrap, at least 200 (default: 1000)")
@@ -47,10 +47,10 @@ def listed(text: str | None) -> list[str]:
 
 def run(args: argparse.Namespace) -> int:
     from emocaliber.core.calibrators import METHODS
-    from emocaliber.io.rows import write_atomically
     from emocaliber.render.progress import Progress
     from emocaliber.render.terminal import say, show
     from emocaliber.trust.calibrate import calibrate_answers
+    from emocaliber.trust.calibration_page import write_calibration_page
     from emocaliber.trust.calibration_table import calibration_table, people_sentences
 
     reading = {name: getattr(args, name) for name in ("columns", "task", "truth", "partial", "strict")} | {"labels": listed(args.labels)}
@@ -67,11 +67,8 @@ def run(args: argparse.Namespace) -> int:
     for note in found.notes:
         say(note)
     written = [found.save(args.out)]
-    if args.figure:
-        from emocaliber.trust.calibration_figure import reliability_figure
-
-        write_atomically(args.figure, reliability_figure(found.judged))
-        written.append(args.figure)
+    if args.report:
+        written.append(write_calibration_page(found, args.report))
     if args.json:
         json.dump(found.content, sys.stdout, indent=1, allow_nan=False)
         print()

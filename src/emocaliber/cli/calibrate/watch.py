@@ -44,7 +44,7 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument("--pictures", action="store_true", help="also watch brightness, contrast, saturation and size of the pictures")
     parser.add_argument("--tests", metavar="A,B,...", help="watch only these, such as confidence,answers (default: all that there are)")
     parser.add_argument("--metrics", type=Path, metavar="FILE.prom", help="write gauges for Prometheus' textfile collector")
-    parser.add_argument("--report", type=Path, metavar="DIR", help="write the control chart watch.png, and watch.json")
+    parser.add_argument("--report", type=Path, metavar="DIR", help="write a page with the control chart to DIR/index.html")
     parser.add_argument("--seed", type=natural, default=0, metavar="S", help="of the randomness by which ties are broken (default: 0)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from emocaliber.render.progress import Progress
     from emocaliber.render.terminal import conclude, say, show
     from emocaliber.trust.watch_files import WatchedFiles
-    from emocaliber.trust.watch_output import metrics_text, sentences, summary_of, watch_table
+    from emocaliber.trust.watch_output import metrics_text, sentences, summary_of, watch_table, write_watch_page
 
     if args.pictures and not args.reference:
         raise UserError("--pictures needs --reference FILE, the answers of the calibration, whose pictures are measured too")
@@ -75,11 +75,7 @@ def run(args: argparse.Namespace) -> int:
             files.run(follow=args.follow, every=args.every, progress=bar.to)
     watch = files.watch
     if args.report:
-        from emocaliber.trust.watch_figure import watch_png
-
-        write_atomically(args.report / "watch.json", json.dumps(summary_of(watch), indent=2) + "\n")
-        write_atomically(args.report / "watch.png", watch_png(watch))
-        say(f"wrote {args.report / 'watch.png'}")
+        say(f"wrote {write_watch_page(watch, args.report)}")
     if args.json:
         print(json.dumps(summary_of(watch), indent=2))
     else:
