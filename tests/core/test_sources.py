@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emocaliber.core.model import ModelError, Reply, Tokens
-from emocaliber.core.sources import SOURCES, choice_at, confidences, consistency, evidence, p_true
+from emocaliber.core.sources import IN_EVERY_ROW, choice_at, confidences, consistency, evidence, p_true
 from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import Taxonomy
 
@@ -43,7 +43,7 @@ REPLY = reply(
 )  # fmt: skip
 
 
-PLAIN = list(SOURCES)
+PLAIN = IN_EVERY_ROW
 
 
 def knowing(aliases: Mapping[str, str], labels: Sequence[str] = LABELS) -> Labels:
@@ -176,3 +176,9 @@ def test_p_true_weighs_true_against_false() -> None:
     assert p_true(said) == pytest.approx(0.7 / 0.9)
     assert p_true(reply([("Maybe", 0.999, {"True": 0.0005})])) is None
     assert p_true(Reply("True", 0.1)) is None
+
+
+def test_what_lites_eyes_read_is_a_source_of_its_own_that_other_rows_do_not_have() -> None:
+    shares = dict(zip(LABELS, (0.1, 0.2, 0.3, 0.4), strict=True))
+    assert confidences(evidence(replace(REPLY, readout=shares), LABELS))["readout"] == 0.4  # the answer is fear
+    assert "readout" not in confidences(evidence(REPLY, LABELS)) and "readout" not in confidences(None)

@@ -16,7 +16,7 @@ from PIL import Image
 from emocaliber.core.calibrators import Calibrators, Logistic, QuestionCalibrator
 from emocaliber.core.model import ModelError, Reply, Request, Usage
 from emocaliber.core.samples import Sample
-from emocaliber.core.sources import SOURCES
+from emocaliber.core.sources import IN_EVERY_ROW
 from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.inference.engine import MAX_SIDE, ImageQuestion, ask_all, question_for, respond
@@ -163,7 +163,7 @@ def test_a_response_row_is_the_sample_and_what_came_of_it(asks: list[ImageQuesti
     assert 0 <= good["confidence"]["verb"] <= 1
     assert bad["response"] is None
     assert bad["error"]["code"] == "unsupported_format"
-    assert bad["confidence"] == dict.fromkeys(SOURCES)
+    assert bad["confidence"] == dict.fromkeys(IN_EVERY_ROW)
     assert (good["prompt"], "lenient" in good) == ("emocaliber", False)
 
 

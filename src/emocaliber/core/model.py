@@ -74,7 +74,8 @@ class Reply:
     """A model's reply to one request. `text` is empty if there is an `error`; fields that the backend does not provide are None.
 
     `attempts`: the number of attempts, as a model is asked again where it fails or its answer cannot be parsed.
-    `further`: confidences by the sources that need further replies (see `emocaliber.models.strategies`).
+    `further`: confidences by the sources that need further replies (see `emocaliber.models.strategies`). `readout`: the share of people who
+    would name each candidate, by what a lite model's eyes read of the image, whatever the text says.
     """
 
     text: str
@@ -84,6 +85,7 @@ class Reply:
     error: ModelError | None = None
     attempts: int = 1
     further: Mapping[str, float | None] = field(default_factory=lambda: MappingProxyType({}))
+    readout: Mapping[str, float] | None = None
 
     @property
     def mean_probability(self) -> float | None:

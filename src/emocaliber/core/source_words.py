@@ -38,6 +38,11 @@ SOURCE_WORDS: Mapping[str, SourceWords] = {
         "Mean stated confidence",
         "the confidence that the model states, averaged over the numbers that it might have stated, by their probability",
     ),
+    "readout": SourceWords(
+        "readout",
+        "Share by the readout",
+        "the share of people who would name the emotion, by the valence and arousal that the model's eyes read of the image",
+    ),
     "calibrated": SourceWords(
         "calibrated confidence",
         "Calibrated confidence",

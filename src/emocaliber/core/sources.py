@@ -197,9 +197,16 @@ def verb_mean(evidence: Evidence) -> float | None:
     return number.mean(tokens.rollout_temperature) if tokens and number else None
 
 
+def readout(evidence: Evidence) -> float | None:
+    """The share of people who would give this answer, by what a lite model's eyes read of the image."""
+    shares = evidence.reply.readout
+    return None if shares is None else shares[evidence.response.answer]
+
+
 SOURCES: Mapping[str, Callable[[Evidence], float | None]] = {
-    source.__name__: source for source in (verb, ans, avg, commit, norm, margin, verb_mean)
+    source.__name__: source for source in (verb, ans, avg, commit, norm, margin, verb_mean, readout)
 }
+IN_EVERY_ROW = tuple(name for name in SOURCES if name != readout.__name__)  # which is of lite models alone
 
 
 def evidence(reply: Reply, candidates: Sequence[str], *, lenient: bool = True) -> Evidence | None:
@@ -210,8 +217,12 @@ def evidence(reply: Reply, candidates: Sequence[str], *, lenient: bool = True) -
 
 
 def confidences(evidence: Evidence | None) -> dict[str, float | None]:
-    """The confidence of a reply by every source in `SOURCES`, or None where a source gives none; all None without evidence."""
-    return {name: source(evidence) if evidence else None for name, source in SOURCES.items()}
+    """The confidence of a reply by every source in `SOURCES`, or None where a source gives none; all None without evidence.
+
+    `readout` is left out where it is None.
+    """
+    found = {name: source(evidence) if evidence else None for name, source in SOURCES.items()}
+    return {name: value for name, value in found.items() if value is not None or name in IN_EVERY_ROW}
 
 
 def consistency(answer: str, others: Sequence[str | None]) -> float | None:

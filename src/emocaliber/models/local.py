@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
 from emocaliber.models.card import COMMITS_AFTER, WORDING, DescribedByCard, notice_of, read_card
 from emocaliber.models.constrained import ConstrainedDecoding, Grammar, Vocabulary, answer_only, five_steps, worded
+from emocaliber.models.lite.readout_shares import readout_shares, readouts_of
 from emocaliber.models.processor import collate, load_processor
 from emocaliber.models.shipped import SHIPPED
 from emocaliber.models.taught import TaughtQuestions
@@ -255,11 +256,13 @@ class LocalModel(DescribedByCard):
         if any(prompt.temperature for prompt in batch):
             processors.append(Sampler([prompt.temperature for prompt in batch], [prompt.seed for prompt in batch], self._device))
         longest = max(prompt.limit for prompt in batch)
-        with _threads(self._threads):
+        with _threads(self._threads), readouts_of(self._model) as readouts:
             sequences = self._model.generate(**inputs, max_new_tokens=longest, logits_processor=processors)
         ids, logprobs = recorder.finish(sequences)
         seconds = (time.perf_counter() - start) / len(batch)
-        return [self._reply(*row, seconds) for row in zip(batch, ids, logprobs, strict=True)]
+        replies = [self._reply(*row, seconds) for row in zip(batch, ids, logprobs, strict=True)]
+        shares = readout_shares(torch.cat(readouts), [prompt.candidates for prompt in batch]) if readouts else repeat(None)
+        return [replace(reply, readout=each) for reply, each in zip(replies, shares, strict=False)]
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:
