@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -62,3 +65,17 @@ def test_the_unit_and_the_image_start_the_command_and_give_it_time_to_finish() -
         found = re.search(option, text)
         assert found and int(found[1]) >= 60 + HttpLimits().body_seconds + 10
     assert re.search(r"^USER (?!root)", image, re.MULTILINE) and ":latest" not in image
+
+
+def test_a_linter_finds_nothing_in_the_image() -> None:
+    found = subprocess.run([Path(sys.executable).parent / "hadolint", "--no-color", DEPLOY / "Dockerfile"], capture_output=True, text=True)
+    assert (found.returncode, found.stdout + found.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not there")
+def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+    unit = tmp_path / "emocaliber.service"  # with a program and a user that are here: it looks for both
+    text = (DEPLOY / "emocaliber.service").read_text()
+    unit.write_text(re.sub(r"^ExecStart=\S+", f"ExecStart={sys.executable}", text, flags=re.MULTILINE))
+    found = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True)
+    assert (found.returncode, [line for line in found.stderr.splitlines() if "emocaliber" in line]) == (0, [])
