@@ -21,6 +21,7 @@ from emocaliber.emotions.labels import Labels
 from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.inference.engine import MAX_SIDE, ImageQuestion, ask_all, question_for, respond
 from emocaliber.io.images import ImageError, OpenedImage, open_image
+from emocaliber.models.card import GUESSED
 from stand_ins import ColourModel, photo
 
 LABELS = taxonomy("mikels-8").labels
@@ -178,6 +179,16 @@ def test_calibrators_add_two_fields_to_every_row(asks: list[ImageQuestion]) -> N
     assert (bad["calibrated"], bad["uncalibrated"]) == (None, "there is no answer that can be read")
     other = list(respond(samples(asks), ColourModel(), calibrators=replace(given, model={"name": "grey"}).for_model("colour")))
     assert other[1]["uncalibrated"] == "it was fitted on answers of grey, not of colour"
+
+
+def test_a_guess_about_an_unfamiliar_picture_is_not_calibrated(asks: list[ImageQuestion]) -> None:
+    class Lost(ColourModel):
+        unfamiliar = "rgb"
+        guesses_unfamiliar = True
+
+    given = Calibrators((QuestionCalibrator("EmoSet-8", tuple(samples(asks)[1].candidates), Logistic(("verb",), (1.0,), 0.0)),))
+    row = list(respond(samples(asks), Lost(), calibrators=given))[1]
+    assert (row["calibrated"], row["uncalibrated"]) == (None, GUESSED) and row["confidence"]["verb"] is not None
 
 
 def test_a_strict_reading_is_said_in_the_row_and_a_strategys_sources_are_in_it(asks: list[ImageQuestion]) -> None:

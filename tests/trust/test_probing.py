@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from emocaliber.core.calibrators import Calibrators, Logistic, QuestionCalibrator
 from emocaliber.core.model import Model, ModelError, Reply, Request
 from emocaliber.core.response import Reasoning, Response, render
 from emocaliber.errors import UserError
@@ -74,6 +76,20 @@ def test_a_confidence_that_rests_on_what_is_seen_falls_without_it(tmp_path: Path
     assert results["blank"].after == 0
     assert results["blurred"].numbers["falls"].value == 1
     assert results["flip"].numbers["mean_change"].value == 0
+
+
+def test_a_guess_about_an_unfamiliar_picture_has_the_confidence_of_chance_as_in_predict(tmp_path: Path) -> None:
+    class Lost(Scripted):
+        unfamiliar = "nothing"
+        guesses_unfamiliar = True
+        calibrators = Calibrators((QuestionCalibrator("EmoSet-8", tuple(EIGHT), Logistic(("verb",), (1.0,), 0.0)),))
+
+    def says_so(request: Request) -> str:
+        blank = float(np.asarray(request.image, dtype=float).std(axis=(0, 1)).max()) < 1
+        return render(Response(replace(STEPS, element="nothing") if blank else STEPS, "awe", 0.9))
+
+    blank = probed(Lost(says_so), plan_for(boards(tmp_path, 24), "blank"), "calibrated")["blank"]
+    assert (blank.verdict, blank.before, blank.after) == ("passes", pytest.approx(0.9), 1 / 8)
 
 
 def test_a_confidence_that_ignores_the_picture_fails_where_it_must_fall_and_only_there(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from zlib import crc32
 
 from PIL import Image
 
-from emocaliber.core.calibrators import Calibrators
+from emocaliber.core.calibrators import UNCALIBRATED, Calibrators
 from emocaliber.core.model import Model, ModelError, Reply, Request
 from emocaliber.core.prompts import EMOCALIBER, Prompt
 from emocaliber.core.samples import Sample
@@ -25,6 +25,7 @@ from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
 from emocaliber.io.images import DEFAULT_LIMITS, ImageError, ImageLimits, ImagePath, OpenedImage, open_images
 from emocaliber.io.rows import RowWriter, display_name, numbered_rows
+from emocaliber.models.card import GUESSED, is_guess
 from emocaliber.render.progress import Progress
 
 MAX_SIDE = 2048  # larger images are downscaled as soon as they are open, so that a batch of them fits in memory
@@ -164,7 +165,9 @@ def respond(
         if not lenient:
             row["lenient"] = False
         if calibrators:
-            row |= calibrators.fields(sample.task, sample.candidates, stated if understood else None)
+            guessed = understood is not None and is_guess(model, understood.response)
+            fields = calibrators.fields(sample.task, sample.candidates, stated if understood and not guessed else None)
+            row |= fields | ({UNCALIBRATED: GUESSED} if guessed else {})
         if reply and reply.usage:
             row["usage"] = asdict(reply.usage)
         yield row

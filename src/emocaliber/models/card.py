@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emocaliber.core.calibrators import Calibrators
+from emocaliber.core.response import Response
 from emocaliber.errors import UserError
 from emocaliber.io.rows import display_name
 
@@ -81,6 +82,20 @@ class DescribedByCard:
         self.calibrators = calibrators_of(card, self.name)
         self.rollout_temperature = card.get(TRAINED_AT, 1.0)
         self.fixed_questions = constrained and bool(card.get(FIXED_QUESTIONS))
+
+
+GUESSED = "nothing in the picture is familiar to the model, and its calibrators were fitted on familiar pictures"
+
+
+def says_unfamiliar(model: Any, response: Response | None) -> bool | None:
+    """Whether a response says that the model recognises nothing in the image; None where the model's card has no words for it."""
+    words: str | None = getattr(model, "unfamiliar", None)
+    return words in response.reasoning.element.casefold() if words and response else None
+
+
+def is_guess(model: Any, response: Response | None) -> bool:
+    """Whether the answer is a guess, to be given the confidence of chance, as the calibrators hold for familiar pictures alone."""
+    return bool(says_unfamiliar(model, response)) and bool(getattr(model, "guesses_unfamiliar", False))
 
 
 def calibrators_of(card: Mapping[str, Any], name: str) -> Calibrators | None:

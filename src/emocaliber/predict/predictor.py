@@ -25,7 +25,7 @@ from emocaliber.inference.plan import sha256_of_model
 from emocaliber.io.images import DEFAULT_LIMITS, ImageError, ImageLimits, OpenedImage
 from emocaliber.io.rows import display_name
 from emocaliber.models import DEFAULT_MODEL, LOCAL, kind_of, load_model
-from emocaliber.models.card import read_calibrators
+from emocaliber.models.card import GUESSED, is_guess, read_calibrators, says_unfamiliar
 from emocaliber.models.taught import TaughtQuestions
 from emocaliber.predict.given import UNNAMED, ImageSource, each_image, key_of, refuse_address, to_open
 from emocaliber.predict.prediction import Failure, Prediction, Predictions
@@ -36,7 +36,6 @@ GivenLabels = str | Iterable[str]
 DEFAULT_TASK = "EmoSet-8"
 _SOURCES = (*SOURCES, CALIBRATED)  # that a user can name
 CHANCE = "chance"  # the confidence source of a model that was not taught the labels, and of a guess about an unfamiliar picture
-GUESSED = "nothing in the picture is familiar to the model, and its calibrators were fitted on familiar pictures"
 FURTHER = ("consistency", "p_true")  # confidence sources of `respond` alone
 RETRIES = 3  # for an answer that cannot be parsed
 _AT_ONCE = 256  # images of a stream that are open at the same time, for a model without a window
@@ -275,8 +274,7 @@ class Predictor:
             error = Failure("malformed", f"{display_name(image)}: the model's answer cannot be read ({parsed.detail}).")
         response = parsed if isinstance(parsed, Response) else None
         evidence = Evidence(reply, response, query.candidates) if reply and response else None
-        unfamiliar = self._unfamiliar(response)
-        guessed = bool(unfamiliar) and getattr(self.model, "guesses_unfamiliar", False)
+        guessed = is_guess(self.model, response)
         source = CHANCE if guessed and not self._named else self.source_for(query)
         least = _chance(source, query)
         calibrated = {CALIBRATED: None, UNCALIBRATED: GUESSED} if guessed else self._calibrated(evidence, query)
@@ -296,7 +294,7 @@ class Predictor:
             accepted=decided.accepted,
             certificate=decided.certificate,
             uncertified=decided.uncertified,
-            unfamiliar=unfamiliar,
+            unfamiliar=says_unfamiliar(self.model, response),
             untaught=self.untaught(query),
             reasoning=response.reasoning if response else None,
             alternatives=MappingProxyType({emotion: round(probability, 6) for emotion, probability in alternatives}),
@@ -312,10 +310,6 @@ class Predictor:
                 *_confidence_notes(response, read, source, query),
             ),
         )
-
-    def _unfamiliar(self, response: Response | None) -> bool | None:
-        words: str | None = getattr(self.model, "unfamiliar", None)
-        return words in response.reasoning.element.casefold() if words and response else None
 
 
 def load(

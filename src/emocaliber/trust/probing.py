@@ -28,6 +28,7 @@ from emocaliber.inference.run import FREE_SETTINGS, without_secrets
 from emocaliber.io.images import DEFAULT_LIMITS, ImageError, ImageLimits, OpenedImage, open_image
 from emocaliber.io.rows import Row, RowWriter, display_name, read_rows, write_rows
 from emocaliber.io.workspace import Workspace, record_of
+from emocaliber.models.card import is_guess
 from emocaliber.models.taught import TaughtQuestions
 from emocaliber.trust.probe_scores import Pair, ProbeResult, score_probe
 from emocaliber.trust.probes import (
@@ -206,9 +207,15 @@ class Prober:
         }
 
     def _confidences(self, understood: Evidence | None, task: str, wanted: Labels) -> dict[str, float | None]:
-        """The confidence by every source; `calibrated` is there where the model's card has a calibrator for the question."""
+        """The confidence by every source; `calibrated` is there where the model's card has a calibrator for the question.
+
+        Of a guess about an unfamiliar picture it is that of chance, as in `predict`.
+        """
         stated, calibrators = confidences(understood), getattr(self.model, "calibrators", None)
-        return stated | ({CALIBRATED: calibrators.apply(task, wanted, stated)[0]} if calibrators and calibrators.find(task, wanted) else {})
+        if calibrators is None or not calibrators.find(task, wanted):
+            return stated
+        guessed = understood is not None and is_guess(self.model, understood.response)
+        return stated | {CALIBRATED: 1 / len(wanted) if guessed else calibrators.apply(task, wanted, stated)[0]}
 
     def _check_confidence(self) -> None:
         answered = [row for row in self._own_rows() if row["answer"] is not None]
