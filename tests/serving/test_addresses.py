@@ -1,10 +1,19 @@
-"""Addresses instead of pictures, on every route: the server refuses them, and dials nothing."""
+"""Addresses instead of pictures, on every route: the server refuses them, dials nothing, and asks no name server.
+
+Where a network namespace can be made, the same requests are sent in one that has the addresses of a cloud's metadata, of private networks
+and of a public host, all of which are listened on, and a name server.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -13,6 +22,9 @@ import pytest
 
 from serving_servers import ServerProcess
 
+OWN_NETWORK = "EMOCALIBER_OWN_NETWORK"  # set inside the namespace
+FOREIGN = ("169.254.169.254", "10.0.0.7", "192.168.1.1", "203.0.113.9")  # this host's own there
+NAMES = ("metadata.google.internal", "rebinding.example.org")
 QUESTIONS = {"q": {"type": "choice", "instructions": "Which emotion does it evoke?", "criteria": {"awe": None, "fear": None}}}
 
 
@@ -31,6 +43,17 @@ class Listener:
             waiting.settimeout(0.05)
             self.port = waiting.getsockname()[1]
             self._sockets.append(waiting)
+        self._names = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        self._names.settimeout(0.05)
+        if OWN_NETWORK in os.environ:
+            self._names.bind(("0.0.0.0", 53))
+
+    def was_asked(self) -> bool:
+        """Whether a name was looked up, in the namespace."""
+        try:
+            return bool(self._names.recv(512))
+        except TimeoutError:
+            return False
 
     def was_dialled(self) -> bool:
         for waiting in self._sockets:
@@ -59,8 +82,8 @@ def addresses(port: int) -> list[str]:
         "[::1]",
         "[::ffff:127.0.0.1]",
         "user@127.0.0.1",
-        "169.254.169.254",
     ]
+    hosts += [*FOREIGN, *NAMES] if OWN_NETWORK in os.environ else []
     return [f"http://{host}:{port}/a.png" for host in hosts] + [
         f"{scheme}://127.0.0.1:{port}/a.png" for scheme in ("https", "ftp", "gopher", "//")
     ]
@@ -99,6 +122,28 @@ def test_no_address_is_dialled_on_any_route(tiny_server: ServerProcess, listener
             for each in (server, *server.children(recursive=True)):
                 assert not [link for link in each.net_connections() if link.raddr and link.raddr.port == listener.port]
     assert not listener.was_dialled()
+    if OWN_NETWORK in os.environ:
+        assert not listener.was_asked()
+        socket.create_connection((FOREIGN[0], listener.port)).close()
+        assert listener.was_dialled()
+        with pytest.raises(OSError):
+            socket.getaddrinfo(NAMES[0], 80)
+        assert listener.was_asked(), "or the silence above would show nothing"
+
+
+def test_no_address_is_dialled_and_no_name_looked_up_in_a_network_that_has_them(tmp_path: Path) -> None:
+    if not shutil.which("unshare") or subprocess.run(["unshare", "-rnm", "ip", "link"], capture_output=True).returncode:
+        pytest.skip("no network namespace can be made here")
+    names = tmp_path / "resolv.conf"
+    names.write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+    steps = ["ip link set lo up", *(f"ip address add {address}/32 dev lo" for address in FOREIGN)]
+    steps += [
+        f"mount --bind {names} /etc/resolv.conf",
+        f"exec {sys.executable} -m pytest -q -p no:cacheprovider {__file__} -k on_any_route",
+    ]
+    environment = os.environ | {OWN_NETWORK: "1"}
+    inside = subprocess.run(["unshare", "-rnm", "sh", "-ec", "\n".join(steps)], env=environment, capture_output=True, text=True)
+    assert inside.returncode == 0, inside.stdout + inside.stderr
 
 
 def _failed(response: httpx2.Response) -> bool:
