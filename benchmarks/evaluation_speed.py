@@ -17,19 +17,23 @@ import json
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from emocaliber.__main__ import main as emocaliber
+from emocaliber.core.response import render
 from emocaliber.core.scoring import Outcome
+from emocaliber.core.sources import SOURCES
 from emocaliber.core.tasks import TASKS, paper_counts
 from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.evaluation.compare import compare
 from emocaliber.evaluation.stated import confidence_metrics
 from emocaliber.io.rows import write_rows
+from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS, INTERACTIONS
+from emocaliber.scenes.template_teacher import write_response
 
 STEPS = "".join(f"<{step}>some words about the {step} of this picture</{step}>" for step in ("element", "human", "context", "interaction"))
 
@@ -92,6 +96,49 @@ def released_rows(n: int, random: np.random.Generator) -> list[dict[str, object]
         row = {"task": task, "ground_truth": truth, "candidates": list(labels), "response": text + stated, "confidence": confidence}
         rows.append({"conversations": [{"role": "user", "content": [{"type": "image", "image": f"images/{number}.jpg"}]}], **row})
     return rows
+
+
+def answered_rows(n: int, random: np.random.Generator) -> Iterator[dict[str, object]]:
+    """n rows as `respond` writes them: the nine tasks, five steps of the template teacher, eight sources of confidence, votes for one row
+    in four; 4 % of the answers are malformed in one of six ways or failed, and two rows in a hundred share an image."""
+    elements, humans, contexts = (list(each) for each in (ELEMENTS, HUMANS, CONTEXTS))
+    texts = [
+        render(write_response(*(str(random.choice(each)) for each in (elements, humans, contexts, list(INTERACTIONS))), "LABEL", random))
+        for _ in range(2000)
+    ]
+    tasks = [task for task, size in paper_counts()["test"].items() for _ in range(size)]
+    random.shuffle(tasks)
+    for number in range(n):
+        task = tasks[number % len(tasks)]
+        labels = taxonomy(TASKS[task].taxonomy).labels
+        truth, right = labels[random.integers(len(labels))], float(random.beta(3, 2))
+        answer = truth if random.random() < right - 0.1 else labels[random.integers(len(labels))]
+        stated = dict(zip(SOURCES, np.clip(right + random.normal(0, 0.1, len(SOURCES)), 0, 1).tolist(), strict=True))
+        stated["verb"] = round(stated["verb"], 2)
+        text = f"{texts[random.integers(len(texts))].replace('LABEL', answer)}<confidence>{stated['verb']:.2f}</confidence>"
+        row: dict[str, object] = {"id": f"sample-{number:07}", "image": f"images/{number - (number % 100 == 1)}.jpg", "task": task}
+        row |= {"candidates": list(labels), "ground_truth": truth, "source": task.rpartition("-")[0].casefold(), "split": "test"}
+        if number % 4 == 0:
+            row["votes"] = dict(zip(labels, random.multinomial(11, np.full(len(labels), 1 / len(labels))).tolist(), strict=True))
+        error = None
+        if random.random() < 0.04:
+            kind = int(random.integers(len(SPOILT) + 1))
+            text, error = (SPOILT[kind](text), None) if kind < len(SPOILT) else (None, {"code": "timeout", "message": "no answer in 60 s"})
+            stated = dict.fromkeys(SOURCES)
+        seconds, calibrated = round(float(random.uniform(0.2, 1)), 4), None if stated["verb"] is None else round(right, 6)
+        row |= {"model": "tiny", "prompt": "emocaliber", "response": text, "confidence": stated, "error": error, "seconds": seconds}
+        usage = {"prompt_tokens": 64, "completion_tokens": 100, "cost": None}
+        yield row | {"calibrated": calibrated, "uncalibrated": None if calibrated else "no answer to calibrate", "usage": usage}
+
+
+SPOILT: tuple[Callable[[str], str], ...] = (
+    lambda text: text[: len(text) // 2],
+    lambda text: text.replace("<answer>", "<answer>none of them: ", 1).replace("</answer>", " of blue</answer>", 1),
+    lambda text: text.replace("<human>", "", 1),
+    lambda text: text.replace("</confidence>", " percent</confidence>"),
+    lambda text: text.rpartition("<answer>")[0],
+    lambda text: f"Here it is: {text}",
+)
 
 
 def answers(n: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
