@@ -2,10 +2,18 @@
 
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/evaluation_speed.py [--n 8035] [--many 1000000] [--replicates 1000]
 
-First all that `emocaliber score --numbers-only` does on n released rows of the nine tasks, in this process; then every confidence metric
-of `many` answers; then `compare`, at 400, 50,001 and `many` samples, of a system with itself under other names of the images, and with one
-that differs on 1 % of the samples. The peers resample indices and compute Brier and AUROC (scikit-learn) and ECE (torchmetrics) alone, for
-as many replicates as fit in ten seconds; their time is scaled up to all replicates. The last line is one JSON object.
+    python benchmarks/evaluation_speed.py --rows 1000000 [--against OTHER/src ...] [--repeats 3]
+
+The first: all that `emocaliber score --numbers-only` does on n released rows of the nine tasks, in this process; then every confidence
+metric of `many` answers; then `compare`, at 400, 50,001 and `many` samples, of a system with itself under other names of the images, and
+with one that differs on 1 % of the samples. The peers resample indices and compute Brier and AUROC (scikit-learn) and ECE (torchmetrics)
+alone, for as many replicates as fit in ten seconds; their time is scaled up to all replicates.
+
+The second: `emocaliber score --numbers-only` as a command of its own, on files of so many rows, as `respond` writes them (eight sources of
+confidence) and as released (one); seconds, processor seconds, and the most memory that its processes took together (proportional set size,
+looked at five times a second). Other checkouts are run in turn with this one, and must write the same bytes.
+
+The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -14,10 +22,14 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import resource
+import shutil
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,11 +42,13 @@ from emocaliber.core.sources import SOURCES
 from emocaliber.core.tasks import TASKS, paper_counts
 from emocaliber.emotions.taxonomy import taxonomy
 from emocaliber.evaluation.compare import compare
+from emocaliber.evaluation.folder import METRICS
 from emocaliber.evaluation.stated import confidence_metrics
 from emocaliber.io.rows import write_rows
 from emocaliber.scenes.concepts import CONTEXTS, ELEMENTS, HUMANS, INTERACTIONS
 from emocaliber.scenes.template_teacher import write_response
 
+SOURCE = Path(__file__).parents[1] / "src"
 STEPS = "".join(f"<{step}>some words about the {step} of this picture</{step}>" for step in ("element", "human", "context", "interaction"))
 
 
@@ -43,7 +57,15 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=8035)
     parser.add_argument("--many", type=int, default=1_000_000)
     parser.add_argument("--replicates", type=int, default=1000)
+    parser.add_argument("--rows", type=int)
+    parser.add_argument("--against", type=Path, nargs="*", default=[])
+    parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
+    if args.rows:
+        print(
+            json.dumps({"benchmark": "evaluation_speed", "rows": args.rows, "score": list(commands(args.rows, args.against, args.repeats))})
+        )
+        return
     random = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         rows = released_rows(args.n, random)
@@ -80,6 +102,42 @@ def main() -> None:
             }
         )
     )
+
+
+def commands(n: int, against: Sequence[Path], repeats: int) -> Iterator[dict[str, object]]:
+    """What the command takes for n rows of both forms, with this checkout and with others."""
+    for form, rows in (("respond", answered_rows), ("released", released_rows)):
+        with tempfile.TemporaryDirectory() as folder:
+            file, taken = Path(folder) / "responses.jsonl", defaultdict[str, list[dict[str, float]]](list)
+            write_rows(file, rows(n, np.random.default_rng(0)))
+            written = set()
+            for _ in range(repeats):
+                for source in (SOURCE, *against):
+                    out = Path(folder) / "out"
+                    taken[str(source)].append(measured(["score", str(file), "--out", str(out), "--numbers-only"], source))
+                    written.add(tuple((out / name).read_bytes() for name in ("outcomes.jsonl", METRICS, "tables.md")))
+                    shutil.rmtree(out)
+                    print(form, source, taken[str(source)][-1], flush=True)
+            yield {"form": form, "same": len(written) == 1, "taken": taken, "file_gb": round(file.stat().st_size / 1e9, 2)}
+
+
+def measured(arguments: list[str], source: Path) -> dict[str, float]:
+    """Seconds, processor seconds and the most memory of a command and the processes that it starts."""
+    import psutil
+
+    start, peak = time.perf_counter(), 0
+    command = psutil.Popen([sys.executable, "-m", "emocaliber", *arguments], env={**os.environ, "PYTHONPATH": str(source)}, stdout=-3)
+    while True:
+        with contextlib.suppress(psutil.Error):
+            peak = max(peak, sum(each.memory_full_info().pss for each in (command, *command.children(recursive=True))))
+        ended, status, used = os.wait4(command.pid, os.WNOHANG)
+        if ended:
+            break
+        time.sleep(0.2)
+    if status:
+        raise SystemExit(f"{arguments} with {source} ended with {status}")
+    seconds, processor = time.perf_counter() - start, used.ru_utime + used.ru_stime
+    return {"seconds": round(seconds, 1), "processor_seconds": round(processor, 1), "peak_memory_gb": round(peak / 1e9, 2)}
 
 
 def released_rows(n: int, random: np.random.Generator) -> list[dict[str, object]]:

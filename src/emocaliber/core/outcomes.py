@@ -30,7 +30,7 @@ class Names(Generic[Name]):
         self.names: tuple[Name, ...] = tuple(names)
 
     def __getitem__(self, row: int) -> Name:
-        return self.names[self.codes[row]]
+        return self.names[int(self.codes[row])]
 
     def listed(self, start: int = 0, stop: int | None = None) -> list[Name]:
         """The names themselves."""
