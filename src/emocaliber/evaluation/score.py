@@ -15,8 +15,9 @@ from emocaliber.core.outcomes import Outcomes
 from emocaliber.core.scoring import VERBALIZED, Outcome, with_known_sources
 from emocaliber.errors import UserError
 from emocaliber.evaluation.answers.columns import parse_columns
+from emocaliber.evaluation.answers.facts import Facts
 from emocaliber.evaluation.answers.reader import answers_in_memory, name_from, read_answers
-from emocaliber.evaluation.answers.rows import Answers, Facts, How
+from emocaliber.evaluation.answers.rows import Answers, How
 from emocaliber.evaluation.answers.scored import RowsOf, scored_answers, write_outcomes
 from emocaliber.evaluation.folder import METRICS, check_folder, remove_drawn
 from emocaliber.evaluation.parity import parity, parity_table

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from emocaliber.core.calibrators import CALIBRATED, PEOPLE_FIELDS
+from emocaliber.core.calibrators import PEOPLE_FIELDS
 from emocaliber.core.response import Malformed, MalformedReason, parse
 from emocaliber.core.samples import identified
 from emocaliber.core.scoring import CONFIDENCE, FIRST_SOURCES, VERBALIZED
@@ -19,6 +19,7 @@ from emocaliber.errors import UserError
 from emocaliber.evaluation.answers import predictions
 from emocaliber.evaluation.answers.cells import fractions, label_list, label_pairs, label_text, probability, stated_fractions
 from emocaliber.evaluation.answers.columns import Columns, columns_of, why_no_id
+from emocaliber.evaluation.answers.facts import Facts
 from emocaliber.evaluation.answers.logs import Placed, plain_rows
 from emocaliber.evaluation.answers.spellings import known_tasks, misspelt_answers, misspelt_truths
 from emocaliber.evaluation.answers.texts import told_in
@@ -74,36 +75,6 @@ class Answers:
         for _, row in self.rows:
             facts.add(row)
         return facts.first_source
-
-
-@dataclass
-class Facts:
-    """What a look at each response row says of them all: how many were read strictly, the `models` that they name, and how many of those
-    without an error have a calibrated confidence and a stated one."""
-
-    strictly: int = 0
-    models: set[str] = field(default_factory=set)
-    calibrated: int = 0
-    stated: int = 0
-
-    def add(self, row: Row) -> None:
-        self.strictly += row.get("lenient") is False
-        if model := row.get("model"):
-            self.models.add(str(model))
-        if row.get("error") is None:
-            self.calibrated += row.get(CALIBRATED) is not None
-            confidence = row.get("confidence")
-            self.stated += isinstance(confidence, dict) and confidence.get(VERBALIZED) is not None
-
-    def __iadd__(self, other: Facts) -> Facts:
-        self.strictly, self.models = self.strictly + other.strictly, self.models | other.models
-        self.calibrated, self.stated = self.calibrated + other.calibrated, self.stated + other.stated
-        return self
-
-    @property
-    def first_source(self) -> str:
-        """The source that `predict` gives as the confidence of this model: calibrated where most answers have that, else what is stated."""
-        return CALIBRATED if 2 * self.calibrated > self.stated else VERBALIZED
 
 
 def converted(source: Path, values: Sequence[tuple[Place, Any]], how: How) -> Answers:

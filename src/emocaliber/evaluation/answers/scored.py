@@ -10,7 +10,7 @@ from typing import Any, overload
 from emocaliber.core.outcomes import OutcomeColumns, Outcomes
 from emocaliber.core.scoring import Scorer
 from emocaliber.errors import UserError
-from emocaliber.evaluation.answers.rows import Facts
+from emocaliber.evaluation.answers.facts import Facts
 from emocaliber.evaluation.answers.stored import StoredResponses
 from emocaliber.io.parallel import shared_out
 from emocaliber.io.row_formats import Place
