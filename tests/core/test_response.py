@@ -18,6 +18,7 @@ from emocaliber.core.response import (
     Response,
     in_five_steps,
     parse,
+    parse_with_format,
     question,
     render,
 )
@@ -347,6 +348,15 @@ def test_form_is_whether_the_five_steps_are_kept_whatever_is_answered(text: str)
 @pytest.mark.parametrize("text", ["", FREE, f"Sure! {GOOD}", GOOD[:-3], GOOD.replace("nobody", " "), "<answer>fear</answer>"])
 def test_any_other_form_is_none(text: str) -> None:
     assert not in_five_steps(text)
+
+
+@pytest.mark.parametrize("lenient", [True, False])
+@pytest.mark.parametrize(
+    "text",
+    [GOOD, f"Sure! {GOOD}", f"{GOOD} Yes.", GOOD[:-3], answering("joy"), FREE, "", "<answer>fear</answer>", GOOD.replace("><", ">x<")],
+)
+def test_answer_and_form_are_read_at_once(text: str, lenient: bool) -> None:
+    assert parse_with_format(text, CANDIDATES, lenient=lenient) == (parse(text, CANDIDATES, lenient=lenient), in_five_steps(text))
 
 
 @given(st.text(max_size=60), st.sampled_from(CANDIDATES))

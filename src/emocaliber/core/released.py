@@ -24,6 +24,8 @@ def filled_in(row: Row) -> Row:
 
     With the candidates, `ground_truth` takes their spelling. All other fields stay as they are.
     """
+    if isinstance(row.get("image"), str) and row.get("candidates") is not None:
+        return row
     filled = dict(row)
     if not isinstance(row.get("image"), str) and (image := _image_of(row.get("conversations"))) is not None:
         filled["image"] = image

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from itertools import pairwise
+from operator import itemgetter
 from typing import Literal, NamedTuple
 
 from emocaliber.emotions.labels import Labels
@@ -76,9 +77,13 @@ class Malformed:
 ConfidenceRule = Literal["required", "forbidden", "optional"]
 
 _TAG = re.compile(r"</?(?:think|element|human|context|interaction|analysis|answer|confidence)>")
+_AT_TAGS = re.compile(f"({_TAG.pattern})")  # splits a text into what lies before, between and after its tags, and the tags
 _THINK = ("<think>", *(tag for step in STEPS for tag in (f"<{step}>", f"</{step}>")), "</think>")
 _WITHOUT_CONFIDENCE = (*_THINK, "<answer>", "</answer>")
 _WITH_CONFIDENCE = (*_WITHOUT_CONFIDENCE, "<confidence>", "</confidence>")
+# Of the texts before each tag, those that lie in no tag, and those of the five steps and the answer.
+_OUTSIDE = tuple(place for place, tag in enumerate(_WITH_CONFIDENCE) if tag[1] != "/" or tag == "</think>")
+_INSIDE = itemgetter(*(place for place, tag in enumerate(_WITHOUT_CONFIDENCE) if tag[1] == "/" and tag != "</think>"))
 _DECIMAL = re.compile(r"(?:0|1|0\.[0-9]+|1\.0+)")
 _LENIENT_DECIMAL = re.compile(r"([0-9]+(?:[.,][0-9]+)?|[.,][0-9]+)\s*(%?)")  # unambiguous, so that matching takes linear time
 
@@ -97,21 +102,29 @@ def parse(text: str, candidates: Sequence[str], *, confidence: ConfidenceRule = 
 
     Raises UserError for candidates that are not distinct (see `Labels`).
     """
+    return parse_with_format(text, candidates, confidence=confidence, lenient=lenient)[0]
+
+
+def parse_with_format(
+    text: str, candidates: Sequence[str], *, confidence: ConfidenceRule = "optional", lenient: bool = False
+) -> tuple[Response | Malformed, bool]:
+    """What `parse` and `in_five_steps` say of a text, which is gone through once. Raises as `parse` does."""
     labels = Labels.of(candidates)
     if not text.strip():
-        return Malformed(MalformedReason.EMPTY, "the text is empty")
+        return Malformed(MalformedReason.EMPTY, "the text is empty"), False
     if len(text) > MAX_CHARACTERS:
-        return Malformed(MalformedReason.TOO_LONG, f"the text has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read")
+        return Malformed(MalformedReason.TOO_LONG, f"the text has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read"), False
     notes: list[str] | None = [] if lenient else None
     parts = _five_steps(text, notes)
+    strictly = not notes and not isinstance(parts, Malformed)
     if isinstance(parts, Malformed) and lenient:
         notes = ["reasoning not in the five steps"]
-        free = _free_reasoning(text, notes)
-        if free is None:
-            return parts
-        parts = free
-    if isinstance(parts, Malformed):
-        return parts
+        parts = _free_reasoning(text, notes) or parts
+    return parts if isinstance(parts, Malformed) else _response(parts, labels, confidence, notes), strictly
+
+
+def _response(parts: _Parts, labels: Labels, confidence: ConfidenceRule, notes: list[str] | None) -> Response | Malformed:
+    """The response with these parts; with `notes` (lenient), deviations are noted there."""
     answers = [_read_answer(answer, labels, notes) for answer in parts.answers]
     if len(set(answers)) > 1:
         return Malformed(MalformedReason.REPEATED_TAG, f"<answer> occurs {len(answers)} times, with different answers")
@@ -154,29 +167,26 @@ class _Parts(NamedTuple):
 
 def _five_steps(text: str, notes: list[str] | None) -> _Parts | Malformed:
     """The parts of a text with all tags in order. With `notes` (lenient), other text around them is allowed and noted."""
-    found = [(match.group(), match.start(), match.end()) for match in _TAG.finditer(text)]
-    tags = tuple(tag for tag, _, _ in found)
+    pieces = _AT_TAGS.split(text)
+    tags = tuple(pieces[1::2])
     if tags not in (_WITH_CONFIDENCE, _WITHOUT_CONFIDENCE):
         return _diagnose(tags)
-    inside: dict[str, str] = {}
-    end = 0
-    for tag, start, stop in found:
-        between = text[end:start].strip()
-        if tag.startswith("</") and tag != "</think>":
-            inside[tag[2:-1]] = between
-        elif between:
+    between = [piece.strip() for piece in pieces[::2]]  # before each tag, and after the last
+    stated = len(tags) == len(_WITH_CONFIDENCE)
+    for place in _OUTSIDE if stated else _OUTSIDE[:-1]:
+        if stray := between[place]:
+            tag = tags[place]
             if notes is None or tag not in ("<think>", "<answer>", "<confidence>"):
-                return Malformed(MalformedReason.STRAY_TEXT, f"text before {tag} lies in no tag: {between[:60]!r}")
+                return Malformed(MalformedReason.STRAY_TEXT, f"text before {tag} lies in no tag: {stray[:60]!r}")
             notes.append(f"text before {tag} ignored")
-        end = stop
-    if rest := text[end:].strip():
+    if rest := between[-1]:
         if notes is None:
             return Malformed(MalformedReason.STRAY_TEXT, f"text follows the last tag: {rest[:60]!r}")
         notes.append("text after the last tag ignored")
-    for step in STEPS:
-        if not inside[step]:
-            return Malformed(MalformedReason.EMPTY_STEP, f"<{step}> is empty")
-    return _Parts(Reasoning(*(inside[step] for step in STEPS)), (inside["answer"],), inside.get("confidence"))
+    *steps, answer = _INSIDE(between)
+    if not all(steps):
+        return Malformed(MalformedReason.EMPTY_STEP, f"<{STEPS[steps.index('')]}> is empty")
+    return _Parts(Reasoning(*steps), (answer,), between[len(tags) - 1] if stated else None)
 
 
 def _free_reasoning(text: str, notes: list[str]) -> _Parts | None:

@@ -87,15 +87,16 @@ def read_samples(path: str | Path) -> Iterator[Sample]:
 # Validation of the fields of a row.
 
 _SHOWN = 60
+_NUMBER = (int, float)
 
 
 class Fields:
     """A row with checked access to its fields: each method returns a field in its type.
 
-    `where` is the row's file and line. Every UserError names it, the field and the remedy.
+    `where` is the row's file and line, as text or as a place. Every UserError names it, the field and the remedy.
     """
 
-    def __init__(self, row: Mapping[str, object], where: str) -> None:
+    def __init__(self, row: Mapping[str, object], where: str | Place) -> None:
         self._row = row
         self.where = where
 
@@ -141,6 +142,8 @@ class Fields:
 
     def votes(self, field: str, candidates: Labels) -> dict[str, int] | None:
         """The number of annotators who chose each candidate; None if the field is missing or null."""
+        if self._row.get(field) is None:
+            return None
         remedy = 'give it whole numbers of people, at least one in all, such as {"awe": 7, "fear": 4}, or leave it out'
         votes = self._table(field, candidates, lambda value: isinstance(value, int) and value >= 0, remedy)
         if votes is None:
@@ -151,6 +154,8 @@ class Fields:
 
     def posterior(self, field: str, candidates: Labels) -> dict[str, float] | None:
         """The probability of each candidate; None if the field is missing or null. A sum within 0.02 of 1 is accepted as rounding."""
+        if self._row.get(field) is None:
+            return None
         remedy = 'give it probabilities that sum to 1, such as {"awe": 0.7, "fear": 0.3}, or leave it out'
         posterior = self._table(field, candidates, _is_fraction, remedy)
         if posterior is not None and abs(math.fsum(posterior.values()) - 1) > 0.02:
@@ -160,14 +165,16 @@ class Fields:
     def fractions(self, field: str) -> dict[str, float | None]:
         """Named numbers in [0, 1], each of which may be null; empty where the field is missing or null."""
         remedy = 'give it numbers between 0 and 1, or null where there is none, such as {"ans": 0.85, "avg": null}'
-        return self._mapping(field, lambda value: value is None or _is_fraction(value), remedy) or {}
+        return self._mapping(field, _may_be_fraction, remedy) or {}
 
     def fraction(self, field: str) -> float | None:
         """A number in [0, 1]; None if the field is missing or null."""
         value = self._row.get(field)
-        if value is not None and (isinstance(value, bool) or not _is_fraction(value)):
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, _NUMBER) or not _is_fraction(value):
             raise self.error(field, f"is {_shown(value)}", "give it a number between 0 and 1, or null where there is none")
-        return float(value) if isinstance(value, int | float) else None
+        return float(value)
 
     def _required(self, field: str, remedy: str) -> object:
         if field not in self._row:
@@ -180,9 +187,9 @@ class Fields:
             return None
         if not isinstance(value, dict):
             raise self.error(field, f"is {_shown(value)}", remedy)
-        for key, number in value.items():
-            if isinstance(number, bool) or not allowed(number):
-                raise self.error(f"{field}.{key}", f"is {_shown(number)}", remedy)
+        if bool in map(type, value.values()) or not all(map(allowed, value.values())):
+            key, number = next((k, each) for k, each in value.items() if isinstance(each, bool) or not allowed(each))
+            raise self.error(f"{field}.{key}", f"is {_shown(number)}", remedy)
         return dict(value)
 
     def _table(self, field: str, candidates: Labels, allowed: Callable[[object], bool], remedy: str) -> dict[str, float] | None:
@@ -221,21 +228,30 @@ def identified(rows: Iterable[tuple[Place, Row]], *, required: bool, seen: dict[
     for place, row in rows:
         if nameless is None:
             nameless = row.get("id") is None
-        if nameless and row.get("id") is None:
-            row = {**row, "id": place.name}
-        elif not required and type(row.get("id")) is int:
-            row = {**row, "id": str(row["id"])}
-        fields = Fields(row, str(place))
+        row = row if required else named_row(place, row, nameless=nameless)
+        fields = Fields(row, place)
         identity = fields.text("id")
         if earlier := seen.get(identity):
             there = f"on {earlier.spot}" if earlier.file == place.file else f"in {earlier}"
             raise fields.error("id", f"is {_shown(identity)}, as {there}", "every row needs its own id")
         seen[identity] = place
-        yield fields.where, row
+        yield str(place), row
+
+
+def named_row(place: Place, row: Row, *, nameless: bool) -> Row:
+    """The row with a whole number for its id as text and, among `nameless` rows, an id from its place where it has none."""
+    identity = row.get("id")
+    if nameless and identity is None:
+        return {**row, "id": place.name}
+    return {**row, "id": str(identity)} if type(identity) is int else row
 
 
 def _is_fraction(value: object) -> bool:
-    return isinstance(value, int | float) and 0 <= value <= 1  # NaN compares false
+    return isinstance(value, _NUMBER) and 0 <= value <= 1  # NaN compares false
+
+
+def _may_be_fraction(value: object) -> bool:
+    return value is None or _is_fraction(value)
 
 
 def _shown(value: object) -> str:

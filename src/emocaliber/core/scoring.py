@@ -6,7 +6,7 @@ Training targets, rewards and evaluation all use `is_correct`, the only definiti
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from emocaliber import emotions
 from emocaliber.core.calibrators import CALIBRATED, PEOPLE, PEOPLE_FIELDS, PEOPLE_HIGH, PEOPLE_LOW
 from emocaliber.core.released import filled_in
-from emocaliber.core.response import Malformed, in_five_steps, parse
+from emocaliber.core.response import Malformed, parse_with_format
 from emocaliber.core.samples import Fields, identified
 from emocaliber.core.tasks import TASKS, canonical_task, nearly, taxonomy_of
 from emocaliber.emotions.labels import Labels
@@ -25,6 +25,7 @@ from emocaliber.io.rows import Row, RowPath, display_name, numbered_rows
 NO_ANSWER = "no_answer"
 VERBALIZED = "verb"  # the source of confidences that are stated in the text
 CONFIDENCE = "confidence"  # that of files of others with one column of them
+_KEPT = 4096  # questions whose candidates are kept
 FIRST_SOURCES = (CALIBRATED, CONFIDENCE, VERBALIZED)  # the one to show first is the first of these that a system has
 
 
@@ -114,43 +115,92 @@ def outcome(
     task.
     Raises UserError, naming `where` (the row's file and line) and the field, for a row that is not a response row.
     """
-    fields = Fields(row, where)
-    task = canonical_task(fields.text("task"))
-    candidates = fields.labels("candidates", taxonomy or taxonomy_of(task))
-    _check_task(fields, task, candidates)
-    ground_truth = fields.label("ground_truth", candidates)
-    plain = "plain_answer" in row
-    text = fields.optional_text("plain_answer" if plain else "response")
-    answer: str | None = None
-    verbalized: float | None = None
-    malformed: str | None = None
-    if text is None or row.get("error") is not None:
-        malformed = NO_ANSWER
-    else:
-        lenient = plain or not (strict or row.get("lenient") is False)
-        parsed = parse(f"<answer>{text}</answer>" if plain else text, candidates, lenient=lenient)
-        if isinstance(parsed, Malformed):
-            malformed = str(parsed.reason)
+    return Scorer(taxonomy, strict=strict).outcome(row, where)
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A task with its candidates; `scores` are whether an answer to it is right, and its distance, by answer and truth."""
+
+    task: str
+    candidates: Labels
+    scores: dict[tuple[str, str], tuple[bool, float | None]] = field(default_factory=dict)
+
+    def score(self, answer: str, truth: str) -> tuple[bool, float | None]:
+        found = self.scores.get((answer, truth))
+        if found is None:
+            found = is_correct(answer, truth, self.candidates), self.candidates.distance(answer, truth)
+            self.scores[answer, truth] = found
+        return found
+
+
+class Scorer:
+    """The outcomes of many rows (see `outcome`): what depends on the question alone is worked out once for each question."""
+
+    def __init__(self, taxonomy: emotions.Taxonomy | None = None, *, strict: bool = False) -> None:
+        self._taxonomy, self._strict = taxonomy, strict
+        self._questions: dict[tuple[Any, ...], _Question] = {}
+
+    def outcome(self, row: Mapping[str, Any], where: str | Place) -> Outcome:
+        """The outcome of a row at the place `where`, which messages name."""
+        fields = Fields(row, where)
+        asked = self._question(fields, row)
+        task, candidates = asked.task, asked.candidates
+        ground_truth = fields.label("ground_truth", candidates)
+        plain = "plain_answer" in row
+        text = fields.optional_text("plain_answer" if plain else "response")
+        answer: str | None = None
+        verbalized: float | None = None
+        malformed: str | None = None
+        keeps: bool | None = None
+        if text is None or row.get("error") is not None:
+            malformed = NO_ANSWER
         else:
-            answer, verbalized = parsed.answer, parsed.confidence
-    stated, image = row.get("confidence"), row.get("image")
-    calibrated = {CALIBRATED: fields.fraction(CALIBRATED)} if CALIBRATED in row else {}
-    released = isinstance(stated, str | int | float) and not isinstance(stated, bool)
-    return Outcome(
-        id=fields.text("id"),
-        task=task,
-        ground_truth=ground_truth,
-        answer=answer,
-        correct=is_correct(answer, ground_truth, candidates),
-        malformed=malformed,
-        distance=None if answer is None else candidates.distance(answer, ground_truth),
-        confidence=({} if released else fields.fractions("confidence")) | ({} if plain else {VERBALIZED: verbalized}) | calibrated,
-        posterior=fields.posterior("posterior", candidates),
-        votes=fields.votes("votes", candidates),
-        image=image if isinstance(image, str) else None,
-        people=_people(fields) if answer is not None else None,
-        format=None if malformed == NO_ANSWER or text is None or plain else in_five_steps(text),
-    )
+            lenient = plain or not (self._strict or row.get("lenient") is False)
+            parsed, five_steps = parse_with_format(f"<answer>{text}</answer>" if plain else text, candidates, lenient=lenient)
+            keeps = None if plain else five_steps
+            if isinstance(parsed, Malformed):
+                malformed = str(parsed.reason)
+            else:
+                answer, verbalized = parsed.answer, parsed.confidence
+        stated, image = row.get("confidence"), row.get("image")
+        calibrated = {CALIBRATED: fields.fraction(CALIBRATED)} if CALIBRATED in row else {}
+        released = isinstance(stated, str | int | float) and not isinstance(stated, bool)
+        correct, distance = (False, None) if answer is None else asked.score(answer, ground_truth)
+        return Outcome(
+            id=fields.text("id"),
+            task=task,
+            ground_truth=ground_truth,
+            answer=answer,
+            correct=correct,
+            malformed=malformed,
+            distance=distance,
+            confidence=({} if released else fields.fractions("confidence")) | ({} if plain else {VERBALIZED: verbalized}) | calibrated,
+            posterior=fields.posterior("posterior", candidates),
+            votes=fields.votes("votes", candidates),
+            image=image if isinstance(image, str) else None,
+            people=_people(fields) if answer is not None else None,
+            format=keeps,
+        )
+
+    def _question(self, fields: Fields, row: Mapping[str, Any]) -> _Question:
+        """The task and the candidates of a row, checked where the scorer has not met them before."""
+        listed = row.get("candidates")
+        key = (row.get("task"), *listed) if type(listed) is list else ()
+        try:
+            if (known := self._questions.get(key)) is not None:
+                return known
+        except TypeError:  # a label or a task that cannot be one, which is said now
+            pass
+        task = canonical_task(fields.text("task"))
+        candidates = fields.labels("candidates", self._taxonomy or taxonomy_of(task))
+        _check_task(fields, task, candidates)
+        if len(self._questions) >= _KEPT:
+            self._questions.clear()
+        found = _Question(task, candidates)
+        if key:
+            self._questions[key] = found
+        return found
 
 
 def with_known_sources(outcomes: Sequence[Outcome]) -> list[Outcome]:

@@ -87,7 +87,7 @@ class Labels(Sequence[str]):
 
     def named(self, text: str) -> str | None:
         """The label of which the whole text is a spelling, ignoring case and surrounding punctuation; else None."""
-        return self._by_key.get(label_key(text))
+        return self._as_spelt.get(text) or self._by_key.get(label_key(text))
 
     def mentioned(self, text: str) -> tuple[set[str], set[str]]:
         """The labels that occur in a text: (affirmed, negated as in "not sadness").
@@ -135,6 +135,10 @@ class Labels(Sequence[str]):
     @cached_property
     def _by_key(self) -> dict[str, str]:
         return {label_key(spelling): label for spelling, label in self.spellings.items()}
+
+    @cached_property
+    def _as_spelt(self) -> dict[str, str]:
+        return {spelling: self._by_key[label_key(spelling)] for spelling in self.spellings}
 
     @cached_property
     def _by_folded(self) -> dict[str, str]:

@@ -33,8 +33,7 @@ class ResamplingUnits:
     """
 
     def __init__(self, images: Sequence[str] | Ints, tasks: Sequence[str], *, most: int = UNITS) -> None:
-        names, self._image = np.unique(np.asarray(images), return_inverse=True)
-        n_images = names.size
+        n_images, self._image = _numbered(images)
         unit_of_image = np.empty(n_images, dtype=np.int64)
         self.strata: list[Ints] = []
         self.count = 0
@@ -80,6 +79,11 @@ class Weighting:
         blocks = iter([self._only_block]) if self._step == self.replicates else self._blocks()
         return np.concatenate([np.asarray(members @ weights, dtype=float).T for weights in blocks])
 
+    def prepare(self) -> None:
+        """Draws the weights, if they are kept, before processes that share them are made."""
+        if self._step == self.replicates:
+            _ = self._only_block
+
     @cached_property
     def _only_block(self) -> Weights:
         return next(self._blocks())
@@ -112,6 +116,15 @@ class Swapping(Weighting):
 
     def _drawn(self, size: int, width: int, random: np.random.Generator) -> Ints:
         return random.integers(0, 2, size=(size, width))
+
+
+def _numbered(images: Sequence[str] | Ints) -> tuple[int, Ints]:
+    """The number of distinct images, and each one's place (n,) among them in their order."""
+    if isinstance(images, np.ndarray):
+        names, place = np.unique(images, return_inverse=True)
+        return names.size, place
+    places = {name: number for number, name in enumerate(sorted(dict.fromkeys(images)))}
+    return len(places), np.fromiter(map(places.__getitem__, images), dtype=np.int64, count=len(images))
 
 
 def _strata(image: Ints, task: Ints, n_images: int) -> list[Ints]:

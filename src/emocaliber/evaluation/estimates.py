@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from emocaliber.core.outcomes import Outcomes
 from emocaliber.core.scoring import NO_ANSWER, VERBALIZED, Outcome
 from emocaliber.core.tasks import GROUPS, group_of, task_order, taxonomy_of
 from emocaliber.errors import UserError
@@ -57,27 +57,25 @@ class OutcomeCounts:
     """
 
     def __init__(self, outcomes: Iterable[Outcome], *, replicates: int = 1000, seed: int = 0, confidence: str = VERBALIZED) -> None:
-        self.outcomes = sorted(outcomes, key=lambda outcome: (outcome.task, outcome.id))
+        self.outcomes = Outcomes.of(outcomes).in_order()
         if not self.outcomes:
             raise ValueError("there are no outcomes to summarise")
-        tasks = [outcome.task for outcome in self.outcomes]
-        self.units = ResamplingUnits([outcome.image or outcome.id for outcome in self.outcomes], tasks)
+        tasks = self.outcomes.task.listed()
+        self.units = ResamplingUnits(
+            [image or sample for image, sample in zip(self.outcomes.images, self.outcomes.ids, strict=True)], tasks
+        )
         self.resampling = Resampling(self.units, replicates, seed)
-        given = {s for outcome in self.outcomes for s in outcome.confidence}
+        given = self.outcomes.sources
         self.sources = sorted(given, key=lambda s: (s != confidence, s != VERBALIZED, s))
         if confidence not in {VERBALIZED, *given}:
             raise UserError(f"no response has a confidence {confidence!r}; there are {', '.join(self.sources) or 'none at all'}")
         self.rows = rows_by_task(tasks)
-        self._sources: dict[str, _Source] = {}
+        self._last: _Source | None = None
 
     @cached_property
     def scopes(self) -> list[Scope]:
         """The tasks, groups and overall, as `scopes_of` gives them."""
         return scopes_of(self.rows)
-
-    def of(self, scope: Scope) -> list[Outcome]:
-        """The outcomes of a scope."""
-        return [self.outcomes[row] for name in scope.tasks for row in self.rows[name].tolist()]
 
     def answers(self, scope: Scope) -> Estimates:
         """Accuracy and F1s, averaged over tasks as in the paper; the malformed share and, in a group and overall, accuracy, pooled over
@@ -154,21 +152,23 @@ class OutcomeCounts:
     @cached_property
     def _keeps(self) -> Ints:
         """(n,): whether the text keeps to the five steps: 1 or 0, -1 without a text, -2 if unknown."""
-        codes = {True: 1, False: 0, None: _UNKNOWN}
-        keeps = np.array([codes[outcome.format] for outcome in self.outcomes])
+        keeps = np.where(self.outcomes.format < 0, _UNKNOWN, self.outcomes.format).astype(int)
         if keeps.max() > _UNKNOWN:
-            silent = np.array([outcome.malformed == NO_ANSWER for outcome in self.outcomes])
-            keeps[silent & (keeps == _UNKNOWN)] = -1
+            keeps[self.outcomes.malformed.are(NO_ANSWER) & (keeps == _UNKNOWN)] = -1
         return keeps
 
     def _confusion(self, task: str) -> Confusion:
-        outcomes = [self.outcomes[row] for row in self.rows[task].tolist()]
-        truths, answers = [outcome.ground_truth for outcome in outcomes], [outcome.answer for outcome in outcomes]
+        outcomes, rows = self.outcomes, self.rows[task]
+        pairs = np.stack([outcomes.ground_truth.codes[rows], outcomes.answer.codes[rows]], axis=1)
+        distinct, last, which = np.unique(pairs[::-1], axis=0, return_index=True, return_inverse=True)
+        truths = [outcomes.ground_truth.names[code] for code in distinct[:, 0].tolist()]
+        answers = [outcomes.answer.names[code] for code in distinct[:, 1].tolist()]
         labels = confusion_labels(task, {*truths, *answers})
-        k, cells = len(labels), confusion_cells(truths, answers, labels)
+        k, cells = len(labels), confusion_cells(truths, answers, labels)[which.ravel()[::-1]]
+        known = dict(zip(zip(truths, answers, strict=True), outcomes.distance[rows[::-1][last]].tolist(), strict=True))
         counts = np.bincount(cells, minlength=k * (k + 1)).reshape(k, k + 1).astype(float)
         replicates = self.resampling.counts(self.rows[task], cells, k * (k + 1)).reshape(-1, k, k + 1)
-        return Confusion(labels, counts, replicates, costs(task, labels, _distances(task, labels, outcomes)))
+        return Confusion(labels, counts, replicates, costs(task, labels, _distances(task, labels, known)))
 
     def _pooled(self, scope: Scope, shares: Sequence[tuple[float, Floats]]) -> IntervalEstimate:
         """A share pooled over samples, from the shares of the tasks."""
@@ -179,11 +179,9 @@ class OutcomeCounts:
 
     def _agreement(self, scope: Scope) -> Estimates:
         rows = self.places(scope)
-        of_each = (self.outcomes[row].agreement for row in rows)
-        shares = list(itertools.takewhile(lambda share: share is not None, of_each))
-        if len(shares) < rows.size:
+        if not self.outcomes.shared[rows].all():
             return {}
-        agreed = np.array(shares, dtype=float)
+        agreed = np.array(list(self.outcomes.agreement(rows)), dtype=float)
         found = {"agreement": self.mean(rows, agreed)}
         for source in self.sources:
             counted = self._source(source)
@@ -208,9 +206,9 @@ class OutcomeCounts:
         return intervals.bootstrap_estimate(_spearman(*exact), rank_correlation(joint), self.units.images(rows), within=(-1.0, 1.0))
 
     def _source(self, name: str) -> _Source:
-        if name not in self._sources:
-            self._sources[name] = _Source(name, self.outcomes, self.rows, self.resampling)
-        return self._sources[name]
+        if self._last is None or self._last.name != name:  # one alone is kept, as its replicates may take 50 MB
+            self._last = _Source(name, self.outcomes, self.rows, self.resampling)
+        return self._last
 
     def places(self, scope: Scope) -> Ints:
         """The places of the outcomes of a scope."""
@@ -220,17 +218,30 @@ class OutcomeCounts:
 class _Source:
     """One source of confidence as counts by task, in cells of level by (wrong, right, malformed), then two for missing confidences."""
 
-    def __init__(self, name: str, outcomes: Sequence[Outcome], rows: Mapping[str, Ints], resampling: Resampling) -> None:
-        stated_ = [outcome.confidence.get(name) for outcome in outcomes]
-        self.present = np.array([confidence is not None for confidence in stated_])
-        self.confidences = np.array([np.nan if confidence is None else confidence for confidence in stated_], dtype=float)
-        self.correct = np.array([outcome.correct for outcome in outcomes])
-        self.malformed = np.array([outcome.malformed is not None for outcome in outcomes])
-        level, self.values = stated.levels(self.confidences[self.present])
-        cells = np.full(len(outcomes), 3 * self.values.size)
+    def __init__(self, name: str, outcomes: Outcomes, rows: Mapping[str, Ints], resampling: Resampling) -> None:
+        self.name, self._rows, self._resampling = name, rows, resampling
+        self.confidences = outcomes.confidence.column(name)
+        self.present = ~np.isnan(self.confidences)
+        self.correct = outcomes.correct
+        self.malformed = ~outcomes.malformed.are(None)
+
+    @cached_property
+    def _levels(self) -> tuple[Ints, Floats]:
+        return stated.levels(self.confidences[self.present])
+
+    @property
+    def values(self) -> Floats:
+        """The values of the levels."""
+        return self._levels[1]
+
+    @cached_property
+    def replicates(self) -> dict[str, Floats]:
+        """(R, cells) by task."""
+        level, values = self._levels
+        cells = np.full(self.present.size, 3 * values.size)
         cells[self.present] = 3 * level + np.where(self.malformed, 2, self.correct)[self.present]
-        size = 3 * self.values.size + 2
-        self.replicates = {task: resampling.counts(members, cells[members], size) for task, members in rows.items()}
+        size = 3 * values.size + 2
+        return {task: self._resampling.counts(members, cells[members], size) for task, members in self._rows.items()}
 
     def tally(self, rows: Ints, *, penalised: bool) -> Tally:
         """The tally of the samples `rows`, from the exact confidences."""
@@ -297,9 +308,9 @@ def confusion_cells(truths: Sequence[str], answers: Sequence[str | None], labels
     return np.array([place[truth] * (len(labels) + 1) + place[answer] for truth, answer in zip(truths, answers, strict=True)])
 
 
-def _distances(task: str, labels: Sequence[str], outcomes: Sequence[Outcome]) -> dict[tuple[str, str], float]:
-    """The loop distance of each (truth, answer): from a known task's emotion loop, else from the outcomes."""
-    found = {(o.ground_truth, o.answer): o.distance for o in outcomes if o.answer is not None and o.distance is not None}
+def _distances(task: str, labels: Sequence[str], given: Mapping[tuple[str, str | None], float]) -> dict[tuple[str, str], float]:
+    """The loop distance of each (truth, answer): from a known task's emotion loop, else as `given` by the outcomes, NaN where it is not."""
+    found = {(truth, answer): distance for (truth, answer), distance in given.items() if answer is not None and not np.isnan(distance)}
     if known := taxonomy_of(task):
         loop = known.loop()
         inside = [label for label in labels if label in loop.order]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from emocaliber.core.calibrators import PEOPLE, PEOPLE_HIGH, PEOPLE_LEVEL, PEOPLE_LOW
+from emocaliber.core.outcomes import Outcomes
 from emocaliber.core.scoring import Outcome
 from emocaliber.evaluation.bootstrap import Ints
 from emocaliber.evaluation.estimates import Estimates, OutcomeCounts, Scope
@@ -36,15 +37,14 @@ def people_estimates(counts: OutcomeCounts, scope: Scope) -> tuple[int, Estimate
     - `ignorance_spearman`: Spearman's correlation of half the width with the distance: does the model know when it does not know?
     """
     every = counts.places(scope)
-    rows = np.array([row for row in every.tolist() if _is_known(counts.outcomes[row])], dtype=int)
+    rows = every[(counts.outcomes.people.given & counts.outcomes.shared)[every]]
     if not rows.size:
         return 0, {}
-    outcomes = [counts.outcomes[row] for row in rows]
-    said, low, high = (
-        np.array([(each.people or {})[name] for each in outcomes], dtype=float) for name in (PEOPLE, PEOPLE_LOW, PEOPLE_HIGH)
-    )
-    share = np.array([each.agreement for each in outcomes], dtype=float)
-    people = np.array([0 if each.posterior is not None else sum((each.votes or {}).values()) for each in outcomes], dtype=float)
+    outcomes = counts.outcomes
+    said, low, high = (outcomes.people.column(name)[rows] for name in (PEOPLE, PEOPLE_LOW, PEOPLE_HIGH))
+    share = np.array(list(outcomes.agreement(rows)), dtype=float)
+    posterior = outcomes.posterior.given
+    people = np.array([0 if posterior[row] else sum((outcomes.votes[row] or {}).values()) for row in rows.tolist()], dtype=float)
     distance, width = np.abs(said - share), high - low
     return rows.size, {
         "mae": counts.mean(rows, distance),
@@ -59,13 +59,9 @@ def people_estimates(counts: OutcomeCounts, scope: Scope) -> tuple[int, Estimate
 
 def people_note(outcomes: Sequence[Outcome]) -> str | None:
     """A sentence where answers with a share of people have nothing to score it against; None if all have."""
-    said = [each for each in outcomes if each.people]
-    lacking = sum(each.shares is None for each in said)
-    return f"{lacking:,} of {len(said):,} shares of people have neither votes nor a posterior, and are not scored" if lacking else None
-
-
-def _is_known(outcome: Outcome) -> bool:
-    return outcome.people is not None and outcome.shares is not None
+    columns = Outcomes.of(outcomes)
+    said, lacking = int(columns.people.given.sum()), int((columns.people.given & ~columns.shared).sum())
+    return f"{lacking:,} of {said:,} shares of people have neither votes nor a posterior, and are not scored" if lacking else None
 
 
 def _rms(counts: OutcomeCounts, rows: Ints, gaps: Floats, share: Floats, people: Floats) -> IntervalEstimate:

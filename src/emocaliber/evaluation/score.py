@@ -11,11 +11,14 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
-from emocaliber.core.scoring import VERBALIZED, Outcome, outcome, with_known_sources
+from emocaliber.core.outcomes import Outcomes
+from emocaliber.core.scoring import VERBALIZED, Outcome, with_known_sources
 from emocaliber.errors import UserError
 from emocaliber.evaluation.answers.columns import parse_columns
-from emocaliber.evaluation.answers.reader import answers_in_memory, read_answers, system_name
+from emocaliber.evaluation.answers.facts import Facts
+from emocaliber.evaluation.answers.reader import answers_in_memory, name_from, read_answers
 from emocaliber.evaluation.answers.rows import Answers, How
+from emocaliber.evaluation.answers.scored import RowsOf, scored_answers, write_outcomes
 from emocaliber.evaluation.folder import METRICS, check_folder, remove_drawn
 from emocaliber.evaluation.parity import parity, parity_table
 from emocaliber.evaluation.people import people_note
@@ -90,7 +93,7 @@ class Score(Tabular):
         if self.converted:  # kept as response rows, which `trace` reads
             folder = self.source.parent if self.source else Path()
             write_rows(out / "answers.jsonl", (_moved(row, folder, out) for row in self.rows))
-        write_rows(out / "outcomes.jsonl", (each.to_row() for each in self.outcomes))
+        write_outcomes(out / "outcomes.jsonl", self.outcomes)
         write_atomically(out / "tables.md", markdown(summary, self.name))
         write_atomically(out / "tables.tex", latex(summary, self.name))
         write_atomically(out / METRICS, json.dumps(summary, indent=2, allow_nan=False) + "\n")
@@ -150,11 +153,16 @@ class Score(Tabular):
 
 @dataclass(frozen=True)
 class ScoredRows:
-    """Answers as response rows with their outcomes, in order, and as they were `read`; `missing` says which of them are not there."""
+    """Answers as response rows with their outcomes, in order, and as they were `read`; `missing` says which of them are not there.
+
+    `candidates` are those of each row; `facts` are about all rows.
+    """
 
     read: Answers
     rows: Sequence[Row]
-    outcomes: Sequence[Outcome]
+    outcomes: Outcomes
+    candidates: Sequence[tuple[str, ...]]
+    facts: Facts
     source: Path | None
     missing: str | None
 
@@ -177,12 +185,12 @@ def scored_rows(
     how = How(told, tuple(labels), task, truths, partial, strict)
     source = Path(answers) if isinstance(answers, str | os.PathLike) else None
     read = read_answers(source, how) if source else answers_in_memory(records(answers), how, name or IN_MEMORY)
-    placed = [(where, row | {"lenient": True}) for where, row in read.rows] if lenient else read.rows
-    missing = _missing(source, read, partial)
-    outcomes = [outcome(row, strict=strict, where=where) for where, row in placed]
+    outcomes, candidates, facts = scored_answers(read.rows, strict=strict, lenient=lenient)
+    missing = _missing(source, read, partial, len(outcomes))
     if read.foreign:
-        outcomes = with_known_sources(outcomes)
-    return ScoredRows(read, [row for _, row in placed], outcomes, source, missing)
+        outcomes = Outcomes.of(with_known_sources(outcomes))
+    read = read if read.shown else replace(read, shown=facts.first_source)
+    return ScoredRows(read, RowsOf(read.rows, lenient), outcomes, candidates, facts, source, missing)
 
 
 def score_answers(
@@ -212,15 +220,14 @@ def score_answers(
         answers, columns=columns, labels=labels, task=task, truth=truth, partial=partial, strict=strict, lenient=lenient, name=name
     )
     source, read, rows, outcomes, missing = scored.source, scored.read, scored.rows, scored.outcomes, scored.missing
-    given = {source for each in outcomes for source in each.confidence}
-    first = confidence or (read.confidence if read.confidence in given else VERBALIZED)
+    first = confidence or (read.confidence if read.confidence in outcomes.sources else VERBALIZED)
     summary = summarise(outcomes, replicates=replicates, seed=seed, confidence=first)
-    strictly = len(rows) if strict else sum(row.get("lenient") is False for row in rows)
+    strictly = len(rows) if strict else scored.facts.strictly
     summary["settings"] |= {"responses": str(source.absolute())} if source else {}
     summary["settings"] |= ({"partial": missing} if missing else {}) | {"lenient": len(rows) - strictly, "strict": strictly}
     warnings = [warning for warning in (unread(outcomes, rows, strict=strict), people_note(outcomes)) if warning]
     notes = (*(read.notes if read.foreign else ()), *warnings)
-    called = name or (system_name(source, rows) if source else IN_MEMORY)
+    called = name or (name_from(source, scored.facts.models) if source else IN_MEMORY)
     return Score(called, summary, outcomes, rows, notes, source, read.foreign)
 
 
@@ -240,9 +247,9 @@ def _in_python(function: Callable[_P, Score]) -> Callable[_P, Score]:
 score = _in_python(score_answers)
 
 
-def _missing(source: Path | None, read: Answers, partial: bool) -> str | None:
+def _missing(source: Path | None, read: Answers, partial: bool, rows: int) -> str | None:
     """What is missing of a run, in words; None if nothing. Raises UserError if that was not allowed for."""
-    missing = None if read.foreign or source is None else missing_from(source, len(read.rows))
+    missing = None if read.foreign or source is None else missing_from(source, rows)
     if missing and not partial:
         raise UserError(
             f"{display_name(source or '')} is not a whole run: {missing}. Put all shards into one folder, or finish the run with "

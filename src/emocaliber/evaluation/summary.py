@@ -20,12 +20,15 @@ from typing import Any
 
 import numpy as np
 
+from emocaliber.core.outcomes import Names, Outcomes
 from emocaliber.core.scoring import VERBALIZED, Outcome
 from emocaliber.evaluation import calibration, ranking, stated
+from emocaliber.evaluation.bootstrap import Ints
 from emocaliber.evaluation.estimates import OutcomeCounts, Scope
 from emocaliber.evaluation.intervals import LEVEL, IntervalEstimate
 from emocaliber.evaluation.metrics import Floats, Tally
 from emocaliber.evaluation.people import people_estimates
+from emocaliber.io.parallel import shared_out
 
 Metrics = dict[str, Any]
 
@@ -41,8 +44,8 @@ def summarise(outcomes: Iterable[Outcome], *, replicates: int = 1000, seed: int 
     """
     counts = OutcomeCounts(outcomes, replicates=replicates, seed=seed, confidence=confidence)
     found: dict[str, dict[str, Metrics]] = {"tasks": {}, "groups": {}, "overall": {}}
-    for scope in counts.scopes:
-        m = found[scope.kind][scope.name] = _metrics(counts, scope)
+    for scope, confidences in zip(counts.scopes, _confidences(counts), strict=True):
+        m = found[scope.kind][scope.name] = _metrics(counts, scope, confidences)
         if scope.kind != "tasks":  # which all come before
             _mean_ceilings(m, [found["tasks"][name] for name in scope.tasks])
     return {
@@ -62,19 +65,19 @@ def summarise(outcomes: Iterable[Outcome], *, replicates: int = 1000, seed: int 
     }
 
 
-def _metrics(counts: OutcomeCounts, scope: Scope) -> Metrics:
-    outcomes = counts.of(scope)
-    answers, ceilings = counts.answers(scope), _ceilings(outcomes)
+def _metrics(counts: OutcomeCounts, scope: Scope, confidences: Metrics) -> Metrics:
+    rows = counts.places(scope)
+    answers, ceilings = counts.answers(scope), _ceilings(counts.outcomes, rows)
     malformed = answers.pop("malformed")
     numbers, steps = _numbers(answers), _numbers({"format": counts.format(scope)})
     undefined = {name: why for part in (numbers, steps, ceilings) for name, why in part.pop("undefined", {}).items()}
     return {
-        "n": len(outcomes),
+        "n": len(rows),
         **numbers,
-        "malformed": _malformed(outcomes, malformed),
+        "malformed": _malformed(counts.outcomes.malformed.take(rows), malformed),
         **steps,
-        "confidence": {source: _confidence(counts, scope, source) for source in counts.sources},
-        "emotion": _emotion(counts, scope, outcomes),
+        "confidence": confidences,
+        "emotion": _emotion(counts, scope),
         **_people(counts, scope),
         **ceilings,
         "undefined": undefined,
@@ -93,14 +96,21 @@ def _numbers(estimates: Mapping[str, IntervalEstimate]) -> Metrics:
     return found | {"undefined": undefined} if undefined else found
 
 
-def _malformed(outcomes: Sequence[Outcome], share: IntervalEstimate) -> Metrics:
-    reasons = Counter(outcome.malformed for outcome in outcomes if outcome.malformed is not None)
-    n = len(outcomes)
+def _malformed(why: Names[str | None], share: IntervalEstimate) -> Metrics:
+    n, of_each = len(why.codes), np.bincount(why.codes, minlength=len(why.names)).tolist()
+    reasons = Counter({name: count for name, count in zip(why.names, of_each, strict=True) if name is not None and count})
     return {
         "count": reasons.total(),
         **_numbers({"share": share}),
         "reasons": {reason: {"count": reasons[reason], "share": reasons[reason] / n} for reason in sorted(reasons)},
     }
+
+
+def _confidences(counts: OutcomeCounts) -> list[Metrics]:
+    """The metrics of every source in each scope."""
+    counts.resampling.prepare()  # which all sources share
+    by_source = shared_out(lambda source: [_confidence(counts, scope, source) for scope in counts.scopes], counts.sources)
+    return [dict(zip(counts.sources, of_scope, strict=True)) for of_scope in zip(*by_source, strict=True)] or [{} for _ in counts.scopes]
 
 
 def _confidence(counts: OutcomeCounts, scope: Scope, source: str) -> Metrics:
@@ -111,11 +121,12 @@ def _confidence(counts: OutcomeCounts, scope: Scope, source: str) -> Metrics:
     }
 
 
-def _emotion(counts: OutcomeCounts, scope: Scope, outcomes: Sequence[Outcome]) -> Metrics:
+def _emotion(counts: OutcomeCounts, scope: Scope) -> Metrics:
     estimates = counts.emotion(scope)
     found: Metrics = _numbers({name: estimate for name, estimate in estimates.items() if "." not in name})
     if "agreement" in estimates:
-        found["agreement_best"] = math.fsum(max((outcome.shares or {}).values()) for outcome in outcomes) / len(outcomes)
+        rows = counts.places(scope).tolist()
+        found["agreement_best"] = math.fsum(max((shares or {}).values()) for shares in counts.outcomes.shares(rows)) / len(rows)
         found["agreement_spearman"] = {
             name.partition(".")[2]: _numbers({"value": estimate}) for name, estimate in estimates.items() if "." in name
         }
@@ -137,15 +148,15 @@ def _people(counts: OutcomeCounts, scope: Scope) -> Metrics:
     return {"people": {"n": n, **_numbers(estimates)}} if n else {}
 
 
-def _ceilings(outcomes: Sequence[Outcome]) -> Metrics:
+def _ceilings(outcomes: Outcomes, rows: Ints) -> Metrics:
     names = ("best_possible", "best_possible_same_answers")
-    posteriors = [outcome.posterior for outcome in outcomes if outcome.posterior is not None]
-    if missing := len(outcomes) - len(posteriors):
-        reason = f"{missing} of {len(outcomes)} samples carry no posterior"
+    if missing := int((~outcomes.posterior.given[rows]).sum()):
+        reason = f"{missing} of {len(rows)} samples carry no posterior"
         return {**dict.fromkeys(names), "undefined": dict.fromkeys(names, reason)}
-    answers, correct = [outcome.answer for outcome in outcomes], [outcome.correct for outcome in outcomes]
+    posteriors = [outcomes.posterior[row] or {} for row in rows.tolist()]
+    answers, correct = outcomes.answer.take(rows).listed(), outcomes.correct[rows].tolist()
     best = (best_possible(posteriors), best_possible_same_answers(posteriors, answers, correct))
-    found: Metrics = {name: _ceiling(len(outcomes), *numbers) for name, numbers in zip(names, best, strict=True)}
+    found: Metrics = {name: _ceiling(len(rows), *numbers) for name, numbers in zip(names, best, strict=True)}
     return found | {"undefined": {}}
 
 

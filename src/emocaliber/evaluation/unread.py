@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from emocaliber.core.outcomes import Outcomes
 from emocaliber.core.response import Malformed, MalformedReason, parse
 from emocaliber.core.scoring import NO_ANSWER, Outcome
 from emocaliber.core.tasks import labels_of
@@ -40,10 +41,12 @@ def unread(outcomes: Sequence[Outcome], rows: Sequence[Mapping[str, Any]], *, st
 
     `rows` are the response rows of the outcomes, in the same order; `strict` as in `outcome`.
     """
-    lost = [(each, row) for each, row in zip(outcomes, rows, strict=True) if each.malformed is not None]
-    if not outcomes or len(lost) < WORTH_SAYING * len(outcomes):
+    columns = Outcomes.of(outcomes)
+    reasons = [(at, why) for at, why in enumerate(columns.malformed.listed()) if why is not None]
+    if not outcomes or len(reasons) < WORTH_SAYING * len(outcomes):
         return None
-    [(reason, count)] = Counter(each.malformed for each, _ in lost).most_common(1)
+    lost = [(columns[at], rows[at]) for at, _ in reasons]
+    [(reason, count)] = Counter(why for _, why in reasons).most_common(1)
     text = f"{len(lost):,} of {len(outcomes):,} answers cannot be read and count as wrong"
     because = _REASONS.get(str(reason), str(reason))
     text += f": {because}" if count == len(lost) else f"; {count:,} of them because {because}"

@@ -21,6 +21,7 @@ from emocaliber.core.prompts import EMOCALIBER, Prompt, load_prompt
 from emocaliber.core.released import read_test_metadata
 from emocaliber.core.samples import Sample, read_samples
 from emocaliber.errors import UserError
+from emocaliber.io.chunks import chunks
 from emocaliber.io.configurations import find_configuration
 from emocaliber.io.row_formats import row_files
 from emocaliber.io.rows import display_name, numbered_rows, opened
@@ -354,7 +355,8 @@ def _unfinished(records: Mapping[Path, Mapping[str, Any]], shards: Mapping[Path,
         wanted = record["results"].get("samples")
         if wanted is None and whole is not None:  # killed before its record had results
             wanted = len(shards[file].of_list(range(whole))) if file in shards else whole
-        there = sum(1 for _ in numbered_rows(file))
+        lines = file.suffix.lower() == ".jsonl"
+        there = sum(chunk.rows_in() for chunk in chunks(file)) if lines else sum(1 for _ in numbered_rows(file))
         if wanted is None:
             found.append(f"{display_name(file.name)} was broken off after {there:,} rows")
         elif there < wanted:

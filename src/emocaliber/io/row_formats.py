@@ -60,15 +60,21 @@ def located_rows(sources: RowPath | Sequence[RowPath], needed_by: str = "an eval
     """
     listed = [Path(source) for source in ([sources] if isinstance(sources, str | os.PathLike) else sources)]
     files = [file for source in listed for file in row_files(source)]
-    root = os.path.commonpath([file.absolute().parent for file in files]) if len(files) > 1 else None
     empty = True
-    for file in files:
-        shard = display_name(file.absolute().relative_to(root).with_suffix("").as_posix()) if root else ""
+    for file, shard in with_shards(files):
         for number, row in _arrow_rows(file) if file.suffix.lower() == ".arrow" else numbered_rows(file):
             empty = False
             yield Place(file, number, shard), row
     if empty:
         raise UserError(f"{', '.join(map(display_name, listed))}: there are no rows in it; {needed_by} needs at least one.")
+
+
+def with_shards(files: Sequence[Path]) -> list[tuple[Path, str]]:
+    """Each file with the `shard` of its places: empty for a single file."""
+    root = os.path.commonpath([file.absolute().parent for file in files]) if len(files) > 1 else None
+    return [
+        (file, display_name(file.absolute().relative_to(root).with_suffix("").as_posix()) if root is not None else "") for file in files
+    ]
 
 
 class StoredRows:

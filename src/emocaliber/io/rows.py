@@ -177,6 +177,17 @@ def write_rows(path: RowPath, rows: Iterable[Mapping[str, Any]]) -> None:
         file.writelines(map(_to_line, rows))
 
 
+def write_lines(path: RowPath, lines: Iterable[bytes]) -> None:
+    """`write_atomically` for parts of a file, such as those of `lines_of`."""
+    with _replacing(path) as file:
+        file.writelines(lines)
+
+
+def lines_of(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """The rows as JSON Lines. Raises ValueError for NaN or infinity, which JSON does not have."""
+    return b"".join(map(_to_line, rows))
+
+
 def _json_rows(file: IO[bytes], path: RowPath) -> Iterator[tuple[int, Row]]:
     for number, line in enumerate(file, 1):
         row = row_of_line(line, path, number)
@@ -195,13 +206,19 @@ def _parquet_rows(file: IO[bytes], path: RowPath) -> Iterator[Row]:
         raise UserError(f"{display_name(path)}: not a readable Parquet file ({error}).") from error
 
 
+def row_text(line: bytes, number: int) -> bytes:
+    """The bytes of a row on a line, without a byte order mark on the first."""
+    return line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+
+
 def row_of_line(line: bytes, path: RowPath, number: int) -> Row | None:
     """The row on a line, or None if the line is blank."""
-    text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+    text = row_text(line, number)
     if not text.strip():
         return None
     try:
-        row = json.loads(text.decode("utf-8"), parse_constant=_refuse_constant)
+        decoded = text.decode("utf-8")
+        row = json.loads(decoded) if decoded[0] == "\ufeff" else _DECODER.decode(decoded)  # `loads` has the sentence about a second BOM
         if isinstance(row, dict):
             return row
         problem = f"found a JSON {type(row).__name__}"
@@ -218,6 +235,11 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON, a missing number is null")
 
 
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+# ASCII, because a file name that is not UTF-8 becomes lone surrogates, which only \u escapes can carry.
+_ENCODER = json.JSONEncoder(ensure_ascii=True, allow_nan=False)
+
+
 def _not_finite(row: object) -> list[str]:
     """The fields of a row that hold NaN or an infinity."""
     named = _flatten(row) if isinstance(row, Mapping) else ()
@@ -226,8 +248,7 @@ def _not_finite(row: object) -> list[str]:
 
 def _to_line(row: Mapping[str, Any]) -> bytes:
     try:
-        # ASCII, because a file name that is not UTF-8 becomes lone surrogates, which only \u escapes can carry.
-        return json.dumps(row, ensure_ascii=True, allow_nan=False).encode("ascii") + b"\n"
+        return _ENCODER.encode(row).encode("ascii") + b"\n"
     except ValueError as error:
         culprits = ", ".join(_not_finite(row))
         raise ValueError(f"cannot write a row: {culprits or error} is not a finite number; write None instead") from error

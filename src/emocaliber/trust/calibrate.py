@@ -242,8 +242,7 @@ class _Question:
 
 def _questions(scored: ScoredRows) -> list[_Question]:
     found: dict[tuple[str, frozenset[str]], _Question] = {}
-    for row, outcome in zip(scored.rows, scored.outcomes, strict=True):
-        labels = tuple(map(str, row["candidates"]))
+    for labels, outcome in zip(scored.candidates, scored.outcomes, strict=True):
         found.setdefault(question_key(outcome.task, labels), _Question(outcome.task, labels, [])).outcomes.append(outcome)
     return list(found.values())
 

@@ -13,7 +13,7 @@ from typing import Any, ParamSpec
 import numpy as np
 
 from emocaliber.core.scoring import CONFIDENCE, Outcome
-from emocaliber.core.tasks import labels_of, task_order
+from emocaliber.core.tasks import task_order
 from emocaliber.errors import UserError, did_you_mean
 from emocaliber.evaluation.answers.predictions import are_predictions
 from emocaliber.evaluation.calibration import bin_of
@@ -229,8 +229,9 @@ def _ordered(scored: ScoredRows, source: str) -> tuple[_Answers, list[tuple[str,
 
     The confidence is the one that `predict` gives: six decimals, and in rows of our own at least 1/k for k candidates.
     """
-    pairs = sorted(zip(scored.outcomes, scored.rows, strict=True), key=lambda pair: sampling_key(pair[0].id))
-    keys = [(each.task, tuple(sorted(labels_of(each.task, row["candidates"])))) for each, row in pairs]
+    pairs = sorted(zip(scored.outcomes, scored.candidates, strict=True), key=lambda pair: sampling_key(pair[0].id))
+    sorted_labels = {candidates: tuple(sorted(candidates)) for candidates in set(scored.candidates)}
+    keys = [(each.task, sorted_labels[candidates]) for each, candidates in pairs]
     floors = [0.0 if scored.read.foreign or source == LEADING else 1 / len(labels) for _, labels in keys]
     values = [
         np.nan if each.malformed or (value := each.confidence.get(source)) is None else round(max(value, floor), 6)

@@ -25,7 +25,7 @@ def model_of(scored: ScoredRows, what: str, told: str | None = None) -> dict[str
     Raises UserError, saying that `what` is for one model, for answers of several, and where rows and user name different ones.
     """
     where = display_name(scored.source) if scored.source else "these answers"
-    names = sorted({str(name) for row in scored.rows if (name := row.get("model"))})
+    names = sorted(scored.facts.models)
     if len(names) > 1:
         shown = ", ".join(names[:_SHOWN])
         raise UserError(f"{where} has answers of {len(names)} models ({shown}); {what} is for one: give a file of each.")
@@ -48,7 +48,7 @@ def data_of(scored: ScoredRows) -> dict[str, Any]:
         digest = sha256_of(files[0])
     else:
         digest = hashlib.sha256("".join(f"{sha256_of(file)}  {file.name}\n" for file in files).encode()).hexdigest()
-    return {"path": str(scored.source) if scored.source else None, "sha256": digest, "rows": len(scored.rows)}
+    return {"path": str(scored.source) if scored.source else None, "sha256": digest, "rows": len(scored.outcomes)}
 
 
 def files_of(source: Path | None) -> list[Path]:

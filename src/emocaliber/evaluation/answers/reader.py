@@ -7,17 +7,17 @@ every label, under usual names (`columns`) or in the log of another tool (`logs`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from emocaliber.core.calibrators import CALIBRATED
-from emocaliber.core.scoring import CONFIDENCE, VERBALIZED, completed
+from emocaliber.core.scoring import CONFIDENCE, completed
 from emocaliber.core.tasks import taxonomy_of
 from emocaliber.errors import UserError
 from emocaliber.evaluation.answers.logs import inspect_document
 from emocaliber.evaluation.answers.rows import Answers, How, converted
+from emocaliber.evaluation.answers.stored import StoredResponses, is_large
 from emocaliber.io.row_formats import DELIMITED, Place, located_values
 from emocaliber.io.rows import Row, display_name
 
@@ -47,6 +47,8 @@ def read_answers(source: Path, how: How | None = None) -> Answers:
     if how.says_nothing and suffix not in (*DELIMITED, ".json"):
         values: Iterator[tuple[Place, Any]] = located_values(source)
         first = next(values)
+        if _is_response_row(first[1]) and is_large(source):
+            return _of_responses(StoredResponses(source), how, display_name(source))
         if _is_response_row(first[1]):
             return _of_responses(list(completed(chain([first], values))), how, display_name(source))
         return converted(source, [first, *values], how)
@@ -63,19 +65,11 @@ def answers_in_memory(rows: Sequence[Mapping[str, Any]], how: How, name: str) ->
     return converted(Path(name), values, how)
 
 
-def _of_responses(rows: list[tuple[str, Row]], how: How, name: str) -> Answers:
+def _of_responses(rows: Sequence[tuple[str, Row]], how: How, name: str) -> Answers:
     """Rows of our own form or of the released one as answers."""
     if not how.strict and _are_untagged(row for _, row in rows):
         return _as_plain(rows, name)
-    return Answers(rows, confidence=first_source(row for _, row in rows))
-
-
-def first_source(rows: Iterable[Row]) -> str:
-    """The source that `predict` gives as the confidence of this model: calibrated where most answers have that, else what is stated."""
-    answered = [row for row in rows if row.get("error") is None]
-    calibrated = sum(row.get(CALIBRATED) is not None for row in answered)
-    stated = sum(isinstance(each := row.get("confidence"), Mapping) and each.get(VERBALIZED) is not None for row in answered)
-    return CALIBRATED if 2 * calibrated > stated else VERBALIZED
+    return Answers(rows)
 
 
 def _is_response_row(row: Any) -> bool:
@@ -110,8 +104,12 @@ def system_name(source: Path, rows: Iterable[Row]) -> str:
 
     Of a path or a hub id, the last part counts that is not a word such as "responses" or "model".
     """
-    models = {str(model) for row in rows if (model := row.get("model"))}  # a failed request names none
-    model = models.pop() if len(models) == 1 else ""
+    return name_from(source, {str(model) for row in rows if (model := row.get("model"))})  # a failed request names none
+
+
+def name_from(source: Path, models: Collection[str]) -> str:
+    """`system_name` where the models that the rows name are known."""
+    model = next(iter(models)) if len(models) == 1 else ""
     if parts := _telling(re.split(r"[/\\:]", model)):
         return parts[-1]
     absolute = source.absolute()

@@ -19,6 +19,7 @@ from emocaliber.errors import UserError
 from emocaliber.evaluation.answers import predictions
 from emocaliber.evaluation.answers.cells import fractions, label_list, label_pairs, label_text, probability, stated_fractions
 from emocaliber.evaluation.answers.columns import Columns, columns_of, why_no_id
+from emocaliber.evaluation.answers.facts import Facts
 from emocaliber.evaluation.answers.logs import Placed, plain_rows
 from emocaliber.evaluation.answers.spellings import known_tasks, misspelt_answers, misspelt_truths
 from emocaliber.evaluation.answers.texts import told_in
@@ -56,14 +57,24 @@ class How:
 class Answers:
     """Response rows, each after its place, and the sentences that say how a file of others was read; none for rows of our own form.
 
-    `confidence` is the source to show first. `foreign` rows were converted from another form; `missing` says which answers are not there.
+    `confidence` is the source to show first; for rows of our own, `first_source` of them. `foreign` rows were converted from another form;
+    `missing` says which answers are not there.
     """
 
-    rows: list[tuple[str, Row]]
+    rows: Sequence[tuple[str, Row]]
     notes: tuple[str, ...] = ()
-    confidence: str = VERBALIZED
+    shown: str | None = None
     foreign: bool = False
     missing: str | None = None
+
+    @property
+    def confidence(self) -> str:
+        if self.shown is not None:
+            return self.shown
+        facts = Facts()
+        for _, row in self.rows:
+            facts.add(row)
+        return facts.first_source
 
 
 def converted(source: Path, values: Sequence[tuple[Place, Any]], how: How) -> Answers:
