@@ -95,7 +95,7 @@ def test_an_error_in_a_step_is_a_finding_and_the_next_stage_is_rehearsed_all_the
 
     ran = []
 
-    def run_stage(stage: str, config: Any) -> Path:
+    def run_stage(stage: str, config: Any, **_: Any) -> Path:
         ran.append((stage, Path(config.model).name))
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
@@ -108,7 +108,7 @@ def test_an_error_in_a_step_is_a_finding_and_the_next_stage_is_rehearsed_all_the
 def test_too_few_rows_for_the_devices_are_said_before_a_step(
     mine: Path, whole: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emocaliber.training.rehearsal.run_stage", lambda stage, config: Path(config.model))
+    monkeypatch.setattr("emocaliber.training.rehearsal.run_stage", lambda stage, config, **_: Path(config.model))
     monkeypatch.setattr("emocaliber.training.rehearsal._answer", lambda config, rows: None)
     assert rehearsed(mine, whole, "--devices", "64") == 3
     assert "has 32 rows, but a step takes 256 samples" in capsys.readouterr().out
@@ -117,7 +117,7 @@ def test_too_few_rows_for_the_devices_are_said_before_a_step(
 def test_an_image_that_two_stages_share_is_named(
     mine: Path, whole: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emocaliber.training.rehearsal.run_stage", lambda stage, config: Path(config.model))
+    monkeypatch.setattr("emocaliber.training.rehearsal.run_stage", lambda stage, config, **_: Path(config.model))
     monkeypatch.setattr("emocaliber.training.rehearsal._answer", lambda config, rows: None)
     image = str(photo(mine / "shared.png"))
     for stage in ("stage1", "stage3"):
