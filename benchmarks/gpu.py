@@ -82,9 +82,7 @@ def main() -> int:
     import torch
 
     if args.device == "cuda" and not torch.cuda.is_available():
-        print(
-            f"there is no GPU that PyTorch {torch.__version__} can use; --shape miniature --device cpu runs this on a CPU", file=sys.stderr
-        )
+        print(f"PyTorch {torch.__version__} sees no GPU here; --shape miniature --device cpu runs the same code on a CPU", file=sys.stderr)
         return 2
     started = time.monotonic()
     found: dict[str, Any] = {"benchmark": "gpu", "date": date.today().isoformat(), **machine(args)}
@@ -296,7 +294,8 @@ def training(part: str, folder: Path, size: Size, end: float, args: argparse.Nam
     if part.startswith("stage3"):
         answer = round(next(each["completions/mean_length"] for each in trainer.state.log_history if "completions/mean_length" in each))
     plan = plan_compute(config, 1, answer, asked)
-    steps = watch.seconds[1:]
+    if not (steps := watch.seconds[1:]):
+        raise SystemExit("no step but the warm-up fitted into the time")
     step = sum(steps) / len(steps)
     passes = step - sum(watch.rollouts[1:]) / len(steps)
     found: dict[str, Any] = {

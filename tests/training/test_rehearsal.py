@@ -61,7 +61,8 @@ def test_rows_that_fit_are_trained_on_in_all_stages(mine: Path, whole: Path, cap
         [row] = [line.split() for line in said.splitlines() if line.startswith(f"{stage} ")]
         assert row[1:3] == ["32", "32"] and int(row[3]) > 0
         state = json.loads((mine / "kept" / stage / "checkpoints" / "checkpoint-2" / "trainer_state.json").read_text())
-        assert len([entry for entry in state["log_history"] if "loss" in entry]) == 2
+        steps = [entry for entry in state["log_history"] if "loss" in entry]
+        assert len(steps) == 2 and all(entry["grad_norm"] > 0 for entry in steps), "backward passes are rehearsed with gradients"
         assert not (mine / stage).exists(), "the folder of the real training is not touched"
 
 
@@ -133,6 +134,36 @@ def test_many_findings_of_one_kind_are_counted() -> None:
     said = report.text()
     assert "would have stopped training (1,000):" in said and "stage1: line 5: no image" in said
     assert "stage1: and 995 more like these" in said and "line 6" not in said
+
+
+def test_its_sentences_are_broken_at_the_width_of_the_terminal_and_its_table_is_not() -> None:
+    from emocaliber.training.inspection import Finding
+    from emocaliber.training.rehearsal import StageReport
+
+    sentence = "data/vec-cot/stage3.jsonl, line 10: split is 'test'; training and validation must not see the test split"
+    report = Rehearsal("7b", 8, findings=[Finding("stage3", STOPS, "row", sentence)], stages=[StageReport("stage1", 32, 32)])
+    whole, broken = report.text(), report.text(80)
+    assert f"  stage3: {sentence}\n" in whole and "rehearsal of 7b for 8 devices" in whole
+    assert max(map(len, broken.splitlines())) <= 80 and broken.split() == whole.split()
+    assert "stage1    32   32     0     -              -        -" in broken
+
+
+def test_the_disk_is_judged_for_all_stages_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    from collections import namedtuple
+
+    from emocaliber.training.checks import read_stages
+    from emocaliber.training.config import ModelConfig
+    from emocaliber.training.inspection import inspect_disk
+    from emocaliber.training.plan import with_base_model
+
+    configs = {stage: config for stage, config in read_stages("7b").items() if isinstance(config, ModelConfig)}
+    configs = {stage: with_base_model(config, configs.values()) for stage, config in configs.items()}
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr("emocaliber.training.inspection.shutil.disk_usage", lambda _: usage(600e9))
+    [found] = inspect_disk(configs)
+    assert found.stage == "stage1, stage2, stage3" and "take 675 GB, and here" in found.text and "has 600 GB free" in found.text
+    monkeypatch.setattr("emocaliber.training.inspection.shutil.disk_usage", lambda _: usage(700e9))
+    assert inspect_disk(configs) == []
 
 
 def test_a_miniature_has_the_real_vocabulary_patches_and_windows() -> None:

@@ -53,6 +53,7 @@ GROUPS = 4  # questions answered at once in stage 3
 HELD_OUT = 8
 _ON_GPUS = ("use_vllm", "vllm_", "deepspeed", "fsdp")  # beginnings of the names of arguments
 
+_SHOWN_AS_0 = 5e-5  # stage 3's loss is 0 but for rounding, as its advantages have a mean of 0
 _AVERAGE = 0.8  # E[p] of an answer that stands in
 
 
@@ -71,7 +72,7 @@ class StageReport:
 
     def row(self) -> list[str]:
         def range_of(values: list[float]) -> str:
-            return ", ".join(f"{value:.3g}" for value in values) or "-"
+            return ", ".join("0" if abs(value) < _SHOWN_AS_0 else f"{value:.3g}" for value in values) or "-"
 
         seconds = f"{self.seconds:,.0f}" if self.seconds else "-"
         return [self.stage, f"{self.read:,}", f"{self.fit:,}", f"{self.used:,}", range_of(self.losses), range_of(self.gradients), seconds]
