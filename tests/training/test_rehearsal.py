@@ -196,3 +196,16 @@ def test_a_miniature_answers_about_an_image(tmp_path: Path) -> None:
 def test_a_file_in_place_of_a_folder_is_refused(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "rehearse", "--config", str(mine / "stage1.toml")]) == 2
     assert "a rehearsal needs one with stage1.toml" in capsys.readouterr().err
+
+
+def test_a_tokenizer_that_is_not_there_is_said_without_asking_the_hub(mine: Path, whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rehearsed(mine, whole, "--tokenizer", "nowhere") == 2
+    assert "there is no folder nowhere to read a tokenizer from. It needs config.json, tokenizer.json" in capsys.readouterr().err
+
+
+def test_a_file_of_samples_that_is_not_there_is_named_once(mine: Path, whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for stage in ("stage1", "stage2", "stage3"):
+        (mine / f"{stage}.jsonl").unlink()
+    assert rehearsed(mine, whole) == 3
+    said = capsys.readouterr().out
+    assert f"  stage1: there is no file {mine}/stage1.jsonl" in said

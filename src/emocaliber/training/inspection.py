@@ -165,7 +165,7 @@ def _inspect_groups(config: Stage3Config, seen: Inspection) -> None:
 
 def _inspect_rows(config: ModelConfig, processor: Any, seen: Inspection, devices: int) -> None:
     if not is_there(config.samples):
-        seen.found(STOPS, "samples", missing_samples(Path(config.samples), seen.stage))
+        seen.found(STOPS, "samples", missing_samples(Path(config.samples), seen.stage).removeprefix(f"{seen.stage}: "))
         seen.runs = False
         return
     good: list[tuple[int, dict[str, Any]]] = []

@@ -20,22 +20,22 @@ SMALL = 50_000_000  # weights: a model that has no more is rehearsed as it is
 _LAYERS, _WIDTH, _HEADS, _INNER = 2, 64, 2, 128
 _VISION_WIDTH, _VISION_HEADS, _VISION_INNER = 64, 2, 128
 _TOKENS = {"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>", "vision_start_token_id": "<|vision_start|>"}
+_FILES = "It needs config.json, tokenizer.json, tokenizer_config.json and preprocessor_config.json of the model; weights are not needed"
 _SECTIONS = [4, 6, 6]  # of the rotary positions, for time, height and width: half a head
 
 
 def processor_of(model: str, tokenizer: str | None, min_pixels: int, max_pixels: int) -> tuple[Any, str]:
     """A model's processor, and whose tokenizer it has: of the folder `tokenizer`, of the model itself, or that of `tiny`, which ships."""
     limits = {"min_pixels": min_pixels or None, "max_pixels": max_pixels or None}
+    if tokenizer and not Path(tokenizer).is_dir():
+        raise UserError(f"there is no folder {tokenizer} to read a tokenizer from. {_FILES}")
     for place in (tokenizer, model) if tokenizer else (model,):
         try:
             if why_unavailable(place) is None:
                 return load_processor(place, **limits), f"the tokenizer of {place}"
         except (OSError, ValueError) as error:
             if place == tokenizer:
-                raise UserError(
-                    f"cannot read a tokenizer in {place}: {str(error).splitlines()[0]} It needs config.json, tokenizer.json, "
-                    "tokenizer_config.json and preprocessor_config.json of the model; weights are not needed"
-                ) from error
+                raise UserError(f"cannot read a tokenizer in {place}: {str(error).splitlines()[0]} {_FILES}") from error
         if place == tokenizer:
             raise UserError(f"cannot read a tokenizer in {place}: {why_unavailable(place)}")
     return load_processor(TINY, min_pixels=min_pixels or PAPER_PIXELS[0], max_pixels=max_pixels or PAPER_PIXELS[1]), ""
