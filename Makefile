@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-fast test-servers try-transformers try-inspect try-lmms-eval try-fiftyone try-label-studio lint docs release reproduce tiny lite clean
+.PHONY: demo test test-fast test-servers test-releases try-transformers try-inspect try-lmms-eval try-fiftyone try-label-studio lint docs release reproduce tiny lite clean
 
 demo: $(VENV)/.ready
 	$(BIN)/emocaliber predict examples/photos --report demo-report
@@ -36,6 +36,17 @@ release: $(VENV)/.ready-dev
 VLLM ?= .venv-vllm
 test-servers: $(VENV)/.ready-dev $(VLLM)/bin/vllm
 	EMOCALIBER_VLLM=$(abspath $(VLLM)) $(BIN)/python -m pytest -m real_servers tests/models/test_real_servers.py
+
+# What trains and what loads models, with other releases of TRL and transformers (docs/training.md), each in a folder that is put before
+# the environment's own. RELEASE_TESTS names fewer tests.
+RELEASES ?= trl==1.15.0 transformers==5.19.0 transformers==5.24.0
+RELEASE_TESTS ?= tests/training tests/models
+test-releases: $(VENV)/.ready-dev
+	for release in $(RELEASES); do \
+		test -d .venv-releases/$$release || \
+			$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target .venv-releases/$$release $$release || exit 1; \
+		PYTHONPATH=$(CURDIR)/.venv-releases/$$release EMOCALIBER_RELEASE=$$release $(BIN)/python -m pytest $(RELEASE_TESTS) || exit 1; \
+	done
 
 # `pipeline("visual-emotion")`, `pipeline("decision")` and `transformers serve` with tiny (docs/transformers.md), in an environment of its own.
 TRANSFORMERS ?= .venv-transformers
@@ -110,4 +121,4 @@ $(TRANSFORMERS)/bin/transformers:
 	$(TRANSFORMERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable . 'transformers[serving]>=5.23,<6' torchvision
 
 clean:
-	rm -rf $(VENV) .venv-vllm .venv-transformers .venv-inspect .venv-lmms-eval .venv-fiftyone .venv-label-studio runs/try demo-report site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-releases .venv-vllm .venv-transformers .venv-inspect .venv-lmms-eval .venv-fiftyone .venv-label-studio runs/try demo-report site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -28,7 +28,9 @@ def small_model(processor: Any, seed: int = 0) -> Any:
     from trl.trainer.utils import add_fused_lm_head
 
     from emocaliber.training.base.model import build_model
+    from emocaliber.training.log_probs import complete_trl
 
+    complete_trl()
     torch.manual_seed(seed)
     model = build_model(processor.tokenizer, width=64, layers=2, vision_width=64, vision_layers=2)
     with torch.no_grad():

@@ -204,6 +204,9 @@ def test_stage_3_shares_prefixes_and_trains_the_eyes_too(trained: Path, base: Pa
 def test_a_group_has_the_log_probabilities_gradients_and_roll_outs_of_separate_sequences(tokenizer: Any, vision: dict[str, Any]) -> None:
     from trl.trainer.utils import add_fused_lm_head
 
+    from emocaliber.training.log_probs import complete_trl
+
+    complete_trl()
     model, processor = small_lite(tokenizer, **vision)
     add_fused_lm_head(model, temperature=1.0, outputs=("log_probs",))
     model.train()

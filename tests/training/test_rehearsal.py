@@ -61,7 +61,8 @@ def test_rows_that_fit_are_trained_on_in_all_stages(mine: Path, whole: Path, cap
         [row] = [line.split() for line in said.splitlines() if line.startswith(f"{stage} ")]
         assert row[1:3] == ["32", "32"] and int(row[3]) > 0
         state = json.loads((mine / "kept" / stage / "checkpoints" / "checkpoint-2" / "trainer_state.json").read_text())
-        assert len([entry for entry in state["log_history"] if "loss" in entry]) == 2
+        steps = [entry for entry in state["log_history"] if "loss" in entry]
+        assert len(steps) == 2 and all(entry["grad_norm"] > 0 for entry in steps), "backward passes are rehearsed with gradients"
         assert not (mine / stage).exists(), "the folder of the real training is not touched"
 
 
@@ -95,7 +96,7 @@ def test_an_error_in_a_step_is_a_finding_and_the_next_stage_is_rehearsed_all_the
 
     ran = []
 
-    def run_stage(stage: str, config: Any) -> Path:
+    def run_stage(stage: str, config: Any, **_: Any) -> Path:
         ran.append((stage, Path(config.model).name))
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
@@ -108,7 +109,7 @@ def test_an_error_in_a_step_is_a_finding_and_the_next_stage_is_rehearsed_all_the
 def test_too_few_rows_for_the_devices_are_said_before_a_step(
     mine: Path, whole: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emocaliber.training.rehearsal.run_stage", lambda stage, config: Path(config.model))
+    monkeypatch.setattr("emocaliber.training.rehearsal.run_stage", lambda stage, config, **_: Path(config.model))
     monkeypatch.setattr("emocaliber.training.rehearsal._answer", lambda config, rows: None)
     assert rehearsed(mine, whole, "--devices", "64") == 3
     assert "has 32 rows, but a step takes 256 samples" in capsys.readouterr().out
@@ -117,7 +118,7 @@ def test_too_few_rows_for_the_devices_are_said_before_a_step(
 def test_an_image_that_two_stages_share_is_named(
     mine: Path, whole: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emocaliber.training.rehearsal.run_stage", lambda stage, config: Path(config.model))
+    monkeypatch.setattr("emocaliber.training.rehearsal.run_stage", lambda stage, config, **_: Path(config.model))
     monkeypatch.setattr("emocaliber.training.rehearsal._answer", lambda config, rows: None)
     image = str(photo(mine / "shared.png"))
     for stage in ("stage1", "stage3"):
@@ -133,6 +134,36 @@ def test_many_findings_of_one_kind_are_counted() -> None:
     said = report.text()
     assert "would have stopped training (1,000):" in said and "stage1: line 5: no image" in said
     assert "stage1: and 995 more like these" in said and "line 6" not in said
+
+
+def test_its_sentences_are_broken_at_the_width_of_the_terminal_and_its_table_is_not() -> None:
+    from emocaliber.training.inspection import Finding
+    from emocaliber.training.rehearsal import StageReport
+
+    sentence = "data/vec-cot/stage3.jsonl, line 10: split is 'test'; training and validation must not see the test split"
+    report = Rehearsal("7b", 8, findings=[Finding("stage3", STOPS, "row", sentence)], stages=[StageReport("stage1", 32, 32)])
+    whole, broken = report.text(), report.text(80)
+    assert f"  stage3: {sentence}\n" in whole and "rehearsal of 7b for 8 devices" in whole
+    assert max(map(len, broken.splitlines())) <= 80 and broken.split() == whole.split()
+    assert "stage1    32   32     0     -              -        -" in broken
+
+
+def test_the_disk_is_judged_for_all_stages_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    from collections import namedtuple
+
+    from emocaliber.training.checks import read_stages
+    from emocaliber.training.config import ModelConfig
+    from emocaliber.training.inspection import inspect_disk
+    from emocaliber.training.plan import with_base_model
+
+    configs = {stage: config for stage, config in read_stages("7b").items() if isinstance(config, ModelConfig)}
+    configs = {stage: with_base_model(config, configs.values()) for stage, config in configs.items()}
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr("emocaliber.training.inspection.shutil.disk_usage", lambda _: usage(600e9))
+    [found] = inspect_disk(configs)
+    assert found.stage == "stage1, stage2, stage3" and "take 675 GB, and here" in found.text and "has 600 GB free" in found.text
+    monkeypatch.setattr("emocaliber.training.inspection.shutil.disk_usage", lambda _: usage(700e9))
+    assert inspect_disk(configs) == []
 
 
 def test_a_miniature_has_the_real_vocabulary_patches_and_windows() -> None:
@@ -165,3 +196,16 @@ def test_a_miniature_answers_about_an_image(tmp_path: Path) -> None:
 def test_a_file_in_place_of_a_folder_is_refused(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "rehearse", "--config", str(mine / "stage1.toml")]) == 2
     assert "a rehearsal needs one with stage1.toml" in capsys.readouterr().err
+
+
+def test_a_tokenizer_that_is_not_there_is_said_without_asking_the_hub(mine: Path, whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rehearsed(mine, whole, "--tokenizer", "nowhere") == 2
+    assert "there is no folder nowhere to read a tokenizer from. It needs config.json, tokenizer.json" in capsys.readouterr().err
+
+
+def test_a_file_of_samples_that_is_not_there_is_named_once(mine: Path, whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for stage in ("stage1", "stage2", "stage3"):
+        (mine / f"{stage}.jsonl").unlink()
+    assert rehearsed(mine, whole) == 3
+    said = capsys.readouterr().out
+    assert f"  stage1: there is no file {mine}/stage1.jsonl" in said

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -111,7 +114,13 @@ def test_a_release_that_keeps_no_table_of_rollouts_has_none() -> None:
     assert RolloutTable().rollout_table() is None
 
 
-def test_the_installed_release_is_within_the_range_of_the_package() -> None:
-    [line] = [line for line in PYPROJECT.read_text("utf-8").splitlines() if line.startswith("train = ")]
-    [wanted] = [Requirement(text) for text in line.split('"') if text.startswith("trl")]
-    assert Version(trl.__version__) in wanted.specifier
+@pytest.mark.parametrize("package", ["trl", "transformers"])
+def test_the_installed_release_is_within_the_range_of_the_package(package: str) -> None:
+    [wanted] = [Requirement(text) for text in PYPROJECT.read_text("utf-8").split('"') if text.startswith(f"{package}>=")]
+    assert Version(import_module(package).__version__) in wanted.specifier
+
+
+@pytest.mark.skipif("EMOCALIBER_RELEASE" not in os.environ, reason="`make test-releases` says which release is meant")
+def test_the_release_that_is_meant_is_the_one_that_is_tested() -> None:
+    package, _, release = os.environ["EMOCALIBER_RELEASE"].partition("==")
+    assert import_module(package).__version__ == release == version(package)

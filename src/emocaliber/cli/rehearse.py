@@ -12,6 +12,7 @@ from pathlib import Path
 from emocaliber.cli.arguments import SETTINGS, refuse_as_options
 from emocaliber.errors import UserError
 from emocaliber.io.configurations import find_configuration
+from emocaliber.render.terminal import width_of
 from emocaliber.training.config import CONFIGS
 from emocaliber.training.distributed import check_packages
 
@@ -69,5 +70,5 @@ def run(args: argparse.Namespace) -> int:
                 tokenizer=args.tokenizer,
                 steps=args.steps,
             )
-    print(report.text(), end="")
+    print(report.text(width_of(sys.stdout)), end="")
     return 3 if report.stops else 0

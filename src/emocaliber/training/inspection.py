@@ -97,27 +97,44 @@ def inspect_stage(stage: str, config: ModelConfig, processor: Any, devices: int,
     return seen
 
 
-def inspect_size(stage: str, config: ModelConfig, devices: int, memory: float) -> list[Finding]:
-    """What would go wrong by the size of the model that `config` names: memory on a device (0: not judged), and disk."""
+def inspect_memory(stage: str, config: ModelConfig, devices: int, memory: float) -> list[Finding]:
+    """What would go wrong by the memory of a device (0: not judged), for the model that `config` names."""
+    if not memory:
+        return []
     seen = Inspection(stage)
     try:
-        shape = model_config(config.model)
-        if memory:
-            plan = plan_memory(config, devices)
-            if plan.total(sharded=True) > memory:
-                seen.found(STOPS, "memory", plan.report(memory).rstrip().rpartition("\n")[2])
+        plan = plan_memory(config, devices)
+        if plan.total(sharded=True) > memory:
+            seen.found(STOPS, "memory", plan.report(memory).rstrip().rpartition("\n")[2])
     except UserError as error:
-        seen.found(NOTE, "memory", f"its memory and disk space were not planned: {error}")
-        return seen.findings
-    weights = count_weights(
-        build_on_meta(shape), freeze_vision=config.freeze_vision, lora_rank=config.lora_rank, lora_targets=config.lora_targets
-    )
-    needed, place = disk_bytes(weights), Path(config.out).absolute()
-    place = next(folder for folder in (place, *place.parents) if folder.is_dir())
-    if (free := shutil.disk_usage(place).free) < needed:
-        text = f"two checkpoints and the model take {needed / _GB:,.0f} GB, and here {display_name(place)} has {free / _GB:,.0f} GB free"
-        seen.found(NOTE, "disk", text)
+        seen.found(NOTE, "memory", f"its memory was not planned: {error}")
     return seen.findings
+
+
+def inspect_disk(stages: Mapping[str, ModelConfig]) -> list[Finding]:
+    """What would go wrong by the room on the disks where the stages write; each stage leaves its checkpoints there."""
+    needed: dict[int, float] = {}
+    places: dict[int, tuple[Path, list[str]]] = {}
+    for stage, config in stages.items():
+        try:
+            shape = model_config(config.model)
+        except UserError as error:
+            return [Finding(stage, NOTE, "disk", f"its room on disk was not planned: {error}")]
+        weights = count_weights(
+            build_on_meta(shape), freeze_vision=config.freeze_vision, lora_rank=config.lora_rank, lora_targets=config.lora_targets
+        )
+        out = Path(config.out).absolute()
+        place = next(folder for folder in (out, *out.parents) if folder.is_dir())
+        disk = place.stat().st_dev
+        needed[disk] = needed.get(disk, 0.0) + disk_bytes(weights)
+        places.setdefault(disk, (place, []))[1].append(stage)
+    found = []
+    for disk, (place, on_it) in places.items():
+        if (free := shutil.disk_usage(place).free) < needed[disk]:
+            each = "two checkpoints and the model" + (" of each stage" if len(on_it) > 1 else "")
+            text = f"{each} take {needed[disk] / _GB:,.0f} GB, and here {display_name(place)} has {free / _GB:,.0f} GB free"
+            found.append(Finding(", ".join(on_it), NOTE, "disk", text))
+    return found
 
 
 def disk_bytes(weights: WeightCounts) -> float:
@@ -148,7 +165,7 @@ def _inspect_groups(config: Stage3Config, seen: Inspection) -> None:
 
 def _inspect_rows(config: ModelConfig, processor: Any, seen: Inspection, devices: int) -> None:
     if not is_there(config.samples):
-        seen.found(STOPS, "samples", missing_samples(Path(config.samples), seen.stage))
+        seen.found(STOPS, "samples", missing_samples(Path(config.samples), seen.stage).removeprefix(f"{seen.stage}: "))
         seen.runs = False
         return
     good: list[tuple[int, dict[str, Any]]] = []
@@ -168,10 +185,10 @@ def _inspect_rows(config: ModelConfig, processor: Any, seen: Inspection, devices
         if (reason := unreadable.get(row["image"])) is not None:
             seen.found(STOPS, "image", f"{config.samples}, line {line}, sample {display_name(str(row['id']))}: {reason}")
     seen.rows = [(line, row) for line, row in good if row["image"] not in unreadable]
-    if seen.tried("batch", lambda: check_batches(config, seen.read, devices)) and isinstance(config, Stage3Config):
+    if seen.tried("batch", lambda: check_batches(config, seen.read, devices)) and seen.runs and isinstance(config, Stage3Config):
         asked = config.batch_size * config.accumulation * config.updates_per_rollout * devices // config.group_size
         if asked and (rest := seen.read % asked):
-            text = f"{rest:,} of {seen.read:,} questions are not asked in an epoch, as {asked:,} are asked at once on {devices} devices"
+            text = f"{rest:,} of {seen.read:,} questions are not asked in an epoch, as {asked:,} are asked at once"
             seen.found(LOSES, "batch", text)
 
 

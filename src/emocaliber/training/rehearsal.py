@@ -3,16 +3,17 @@ steps on a CPU with a miniature of the model and the user's own rows, and what w
 
 Settings are those of the configuration, but for those to which a CPU sets limits: answers are sampled up to `ANSWER` tokens, a step of
 stages 1 and 2 has at most `PASSES` passes of `PASS` examples, stage 3 answers about `GROUPS` questions at once, steps are few, and held-out
-samples are `HELD_OUT`. A miniature has learnt nothing, so its answers cannot be read: in stage 2, responses to the rows stand in for those
-that are malformed.
+samples are `HELD_OUT`. A miniature has learnt nothing, so its answers cannot be read: responses to the rows stand in for those that are
+malformed, in stage 2 as what is trained on, in stage 3 as what is rewarded, so that answers of a group earn different rewards.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import textwrap
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,18 @@ from emocaliber.render.table import Table
 from emocaliber.render.terminal import say
 from emocaliber.training.checks import check_no_image_is_shared
 from emocaliber.training.config import FINISHED, ModelConfig, Stage2Config, Stage3Config, StageConfig
-from emocaliber.training.inspection import LOSES, NOTE, STOPS, Finding, Inspection, ideal_response, inspect_size, inspect_stage, listed
+from emocaliber.training.inspection import (
+    LOSES,
+    NOTE,
+    STOPS,
+    Finding,
+    Inspection,
+    ideal_response,
+    inspect_disk,
+    inspect_memory,
+    inspect_stage,
+    listed,
+)
 from emocaliber.training.miniature import make_miniature, processor_of
 from emocaliber.training.plan import with_base_model
 from emocaliber.training.run import check_workspaces, run_stage
@@ -41,6 +53,7 @@ GROUPS = 4  # questions answered at once in stage 3
 HELD_OUT = 8
 _ON_GPUS = ("use_vllm", "vllm_", "deepspeed", "fsdp")  # beginnings of the names of arguments
 
+_SHOWN_AS_0 = 5e-5  # stage 3's loss is 0 but for rounding, as its advantages have a mean of 0
 _AVERAGE = 0.8  # E[p] of an answer that stands in
 
 
@@ -59,7 +72,7 @@ class StageReport:
 
     def row(self) -> list[str]:
         def range_of(values: list[float]) -> str:
-            return ", ".join(f"{value:.3g}" for value in values) or "-"
+            return ", ".join("0" if abs(value) < _SHOWN_AS_0 else f"{value:.3g}" for value in values) or "-"
 
         seconds = f"{self.seconds:,.0f}" if self.seconds else "-"
         return [self.stage, f"{self.read:,}", f"{self.fit:,}", f"{self.used:,}", range_of(self.losses), range_of(self.gradients), seconds]
@@ -67,9 +80,10 @@ class StageReport:
 
 @dataclass
 class Rehearsal:
-    """The report of a rehearsal: what trained (`model`, `tokenizer`), stage by stage, and all findings."""
+    """The report of a rehearsal for `devices` devices: what trained (`model`, `tokenizer`), stage by stage, and all findings."""
 
     name: str
+    devices: int = 1
     model: str = ""
     tokenizer: str = ""
     stages: list[StageReport] = field(default_factory=list)
@@ -80,20 +94,32 @@ class Rehearsal:
         """Whether training would have stopped."""
         return any(each.weight == STOPS for each in self.findings)
 
-    def text(self) -> str:
+    def text(self, width: int | None = None) -> str:
+        """The report; its sentences are broken at `width` cells, if given."""
         header = ["stage", "rows", "fit", "used", "loss", "gradient norm", "seconds"]
-        lines = [f"rehearsal of {self.name}: {self.model or 'no stage was run'}", self.tokenizer, ""]
-        lines += [Table(header, [each.row() for each in self.stages]).as_text()]
+        devices = f"{self.devices:,} {'device' if self.devices == 1 else 'devices'}"
+        lines = [f"rehearsal of {self.name} for {devices}: {self.model or 'no stage was run'}", self.tokenizer, ""]
+        lines += [*Table(header, [each.row() for each in self.stages]).as_text().splitlines(), ""]
         for weight in (STOPS, LOSES, NOTE):
             if found := [each for each in self.findings if each.weight == weight]:
-                lines += ["", f"{weight} ({len(found):,}):", *listed(found)]
-        lines += ["", "Nothing would have stopped training, as far as a rehearsal shows." if not self.stops else "", _NOT_REHEARSED]
-        return "\n".join(line for place, line in enumerate(lines) if line or (place and lines[place - 1])) + "\n"
+                lines += [f"{weight} ({len(found):,}):", *listed(found), ""]
+        lines += [_NOTHING] if not self.stops else []
+        broken = [part for line in [*lines, _NOT_REHEARSED] for part in (_broken(line, width) if width else [line])]
+        return "\n".join(broken) + "\n"
 
 
+def _broken(line: str, width: int) -> list[str]:
+    """The line in lines of at most `width` cells, but for what cannot be broken; a line of a table is left as it is."""
+    if "  " in line.strip() or len(line) <= width:
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.wrap(line, max(width, 40), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+_NOTHING = "Nothing would have stopped training, as far as a rehearsal shows."
 _NOT_REHEARSED = (
     "Not rehearsed: several devices, GPU memory (--plan), the real weights and what they answer, answers longer than "
-    f"{ANSWER} tokens, the hours (--plan --flops)."
+    f"{ANSWER} tokens, how long it takes (--plan --flops)."
 )
 
 
@@ -115,7 +141,7 @@ def rehearse(
     planned = {stage: config for stage, config in configs.items() if isinstance(config, ModelConfig)}
     if not planned:
         raise UserError(f"{name} has no stage to rehearse; stages 1, 2 and 3 can be")
-    report = Rehearsal(name)
+    report = Rehearsal(name, devices)
     first = with_base_model(next(iter(planned.values())), configs.values())
     processor, report.tokenizer = processor_of(first.model, tokenizer, first.min_pixels, first.max_pixels)
     if not report.tokenizer:
@@ -129,7 +155,8 @@ def rehearse(
         say(f"{stage}: checking settings, rows and images")
         inspections[stage] = inspect_stage(stage, config, processor, devices, untrained=config.model in made)
         report.findings += inspections[stage].findings
-        report.findings += inspect_size(stage, with_base_model(config, planned.values()), devices, memory)
+        report.findings += inspect_memory(stage, with_base_model(config, planned.values()), devices, memory)
+    report.findings += inspect_disk({stage: with_base_model(config, planned.values()) for stage, config in planned.items()})
     report.findings += _between(planned, inspections)
     start = str(base if base.is_dir() else first.model)
     for stage, config in planned.items():
@@ -142,7 +169,8 @@ def rehearse(
         started = time.monotonic()
         try:
             mine.used = _prepare(config, small, inspections[stage])
-            start = str(run_stage(stage, small))
+            more = {"reader": _stand_ins(inspections[stage])} if isinstance(config, Stage3Config) else {}
+            start = str(run_stage(stage, small, **more))
         except UserError as error:
             report.findings.append(Finding(stage, STOPS, "step", str(error)))
         except Exception as error:  # a rehearsal is there to meet what nobody thought of
@@ -255,6 +283,22 @@ def _readable(answer: dict[str, Any], row: Mapping[str, Any], stated: bool) -> d
     spread = (sum(map(ord, str(row["id"]))) % 20) / 100  # so that confidences differ
     given = {name: _AVERAGE - spread if value is None else value for name, value in answer["confidence"].items()}
     return answer | {"response": ideal_response(row, 0.85 if stated else None), "confidence": given | {"avg": _AVERAGE}, "error": None}
+
+
+def _stand_ins(seen: Inspection) -> Callable[[list[str], list[str]], list[str]]:
+    """The `Reader` of a rehearsal's stage 3: a roll-out that cannot be read earns what a right answer would, at a confidence of its own."""
+    known = {str(row["id"]): row for _, row in seen.rows}
+
+    def read(texts: list[str], ids: list[str]) -> list[str]:
+        stated = [(place + 0.5) / len(texts) for place in range(len(texts))]
+        return [
+            ideal_response(row, round(confidence, 2))
+            if (row := known.get(identity)) and isinstance(parse(text, labels_of(row["task"], row["candidates"])), Malformed)
+            else text
+            for text, identity, confidence in zip(texts, ids, stated, strict=True)
+        ]
+
+    return read
 
 
 def _read_log(small: ModelConfig, mine: StageReport) -> None:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import MISSING, asdict, fields
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from emocaliber.inference.plan import identity_of_model
 from emocaliber.io.datasets import is_there, sha256_of_rows
@@ -63,8 +64,8 @@ def stage_workspace(stage: str, config: StageConfig) -> Workspace:
     )
 
 
-def run_stage(stage: str, config: StageConfig) -> Path:
-    """Trains one stage, or leaves it as it is if it has finished; returns the folder of its model.
+def run_stage(stage: str, config: StageConfig, **more: Any) -> Path:
+    """Trains one stage, or leaves it as it is if it has finished; returns the folder of its model. `more` goes to the stage's `train`.
 
     Raises UserError if the folder holds a run with other settings, finished or not, or if another command is training there.
     """
@@ -84,7 +85,7 @@ def run_stage(stage: str, config: StageConfig) -> Path:
             folder = Path(config.out) / FINISHED
             print_once(f"{stage}: already finished, {folder}; remove {config.out} to train it again")
             return folder
-        trained: Path = import_module(_MODULES[stage]).train(config)
+        trained: Path = import_module(_MODULES[stage]).train(config, **more)
     print_once(f"{stage}: finished, {trained}")
     return trained
 

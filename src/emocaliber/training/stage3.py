@@ -32,6 +32,7 @@ from emocaliber.training.collate import training_image
 from emocaliber.training.config import DECOUPLED, RESPONSE, Stage3Config
 from emocaliber.training.credit import DecoupledCreditMixin
 from emocaliber.training.distributed import lora_config, print_once
+from emocaliber.training.log_probs import complete_trl
 from emocaliber.training.passthrough import arguments, forbidden_tokens
 from emocaliber.training.samples import training_rows
 from emocaliber.training.seam import PLAINLY, RolloutTable, SharedPrefixMixin, misfit
@@ -43,31 +44,47 @@ _REMEDY = "`emocaliber rewards` compares the rewards there are, and reward=NAME 
 
 _OURS = ("shared_prefix", "credit", "digit_entropy", "reward_settings")  # settings of the mixins
 RewardFunction = Callable[..., list[float]]
+Reader = Callable[
+    [list[str], list[str]], list[str]
+]  # from the texts of roll-outs and the ids of their samples to the texts that are scored
 
 
-def train(config: Stage3Config) -> Path:
-    """Trains the final model and returns its folder, which also holds the log of mean rewards per step, `rollouts.json`."""
-    settings = parse_reward(config.reward)
-    for warning in Incentives(settings).warnings():
+def as_written(texts: list[str], ids: list[str]) -> list[str]:
+    """The usual `Reader`: a roll-out is scored as it is written."""
+    return texts
+
+
+def train(config: Stage3Config, reader: Reader = as_written) -> Path:
+    """Trains the final model and returns its folder, which also holds the log of mean rewards per step, `rollouts.json`.
+
+    A rehearsal has another `reader`, as a model that has learnt nothing writes nothing that can be scored.
+    """
+    for warning in Incentives(parse_reward(config.reward)).warnings():
         print_once(f"stage3: with the reward {config.reward!r}, {warning}; {_REMEDY}", warning=True)
     rows = training_rows(config)
     model, processor = load_for_training(config)
-    trainer = grpo_trainer(
+    trainer = trainer_of(config, model, processor, rows, reader)
+    train_monitored(trainer, config, last_checkpoint(config.out), rollouts_of=rows)
+    log = json.dumps(trainer.state.log_history, indent=0)
+    card = json.dumps({TRAINED_AT: config.temperature, "max_new_tokens": config.max_new_tokens}, indent=1)
+    return finish(config, trainer, processor, files=[("rollouts.json", log), (CARD, card)])
+
+
+def trainer_of(config: Stage3Config, model: Any, processor: Any, rows: list[dict[str, Any]], reader: Reader = as_written) -> Any:
+    """The trainer of stage 3 for a loaded model and the rows that it asks about, ready to train."""
+    settings = parse_reward(config.reward)
+    return grpo_trainer(
         model=model,
         args=grpo_arguments(config, model),
         processing_class=processor,
         train_dataset=prompt_dataset(rows),
-        reward_funcs=reward_functions(settings),
+        reward_funcs=reward_functions(settings, reader),
         shared_prefix=config.shared_prefix,
         credit=config.credit,
         digit_entropy=config.digit_entropy,
         reward_settings=settings,
         peft_config=lora_config(config),
     )
-    train_monitored(trainer, config, last_checkpoint(config.out), rollouts_of=rows)
-    log = json.dumps(trainer.state.log_history, indent=0)
-    card = json.dumps({TRAINED_AT: config.temperature, "max_new_tokens": config.max_new_tokens}, indent=1)
-    return finish(config, trainer, processor, files=[("rollouts.json", log), (CARD, card)])
 
 
 def grpo_arguments(config: Stage3Config, model: Any) -> Any:
@@ -119,7 +136,7 @@ def prompt_dataset(rows: list[dict[str, Any]]) -> Any:
     return data.with_transform(opened)
 
 
-def reward_functions(settings: RewardSettings) -> list[RewardFunction]:
+def reward_functions(settings: RewardSettings, reader: Reader = as_written) -> list[RewardFunction]:
     """The reward's three parts as TRL reward functions, logged by name; TRL sums them."""
 
     def part(name: str) -> RewardFunction:
@@ -128,7 +145,8 @@ def reward_functions(settings: RewardSettings) -> list[RewardFunction]:
         ) -> list[float]:
             if name == PARTS[0] and "log_extra" in given:  # TRL gathers the ids of all processes with their roll-outs
                 given["log_extra"]("id", given["id"])
-            rows = zip(map(text_of, completions), map(labels_of, task, candidates), ground_truth, strict=True)
+            texts = reader(list(map(text_of, completions)), given.get("id", []))
+            rows = zip(texts, map(labels_of, task, candidates), ground_truth, strict=True)
             return [reward(text, labels, truth, settings)[1][name] for text, labels, truth in rows]
 
         values.__name__ = name
@@ -141,6 +159,8 @@ def grpo_trainer(**settings: Any) -> Any:
     """TRL's `GRPOTrainer` with shared prefixes, credit assignment and resumable checkpoints; without the first two, and with a sentence, if
     the installed release does not fit them. TRL is imported here, as that takes seconds."""
     import trl
+
+    complete_trl()
 
     class Grpo(DecoupledCreditMixin, SharedPrefixMixin, trl.GRPOTrainer):  # type: ignore[misc]
         """TRL's trainer with both mixins."""

@@ -211,6 +211,15 @@ def train_supervised(
     config: StageConfig, model: Any, processor: Any, examples: Sequence[TrainingExample], *, anchor: float = 0.0, smoothing: float = 0.0
 ) -> Path:
     """Trains on `examples`, resuming from the last complete checkpoint if there is one; returns the folder of the finished model."""
+    trainer = supervised_trainer(config, model, processor, examples, anchor=anchor, smoothing=smoothing)
+    train_monitored(trainer, config, last_checkpoint(config.out))
+    return finish(config, trainer, processor)
+
+
+def supervised_trainer(
+    config: StageConfig, model: Any, processor: Any, examples: Sequence[TrainingExample], *, anchor: float = 0.0, smoothing: float = 0.0
+) -> SupervisedTrainer:
+    """The trainer of `train_supervised`, ready to train."""
     workers = {"dataloader_num_workers": 1, "dataloader_persistent_workers": config.trainer.get("dataloader_num_workers", 1) > 0}
     settings = LossSettings(anchor, smoothing, tuple(digit_tokens(processor.tokenizer)))
     features = None
@@ -219,7 +228,7 @@ def train_supervised(
         on_main_process(lambda: features.fill([example.image for example in examples]))
     if isinstance(config, ModelConfig):
         model = with_adapters(model, config)
-    trainer = SupervisedTrainer(
+    return SupervisedTrainer(
         model=model,
         args=arguments(TrainingArguments, config.trainer, **common_arguments(config), **workers),
         train_dataset=examples,
@@ -227,8 +236,6 @@ def train_supervised(
         processing_class=processor,
         settings=settings,
     )
-    train_monitored(trainer, config, last_checkpoint(config.out))
-    return finish(config, trainer, processor)
 
 
 def within_max_length(examples: Sequence[TrainingExample], processor: Any, max_length: int) -> Sequence[TrainingExample]:
