@@ -138,8 +138,6 @@ class RayEngine:
 
     def _pool(self, settings: Mapping[str, Any], started: bool) -> dict[str, Any]:
         """The arguments of `map_batches` that say who works. Raises UserError for more than there is on this machine."""
-        from ray.data import ActorPoolStrategy
-
         there = _ray().cluster_resources()
         cpus, gpus = there.get("CPU", 0.0), there.get("GPU", 0.0)
         needed = 0 if settings.get("device") == "cpu" else settings.get("tensor_parallel_size", 1)
@@ -149,21 +147,27 @@ class RayEngine:
             if started:
                 raise UserError(f"the workers need {wanted}, and this machine has {found}; give fewer --workers, or less to each")
             say(f"the workers need {wanted}, and the cluster has {found} now; those that find no place wait until it grows")
-        return {"compute": ActorPoolStrategy(size=count), "num_cpus": each_cpus, "num_gpus": each_gpus or None}
+        return {"size": count, "num_cpus": each_cpus, "num_gpus": each_gpus or None}
 
     def _ask(
-        self, pool: Mapping[str, Any], job: Mapping[str, Any], parts: list[Window], *, tolerated: int = _TOLERATED
+        self, pool: dict[str, Any], job: Mapping[str, Any], parts: list[Window], *, tolerated: int = _TOLERATED
     ) -> Generator[Row, None, list[tuple[Window, str]]]:
         """Yields the rows of all windows; returns the windows that were set aside, each with the reason."""
         ray = _ray()
         from ray import cloudpickle
-        from ray.data import from_items
+        from ray.data import ActorPoolStrategy, from_items
 
         attempts = ray.remote(Attempts).options(num_cpus=0, max_restarts=-1).remote()
         given = (os.getcwd(), package_version(), tuple(self.plugins), cloudpickle.dumps(job), attempts)
         items = [{"number": number, "window": pickle.dumps(window)} for number, window in enumerate(parts)]
         found = from_items(items, override_num_blocks=len(items)).map_batches(
-            Worker, batch_size=1, batch_format="numpy", fn_constructor_args=given, **pool
+            Worker,
+            compute=ActorPoolStrategy(size=min(pool["size"], len(parts))),
+            num_cpus=pool["num_cpus"],
+            num_gpus=pool["num_gpus"],
+            batch_size=1,
+            batch_format="numpy",
+            fn_constructor_args=given,
         )
         del items
         answered: set[int] = set()
@@ -256,6 +260,21 @@ def _ray() -> Any:
     return ray
 
 
+def _join(ray: Any, address: str) -> None:
+    alone = {"include_dashboard": False} if address == "local" else {}
+    for again in (True, False):
+        try:
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **alone)
+            return
+        except Exception as error:  # Ray raises plain ones: a busy machine may not start its processes in the time that they are given
+            why = str(error).splitlines()[0]
+            if address != "local":
+                raise UserError(f"the Ray cluster at RAY_ADDRESS={address} cannot be joined: {why}") from error
+            if not again:
+                raise UserError(f"Ray cannot be started on this machine, twice: {why}") from error
+            ray.shutdown()
+
+
 @contextmanager
 def _cluster() -> Iterator[bool]:
     """Within this context there is a cluster; yields whether it was started here, on this machine alone."""
@@ -264,13 +283,10 @@ def _cluster() -> Iterator[bool]:
     joined, address = ray.is_initialized(), os.environ.get("RAY_ADDRESS") or "local"
     try:
         if not joined:
-            alone = {"include_dashboard": False} if address == "local" else {}
-            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **alone)
+            _join(ray, address)
         ray.data.DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         yield not joined and address == "local"
-    except ConnectionError as error:
-        raise UserError(f"the Ray cluster at RAY_ADDRESS={address} cannot be reached ({str(error).splitlines()[0]})") from error
     except ray.exceptions.RayError as error:
         raise UserError(f"Ray stopped ({type(error).__name__}: {str(error).splitlines()[0]}); --resume continues") from error
     finally:
