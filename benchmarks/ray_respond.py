@@ -6,7 +6,8 @@ N synthetic scenes, of which three are spoilt (one is cut off, one is text, one 
 workers of a Ray cluster on this machine. "worker": one of the workers is killed with SIGKILL once a quarter of the rows is written.
 "command": the command is killed so once half of them are, and given again with --resume. Each must end with every id once, in the order of
 the samples, with the rows of the single process (all fields but `seconds`, which is a time). For Linux, as it finds workers in /proc. The
-last line of stdout is one JSON object; seconds are those of whole commands, with the start of Ray and the loading of the models.
+last line of stdout is one JSON object; seconds are those of whole commands, with the start of Ray and the loading of the models. With
+`--keep DIR` the pictures and rows stay, and a second call does not ask the single process again.
 """
 
 from __future__ import annotations
@@ -40,10 +41,11 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
         folder = args.keep or Path(made)
-        scenes(folder / "scenes", args.n, args.seed)
+        if not (folder / "single").exists():
+            scenes(folder / "scenes", args.n, args.seed)
         words = ["respond", str(folder / "scenes"), "--model", args.model]
         began = time.monotonic()
-        finish(start([*words, "--out", str(folder / "single")]))
+        finish(start([*words, "--out", str(folder / "single"), "--resume"]))
         seconds = {"single": round(time.monotonic() - began, 1)}
         single, found = rows(folder / "single"), {}
         for part in args.parts.split(","):
