@@ -128,7 +128,10 @@ class RayEngine:
             singly: list[Window] = [([each], frozenset()) for (part, there), _ in aside for each in part if each.id not in there]
             model = UnloadedModel(config.model)
             known = calibrators or model.calibrators
-            for ((sample,), _), why in (yield from self._ask(pool, job, singly, tolerated=len(singly))):
+            failed = yield from self._ask(pool, job, singly, tolerated=len(singly))
+            if len(failed) > _TOLERATED and not self.answered.total():  # not for what is in the pictures
+                raise UserError(f"no worker gave any row; of the last: {failed[-1][1]}")
+            for ((sample,), _), why in failed:
                 error = ModelError("worker_failed", why)
                 yield response_row(sample, None, error, None, model.name, config.prompt, config.lenient, folder, known)
 
@@ -183,8 +186,9 @@ class RayEngine:
                     aside.append((parts[number], result["failure"]))
                     if len(aside) > tolerated + len(answered) - len(aside):
                         raise UserError(f"{len(aside)} of the first {len(answered)} tasks failed; of the last: {result['failure']}")
-                self.answered[result["worker"]] += len(result.get("rows", ()))
-                yield from result.get("rows", ())
+                for row in result.get("rows", ()):
+                    self.answered[result["worker"]] += 1
+                    yield row
         return aside
 
 
