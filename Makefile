@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-fast test-servers test-releases try-transformers try-inspect try-lmms-eval try-fiftyone try-label-studio lint docs release reproduce tiny lite clean
+.PHONY: demo test test-fast test-servers test-releases try-transformers try-inspect try-lmms-eval try-fiftyone try-label-studio try-ray lint docs release reproduce tiny lite clean
 
 demo: $(VENV)/.ready
 	$(BIN)/emocaliber predict examples/photos --report demo-report
@@ -74,6 +74,13 @@ try-label-studio: $(VENV)/.ready runs/try/bench
 		.venv-label-studio/bin/python -m pip install --quiet --disable-pip-version-check 'label-studio>=1.23,<2'; }
 	$(TRY_ENV) $(BIN)/python tools/try_label_studio.py runs/try/bench/test.jsonl .venv-label-studio/bin/label-studio
 
+# `respond --engine ray` on a Ray cluster on this machine (docs/scale.md): the tests that need Ray, then 2,000 pictures, two workers, one of
+# them killed, and the command killed and given again.
+try-ray: $(VENV)/.ready
+	test -x .venv-ray/bin/ray || { $(PYTHON) -m venv .venv-ray && $(call TRY_WITH,.venv-ray) hypothesis 'ray[data]>=2.50,<3'; }
+	$(TRY_ENV) .venv-ray/bin/python -m pytest tests/inference/test_ray_data.py
+	$(TRY_ENV) OMP_NUM_THREADS=1 .venv-ray/bin/python benchmarks/ray_respond.py
+
 runs/try/bench: | $(VENV)/.ready
 	$(BIN)/emocaliber bench build --out $@ --scenes 12
 
@@ -121,4 +128,4 @@ $(TRANSFORMERS)/bin/transformers:
 	$(TRANSFORMERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable . 'transformers[serving]>=5.23,<6' torchvision
 
 clean:
-	rm -rf $(VENV) .venv-releases .venv-vllm .venv-transformers .venv-inspect .venv-lmms-eval .venv-fiftyone .venv-label-studio runs/try demo-report site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-releases .venv-vllm .venv-transformers .venv-inspect .venv-lmms-eval .venv-fiftyone .venv-label-studio .venv-ray runs/try demo-report site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

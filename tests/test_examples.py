@@ -20,11 +20,11 @@ EXAMPLES = ROOT / "examples"
 # What each example is given, and what it says where the package that it needs is missing.
 ARGUMENTS = {
     "find_faces.py": ("{samples}",),
-    "ray_respond.py": ("{samples}", "{folder}/responses.jsonl", "--config", "{config}", "--model", str(TINY)),
+    "ray_batch.py": ("{samples}", str(TINY), "{folder}/answers"),
 }
 NEEDS = {
     "find_faces.py": ("cv2", "this example needs OpenCV 4: pip install 'opencv-python-headless<5'"),
-    "ray_respond.py": ("ray", "this example needs Ray: pip install 'ray[data]'"),
+    "ray_batch.py": ("vllm", "this example needs Ray and vLLM: pip install 'ray[data,llm]'"),
 }
 # Stands in for OpenCV: it finds one face in the upper left quarter of every picture.
 DETECTOR = """

@@ -24,6 +24,7 @@ _PURPOSES = {
     "heif": "photographs of iPhones (HEIC)",
     "serve": "serve, label",
     "vllm": "models named vllm:ID",
+    "ray": "many workers (respond --engine ray)",
     "completion": "completion in a shell",
     "docs": "this documentation as a site (make docs)",
 }

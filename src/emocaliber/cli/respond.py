@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from emocaliber.errors import UserError
 from emocaliber.render.terminal import complain, conclude, say
 
 if TYPE_CHECKING:
+    from emocaliber.inference.ray_data import RayEngine
     from emocaliber.inference.run import Run
 
 
@@ -57,6 +58,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--retry-failed", action="store_true", help="resume, and repeat the failed samples")
     _add_what(parser.add_argument_group("model, prompt and samples"))
     _add_settings(parser.add_argument_group("settings of the model; not every kind has all of them"))
+    _add_workers(parser.add_argument_group("workers of a Ray cluster (RAY_ADDRESS), or of this machine"))
     add_image_limits(parser)
     parser.set_defaults(run=run)
 
@@ -102,6 +104,14 @@ def _add_settings(group: argparse._ArgumentGroup) -> None:
     add_local_settings(group, free=False)
 
 
+def _add_workers(group: argparse._ArgumentGroup) -> None:
+    what = "who asks the model: this process (default), or workers on Ray, each with the model"
+    group.add_argument("--engine", choices=("process", "ray"), default="process", help=what)
+    group.add_argument("--workers", type=positive, metavar="N", help="how many (default: one per GPU, or else per four cores)")
+    group.add_argument("--worker-gpus", type=non_negative, metavar="G", help="GPUs of each (default: 1, where there are any)")
+    group.add_argument("--worker-cpus", type=non_negative, metavar="C", help="cores of each (default: 1 with a GPU, up to 4 without)")
+
+
 def run(args: argparse.Namespace) -> int:
     from emocaliber.inference.plan import Shard, read_run_config, select, with_settings
     from emocaliber.inference.run import Outputs, Run, summarise_run
@@ -123,6 +133,7 @@ def run(args: argparse.Namespace) -> int:
         limits=image_limits(args),
         command=["emocaliber", *sys.argv[1:]],
         calibrator=args.calibrator,
+        engine=_engine(args),
     )
     if asking.model.notice:
         say(asking.model.notice)
@@ -134,6 +145,17 @@ def run(args: argparse.Namespace) -> int:
     ended = summarise_run(asking)
     conclude(ended.sentences())
     return 0 if ended.complete else SOME_FAILED
+
+
+def _engine(args: argparse.Namespace) -> RayEngine | None:
+    given = {name: getattr(args, name) for name in ("workers", "worker_gpus", "worker_cpus") if getattr(args, name) is not None}
+    if args.engine == "ray":
+        from emocaliber.inference.ray_data import RayEngine, Workers
+
+        return RayEngine(Workers(**given), args.plugin)
+    if given:
+        raise UserError(f"--{min(given).replace('_', '-')} is of --engine ray; give that too, or leave it out")
+    return None
 
 
 def _flags(args: argparse.Namespace) -> dict[str, Any]:
@@ -154,7 +176,8 @@ def _ask(asking: Run) -> None:
 
     model, total = asking.model, len(asking.selection.samples)
     finished = (lambda: model.finished) if hasattr(model, "finished") and not asking.done else None
-    with Progress("asking", "samples", total, done=asking.done, count=finished) as bar, closing(asking.ask()) as rows:
+    progress = Progress("asking", "samples", total, done=asking.done, count=finished)
+    with redirect_stdout(sys.stderr), progress as bar, closing(asking.ask()) as rows:  # where Ray's messages belong
         for _ in rows:
             cost = asking.spent.cost if asking.spent else None
             failed = f"{asking.failed:,} failed" if asking.failed else ""

@@ -66,7 +66,10 @@ class ModelError:
     message: str
 
 
-MODEL_ERRORS = ("not_recorded", "refused", "bad_request", "bad_reply", "rate_limited", "server_error", "unreachable", "timeout")
+MODEL_ERRORS = (
+    *("not_recorded", "refused", "bad_request", "bad_reply", "rate_limited", "server_error", "unreachable", "timeout"),
+    "worker_failed",  # the worker of a cluster that was asked ended, again and again
+)
 
 
 @dataclass(frozen=True)

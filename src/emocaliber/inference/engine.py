@@ -152,25 +152,40 @@ def respond(
     for sample, result, understood in understand(
         samples, model, prompt, lenient, done=done, confidence=confidence, limits=limits, progress=progress
     ):
-        reply = result.reply
-        stated = confidences(understood) | (dict(reply.further) if reply else {})
-        row = sample.to_row(folder) | {
-            "model": model.name,
-            "prompt": prompt.name,
-            "response": reply.text if reply and not reply.error else None,
-            "confidence": stated,
-            "error": {"code": result.error.code, "message": result.error.message} if result.error else None,
-            "seconds": round(reply.seconds, 4) if reply else None,
-        }
-        if not lenient:
-            row["lenient"] = False
-        if calibrators:
-            guessed = understood is not None and is_guess(model, understood.response)
-            fields = calibrators.fields(sample.task, sample.candidates, stated if understood and not guessed else None)
-            row |= fields | ({UNCALIBRATED: GUESSED} if guessed else {})
-        if reply and reply.usage:
-            row["usage"] = asdict(reply.usage)
-        yield row
+        asked = (model, prompt, lenient, folder, calibrators)
+        yield response_row(sample, result.reply, result.error, understood, *asked)
+
+
+def response_row(
+    sample: Sample,
+    reply: Reply | None,
+    error: ImageError | ModelError | None,
+    understood: Evidence | None,
+    model: Model,
+    prompt: Prompt,
+    lenient: bool,
+    folder: str | Path | None,
+    calibrators: Calibrators | None,
+) -> dict[str, Any]:
+    """The row of `respond` for a sample: the reply of the model, what was `understood` of it, and the error, or None."""
+    stated = confidences(understood) | (dict(reply.further) if reply else {})
+    row = sample.to_row(folder) | {
+        "model": model.name,
+        "prompt": prompt.name,
+        "response": reply.text if reply and not reply.error else None,
+        "confidence": stated,
+        "error": {"code": error.code, "message": error.message} if error else None,
+        "seconds": round(reply.seconds, 4) if reply else None,
+    }
+    if not lenient:
+        row["lenient"] = False
+    if calibrators:
+        guessed = understood is not None and is_guess(model, understood.response)
+        fields = calibrators.fields(sample.task, sample.candidates, stated if understood and not guessed else None)
+        row |= fields | ({UNCALIBRATED: GUESSED} if guessed else {})
+    if reply and reply.usage:
+        row["usage"] = asdict(reply.usage)
+    return row
 
 
 def understand(

@@ -13,12 +13,12 @@ import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from emocaliber import models
 from emocaliber.core.model import Model, Usage
@@ -26,6 +26,7 @@ from emocaliber.core.response import Malformed, parse
 from emocaliber.core.tasks import labels_of
 from emocaliber.errors import UserError
 from emocaliber.inference.engine import respond
+from emocaliber.inference.order import put_in_order
 from emocaliber.inference.plan import RunConfig, Selection, Shard, commit_of_model, identity_of_model, questions, sha256_of
 from emocaliber.io.images import DEFAULT_LIMITS, ImageLimits
 from emocaliber.io.rows import Row, RowWriter, display_name, read_rows, write_rows
@@ -34,6 +35,9 @@ from emocaliber.models.card import read_calibrators
 from emocaliber.models.openai.journal import Redactor
 from emocaliber.models.strategies import apply
 from emocaliber.models.unloaded import UnloadedModel
+
+if TYPE_CHECKING:
+    from emocaliber.inference.ray_data import RayEngine
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,8 @@ class Run:
 
     With `calibrator`, a file of `emocaliber calibrate fit`, its calibrators take the place of those in the model's card. With
     `retry_failed`, rows with an error are removed and asked for again. `done` counts the rows on disk, `failed` those with an error;
-    `stopped` is the reason for which the model refused to continue, or None.
+    `stopped` is the reason for which the model refused to continue, or None. With `engine`, its workers ask, and not this process; rows
+    then come in any order, and are sorted at the end.
 
     Raises UserError, before the model is asked anything, for existing rows without `resume`, a record with other settings, another
     process that writes the same rows, and whatever `load_model` raises.
@@ -81,10 +86,11 @@ class Run:
         limits: ImageLimits = DEFAULT_LIMITS,
         command: Sequence[str] = (),
         calibrator: Path | None = None,
+        engine: RayEngine | None = None,
     ) -> None:
         self.config, self.selection, self.out = config, selection, out
         self._calibrator, self._calibrators = calibrator, read_calibrators(calibrator) if calibrator else None
-        self._command, self._limits = command, limits
+        self._command, self._limits, self._engine = command, limits, engine
         self._settings = _settings(config, out)
         _refuse_samples(selection, out)
         self.stopped: str | None = None
@@ -106,12 +112,14 @@ class Run:
             self._record.resume()
             RowWriter(out.rows, resume=True).close()  # drops a half-written line
             if retry_failed:
-                write_rows(out.rows, [row for row in read_rows(out.rows) if row["error"] is None])
-        earlier = list(read_rows(out.rows)) if out.rows.exists() else []
-        self.done, self.failed = len(earlier), sum(row["error"] is not None for row in earlier)
+                write_rows(out.rows, (row for row in read_rows(out.rows) if row["error"] is None))
+        earlier = Counter(row["error"] is not None for row in read_rows(out.rows)) if out.rows.exists() else Counter()
+        self.done, self.failed = earlier.total(), earlier[True]
         asked = self._record.settings["model"]
         if self.done == len(self.selection.samples) and asked["sha256"] is not None:
             self.model: Model = UnloadedModel(config.model)  # nothing is left to ask, and loading tells nothing new of its weights
+        elif self._engine:
+            self.model = self._engine.described(config, self._settings)
         else:
             self.model = apply(config.strategy, models.load_model(config.model, **self._settings), config.lenient)
         if asked["sha256"] is None:
@@ -147,32 +155,25 @@ class Run:
                 self._end(self.done - before, time.monotonic() - began)
 
     def _respond(self, done: Collection[str]) -> Iterator[Row]:
-        config = self.config
-        return respond(
-            self.selection.samples,
-            self.model,
-            prompt=config.prompt,
-            lenient=config.lenient,
-            done=done,
-            confidence=config.confidence,
-            folder=self.out.rows.parent,
-            limits=self._limits,
-            calibrators=self._calibrators.for_model(self.model.name, self._record.settings["model"]["sha256"])
-            if self._calibrators
-            else None,
-        )
+        config, samples, digest = self.config, self.selection.samples, self._record.settings["model"]["sha256"]
+        given: dict[str, Any] = {
+            "done": done,
+            "folder": self.out.rows.parent,
+            "limits": self._limits,
+            "calibrators": self._calibrators.for_model(self.model.name, digest) if self._calibrators else None,
+        }
+        if self._engine:
+            return self._engine.respond(config, self._settings, samples, **given)
+        return respond(samples, self.model, prompt=config.prompt, lenient=config.lenient, confidence=config.confidence, **given)
 
     def _end(self, written: int, seconds: float) -> None:
         """Sorts the rows into the order of the samples (repeated ones came last), and ends the session in the record."""
         place = {sample.id: number for number, sample in enumerate(self.selection.samples)}
-        rows = list(read_rows(self.out.rows))
-        ordered = sorted(rows, key=lambda row: place[row["id"]])
-        if rows != ordered:
-            write_rows(self.out.rows, ordered)
-        spent = {"spent": asdict(self.spent)} if self.spent else {}
+        put_in_order(self.out.rows, place)
+        further = {"spent": asdict(self.spent)} if self.spent else self._engine.report() if self._engine else {}
         self._record.end(
-            {"rows": written, "seconds": round(seconds, 1), "stopped": self.stopped, **spent},
-            {"samples": len(place), "rows": self.done, "failed": self.failed, **_used(rows)},
+            {"rows": written, "seconds": round(seconds, 1), "stopped": self.stopped, **further},
+            {"samples": len(place), "rows": self.done, "failed": self.failed, **_used(read_rows(self.out.rows))},
         )
 
     def _what(self) -> dict[str, Any]:
@@ -210,7 +211,7 @@ def _refuse_samples(selection: Selection, out: Outputs) -> None:
             raise UserError(f"{display_name(out.rows)} is the file of samples itself; write the responses to another")
 
 
-def _used(rows: Sequence[Row]) -> dict[str, Any]:
+def _used(rows: Iterable[Row]) -> dict[str, Any]:
     """The usage of all rows: tokens, and cost where it is known; empty if no row has any."""
     used = [row["usage"] for row in rows if row.get("usage")]
     if not used:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ __all__ = [
     "LOCAL",
     "SHIPPED",
     "TINY",
+    "check_model",
     "checkpoint_of",
     "kind_of",
     "load_model",
@@ -33,6 +34,14 @@ def load_model(name: str = DEFAULT_MODEL, **settings: Any) -> Model:
     "openai:MODEL" a `RemoteModel`, "recorded:FILE" a `RecordedModel`. `settings` are keyword arguments of that class. Raises UserError for
     an unknown setting, and for a model that cannot be loaded.
     """
+    check_model(name, settings)
+    kind = kind_of(name)
+    what = name.partition(":")[2] if kind != LOCAL else checkpoint_of(name)
+    return _class_of(kind)(what, **settings)
+
+
+def check_model(name: str, settings: Collection[str] = ()) -> None:
+    """Raises UserError, before anything is loaded, for a model that is not there and for a setting that its kind does not have."""
     kind = kind_of(name)
     check_available(name, kind)
     make = _class_of(kind)
@@ -40,8 +49,6 @@ def load_model(name: str = DEFAULT_MODEL, **settings: Any) -> Model:
     if unknown := next((setting for setting in settings if setting not in known), None):
         close = did_you_mean(unknown, known)
         raise UserError(f"models of the kind {kind!r} have no setting {unknown!r}; their settings are {', '.join(known)}{close}")
-    what = name.partition(":")[2] if kind != LOCAL else checkpoint_of(name)
-    return make(what, **settings)
 
 
 def kind_of(name: str) -> str:

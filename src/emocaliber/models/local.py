@@ -33,6 +33,7 @@ from emocaliber.models.tokens import Likeliest, Recorder, Sampler, TokenBytes, f
 _RETRY_TEMPERATURE = 0.7
 _VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>")
 _SMALL, _THREADS_OF_SMALL_MODELS = 100_000_000, 4  # parameters, threads
+_BATCH = 32
 _BATCHES_PER_WINDOW = 4  # enough to batch prompts of similar length; one window is in memory at a time
 
 
@@ -79,7 +80,7 @@ class LocalModel(DescribedByCard):
         self,
         folder: str | Path,
         *,
-        batch_size: int = 32,
+        batch_size: int = _BATCH,
         temperature: float = 0.0,
         retries: int = 0,
         seed: int = 0,
@@ -113,7 +114,7 @@ class LocalModel(DescribedByCard):
         *,
         card: dict[str, Any] | None = None,
         name: str = "loaded",
-        batch_size: int = 32,
+        batch_size: int = _BATCH,
         temperature: float = 0.0,
         retries: int = 0,
         seed: int = 0,
@@ -136,7 +137,12 @@ class LocalModel(DescribedByCard):
 
     @batch_size.setter
     def batch_size(self, most: int) -> None:
-        self._batch_size, self.window = most, _BATCHES_PER_WINDOW * most
+        self._batch_size, self.window = most, self.window_of(most)
+
+    @staticmethod
+    def window_of(batch_size: int = _BATCH) -> int:
+        """The window of a model with that `batch_size`."""
+        return _BATCHES_PER_WINDOW * batch_size
 
     def _settle(
         self,

@@ -6,18 +6,21 @@ from collections.abc import Iterable, Iterator
 
 from emocaliber.core.model import Reply, Request
 from emocaliber.models import LOCAL, checkpoint_of, kind_of
-from emocaliber.models.card import DescribedByCard, read_card
+from emocaliber.models.card import DescribedByCard, notice_of, read_card
 
 
 class UnloadedModel(DescribedByCard):
-    """The model called `name` as far as its card describes it. It answers nothing: only images that cannot be opened may be given."""
+    """The model called `name` as far as its card describes it. It answers nothing: only images that cannot be opened may be given.
 
-    notice: str | None = None
+    With a `temperature`, it has the notice of a model that is asked at it.
+    """
+
     window: int | None = None
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, temperature: float | None = None) -> None:
         place = name.partition(":")[2] if kind_of(name) != LOCAL else checkpoint_of(name)
         card = read_card(place) if kind_of(name) in (LOCAL, "vllm") else {}
+        self.notice: str | None = None if temperature is None else notice_of(card, temperature)
         self.describe(card, str(place), constrained=kind_of(name) == LOCAL)
 
     def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
