@@ -265,8 +265,9 @@ class ConstrainedDecoding:
                 self._states[row] = None if over else grammar.after(state, self._vocabulary.piece(token))
 
     def keep(self, rows: torch.Tensor) -> None:
-        places = rows.tolist()
-        self._grammars, self._limits, self._states = ([each[row] for row in places] for each in (self._grammars, self._limits, self._states))
+        kept = rows.tolist()
+        self._grammars, self._limits = ([each[row] for row in kept] for each in (self._grammars, self._limits))
+        self._states = [self._states[row] for row in kept]
 
     def _mask(self, grammar: Grammar, state: State, limit: int, scores: torch.Tensor) -> torch.Tensor:
         """The tokens that are forbidden in a state, (vocabulary,)."""

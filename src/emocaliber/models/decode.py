@@ -39,24 +39,24 @@ class Part(Protocol):
 class GrowingLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values of a layer in buffers that have room for further tokens, so that a step need not copy them all."""
 
+    keys: torch.Tensor
+    values: torch.Tensor
+    _buffers: tuple[torch.Tensor, torch.Tensor]
+    _held: torch.Tensor | None = None
+
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
         length = self.get_seq_length()
         needed = length + key_states.shape[-2]
-        if not self.is_initialized or self._held is not self.keys or needed > self._buffers[0].shape[-2]:
-            if not self.is_initialized:
-                self.lazy_initialization(key_states, value_states)
-            self._buffers = [_roomy(old, new, needed + max(_ROOM, needed // 2)) for old, new in self._pairs(key_states, value_states)]
+        if self._held is not self.keys or needed > self._buffers[0].shape[-2]:
+            room = needed + max(_ROOM, needed // 2)
+            self._buffers = _roomy(self.keys, key_states, room), _roomy(self.values, value_states, room)
         for buffer, new in zip(self._buffers, (key_states, value_states), strict=True):
             buffer[:, :, length:needed] = new
         self.keys, self.values = (buffer[:, :, :needed] for buffer in self._buffers)
         self._held = self.keys  # anything else in its place was put there by another method, and is not in the buffers
         return self.keys, self.values
-
-    _held: torch.Tensor | None = None
-    _buffers: list[torch.Tensor]
-
-    def _pairs(self, keys: torch.Tensor, values: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        return [(self.keys, keys), (self.values, values)]
 
 
 def _roomy(old: torch.Tensor, new: torch.Tensor, length: int) -> torch.Tensor:
@@ -82,7 +82,8 @@ def decode(
     """Writes one text per row: row i continues prompt `prompts[i]` of `inputs`, in at most `limits[i]` tokens, up to one of `ends`.
 
     `inputs` are the model's, as `collate` makes them. `parts` take part in each step, in their order; the token of the highest score is
-    chosen. Tokens in `never` are not. `step` does the work of the model after the prompts. Where weights are sharded over processes, all take as many steps as the one that takes most.
+    chosen. Tokens in `never` are not. `step` does the work of the model after the prompts. Where weights are sharded over processes, all
+    take as many steps as the one that takes most.
     """
     device = inputs["input_ids"].device
     plain = _is_plain(model.config)
@@ -93,7 +94,7 @@ def decode(
         cache.batch_select_indices(rows)
         logits, positions, mask = logits[rows], positions[rows], mask[rows]
     padded = not plain or not bool(mask.all())
-    ended, most, unsaid = (torch.tensor(list(each), device=device) for each in (ends, limits, never))
+    ended, most, unsaid = (torch.tensor(list(each), dtype=torch.long, device=device) for each in (ends, limits, never))
     going = torch.ones(len(most), dtype=torch.bool, device=device)
     together = _sharded(model)
     steps = 0
@@ -132,7 +133,7 @@ def _prefill(model: Any, inputs: Mapping[str, torch.Tensor], cache: Cache) -> tu
     """Logits (n, 1, V) of the first token, its position (n, 1), and which tokens of the prompts are none of padding, (n, P)."""
     mask = inputs["attention_mask"]
     inner = model.base_model
-    if hasattr(inner, "get_rope_index"):  # the model would keep what follows from it as its own state, which calls in threads must not share
+    if hasattr(inner, "get_rope_index"):  # given, so that the model need not keep what follows from it as a state of its own
         asked = {name: each for name, each in inputs.items() if name in ("image_grid_thw", "mm_token_type_ids")}
         positions, ahead = inner.get_rope_index(inputs["input_ids"], attention_mask=mask, **asked)
     else:

@@ -25,6 +25,7 @@ from emocaliber.errors import UserError
 from emocaliber.models.card import COMMITS_AFTER, WORDING, DescribedByCard, notice_of, read_card
 from emocaliber.models.constrained import ConstrainedDecoding, Grammar, Vocabulary, answer_only, five_steps, worded
 from emocaliber.models.decode import Part, decode
+from emocaliber.models.patches import embed_patches_by_product
 from emocaliber.models.processor import collate, load_processor
 from emocaliber.models.shipped import SHIPPED
 from emocaliber.models.step import Step
@@ -98,12 +99,13 @@ class LocalModel(DescribedByCard):
         disable_progress_bar()  # of loading weights, so that the first output is an answer
         try:
             self.processor = load_processor(folder, min_pixels=min_pixels, max_pixels=max_pixels)
-            self._model = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype).to(self._device).eval()
+            model = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype).to(self._device).eval()
         except (OSError, ValueError, ImportError) as error:
             reason = (str(error).strip() or repr(error)).splitlines()[0]
             raise UserError(
                 f"cannot load a model from {folder}: {reason} Give a checkpoint folder, a hub id, or {' or '.join(SHIPPED)}."
             ) from error
+        self._model = embed_patches_by_product(model)
         small = self._device == "cpu" and _is_small(self._model)
         self._step = Step.of(self._model) if small else None
         self._settle(read_card(folder), str(folder), batch_size, temperature, retries, seed, max_new_tokens, free, threads)
@@ -318,7 +320,7 @@ def _few_threads(model: Any) -> int | None:
 
 
 def _is_small(model: Any) -> bool:
-    return sum(each.numel() for each in model.parameters()) <= _SMALL
+    return bool(sum(each.numel() for each in model.parameters()) <= _SMALL)
 
 
 @contextmanager
