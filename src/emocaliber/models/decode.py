@@ -50,7 +50,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         length = self.get_seq_length()
         needed = length + key_states.shape[-2]
         if self._held is not self.keys or needed > self._buffers[0].shape[-2]:
-            room = needed + max(_ROOM, needed // 2)
+            room = needed + max(_ROOM, needed // 8)
             self._buffers = _roomy(self.keys, key_states, room), _roomy(self.values, value_states, room)
         for buffer, new in zip(self._buffers, (key_states, value_states), strict=True):
             buffer[:, :, length:needed] = new
