@@ -4,7 +4,8 @@
 
 The model is a random Qwen2.5-VL of tiny's shape, the data are scenes of 448 x 448 pixels, which are 256 image tokens: about 280 tokens of
 prompt and 128 of answer, groups of 8. Each run is a separate process. Times are medians over all steps
-but each run's first, which is warm-up. `passes` are forward and backward passes of policy and reference without roll-outs; `step` is a
+but each run's first, which is warm-up. Both run as they do by default: ours loads data in a worker (by the wall clock), TRL's does not.
+`passes` are forward and backward passes of policy and reference without roll-outs; `step` is a
 whole step. On a busy machine, `--clock cpu` measures the process's CPU time, which is the wall time of an idle machine (use it with
 OMP_NUM_THREADS=1). Memory is the peak resident size of training minus that before it. The last line is one JSON object.
 """
@@ -113,7 +114,10 @@ def prepare(folder: Path, count: int) -> None:
 def one_run(stage: int, whose: str, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """A few steps of one trainer in this process: seconds of each, their losses, and the memory that training took, in bytes."""
     watch = Watch(CLOCKS[args.clock])
-    trainer = (grpo if stage == 3 else partial(supervised, stage))(whose, folder, args.steps, args.prompts, watch)
+    # As a stage runs, its next batch is made meanwhile; what that computes is in another process, which the clock of this one would miss.
+    own = {"dataloader_num_workers": int(args.clock == "wall"), "dataloader_persistent_workers": args.clock == "wall"}
+    make = grpo if stage == 3 else partial(supervised, stage, own if whose == "ours" else {})
+    trainer = make(whose, folder, args.steps, args.prompts, watch)
     trainer.add_callback(watch.callback())
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the highest resident size begins anew
@@ -203,6 +207,16 @@ def scenes(folder: Path) -> list[dict[str, Any]]:
     return [row | {"image": str(folder / "scenes" / row["image"])} for row in read_rows(folder / "scenes" / "samples.jsonl")]
 
 
+def loaded(whose: str, folder: str) -> tuple[Any, Any]:
+    """Model and processor: as a stage of ours loads them, or the model as transformers does, which is how TRL gets it."""
+    from transformers import AutoModelForImageTextToText
+
+    from emocaliber.training.trainer import load_checkpoint
+
+    model, processor = load_checkpoint(folder)
+    return model if whose == "ours" else AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32), processor
+
+
 def moved(model: Any) -> Any:
     """The policy a little away from its reference, so that the KL, which is all there is to the value of the loss, is not 0."""
     generator = torch.Generator().manual_seed(1)
@@ -218,13 +232,12 @@ def grpo(whose: str, folder: Path, steps: int, prompts: int, watch: Watch) -> An
     from emocaliber.training.config import Stage3Config
     from emocaliber.training.seam import SharedPrefixMixin
     from emocaliber.training.stage3 import grpo_arguments, prompt_dataset
-    from emocaliber.training.trainer import load_checkpoint
 
     class Ours(SharedPrefixMixin, trl.GRPOTrainer):  # type: ignore[misc]
         pass
 
     config = Stage3Config(**common(folder, steps), batch_size=prompts * GROUP, group_size=GROUP, max_new_tokens=ANSWER)
-    model, processor = load_checkpoint(config.model)
+    model, processor = loaded(whose, config.model)
     kind = watch.timed(Ours if whose == "ours" else trl.GRPOTrainer)
     return kind(
         model=moved(model),
@@ -240,13 +253,13 @@ def letters(completions: Sequence[Any], **_: Any) -> list[float]:
     return [len(set(completion[0]["content"])) / 10 for completion in completions]
 
 
-def supervised(stage: int, whose: str, folder: Path, steps: int, prompts: int, watch: Watch) -> Any:
+def supervised(stage: int, further: dict[str, Any], whose: str, folder: Path, steps: int, prompts: int, watch: Watch) -> Any:
     import trl
 
     from emocaliber.inference.engine import question_for
     from emocaliber.training.collate import IGNORED, ExampleCollator, TrainingExample
     from emocaliber.training.config import Stage1Config
-    from emocaliber.training.trainer import LossSettings, SupervisedTrainer, common_arguments, freeze_vision, load_checkpoint
+    from emocaliber.training.trainer import LossSettings, SupervisedTrainer, common_arguments, freeze_vision
 
     confidence = "<confidence>0.35</confidence>"
     made = [
@@ -255,10 +268,10 @@ def supervised(stage: int, whose: str, folder: Path, steps: int, prompts: int, w
         for texts in [(row["response"], "") if stage == 1 else (confidence, row["response"])]
     ]
     config = Stage1Config(**common(folder, steps), batch_size=4 * prompts)
-    model, processor = load_checkpoint(config.model)
+    model, processor = loaded(whose, config.model)
     freeze_vision(model)
     collate = ExampleCollator(processor)
-    arguments = common_arguments(config) | {"logging_steps": 1}
+    arguments = common_arguments(config) | further | {"logging_steps": 1}
     if whose == "ours":
         from transformers import TrainingArguments
 

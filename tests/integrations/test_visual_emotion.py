@@ -48,10 +48,13 @@ def test_the_answer_comes_first_with_its_calibrated_score_and_the_rest_of_the_ro
     for image, prediction in zip(IMAGES, predicted, strict=True):
         first, *others = classify(str(image))
         row = prediction.to_row()
-        assert (first["label"], first["score"]) == (row["emotion"], row["confidence"])
+        assert first["label"] == row["emotion"]
+        assert first["score"] == pytest.approx(row["confidence"], abs=1e-5), "up to rounding, as the loaded model takes leaner steps"
         assert first["score"] == first["calibrated"] and first["confidence_source"] == "calibrated"
-        for name in ("reasoning", "accepted", "people", "people_low", "people_high", "unfamiliar", "untaught", "response"):
+        for name in ("reasoning", "accepted", "unfamiliar", "untaught", "response"):
             assert first[name] == row[name]
+        for name in ("people", "people_low", "people_high"):
+            assert first[name] == pytest.approx(row[name], abs=1e-5)
         assert len(others) == 4 and all(set(each) == {"label", "score", "probability"} for each in others)
         assert all(each["score"] <= first["score"] for each in others)
 

@@ -28,13 +28,12 @@ def written(grammar: Grammar, vocabulary: Vocabulary, limit: int, seed: int, end
     """The tokens that a model of random scores writes under the grammar."""
     decoding = ConstrainedDecoding([grammar], [limit], vocabulary)
     generator = torch.Generator().manual_seed(seed)
-    ids = torch.zeros((1, 1), dtype=torch.long)
-    for _ in range(limit):
-        scores = decoding(ids, torch.randn((1, end + 1), generator=generator))
-        ids = torch.cat([ids, scores.argmax(-1, keepdim=True)], 1)
-        if ids[0, -1] == end:
-            break
-    return ids[0, 1:].tolist()
+    said: list[int] = []
+    while len(said) < limit and end not in said:
+        token = decoding.scores(torch.randn((1, end + 1), generator=generator)).argmax(-1)
+        decoding.chosen(token)
+        said += token.tolist()
+    return said
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +45,7 @@ def parts(tokenizer: Any) -> tuple[TokenBytes, Vocabulary, int]:
 def test_its_masks_are_freed_without_a_garbage_collection(parts: tuple[TokenBytes, Vocabulary, int]) -> None:
     _, vocabulary, end = parts
     decoding = ConstrainedDecoding([five_steps(Labels.of(["joy", "sad"]))], [100], vocabulary)
-    decoding(torch.zeros((1, 1), dtype=torch.long), torch.zeros((1, end + 1)))
+    decoding.scores(torch.zeros((1, end + 1)))
     left = weakref.ref(decoding)
     gc.disable()
     try:

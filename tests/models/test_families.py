@@ -15,7 +15,7 @@ from transformers import AutoModelForImageTextToText
 from emocaliber.core.model import Request
 from emocaliber.errors import UserError
 from emocaliber.models import load_model
-from emocaliber.models.local import LocalModel, chat_prompt
+from emocaliber.models.local import LocalModel, chat_prompt, vision_tokens
 from emocaliber.models.processor import PAPER_PIXELS, load_processor
 
 FAMILIES = ["qwen2_5_vl", "qwen3_vl", "internvl"]
@@ -52,7 +52,7 @@ def test_the_probabilities_are_those_of_a_plain_forward_pass(families: Mapping[s
             inputs["mm_token_type_ids"] = torch.cat([inputs["mm_token_type_ids"], torch.zeros_like(said)], 1)
         with torch.no_grad():
             logits = plain(**inputs).logits[0, -said.shape[1] - 1 : -1]
-        logits[:, model._model.generation_config.suppress_tokens] = -torch.inf
+        logits[:, vision_tokens(plain.config, tokenizer)] = -torch.inf
         expected = logits.log_softmax(-1).gather(1, said.T)[:, 0]
         assert reply.tokens.logprobs == pytest.approx(expected.tolist(), abs=1e-5)
         assert reply.mean_probability == pytest.approx(float(expected.exp().mean()), abs=1e-5)

@@ -23,7 +23,7 @@ from emocaliber.errors import UserError
 from emocaliber.inference.engine import question_for
 from emocaliber.io.images import open_image
 from emocaliber.models import TINY, load_model
-from emocaliber.models.local import LocalModel, chat_prompt
+from emocaliber.models.local import LocalModel, chat_prompt, vision_tokens
 from emocaliber.models.tokens import TOP
 
 LABELS = taxonomy("mikels-8").labels
@@ -72,8 +72,8 @@ def test_probabilities_do_not_depend_on_company(mite: Path) -> None:
 def test_prompts_of_like_length_are_answered_together_and_early_ones_first(mite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = LocalModel(mite, batch_size=2, max_new_tokens=2)
     shapes: list[tuple[int, ...]] = []
-    generate = model._model.generate
-    monkeypatch.setattr(model._model, "generate", lambda **inputs: shapes.append(tuple(inputs["input_ids"].shape)) or generate(**inputs))
+    prepared = model._model.forward
+    monkeypatch.setattr(model._model, "forward", lambda **inputs: shapes.append(tuple(inputs["input_ids"].shape)) or prepared(**inputs))
     long, short = replace(REQUESTS[0], question="fear " * 50), replace(REQUESTS[0], question="fear?")
     first = next(model.answer(iter([long, short, long, short])))
     assert first.usage and [shape[0] for shape in shapes] == [2]
@@ -169,7 +169,7 @@ def test_the_sources_of_the_shipped_model_are_those_of_a_plain_forward_pass(tiny
     inputs["mm_token_type_ids"] = torch.cat([inputs["mm_token_type_ids"], torch.zeros_like(said)], 1)
     with torch.no_grad():
         logits = tiny_model._model(**inputs).logits[0, -said.shape[1] - 1 : -1]
-    logits[:, tiny_model._model.generation_config.suppress_tokens] = -torch.inf
+    logits[:, vision_tokens(tiny_model._model.config, tokenizer)] = -torch.inf
     each = logits.softmax(-1).gather(1, said.T)[:, 0]
     answered = said[0].tolist().index(tokenizer.convert_tokens_to_ids("<answer>")) + 1
     while len([name for name in LABELS if tokenizer(f"<answer>{name}")["input_ids"][1] == said[0, answered]]) > 1:
@@ -234,16 +234,16 @@ def test_smaller_batches_are_taken_when_memory_runs_out(
     mite: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = LocalModel(mite, batch_size=8)
-    generate, tried = model._model.generate, []
+    forward, tried = model._model.forward, []
 
-    def crowded(**inputs: Any) -> torch.Tensor:
-        tried.append(len(inputs["input_ids"]))
-        if tried[-1] > 2:
-            raise torch.OutOfMemoryError
-        sequences: torch.Tensor = generate(**inputs)
-        return sequences
+    def crowded(**inputs: Any) -> Any:
+        if "pixel_values" in inputs:
+            tried.append(len(inputs["input_ids"]))
+            if tried[-1] > 2:
+                raise torch.OutOfMemoryError
+        return forward(**inputs)
 
-    monkeypatch.setattr(model._model, "generate", crowded)
+    monkeypatch.setattr(model._model, "forward", crowded)
     asked = [*REQUESTS, *REQUESTS[:3]]
     assert [reply.text for reply in model.answer(asked)] == texts(mite, asked)
     assert tried == [8, 4, 2, 2, 2, 2]
@@ -260,7 +260,7 @@ def test_a_single_image_that_does_not_fit_in_memory_ends_with_what_to_change(mit
         raise torch.OutOfMemoryError
 
     model = LocalModel(mite)
-    monkeypatch.setattr(model._model, "generate", full)
+    monkeypatch.setattr(model._model, "forward", full)
     with pytest.raises(UserError, match="out of memory with a single image on cpu; give a smaller max_pixels or max_new_tokens"):
         list(model.answer(REQUESTS))
 

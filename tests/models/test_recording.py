@@ -15,11 +15,10 @@ def test_the_recorder_keeps_what_was_chosen_what_was_likeliest_and_what_is_watch
     recorder = Recorder(torch.tensor([[3, 1], [2, -1]]))
     scores = torch.randn(3, 2, 40)  # three steps, two rows
     chosen = torch.tensor([[4, 0, 2], [1, 1, 3]])
-    sequences = torch.tensor([[9], [9]])
     for step, given_scores in enumerate(scores):
-        assert recorder(sequences, given_scores) is given_scores
-        sequences = torch.cat([sequences, chosen[:, step : step + 1]], 1)
-    ids, logprobs = recorder.finish(sequences)
+        assert recorder.scores(given_scores) is given_scores
+        recorder.chosen(chosen[:, step])
+    ids, logprobs = recorder.finish()
     expected = scores.log_softmax(-1).transpose(0, 1)
     assert ids.shape == logprobs.shape == (2, 3, 1 + TOP + 2)
     assert ids[:, :, 0].tolist() == chosen.tolist()
@@ -30,9 +29,22 @@ def test_the_recorder_keeps_what_was_chosen_what_was_likeliest_and_what_is_watch
 
 def test_a_small_vocabulary_is_kept_whole() -> None:
     recorder = Recorder(torch.empty(1, 0, dtype=torch.long))
-    recorder(torch.tensor([[0]]), torch.randn(1, 5))
-    ids, _ = recorder.finish(torch.tensor([[0, 3]]))
+    recorder.scores(torch.randn(1, 5))
+    recorder.chosen(torch.tensor([3]))
+    ids, _ = recorder.finish()
     assert sorted(ids[0, 0, 1:].tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_rows_that_are_over_have_no_tokens_while_the_others_are_written() -> None:
+    recorder = Recorder(torch.tensor([[7], [8], [9]]))
+    recorder.scores(torch.zeros(3, 30))
+    recorder.chosen(torch.tensor([1, 2, 3]))
+    recorder.keep(torch.tensor([0, 2]))
+    recorder.scores(torch.zeros(2, 30))
+    recorder.chosen(torch.tensor([4, 5]))
+    ids, _ = recorder.finish()
+    assert ids[:, :, 0].tolist() == [[1, 4], [2, -1], [3, 5]]
+    assert ids[:, :, -1].tolist() == [[7, 7], [8, -1], [9, 9]]
 
 
 def test_the_likeliest_pieces_are_made_from_their_ids(tokenizer: Any) -> None:

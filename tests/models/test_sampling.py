@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 from emocaliber.models.tokens import Sampler
 
 SCORES = torch.tensor([1.0, 0.0, -1.0, 0.5, -torch.inf])
-NONE = torch.empty(0, 0, dtype=torch.long)
 
 
 def drawn(temperatures: list[float], seeds: list[int], steps: int = 8) -> torch.Tensor:
     """The tokens chosen, (rows, steps)."""
     sampler = Sampler(temperatures, seeds, "cpu")
     scores = SCORES.repeat(len(seeds), 1)
-    return torch.stack([sampler(NONE, scores.clone()).argmax(-1) for _ in range(steps)], 1)
+    return torch.stack([sampler.scores(scores.clone()).argmax(-1) for _ in range(steps)], 1)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
@@ -39,5 +38,5 @@ def test_a_row_draws_the_same_in_any_company(rows: list[tuple[float, int]]) -> N
 
 def test_at_temperature_0_scores_stay_as_they_are() -> None:
     scores = torch.randn(2, 7)
-    assert torch.equal(Sampler([0.0, 1.0], [1, 2], "cpu")(NONE, scores)[0], scores[0])
-    assert not torch.equal(Sampler([0.0, 1.0], [1, 2], "cpu")(NONE, scores)[1], scores[1])
+    assert torch.equal(Sampler([0.0, 1.0], [1, 2], "cpu").scores(scores)[0], scores[0])
+    assert not torch.equal(Sampler([0.0, 1.0], [1, 2], "cpu").scores(scores)[1], scores[1])

@@ -13,7 +13,6 @@ from functools import cached_property, lru_cache
 from itertools import pairwise
 
 import torch
-from transformers import LogitsProcessor
 
 from emocaliber.core.response import STEPS
 from emocaliber.emotions.labels import Labels
@@ -236,11 +235,11 @@ class Vocabulary:
         return next((self._by_piece[text[:end]] for end in range(len(text), 0, -1) if text[:end] in self._by_piece), None)
 
 
-class ConstrainedDecoding(LogitsProcessor):  # type: ignore[misc]
-    """Keeps each row of a batch to its grammar (None: to none), within its limit of tokens. One instance serves one call of `generate`."""
+class ConstrainedDecoding:
+    """Keeps each row of a batch to its grammar (None: to none), within its limit of tokens. One instance serves one call of `decode`."""
 
     def __init__(self, grammars: Sequence[Grammar | None], limits: Sequence[int], vocabulary: Vocabulary) -> None:
-        self._grammars, self._limits, self._vocabulary = grammars, limits, vocabulary
+        self._grammars, self._limits, self._vocabulary = list(grammars), list(limits), vocabulary
         self._states: list[State | None] = [START if grammar else None for grammar in grammars]
         self._count = 0
         self._masks: dict[tuple[Grammar, State, bool], torch.Tensor] = {}
@@ -248,26 +247,29 @@ class ConstrainedDecoding(LogitsProcessor):  # type: ignore[misc]
             tuple[Grammar, int], int
         ] = {}  # no cache around a method: that cycle would keep the masks until a full collection
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        if self._count:
-            self._read(input_ids[:, -1].tolist())
+    def scores(self, scores: torch.Tensor) -> torch.Tensor:
         constrained = [
             (row, self._mask(grammar, state, limit, scores))
             for row, (grammar, state, limit) in enumerate(zip(self._grammars, self._states, self._limits, strict=True))
             if grammar and state
         ]
-        self._count += 1
         if len(constrained) == len(scores):
             return scores.masked_fill(torch.stack([mask for _, mask in constrained]), float("-inf"))
         for row, mask in constrained:
             scores[row].masked_fill_(mask, float("-inf"))
         return scores
 
-    def _read(self, tokens: Sequence[int]) -> None:
-        for row, (grammar, state, token) in enumerate(zip(self._grammars, self._states, tokens, strict=True)):
+    def chosen(self, tokens: torch.Tensor) -> None:
+        self._count += 1
+        for row, (grammar, state, token) in enumerate(zip(self._grammars, self._states, tokens.tolist(), strict=True)):
             if grammar and state:
                 over = token in self._vocabulary.ends
                 self._states[row] = None if over else grammar.after(state, self._vocabulary.piece(token))
+
+    def keep(self, rows: torch.Tensor) -> None:
+        kept = rows.tolist()
+        self._grammars, self._limits = ([each[row] for row in kept] for each in (self._grammars, self._limits))
+        self._states = [self._states[row] for row in kept]
 
     def _mask(self, grammar: Grammar, state: State, limit: int, scores: torch.Tensor) -> torch.Tensor:
         """The tokens that are forbidden in a state, (vocabulary,)."""

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice, repeat
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoModelForImageTextToText, GenerationConfig
+from transformers import AutoModelForImageTextToText
 from transformers.utils.logging import disable_progress_bar
 
 from emocaliber.core.model import ModelError, Reply, Request, Tokens, Usage, mixed_seed
@@ -24,9 +24,12 @@ from emocaliber.emotions.labels import Labels
 from emocaliber.errors import UserError
 from emocaliber.models.card import COMMITS_AFTER, WORDING, DescribedByCard, notice_of, read_card
 from emocaliber.models.constrained import ConstrainedDecoding, Grammar, Vocabulary, answer_only, five_steps, worded
+from emocaliber.models.decode import Part, decode
 from emocaliber.models.lite.readout_shares import readout_shares, readouts_of
+from emocaliber.models.patches import embed_patches_by_product
 from emocaliber.models.processor import collate, load_processor
 from emocaliber.models.shipped import SHIPPED
+from emocaliber.models.step import Step
 from emocaliber.models.taught import TaughtQuestions
 from emocaliber.models.tokens import Likeliest, Recorder, Sampler, TokenBytes, first_tokens
 
@@ -98,12 +101,15 @@ class LocalModel(DescribedByCard):
         disable_progress_bar()  # of loading weights, so that the first output is an answer
         try:
             self.processor = load_processor(folder, min_pixels=min_pixels, max_pixels=max_pixels)
-            self._model = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype).to(self._device).eval()
+            model = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype).to(self._device).eval()
         except (OSError, ValueError, ImportError) as error:
             reason = (str(error).strip() or repr(error)).splitlines()[0]
             raise UserError(
                 f"cannot load a model from {folder}: {reason} Give a checkpoint folder, a hub id, or {' or '.join(SHIPPED)}."
             ) from error
+        self._model = embed_patches_by_product(model)
+        small = self._device == "cpu" and _is_small(self._model)
+        self._step = Step.of(self._model) if small else None
         self._settle(read_card(folder), str(folder), batch_size, temperature, retries, seed, max_new_tokens, free, threads)
 
     @classmethod
@@ -121,12 +127,10 @@ class LocalModel(DescribedByCard):
         max_new_tokens: int | None = None,
         free: bool = True,
     ) -> LocalModel:
-        """A `LocalModel` around a loaded model, such as one in training, with the `card` of its checkpoint if it is to have one.
-
-        Its `generation_config` is replaced.
-        """
+        """A `LocalModel` around a loaded model, such as one in training, with the `card` of its checkpoint if it is to have one."""
         made = cls.__new__(cls)
         made.processor, made._model, made._device = processor, model, str(model.device)
+        made._step = None  # as the weights may change
         made._settle(card or {}, name, batch_size, temperature, retries, seed, max_new_tokens, free=free, threads=None)
         return made
 
@@ -172,13 +176,8 @@ class LocalModel(DescribedByCard):
         self._ends = _ends(self._model, self._tokenizer)
         pad = self._tokenizer.pad_token_id
         self._pad: int = self._ends[0] if pad is None else pad
-        # The checkpoint's own generation settings, such as a repetition penalty, must not change what is measured.
-        self._model.generation_config = GenerationConfig(
-            eos_token_id=self._ends,
-            pad_token_id=self._pad,
-            suppress_tokens=vision_tokens(self._model.config, self._tokenizer),
-            do_sample=False,
-        )
+        self._never = vision_tokens(self._model.config, self._tokenizer)
+        self._before: tuple[Any, str, dict[str, torch.Tensor]] = (None, "", {})  # the last image and question, and their inputs
 
     def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
         """Replies in order. Within each `window` of requests, those of similar length are batched together."""
@@ -187,15 +186,18 @@ class LocalModel(DescribedByCard):
             yield from self._answer_window(window)
 
     def _prepare(self, request: Request) -> _Prompt | Reply:
-        """The preprocessed request; an error reply if it cannot be preprocessed."""
+        """The preprocessed request; an error reply if it cannot be preprocessed. The same inputs as before if it asks the same again."""
         start = time.perf_counter()
-        text = chat_prompt(request.question, self._tokenizer)
-        try:
-            inputs = self.processor(images=[request.image], text=[text], return_tensors="pt")
-        except ValueError as error:  # such as the sides of an image being too far apart
-            problem = ModelError("bad_request", f"the image cannot be given to the model: {error}")
-            return Reply("", time.perf_counter() - start, error=problem)
-        inputs = {name: each.to(self._model.dtype) if each.is_floating_point() else each for name, each in inputs.items()}
+        image, question, inputs = self._before
+        if image is not request.image or question != request.question:
+            text = chat_prompt(request.question, self._tokenizer)
+            try:
+                made = self.processor(images=[request.image], text=[text], return_tensors="pt")
+            except ValueError as error:  # such as the sides of an image being too far apart
+                problem = ModelError("bad_request", f"the image cannot be given to the model: {error}")
+                return Reply("", time.perf_counter() - start, error=problem)
+            inputs = {name: each.to(self._model.dtype) if each.is_floating_point() else each for name, each in made.items()}
+            self._before = request.image, request.question, inputs
         temperature = self._temperature if request.temperature is None else request.temperature
         limit, seed = request.max_new_tokens or self._max_new_tokens, mixed_seed(self._seed, request.seed)
         if not self._free:  # labels that the model was never taught may take more tokens than its responses leave for them
@@ -250,29 +252,32 @@ class LocalModel(DescribedByCard):
             torch.cuda.empty_cache()
         return replies
 
-    @torch.no_grad()  # weights that FSDP gathers in inference mode could not be trained on afterwards
     def _generate(self, batch: Sequence[_Prompt]) -> list[Reply]:
         start = time.perf_counter()
-        inputs = {name: each.to(self._device) for name, each in collate([prompt.inputs for prompt in batch], self._pad).items()}
+        asked = {id(prompt.inputs): prompt.inputs for prompt in batch}  # prompts that are asked several times are read once
+        places = {number: place for place, number in enumerate(asked)}
+        inputs = {name: each.to(self._device) for name, each in collate(list(asked.values()), self._pad).items()}
         recorder = Recorder(self._watched(batch).to(self._device))
-        processors: list[Any] = [recorder]
+        limits = [prompt.limit for prompt in batch]
+        parts: list[Part] = [recorder]
         if not self._free:
-            grammars = [self._grammar(prompt.candidates) for prompt in batch]
-            processors.append(ConstrainedDecoding(grammars, [prompt.limit for prompt in batch], self._vocabulary))
+            parts.append(ConstrainedDecoding([self._grammar(prompt.candidates) for prompt in batch], limits, self._vocabulary))
         if any(prompt.temperature for prompt in batch):
-            processors.append(Sampler([prompt.temperature for prompt in batch], [prompt.seed for prompt in batch], self._device))
-        longest = max(prompt.limit for prompt in batch)
+            parts.append(Sampler([prompt.temperature for prompt in batch], [prompt.seed for prompt in batch], self._device))
+        rows = [places[id(prompt.inputs)] for prompt in batch]
         with _threads(self._threads), readouts_of(self._model) as readouts:
-            sequences = self._model.generate(**inputs, max_new_tokens=longest, logits_processor=processors)
-        ids, logprobs = recorder.finish(sequences)
+            decode(self._model, inputs, rows, parts, limits=limits, ends=self._ends, never=self._never, step=self._step)
+        ids, logprobs = recorder.finish()
         seconds = (time.perf_counter() - start) / len(batch)
         replies = [self._reply(*row, seconds) for row in zip(batch, ids, logprobs, strict=True)]
-        shares = readout_shares(torch.cat(readouts), [prompt.candidates for prompt in batch]) if readouts else repeat(None)
-        return [replace(reply, readout=each) for reply, each in zip(replies, shares, strict=False)]
+        if not readouts:
+            return replies
+        shares = readout_shares(torch.cat(readouts)[rows], [prompt.candidates for prompt in batch])
+        return [replace(reply, readout=each) for reply, each in zip(replies, shares, strict=True)]
 
     @cached_property
     def _vocabulary(self) -> Vocabulary:
-        return Vocabulary(self._token_bytes, len(self._tokenizer), self._ends, vision_tokens(self._model.config, self._tokenizer))
+        return Vocabulary(self._token_bytes, len(self._tokenizer), self._ends, self._never)
 
     def _grammar(self, candidates: Labels) -> Grammar | None:
         if not candidates:
@@ -320,9 +325,13 @@ def _available(device: str | None) -> str:
 
 def _few_threads(model: Any) -> int | None:
     """The number of threads for a small model, which more would slow down; None (PyTorch's own) for others, or if the user set it."""
-    if "OMP_NUM_THREADS" in os.environ or sum(each.numel() for each in model.parameters()) > _SMALL:
+    if "OMP_NUM_THREADS" in os.environ or not _is_small(model):
         return None
     return min(torch.get_num_threads(), _THREADS_OF_SMALL_MODELS)
+
+
+def _is_small(model: Any) -> bool:
+    return bool(sum(each.numel() for each in model.parameters()) <= _SMALL)
 
 
 @contextmanager

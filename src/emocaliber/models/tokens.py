@@ -1,6 +1,6 @@
 """Tokens of a generation: their log-probabilities, the likeliest alternatives, their bytes, and seeded sampling.
 
-`Recorder` and `Sampler` are logits processors of transformers' `generate`; `Likeliest` and `TokenBytes` turn token ids into pieces.
+`Recorder` and `Sampler` take part in the steps of `decode`; `Likeliest` and `TokenBytes` turn token ids into pieces.
 """
 
 from __future__ import annotations
@@ -13,41 +13,54 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from tokenizers import decoders
-from transformers import LogitsProcessor
 
 TOP = 20  # alternatives recorded at each position
 
 
-class Recorder(LogitsProcessor):  # type: ignore[misc]
-    """Records the log-probabilities of the chosen, the `TOP` likeliest and the `watched` tokens at every step of `generate`.
+class Recorder:
+    """Records the log-probabilities of the chosen, the `TOP` likeliest and the `watched` tokens at every step of `decode`.
 
-    `watched`: token ids, (rows, watched), padded with -1. Scores are not changed. Processors after this one, such as a temperature, have no
+    `watched`: token ids, (rows, watched), padded with -1. Scores are not changed. Parts after this one, such as a temperature, have no
     effect on what is recorded.
     """
 
     def __init__(self, watched: torch.Tensor) -> None:
         self._watched = watched
-        self._last: torch.Tensor | None = None
-        self._chosen: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self._others: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._count, self._rows = len(watched), torch.arange(len(watched))
+        self._last = watched.new_empty(0)
+        self._steps: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._written: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []  # rows, and what they were given while these were in work
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        self._close(input_ids)
+    def scores(self, scores: torch.Tensor) -> torch.Tensor:
         self._last = scores.log_softmax(-1)
-        ids = torch.cat([self._last.topk(min(TOP, scores.shape[1])).indices, self._watched], 1)
-        self._others.append((ids, self._last.gather(1, ids.clamp_min(0))))
         return scores
 
-    def _close(self, input_ids: torch.Tensor) -> None:
-        if self._last is not None:
-            ids = input_ids[:, -1:]
-            self._chosen.append((ids, self._last.gather(1, ids)))
+    def chosen(self, tokens: torch.Tensor) -> None:
+        ids = torch.cat([tokens[:, None], self._last.topk(min(TOP, self._last.shape[1])).indices, self._watched], 1)
+        self._steps.append((ids, self._last.gather(1, ids.clamp_min(0))))
 
-    def finish(self, sequences: torch.Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Token ids and log-probabilities, both (rows, steps, 1 + TOP + watched): the chosen token, the likeliest, the watched."""
-        self._close(sequences)
-        steps = [[torch.cat(pair, 1) for pair in zip(*both, strict=True)] for both in zip(self._chosen, self._others, strict=True)]
-        ids, logprobs = (torch.stack(each, 1).cpu().numpy() for each in zip(*steps, strict=True))
+    def keep(self, rows: torch.Tensor) -> None:
+        self._close()
+        self._watched, self._rows = self._watched[rows], self._rows[rows.cpu()]
+
+    def _close(self) -> None:
+        ids, logprobs = (torch.stack(each, 1).cpu() for each in zip(*self._steps, strict=True))
+        self._written.append((self._rows, ids, logprobs))
+        self._steps = []
+
+    def finish(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Token ids and log-probabilities, both (rows, steps, 1 + TOP + watched): the chosen token, the likeliest, the watched.
+
+        Steps that a row no longer took have ids of -1.
+        """
+        self._close()
+        steps, width = sum(ids.shape[1] for _, ids, _ in self._written), self._written[0][1].shape[2]
+        ids = np.full((self._count, steps, width), -1, dtype=np.int64)
+        logprobs = np.zeros(ids.shape, dtype=np.float32)
+        start = 0
+        for rows, some, theirs in self._written:
+            ids[rows, start : start + some.shape[1]], logprobs[rows, start : start + some.shape[1]] = some.numpy(), theirs.numpy()
+            start += some.shape[1]
         return ids, logprobs
 
 
@@ -145,20 +158,30 @@ def _growth(texts: Sequence[str]) -> list[bytes]:
 # Sampling.
 
 
-class Sampler(LogitsProcessor):  # type: ignore[misc]
+class Sampler:
     """Sampling by the Gumbel-max trick: argmax(score / temperature + Gumbel noise) ~ softmax(score / temperature).
 
-    Each row has its own generator, so that a sample depends on the seed of its request, not on the batch. Rows of temperature 0 stay
-    greedy.
+    A part of `decode`. Each row has its own generator, so that a sample depends on the seed of its request, not on the batch. Rows of
+    temperature 0 stay greedy.
     """
 
     def __init__(self, temperatures: Sequence[float], seeds: Sequence[int], device: str) -> None:
         self._temperatures = torch.tensor([[each or 1.0] for each in temperatures], device=device)
-        rows = enumerate(zip(temperatures, seeds, strict=True))
-        self._drawn = [(row, torch.Generator(device).manual_seed(seed)) for row, (temperature, seed) in rows if temperature]
+        self._generators = [
+            torch.Generator(device).manual_seed(seed) if temperature else None
+            for temperature, seed in zip(temperatures, seeds, strict=True)
+        ]
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    def scores(self, scores: torch.Tensor) -> torch.Tensor:
         exponential = torch.ones_like(scores)
-        for row, generator in self._drawn:
-            exponential[row].exponential_(generator=generator)
+        for row, generator in enumerate(self._generators):
+            if generator:
+                exponential[row].exponential_(generator=generator)
         return scores / self._temperatures - exponential.log_()
+
+    def chosen(self, tokens: torch.Tensor) -> None:
+        pass
+
+    def keep(self, rows: torch.Tensor) -> None:
+        self._temperatures = self._temperatures[rows]
+        self._generators = [self._generators[row] for row in rows.tolist()]

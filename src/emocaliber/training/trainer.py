@@ -129,6 +129,7 @@ class SupervisedTrainer(ResumingTrainer):
         targets = inputs.pop("digit_targets")[:, 1:] if "digit_targets" in inputs else None
         places = loss_mask(labels, in_completion, self._settings)
         predicting = pad(places, (0, 1))  # position t predicts token t + 1
+        inputs.pop("attention_mask", None)  # padding is behind what is read: no token attends to it, and without a mask half is computed
         with logits_only_at(model, predicting):
             outputs = model(**inputs)
         of_digits = None if targets is None else targets[places]
@@ -172,11 +173,12 @@ def load_checkpoint(folder: str | Path, *, min_pixels: int = 0, max_pixels: int 
         raise UserError(f"cannot load the model {folder}: {reason}. Has the stage before this one finished?")
     from transformers import AutoModelForImageTextToText
 
+    from emocaliber.models.patches import embed_patches_by_product
     from emocaliber.models.processor import load_processor
 
     try:
         processor = load_processor(folder, min_pixels=min_pixels or None, max_pixels=max_pixels or None)
-        return AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype), processor
+        return embed_patches_by_product(AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype)), processor
     except (OSError, ValueError) as error:
         raise UserError(f"cannot load the model {folder}: {str(error).splitlines()[0]} Has the stage before this one finished?") from error
 
