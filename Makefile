@@ -51,7 +51,7 @@ try-inspect: $(VENV)/.ready runs/try/bench
 	$(TRY_ENV) .venv-inspect/bin/python -m pytest tests/integrations -k "inspect or cleanlab_itself"
 
 try-lmms-eval: $(VENV)/.ready runs/try/bench
-	test -d .venv-lmms-eval || { $(PYTHON) -m venv .venv-lmms-eval && $(call TRY_WITH,.venv-lmms-eval) 'lmms-eval>=0.7.3,<0.8' 'filelock<4' decord; }
+	test -x .venv-lmms-eval/bin/lmms-eval || { $(PYTHON) -m venv .venv-lmms-eval && $(call TRY_WITH,.venv-lmms-eval) 'lmms-eval>=0.7.3,<0.8' 'filelock<4' decord; }
 	$(TRY_ENV) .venv-lmms-eval/bin/python tools/try_lmms_eval.py runs/try/bench
 
 try-fiftyone: $(VENV)/.ready runs/try/bench

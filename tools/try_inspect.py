@@ -22,7 +22,7 @@ from emocaliber.integrations.inspect_task import vec
 @contextlib.contextmanager
 def serving() -> Iterator[str]:
     """The address of a server with tiny."""
-    words = [sys.executable, "-m", "emocaliber", "serve", "--port", "0"]
+    words = [sys.executable, "-m", "emocaliber", "serve", "--model", "tiny", "--port", "0"]
     running = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     assert running.stdout
     try:
