@@ -107,7 +107,7 @@ $(VLLM)/bin/vllm:
 
 $(TRANSFORMERS)/bin/transformers:
 	$(PYTHON) -m venv $(TRANSFORMERS)
-	$(TRANSFORMERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable . 'transformers[serving]>=5.23,<6' torchvision
+	$(TRANSFORMERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable . 'transformers[serving]>=5.23,<6' torchvision openai
 
 clean:
 	rm -rf $(VENV) .venv-vllm .venv-transformers .venv-inspect .venv-lmms-eval .venv-fiftyone .venv-label-studio runs/try demo-report site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

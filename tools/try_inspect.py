@@ -52,8 +52,9 @@ def main(samples: Path) -> None:
         scored.save_numbers(f"{name}/scores")
         written = write_inspect_log(Path(f"{name}/scores/answers.jsonl"), Path(f"{name}/logs/back.eval"))
         viewed(Path(f"{name}/logs"))
-        print("Shown: the task, run by inspect_ai, gives the numbers of `emocaliber score` on its log")
-        print(f"to the last digit; its viewer lists that log and the one written back from our {written} rows.")
+        print("Shown: the task, run by inspect_ai, gives the numbers that `emocaliber score`")
+        print("gives for its log, to the last digit; the viewer lists that log, and the one")
+        print(f"written back from our {written} rows.")
 
 
 def viewed(logs: Path) -> None:
