@@ -96,6 +96,17 @@ def decided(address: str, folder: Path, body: dict[str, Any]) -> Any:
     return reply.json() if reply.status_code == 200 else f"{reply.status_code}: {reply.text}"
 
 
+def decodes(image: Path) -> bool:
+    """Whether torchvision can open an image here: its compiled part loads beside the torch it was built for only."""
+    from torchvision.io import decode_image
+
+    try:
+        decode_image(torch.frombuffer(bytearray(image.read_bytes()), dtype=torch.uint8))
+    except RuntimeError:
+        return False
+    return True
+
+
 def chatted(address: str, folder: Path, image: Path) -> str:
     """What OpenAI's own client gets from the server for the image and the question that tiny has learnt."""
     from openai import OpenAI
@@ -129,12 +140,16 @@ def main() -> None:
         else:
             with serving(folder) as address:
                 print("transformers serve, POST /v1/systemone:", json.dumps(decided(address, folder, body), indent=1))
-                said = chatted(address, folder, args.image)
+                said = chatted(address, folder, args.image) if decodes(args.image) else None
+            print("Shown: pipeline, decision and server answer.")
+            if said is None:
+                print("Left out: OpenAI's client, as the installed torchvision, which transformers serve opens images")
+                print("with, lacks its image extension; it comes with the torchvision that goes with the installed torch.")
+                return
             print("transformers serve, asked by OpenAI's client:", textwrap.fill(said, 80), sep="\n")
             read = parse(said, labels_of("EmoSet-8", EIGHT))
             assert isinstance(read, Response), read
-            print("Shown: the pipeline, the decision and the server answer; read from the client's text:")
-            print(f"{read.answer}, confidence stated: {read.confidence}; the pipeline says {first['label']}")
+            print(f"read from it: {read.answer}, confidence stated: {read.confidence}; the pipeline says {first['label']}")
 
 
 if __name__ == "__main__":
