@@ -51,18 +51,18 @@ test-releases: $(VENV)/.ready-dev
 # `pipeline("visual-emotion")`, `pipeline("decision")` and `transformers serve` with tiny (docs/transformers.md), in an environment of its own.
 TRANSFORMERS ?= .venv-transformers
 try-transformers: $(TRANSFORMERS)/bin/transformers
-	$(TRANSFORMERS)/bin/python tools/try_transformers.py
+	$(TRY_ENV) $(TRANSFORMERS)/bin/python tools/try_transformers.py
 
 # Integrations run inside the real software of the other side, each in an environment of its own (docs/integrations.md). They share a
 # benchmark of synthetic scenes. TRY_ENV may set variables, such as PYTHONPATH.
 TRY_WITH = $(abspath $(1))/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[serve]' pytest
 try-inspect: $(VENV)/.ready runs/try/bench
-	test -x .venv-inspect/bin/inspect || { $(PYTHON) -m venv .venv-inspect && $(call TRY_WITH,.venv-inspect) 'inspect_ai>=0.3.285,<0.4' openai 'cleanlab>=2.9,<3' pandas; }
+	@test -x .venv-inspect/bin/inspect || { echo "inspect_ai is installed into .venv-inspect: some minutes";  $(PYTHON) -m venv .venv-inspect && $(call TRY_WITH,.venv-inspect) 'inspect_ai>=0.3.285,<0.4' openai 'cleanlab>=2.9,<3' pandas; }
 	$(TRY_ENV) .venv-inspect/bin/python tools/try_inspect.py runs/try/bench/test.jsonl
 	$(TRY_ENV) .venv-inspect/bin/python -m pytest tests/integrations -k "inspect or cleanlab_itself"
 
 try-lmms-eval: $(VENV)/.ready runs/try/bench
-	test -d .venv-lmms-eval || { $(PYTHON) -m venv .venv-lmms-eval && $(call TRY_WITH,.venv-lmms-eval) 'lmms-eval>=0.7.3,<0.8' 'filelock<4' decord; }
+	@test -x .venv-lmms-eval/bin/lmms-eval || { echo "lmms-eval is installed into .venv-lmms-eval: some minutes";  $(PYTHON) -m venv .venv-lmms-eval && $(call TRY_WITH,.venv-lmms-eval) 'lmms-eval>=0.7.3,<0.8' 'filelock<4' decord; }
 	$(TRY_ENV) .venv-lmms-eval/bin/python tools/try_lmms_eval.py runs/try/bench
 
 try-fiftyone: $(VENV)/.ready runs/try/bench
@@ -125,7 +125,7 @@ $(VLLM)/bin/vllm:
 
 $(TRANSFORMERS)/bin/transformers:
 	$(PYTHON) -m venv $(TRANSFORMERS)
-	$(TRANSFORMERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable . 'transformers[serving]>=5.23,<6' torchvision
+	$(TRANSFORMERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable . 'transformers[serving]>=5.23,<6' torchvision openai
 
 clean:
 	rm -rf $(VENV) .venv-releases .venv-vllm .venv-transformers .venv-inspect .venv-lmms-eval .venv-fiftyone .venv-label-studio .venv-ray runs/try demo-report site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

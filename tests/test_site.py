@@ -75,6 +75,15 @@ def test_links_between_pages_lead_to_a_page_and_a_heading(site: Path) -> None:
                 assert unquote(heading) in headings(target), f"{page.name}: {link}"
 
 
+def test_every_picture_is_on_the_site_and_described(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        for tag in re.findall(r"<img[^>]*>", page.read_text("utf-8")):
+            source, told = (re.search(rf"""\s{name}=(?:"([^"]*)"|([^\s>]+))""", tag) for name in ("src", "alt"))
+            assert source and told and (told[1] or told[2]), f"{page.name}: {tag}"
+            path = unquote(html.unescape(source[1] or source[2]))
+            assert path.startswith("data:") or (page.parent / path).is_file(), f"{page.name}: {tag}"
+
+
 def test_the_search_knows_the_words_of_the_pages(site: Path) -> None:
     index = json.loads((site / "search" / "search_index.json").read_text("utf-8"))
     texts = {entry["location"]: entry["text"] for entry in index["docs"]}

@@ -1,7 +1,8 @@
 """Pages of the documentation's site that are made from the code, and links out of docs/; MkDocs loads it as a hook (mkdocs.yml).
 
 Made here: the help of every command, the public names of the package, the notebooks (with what they print, once `tools/run_notebooks.py`
-has run them), and the changelog. A link to a file of the source outside docs/ becomes its name, as the site does not hold it.
+has run them), and the changelog. A link to a file of the source outside docs/ becomes its name, as the site lacks it; a picture from
+there is copied into the site.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,9 @@ MODULES = (
     *("trust.certificate", "trust.martingale", "trust.people", "io.plugins", "scenes.annotators"),
 )
 _OUTSIDE = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<path>\.\./[^)#]+)\)")
+_PICTURE = re.compile(r'(?P<tag><img[^>]*\ssrc=")(?P<path>\.\./[^"]+)')
 _SHIM = "https://unpkg.com/iframe-worker/shim"
+_COLUMNS = 92  # what fits into a block of code on a screen
 _LINK = re.compile(r"\]\(docs/")
 
 
@@ -72,8 +76,17 @@ def on_post_template(output_content: str, template_name: str, config: MkDocsConf
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Makes the name of a link to a file of the source, which must exist."""
+    """Makes the name of a link to a file of the source, and copies a picture from there; both must exist."""
     place = Path(config.docs_dir) / page.file.src_uri
+
+    def copied(match: re.Match[str]) -> str:
+        picture = (place.parent / match["path"]).resolve()
+        if not picture.is_file():
+            raise PluginError(f"{page.file.src_uri} shows {match['path']}, which does not exist")
+        name = picture.relative_to(ROOT).as_posix()
+        if files.get_file_from_path(name) is None:
+            files.append(File.generated(config, name, content=picture.read_bytes()))
+        return match["tag"] + get_relative_url(name, page.url)
 
     def named(match: re.Match[str]) -> str:
         target = (place.parent / match["path"]).resolve()
@@ -84,7 +97,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         name = target.relative_to(ROOT)
         return match["text"] if str(name) in match["text"] else f"{match['text']} (`{name}` in the source)"
 
-    return _OUTSIDE.sub(named, markdown)
+    return _OUTSIDE.sub(named, _PICTURE.sub(copied, markdown))
 
 
 def _listed(nav: Any) -> Iterator[str]:
@@ -135,6 +148,12 @@ def modules_page() -> str:
     return "\n\n".join(["# Modules", intro, *lines]) + "\n"
 
 
+def _folded(text: str) -> str:
+    """The text with its long sentences over several lines; tables, whose columns stand two spaces apart, stay as they are."""
+    lines = text.splitlines()
+    return "\n".join(line if "  " in line else textwrap.fill(line, _COLUMNS) for line in lines)
+
+
 def notebook_page(notebook: Mapping[str, Any], name: str) -> tuple[str, dict[str, bytes]]:
     """A notebook as Markdown, and its pictures by file name. What a cell printed follows it, if the notebook was run."""
     parts, pictures = [], {}
@@ -152,5 +171,5 @@ def notebook_page(notebook: Mapping[str, Any], name: str) -> tuple[str, dict[str
                 pictures[file] = base64.b64decode("".join(data["image/png"]))
                 parts.append(f"![What this cell draws]({file})")
             elif text.strip() and "IPython.core.display" not in text:  # a progress bar
-                parts.append(f"```text\n{text.rstrip()}\n```")
+                parts.append(f"```text\n{_folded(text.rstrip())}\n```")
     return "\n\n".join(parts) + "\n", pictures

@@ -22,7 +22,7 @@ from emocaliber.integrations.inspect_task import vec
 @contextlib.contextmanager
 def serving() -> Iterator[str]:
     """The address of a server with tiny."""
-    words = [sys.executable, "-m", "emocaliber", "serve", "--port", "0"]
+    words = [sys.executable, "-m", "emocaliber", "serve", "--model", "tiny", "--port", "0"]
     running = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     assert running.stdout
     try:
@@ -45,14 +45,16 @@ def main(samples: Path) -> None:
         found, stated = scored.summary["overall"], scored.summary["overall"]["confidence"]["verb"]
         here = {"accuracy": found["accuracy"], "f1_macro": found["f1_macro"], "malformed": found["malformed"]["share"]}
         here |= {key: stated[key] for key in ("coverage", "ece", "brier", "auroc")}
+        print(f"{'':10} {'inspect_ai':22} score")
         for key, value in there.items():
-            print(f"{key:10} inspect_ai {value!r:22} score {here[key]!r}")
+            print(f"{key:10} {value!r:22} {here[key]!r}")
         assert here == there, "the numbers differ"
-        print("equal to the last digit")
         scored.save_numbers(f"{name}/scores")
         written = write_inspect_log(Path(f"{name}/scores/answers.jsonl"), Path(f"{name}/logs/back.eval"))
-        print(f"{written} rows written back as a log")
         viewed(Path(f"{name}/logs"))
+        print("Shown: the task, run by inspect_ai, gives the numbers that `emocaliber score`")
+        print("gives for its log, to the last digit; the viewer lists that log, and the one")
+        print(f"written back from our {written} rows.")
 
 
 def viewed(logs: Path) -> None:
@@ -68,7 +70,6 @@ def viewed(logs: Path) -> None:
             listed = answer.read().decode()
         with urllib.request.urlopen("http://127.0.0.1:7575/", timeout=120) as page:
             assert b"<html" in page.read().lower()
-        print("the viewer lists", listed.count(".eval"), "logs")
         assert "back.eval" in listed
     finally:
         running.terminate()

@@ -25,9 +25,12 @@ TASKS = {"vecbench_fi_2": "FI-2", "vecbench_emoset_8": "EmoSet-8"}
 
 
 def lmms_eval(tasks: Path, out: Path, *model: str) -> dict[str, dict[str, float]]:
-    """The numbers of lmms-eval for each task; its logs are left in `out`."""
+    """The numbers of lmms-eval for each task; its logs are left in `out`. What it prints is shown if it fails."""
     words = ["--include_path", str(tasks), "--tasks", ",".join(TASKS), "--batch_size", "1", "--log_samples", "--output_path", str(out)]
-    subprocess.run([sys.executable, "-m", "lmms_eval", *words, *model], check=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    command = [sys.executable, "-m", "lmms_eval", *words, *model]
+    told = subprocess.run(command, env={**os.environ, "HF_HUB_OFFLINE": "1"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if told.returncode:
+        raise SystemExit(f"{told.stdout}\nlmms-eval ended with {told.returncode}")
     (file,) = out.rglob("*_results.json")
     found = json.loads(file.read_text())["results"]
     return {task: {name: found[task][f"{name},none"] for name in METRICS} for task in TASKS}
@@ -42,11 +45,11 @@ def scored(file: Path, task: str) -> dict[str, float]:
 
 
 def compared(there: dict[str, dict[str, float]], here: dict[str, dict[str, float]]) -> None:
+    print(f"{'':17} {'':9} {'lmms-eval':21} score")
     for task, numbers in there.items():
         for name, value in numbers.items():
-            print(f"{task:18} {name:10} lmms-eval {value!r:22} score {here[task][name]!r}")
+            print(f"{task:17} {name:9} {value!r:21} {here[task][name]!r}")
     assert there == here, "the numbers differ"
-    print("equal to the last digit")
 
 
 def main(bench: Path) -> None:
@@ -57,6 +60,7 @@ def main(bench: Path) -> None:
         size = json.loads((TINY / "processor_config.json").read_text())["image_processor"]["size"]  # lmms-eval has limits of its own
         pixels = f"min_pixels={size['shortest_edge']},max_pixels={size['longest_edge']}"
         settings = f"pretrained={TINY},device=cpu,device_map=cpu,attn_implementation=eager,{pixels}"
+        print("lmms-eval asks tiny itself, by its class qwen2_5_vl: some minutes", flush=True)
         there = lmms_eval(work / "tasks", work / "out", "--model", "qwen2_5_vl", "--model_args", settings)
         samples = {task: next((work / "out").rglob(f"*_samples_{task}.jsonl")) for task in TASKS}
         compared(there, {task: scored(file, task) for task, file in samples.items()})
@@ -76,7 +80,8 @@ def main(bench: Path) -> None:
         write_lmms_eval_logs(answers, only.parent, back)
         again = lmms_eval(work / "tasks", work / "again", "--model", "from_log", "--model_args", f"logs={back}")
         assert again == there, "the replayed numbers differ"
-        print("replayed from our rows: the same numbers")
+        print("Shown: the exported tasks, run by lmms-eval, give the numbers of `emocaliber score`")
+        print("to the last digit, and so do the same answers replayed from our rows.")
 
 
 if __name__ == "__main__":

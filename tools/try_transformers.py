@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import importlib.util
 import json
 import os
@@ -18,8 +19,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +31,10 @@ import httpx2
 import torch
 import transformers
 
+from emocaliber.core.response import Response, parse
 from emocaliber.core.samples import read_samples
+from emocaliber.core.tasks import labels_of
+from emocaliber.inference.engine import question_for
 from emocaliber.integrations.visual_emotion import pipeline
 from emocaliber.models import TINY
 from emocaliber.models.processor import load_processor
@@ -37,7 +43,7 @@ from emocaliber.training.decision import decisions_section, write_decision
 
 IMAGE = Path(__file__).parent.parent / "examples" / "images" / "comet_nobody_stars.png"
 EIGHT = ("amusement", "awe", "contentment", "excitement", "anger", "disgust", "fear", "sadness")
-SERVER_NEEDS = ("torchvision", "fastapi", "uvicorn")
+SERVER_NEEDS = ("torchvision", "fastapi", "uvicorn", "openai")
 PATIENCE = 240  # seconds until the server answers
 
 
@@ -60,27 +66,57 @@ def with_decision(work: Path, n: int) -> Path:
     return folder
 
 
-def serve(folder: Path, body: dict[str, Any]) -> Any:
-    """What `transformers serve` answers to the body; its error as text where it refuses."""
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """The address of `transformers serve` with the folder's model, once it answers. Raises SystemExit with what it said if it does not."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(folder), "--host", "127.0.0.1", "--port", str(port)]
-    server = subprocess.Popen(
-        command, env=os.environ | {"HF_HUB_OFFLINE": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        until = time.monotonic() + PATIENCE
-        while time.monotonic() < until and server.poll() is None:
-            try:
-                reply = httpx2.post(f"http://127.0.0.1:{port}/v1/systemone", json={"model": str(folder), **body}, timeout=PATIENCE)
-                return reply.json() if reply.status_code == 200 else f"{reply.status_code}: {reply.text}"
-            except httpx2.ConnectError:
+    with tempfile.TemporaryFile("w+") as said:
+        server = subprocess.Popen(command, env=os.environ | {"HF_HUB_OFFLINE": "1"}, stdout=said, stderr=subprocess.STDOUT)
+        try:
+            until = time.monotonic() + PATIENCE
+            while server.poll() is None and time.monotonic() < until:
+                with contextlib.suppress(httpx2.TransportError):
+                    httpx2.get(f"http://127.0.0.1:{port}/health", timeout=5)
+                    yield f"http://127.0.0.1:{port}"
+                    return
                 time.sleep(1)
-        return f"the server did not answer: {(server.stderr.read() if server.poll() is not None and server.stderr else '')[-2000:]}"
-    finally:
-        server.terminate()
-        server.wait()
+            said.seek(0)
+            raise SystemExit(f"transformers serve did not answer:\n{said.read()[-2000:]}")
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def decided(address: str, folder: Path, body: dict[str, Any]) -> Any:
+    """What the server answers to the body as System One; its error as text where it refuses."""
+    reply = httpx2.post(f"{address}/v1/systemone", json={"model": str(folder), **body}, timeout=PATIENCE)
+    return reply.json() if reply.status_code == 200 else f"{reply.status_code}: {reply.text}"
+
+
+def decodes(image: Path) -> bool:
+    """Whether torchvision can open an image here: its compiled part loads beside the torch it was built for only."""
+    from torchvision.io import decode_image
+
+    try:
+        decode_image(torch.frombuffer(bytearray(image.read_bytes()), dtype=torch.uint8))
+    except RuntimeError:
+        return False
+    return True
+
+
+def chatted(address: str, folder: Path, image: Path) -> str:
+    """What OpenAI's own client gets from the server for the image and the question that tiny has learnt."""
+    from openai import OpenAI
+
+    picture = f"data:image/png;base64,{base64.b64encode(image.read_bytes()).decode()}"
+    asked = [{"type": "image_url", "image_url": {"url": picture}}, {"type": "text", "text": question_for("EmoSet-8", EIGHT)}]
+    client = OpenAI(base_url=f"{address}/v1", api_key="any", timeout=PATIENCE)
+    messages: Any = [{"role": "user", "content": asked}]
+    reply = client.chat.completions.create(model=str(folder), messages=messages, temperature=0, max_tokens=200)
+    return reply.choices[0].message.content or ""
 
 
 def main() -> None:
@@ -102,7 +138,18 @@ def main() -> None:
         if missing := [name for name in SERVER_NEEDS if importlib.util.find_spec(name) is None]:
             print(f"transformers serve: left out, as {', '.join(missing)} is not installed")
         else:
-            print("transformers serve:", json.dumps(serve(folder, body), indent=1))
+            with serving(folder) as address:
+                print("transformers serve, POST /v1/systemone:", json.dumps(decided(address, folder, body), indent=1))
+                said = chatted(address, folder, args.image) if decodes(args.image) else None
+            print("Shown: pipeline, decision and server answer.")
+            if said is None:
+                print("Left out: OpenAI's client, as the installed torchvision, which transformers serve opens images")
+                print("with, lacks its image extension; it comes with the torchvision that goes with the installed torch.")
+                return
+            print("transformers serve, asked by OpenAI's client:", textwrap.fill(said, 80), sep="\n")
+            read = parse(said, labels_of("EmoSet-8", EIGHT))
+            assert isinstance(read, Response), read
+            print(f"read from it: {read.answer}, confidence stated: {read.confidence}; the pipeline says {first['label']}")
 
 
 if __name__ == "__main__":

@@ -50,6 +50,34 @@ def test_columns_may_be_named() -> None:
     assert score.summary == ec.score(ROWS).summary
 
 
+def test_labels_may_be_one_text_as_on_the_command_line() -> None:
+    assert ec.score(ROWS, labels="awe, fear,joy").summary == ec.score(ROWS, labels=["awe", "fear", "joy"]).summary
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "complaint"),
+    [
+        (
+            {"columns": {"gpt": "answer"}},
+            ec.UserError,
+            "columns: 'gpt' is not one of .*if it is the column, write {ROLE: 'gpt'}",
+        ),
+        ({"truth": "label"}, ec.UserError, "label: there is no such file of truths; .*write columns={'truth': 'label'}"),
+        ({"colums": {}}, TypeError, r"^score\(\) got an unexpected keyword argument 'colums'"),
+    ],
+)
+def test_an_argument_that_means_nothing_is_refused_in_the_words_of_python(
+    how: dict[str, Any], error: type[Exception], complaint: str
+) -> None:
+    with pytest.raises(error, match=complaint):
+        ec.score(ROWS, **how)
+
+
+def test_what_was_taken_for_what_is_shown_with_the_numbers() -> None:
+    percent = [{**row, "confidence": 100 * (row["confidence"] or 0)} for row in ROWS]
+    assert "column 'confidence' holds percentages" in repr(ec.score(percent))
+
+
 def test_a_score_is_shown_as_text_and_in_a_notebook() -> None:
     score = ec.score([{**row, "truth": "<awe>" if row["truth"] == "awe" else row["truth"]} for row in ROWS], name="<mine>")
     assert repr(score).startswith("<mine>, 20 answers") and "custom" in repr(score)

@@ -110,6 +110,24 @@ def test_a_log_of_inspect_keeps_what_this_package_knows_of_a_sample(tmp_path: Pa
     assert outcome(second).malformed
 
 
+def test_the_five_steps_that_inspect_takes_for_reasoning_are_read_with_the_answer(tmp_path: Path) -> None:
+    whole = render(Response(STEPS, "positive", 0.7, ()))
+    steps, answer = whole.removeprefix("<think>").split("</think>")
+    thoughts = {"ours": steps, "another's": "Hm. <answer>negative</answer>? No."}
+    samples = [
+        {
+            **{"id": name, "target": "positive", "choices": LABELS["FI-2"], "metadata": {"task": "FI-2", "candidates": LABELS["FI-2"]}},
+            "output": {
+                "completion": answer,
+                "choices": [{"message": {"content": [{"type": "reasoning", "reasoning": text}, {"type": "text", "text": answer}]}}],
+            },
+        }
+        for name, text in thoughts.items()
+    ]
+    (tmp_path / "log.json").write_text(json.dumps({"eval": {"task": "emocaliber/vec", "model": "m"}, "samples": samples}))
+    assert [row["response"] for _, row in read_answers(tmp_path / "log.json").rows] == [whole, answer]
+
+
 def test_the_metadata_of_other_tasks_is_left_alone(tmp_path: Path) -> None:
     sample = {"id": "a", "target": "awe", "metadata": {"task": "other", "confidence": {"x": 7}}, "output": {"completion": "awe"}}
     log = {"eval": {"task": "theirs", "model": "m"}, "samples": [sample, {**sample, "id": "b", "target": "fear"}]}
@@ -143,6 +161,9 @@ def test_rows_go_to_inspect_and_back(folder: Path, suffix: str) -> None:
     judged = [outcome(row) for _, row in read_answers(folder / "answers.jsonl").rows]
     assert found == {name: AGGREGATE[name]([contributions(each)[name] for each in judged]) for name in METRICS}
     assert log.samples[0].input[0].content[0].image.startswith("data:image/jpeg;base64,")  # type: ignore[union-attr]
+    assert [each.role for each in log.samples[0].messages] == ["user", "assistant"], "the viewer shows question and answer"
+    told = [each.scores["emotion"].explanation for each in log.samples if each.scores]
+    assert {str(each).split(":")[0] for each in told} >= {"Right", "Wrong"}
 
 
 def test_a_sample_of_inspect_has_the_image_the_question_and_what_is_known(folder: Path) -> None:

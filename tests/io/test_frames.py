@@ -46,6 +46,24 @@ def test_numbers_of_other_kinds_are_plain_ones() -> None:
     assert [type(value) for value in row.values()] == [float, int, list, float]
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars", "arrow"])
+def test_a_number_of_single_precision_is_the_decimal_that_it_stands_for(library: str) -> None:
+    table = made_by(library, [{"p": 0.3}, {"p": 0.85}, {"p": None}])
+    if library == "arrow":
+        arrow = pytest.importorskip("pyarrow")
+        table = table.cast(arrow.schema([("p", arrow.float32())]))
+    else:
+        table = table.astype({"p": "float32"}) if library == "pandas" else table.cast({"p": pytest.importorskip("polars").Float32})
+    assert rows_of(table) == [{"p": 0.3}, {"p": 0.85}, {"p": None}]
+
+
+def test_single_precision_within_lists_and_in_numpy_is_read_alike() -> None:
+    arrow, numpy = pytest.importorskip("pyarrow"), pytest.importorskip("numpy")
+    nested = arrow.table({"p": arrow.array([[0.3, 0.7], None], arrow.list_(arrow.float32()))})
+    assert rows_of(nested) == [{"p": [0.3, 0.7]}, {"p": None}]
+    assert rows_of([{"p": numpy.float32(0.3), "q": numpy.array([0.1], numpy.float16)}]) == [{"p": 0.3, "q": [0.1]}]
+
+
 def test_an_index_with_a_name_or_texts_is_a_column_and_a_count_is_not() -> None:
     pandas = pytest.importorskip("pandas", reason="pandas is not installed")
     frame = pandas.DataFrame({"truth": ["awe", "fear"]})
@@ -72,6 +90,7 @@ def test_class_labels_are_names_and_images_are_paths() -> None:
         ("pandas", lambda table: table.set_axis(["id", "id", "p", "n", "sure"], axis=1), ec.UserError, "'id' occurs twice"),
         ("pandas", lambda table: table.set_index("id", drop=False), ec.UserError, "the name of the index and a column"),
         ("datasets", lambda table: {"train": table}, TypeError, "one of its splits: 'train'"),
+        ("pandas", lambda table: table.to_numpy(), TypeError, "rows must be dicts, not ndarray"),
     ],
 )
 def test_what_is_no_table_or_not_clear_is_refused(library: str, make: Any, error: type[Exception], complaint: str) -> None:

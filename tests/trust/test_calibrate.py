@@ -69,6 +69,7 @@ def test_a_question_with_few_answers_has_none_and_says_so(fitted: tuple[Path, ec
     (lacking,) = found.content["uncalibrated"]
     assert lacking["task"] == "mine" and "20 answers have a confidence" in lacking["why"]
     assert any(note.startswith("mine has no calibrator") for note in found.notes)
+    assert "mine has no calibrator: 20 answers" in repr(found), "what lacks one is shown beside the others"
     assert "FI-2" in repr(found) and max(map(len, repr(found).splitlines()[:3])) <= 80
 
 
@@ -92,6 +93,12 @@ def test_saved_and_applied_again_it_adds_two_fields_and_changes_no_other(fitted:
 def test_answers_of_another_model_are_not_calibrated(fitted: tuple[Path, ec.Calibration]) -> None:
     applied = fitted[1].apply(rows(3, model="other"))
     assert dict(applied.reasons) == {"it was fitted on answers of m, not of other": 3}
+    assert repr(applied) == "<Applied: 0 of 3 rows calibrated; 3 not: it was fitted on answers of m, not of other>"
+
+
+def test_one_method_may_be_given_as_a_text(tmp_path: Path) -> None:
+    found = ec.calibrate(rows(60), methods="platt", replicates=50)
+    assert {each["method"] for each in found.content["questions"][0]["tried"]} == {"platt"}
 
 
 def test_score_shows_the_calibrated_confidence_first(fitted: tuple[Path, ec.Calibration], tmp_path: Path) -> None:

@@ -126,6 +126,11 @@ def test_what_cannot_be_certified_is_refused_in_a_sentence(rows: list[dict[str, 
         certify(rows, **how)
 
 
+def test_an_accuracy_in_quotes_is_no_number() -> None:
+    with pytest.raises(TypeError, match=r"must be a number between 0 and 1, not '0\.8'"):
+        certify(answers(30), accuracy="0.8")  # type: ignore[arg-type]
+
+
 def test_two_answers_about_one_image_are_told_of() -> None:
     rows = [each | {"image": f"{number // 2}.jpg"} for number, each in enumerate(answers(100))]
     assert any("50 answers are about an image that has another answer" in note for note in certify(rows).notes)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from emocaliber.errors import UserError
 
@@ -36,6 +38,14 @@ def errors_in_python() -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(in_python(str(error))) from error
+
+
+def check_arguments(function: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raises TypeError, under the name that users call the function by, for arguments that it does not take."""
+    try:
+        inspect.signature(function).bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{name}() {error}") from None
 
 
 def _argument(option: re.Match[str]) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 from emocaliber.core.outcomes import Outcomes
 from emocaliber.core.scoring import VERBALIZED, Outcome, with_known_sources
 from emocaliber.errors import UserError
-from emocaliber.evaluation.answers.columns import parse_columns
+from emocaliber.evaluation.answers.columns import ROLES, parse_columns
 from emocaliber.evaluation.answers.facts import Facts
 from emocaliber.evaluation.answers.reader import answers_in_memory, name_from, read_answers
 from emocaliber.evaluation.answers.rows import Answers, How
@@ -22,7 +22,7 @@ from emocaliber.evaluation.answers.scored import RowsOf, scored_answers, write_o
 from emocaliber.evaluation.folder import METRICS, check_folder, remove_drawn
 from emocaliber.evaluation.parity import parity, parity_table
 from emocaliber.evaluation.people import people_note
-from emocaliber.evaluation.python_words import errors_in_python, in_python
+from emocaliber.evaluation.python_words import check_arguments, errors_in_python, in_python
 from emocaliber.evaluation.summary import summarise
 from emocaliber.evaluation.tables import headline_table, latex, markdown
 from emocaliber.evaluation.unread import unread
@@ -117,7 +117,8 @@ class Score(Tabular):
         return Path(out) / "parity.md"
 
     def __repr__(self) -> str:
-        return f"{self.name}, {len(self.outcomes):,} answers\n\n{headline_table(self.summary).as_text()}"
+        table = headline_table(self.summary).as_text().rstrip("\n")
+        return "\n".join([f"{self.name}, {len(self.outcomes):,} answers", "", table, *self.notes])
 
     def _repr_html_(self) -> str:
         table = headline_table(self.summary)
@@ -181,8 +182,8 @@ def scored_rows(
 ) -> ScoredRows:
     """The answers of a system with their outcomes, without any metric. Arguments and errors as those of `score_answers`."""
     told = parse_columns(columns) if isinstance(columns, str) else _listed(columns or {})
-    truths = Path(truth) if isinstance(truth, str | os.PathLike) else None if truth is None else rows_of(truth, "truth")
-    how = How(told, tuple(labels), task, truths, partial, strict)
+    truths = _truths(truth) if isinstance(truth, str | os.PathLike) else None if truth is None else rows_of(truth, "truth")
+    how = How(told, names_in(labels), task, truths, partial, strict)
     source = Path(answers) if isinstance(answers, str | os.PathLike) else None
     read = read_answers(source, how) if source else answers_in_memory(records(answers), how, name or IN_MEMORY)
     outcomes, candidates, facts = scored_answers(read.rows, strict=strict, lenient=lenient)
@@ -236,6 +237,7 @@ def _in_python(function: Callable[_P, Score]) -> Callable[_P, Score]:
 
     @wraps(function)
     def score(*args: _P.args, **kwargs: _P.kwargs) -> Score:
+        check_arguments(function, "score", args, kwargs)
         with errors_in_python():
             scored = function(*args, **kwargs)
         return replace(scored, notes=tuple(map(in_python, scored.notes)))
@@ -258,7 +260,24 @@ def _missing(source: Path | None, read: Answers, partial: bool, rows: int) -> st
     return missing or read.missing
 
 
+def names_in(given: str | Iterable[str]) -> tuple[str, ...]:
+    """The names in a list, or in a text with commas between them, as an option has them."""
+    return tuple(name for each in given.split(",") if (name := each.strip())) if isinstance(given, str) else tuple(given)
+
+
+def _truths(file: str | os.PathLike[str]) -> Path:
+    """The file of truths. Raises UserError, saying how a column is named, for a name without a file."""
+    path = Path(file)
+    if not path.suffix and not path.exists():
+        name = display_name(path)
+        raise UserError(f"{name}: there is no such file of truths; if it is a column of the answers, write --columns truth={name}")
+    return path
+
+
 def _listed(columns: Mapping[str, str | Sequence[str]]) -> dict[str, list[str]]:
+    if other := next((role for role in columns if role not in ROLES), None):
+        meant = f"; if it is the column, write {{ROLE: {other!r}}}" if isinstance(columns[other], str) and columns[other] in ROLES else ""
+        raise UserError(f"columns: {other!r} is not one of {', '.join(ROLES)}, which have columns{meant}")
     return {role: [names] if isinstance(names, str) else list(names) for role, names in columns.items()}
 
 

@@ -53,14 +53,16 @@ def _log(judged: Sequence[tuple[Row, Outcome]], source: Path, name: str, *, imag
         text, image = said_in(row), picture_of(row, source.parent, embed=images)
         asked: list[Any] = [ContentImage(image=image)] if image else []
         asked.append(ContentText(text=question_for(each.task, row["candidates"])))
+        question, output = ChatMessageUser(content=asked), ModelOutput.from_content(name, text or "")
         samples.append(
             EvalSample(
                 id=each.id,
                 epoch=1,
-                input=[ChatMessageUser(content=asked)],
+                input=[question],
                 choices=list(row["candidates"]),
                 target=each.ground_truth,
-                output=ModelOutput.from_content(name, text or ""),
+                messages=[question, output.message],
+                output=output,
                 scores={"emotion": score_of(each, text)},
                 metadata=kept_in_log(row, source.parent),
             )

@@ -63,15 +63,25 @@ def inspect_sample(sample: Sample, prompt: str = "emocaliber", *, confidence: bo
 
 
 def score_of(judged: Outcome, text: str | None) -> Score:
-    """An outcome as a score of inspect_ai: correct or incorrect, with the answer that was read and what it adds to each metric."""
-    stated = judged.confidence.get(VERBALIZED)
-    said = f"confidence {stated:.2f}" if stated is not None else "no confidence stated"
+    """An outcome as a score of inspect_ai: right or wrong, with the answer that was read, in words, and what it adds to each metric."""
     return Score(
         value=CORRECT if judged.correct else INCORRECT,
         answer=judged.answer,
-        explanation=text if judged.malformed is None else f"malformed: {judged.malformed}\n\n{text or ''}",
-        metadata={KEPT: contributions(judged), "malformed": judged.malformed, "distance": judged.distance, "stated": said},
+        explanation=f"{_in_words(judged)}\n\n{text or ''}".rstrip(),
+        metadata={KEPT: contributions(judged)},
     )
+
+
+def _in_words(judged: Outcome) -> str:
+    """What was read and how it was judged, in a sentence."""
+    stated = judged.confidence.get(VERBALIZED)
+    said = "no confidence stated" if stated is None else f"confidence stated: {stated:.2f}"
+    if judged.malformed is not None:
+        return f"Counted as wrong, as no answer could be read: {judged.malformed.replace('_', ' ')}."
+    if judged.correct:
+        return f"Right: {judged.answer}; {said}."
+    apart = "" if judged.distance is None else f" ({judged.distance:.2f} apart on the emotion loop, where 0.5 is the most)"
+    return f"Wrong: {judged.answer}, not {judged.ground_truth}{apart}; {said}."
 
 
 def _metrics() -> list[Metric]:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
 from emocaliber.errors import UserError
-from emocaliber.io.rows import Form, Row, arrow_table
+from emocaliber.io.rows import Form, Row, arrow_rows, arrow_table
 
 if TYPE_CHECKING:
     import datasets
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+_NARROW = {"float32": "float32", "float16": "float16", "float[pyarrow]": "float32", "halffloat[pyarrow]": "float16"}  # of NumPy and pandas
 _KINDS = "a DataFrame of pandas or Polars, an Arrow table, a datasets.Dataset, or rows as dicts"
 
 
@@ -56,8 +57,8 @@ def rows_of(table: Any, what: str = "answers") -> list[Row]:
         raise TypeError(f"{what} must be a path, {_KINDS}, not {type(table).__name__}")
     else:
         found = list(table)
-        if other := next((row for row in found if not isinstance(row, Mapping)), None):
-            raise TypeError(f"{what}: rows must be dicts, not {type(other).__name__}")
+        if others := [row for row in found if not isinstance(row, Mapping)]:
+            raise TypeError(f"{what}: rows must be dicts, not {type(others[0]).__name__}")
     return [{str(name): plain(value) for name, value in row.items()} for row in found]
 
 
@@ -79,8 +80,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return _plain((value.astype(str).astype(float) if _narrow(getattr(value, "dtype", None)) else value).tolist())
     return None if type(value).__name__ in ("NAType", "NaTType") else value
+
+
+def _narrow(dtype: Any) -> str | None:
+    """NumPy's name of a type of single or half precision; each of its numbers is read as the shortest decimal that it stands for."""
+    return _NARROW.get(str(dtype).lower())
 
 
 def _of_pandas(frame: Any, what: str) -> list[Mapping[str, Any]]:
@@ -95,11 +101,15 @@ def _of_pandas(frame: Any, what: str) -> list[Mapping[str, Any]]:
     if not frame.columns.is_unique:
         twice = frame.columns[frame.columns.duplicated()][0]
         raise UserError(f"{what}: the column {str(twice)!r} occurs twice; give each its own name")
+    narrow = [(name, type_) for name, column in frame.items() if (type_ := _narrow(column.dtype))]
+    frame = frame.copy(deep=False) if narrow else frame
+    for name, type_ in narrow:
+        frame[name] = frame[name].to_numpy(dtype=type_, na_value=float("nan")).astype(str).astype(float)
     rows: list[Mapping[str, Any]] = frame.to_dict("records")
     return rows
 
 
-def _of_arrow(table: Any, what: str) -> list[Mapping[str, Any]]:
+def _of_arrow(table: Any, what: str) -> list[Row]:
     import pyarrow as pa
 
     try:
@@ -108,8 +118,7 @@ def _of_arrow(table: Any, what: str) -> list[Mapping[str, Any]]:
         raise TypeError(f"{what} must be a path, {_KINDS}, not a {type(table).__name__}") from error
     if twice := next((name for name in read.column_names if read.column_names.count(name) > 1), None):
         raise UserError(f"{what}: the column {twice!r} occurs twice; give each its own name")
-    rows: list[Mapping[str, Any]] = read.to_pylist()
-    return rows
+    return arrow_rows(read)
 
 
 def _of_dataset(table: Any) -> list[Mapping[str, Any]]:

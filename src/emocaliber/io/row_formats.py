@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from emocaliber.errors import UserError
-from emocaliber.io.rows import Row, RowPath, display_name, numbered_rows, opened
+from emocaliber.io.rows import Row, RowPath, arrow_rows, display_name, numbered_rows, opened
 
 BINARY = (".parquet", ".arrow")
 SHARDS = (".jsonl", *BINARY)
@@ -139,8 +139,7 @@ class _Mapped:
 
 
 def _row_of(table: Any, index: int) -> Row:
-    row: Row = table.slice(index, 1).to_pylist()[0]
-    return row
+    return arrow_rows(table.slice(index, 1))[0]
 
 
 def row_files(source: Path) -> list[Path]:
@@ -177,7 +176,7 @@ def _arrow_rows(path: Path) -> Iterator[tuple[int, Row]]:
     with opened(path) as file:
         try:
             slices = (batch.slice(start, _AT_ONCE) for batch in _batches(file) for start in range(0, len(batch), _AT_ONCE))
-            yield from enumerate((row for each in slices for row in each.to_pylist()), 1)
+            yield from enumerate((row for each in slices for row in arrow_rows(each)), 1)
         except pa.ArrowException as error:
             raise UserError(f"{display_name(path)}: not a readable Arrow file ({error}).") from error
 

@@ -195,13 +195,37 @@ def _json_rows(file: IO[bytes], path: RowPath) -> Iterator[tuple[int, Row]]:
             yield number, row
 
 
+def arrow_rows(table: pa.Table | pa.RecordBatch) -> list[Row]:
+    """The rows of an Arrow table or batch. A number of single precision is the shortest decimal that it stands for, as when it is printed:
+    the 0.3 of such a column is 0.3, not 0.30000001192.
+    """
+    import pyarrow as pa
+
+    rows: list[Row] = table.to_pylist()
+    for name, column in zip(table.schema.names, table.columns, strict=True):
+        exact = _typed(column.type, pa.float64())
+        if exact != column.type:
+            for row, value in zip(rows, column.cast(_typed(column.type, pa.string())).cast(exact).to_pylist(), strict=True):
+                row[name] = value
+    return rows
+
+
+def _typed(kind: pa.DataType, number: pa.DataType) -> pa.DataType:
+    """The type with `number` in place of single precision, also within lists."""
+    import pyarrow as pa
+
+    if pa.types.is_float32(kind):
+        return number
+    return pa.list_(_typed(kind.value_type, number)) if pa.types.is_list(kind) else kind
+
+
 def _parquet_rows(file: IO[bytes], path: RowPath) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         for batch in pq.ParquetFile(file).iter_batches(batch_size=64):  # as Python objects, rows may take megabytes each
-            yield from batch.to_pylist()
+            yield from arrow_rows(batch)
     except pa.ArrowException as error:
         raise UserError(f"{display_name(path)}: not a readable Parquet file ({error}).") from error
 

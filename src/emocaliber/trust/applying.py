@@ -78,7 +78,8 @@ class Applied(Tabular, Sequence[Row]):
         return self.rows[place]
 
     def __repr__(self) -> str:
-        return f"<Applied: {self.calibrated:,} of {len(self.rows):,} rows calibrated>"
+        lacking = "".join(f"; {count:,} not: {reason}" for reason, count in self.reasons.items())
+        return f"<Applied: {self.calibrated:,} of {len(self.rows):,} rows calibrated{lacking}>"
 
 
 def check_suffix(out: Path) -> None:

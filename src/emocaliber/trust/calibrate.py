@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +20,8 @@ from emocaliber.evaluation import stated
 from emocaliber.evaluation.bootstrap import Resampling, ResamplingUnits
 from emocaliber.evaluation.estimates import OutcomeCounts
 from emocaliber.evaluation.intervals import bootstrap_estimate
-from emocaliber.evaluation.python_words import errors_in_python
-from emocaliber.evaluation.score import AnswersLike, ScoredRows, TruthLike, scored_rows
+from emocaliber.evaluation.python_words import errors_in_python, in_python
+from emocaliber.evaluation.score import AnswersLike, ScoredRows, TruthLike, names_in, scored_rows
 from emocaliber.evaluation.unread import unread
 from emocaliber.io.frames import Tabular
 from emocaliber.io.rows import Form, Row, display_name, write_atomically
@@ -92,7 +92,7 @@ class Calibration(Tabular):
     def __repr__(self) -> str:
         from emocaliber.trust.calibration_table import calibration_table, people_sentences
 
-        return "\n".join([calibration_table(self.content).as_text(), *people_sentences(self.content)])
+        return "\n".join([calibration_table(self.content).as_text().rstrip("\n"), *people_sentences(self.content), *self.notes])
 
 
 def calibrate(
@@ -117,7 +117,10 @@ def calibrate(
     """
     reading = {"columns": columns, "labels": labels, "task": task, "truth": truth, "partial": partial, "strict": strict, "name": name}
     with errors_in_python():
-        return calibrate_answers(answers, sources=sources, methods=methods, reading=reading, replicates=replicates, seed=seed)
+        found = calibrate_answers(
+            answers, sources=names_in(sources), methods=names_in(methods), reading=reading, replicates=replicates, seed=seed
+        )
+    return replace(found, notes=tuple(map(in_python, found.notes)))
 
 
 def calibrate_answers(

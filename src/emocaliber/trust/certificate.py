@@ -100,8 +100,10 @@ def certified_threshold(
 
 
 def check_terms(accuracy: float, delta: float) -> None:
-    """Raises ValueError, in a sentence, for numbers outside (0, 1)."""
+    """Raises ValueError, in a sentence, for numbers outside (0, 1); TypeError for what is no number."""
     for name, value in (("accuracy", accuracy), ("delta", delta)):
+        if isinstance(value, str | bool) or value is None:
+            raise TypeError(f"{name} must be a number between 0 and 1, not {value!r}")
         if not 0 < value < 1:
             meant = f"; for {value:g} percent write {value / 100:g}" if 1 < value < 100 else ""
             raise ValueError(f"{name} must lie between 0 and 1, and is {value:g}{meant}")

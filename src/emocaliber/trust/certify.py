@@ -17,7 +17,7 @@ from emocaliber.core.tasks import task_order
 from emocaliber.errors import UserError, did_you_mean
 from emocaliber.evaluation.answers.predictions import are_predictions
 from emocaliber.evaluation.calibration import bin_of
-from emocaliber.evaluation.python_words import errors_in_python, in_python
+from emocaliber.evaluation.python_words import check_arguments, errors_in_python, in_python
 from emocaliber.evaluation.score import AnswersLike, ScoredRows, TruthLike, records, scored_rows
 from emocaliber.evaluation.unread import unread
 from emocaliber.inference.plan import sampling_key
@@ -156,6 +156,7 @@ def _in_python(function: Callable[_P, Certificate]) -> Callable[_P, Certificate]
 
     @wraps(function)
     def certify(*args: _P.args, **kwargs: _P.kwargs) -> Certificate:
+        check_arguments(function, "certify", args, kwargs)
         with errors_in_python():
             made = function(*args, **kwargs)
         return replace(made, notes=tuple(map(in_python, made.notes)))

@@ -122,6 +122,7 @@ def _inspected(sample: Any, place: Place) -> tuple[Place, Row]:
     completion = output.get("completion")
     if not isinstance(completion, str):
         completion = _content(_mapping(_first(output.get("choices"))).get("message"))
+    completion = _with_steps(completion, _mapping(_first(output.get("choices"))).get("message"))
     scored = [_mapping(score).get("answer") for score in _mapping(sample.get("scores")).values()]
     answer = next((each for each in scored if isinstance(each, str) and each.strip()), None)
     epoch, choices = sample.get("epoch", 1), sample.get("choices")
@@ -140,6 +141,15 @@ def _inspected(sample: Any, place: Place) -> tuple[Place, Row]:
     if epoch != 1:
         row["image"] = f"{sample.get('id')}"  # resampled together with the sample's first epoch
     return place, row | ({"candidates": choices} if isinstance(choices, list) else {}) | _known(_mapping(sample.get("metadata")))
+
+
+def _with_steps(completion: Any, message: Any) -> Any:
+    """The completion after the five steps, which inspect_ai takes out of the text as reasoning; other reasoning is no part of it."""
+    parts = _mapping(message).get("content")
+    told = [part.get("reasoning") for part in parts if isinstance(part, Mapping)] if isinstance(parts, list) else []
+    steps = next((each for each in told if isinstance(each, str) and "<element>" in each and "<answer>" not in each), None)
+    whole = isinstance(completion, str) and "<answer>" in completion and "<think>" not in completion
+    return f"<think>{steps}</think>{completion}" if steps and whole else completion
 
 
 def _known(kept: Mapping[str, Any]) -> Row:
