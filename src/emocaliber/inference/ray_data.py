@@ -292,7 +292,7 @@ def _cluster() -> Iterator[bool]:
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         yield not joined and address == "local"
     except ray.exceptions.RayError as error:
-        raise UserError(f"Ray stopped ({type(error).__name__}: {str(error).splitlines()[0]}); --resume continues") from error
+        raise UserError(f"Ray stopped ({type(error).__name__}: {str(error).strip().splitlines()[-1]}); --resume continues") from error
     finally:
         if not joined:
             ray.shutdown()
