@@ -12,7 +12,7 @@ import hmac
 import json
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from emocaliber.integrations.label_studio import Interface, Sources, annotated_l
 from emocaliber.io.images import ImageError, OpenedImage, read_image
 from emocaliber.io.rows import RowWriter, read_rows
 from emocaliber.predict.predictor import Predictor
+from emocaliber.render.terminal import say
 from emocaliber.serving.standards.options import Options, choice_options
 from emocaliber.trust.calibrate import calibrate
 from emocaliber.vecbench.sources.reader import majority_label
@@ -91,44 +92,67 @@ class Backend:
             writer.write(row)
 
     def fit(self) -> dict[str, Any]:
-        """Asks the model about all annotated images, and fits a calibrator on its answers; returns what `calibrator.json` holds.
+        """Asks the model about all annotated images, and fits a calibrator on its answers.
 
-        People's majority is the truth; tasks with a tie are left out. Raises UserError where there are too few annotations.
+        Returns what `calibrator.json` holds as `calibrator`, the number of tasks the model was asked about as `tasks`, the `notes` of the
+        fit, and as `left_out` a sentence for each task that taught nothing: its image cannot be read, as many people chose one label as
+        another, or it was annotated under other choices. People's majority is the truth.
+        Raises UserError where there are too few annotations, with the same sentences.
         """
         with self.lock:
             rows = list(read_rows(self.annotations)) if self.annotations.is_file() else []
             if not rows:
                 raise UserError("there are no annotations yet; a calibrator needs at least 50 tasks with a label")
-            images = {str(row["task"]): str(row["image"]) for row in rows}
-            choices = rows[-1]["choices"]
-            options = choice_options(choices)
-            to_label = dict(zip(options.names, options.labels, strict=True))
             with tempfile.TemporaryDirectory() as folder:
-                samples: list[Sample] = []
-                for task, counts in votes_of(row for row in rows if row["choices"] == choices).items():
-                    if (first := majority_label(counts)) is None:
-                        continue
-                    file = Path(folder) / f"{len(samples)}"
-                    try:
-                        file.write_bytes(self.sources.read(images[task]))
-                    except ImageError:
-                        continue
-                    votes = {to_label[name]: count for name, count in counts.items()}
-                    samples.append(
-                        Sample(
-                            task, str(file), options.query.task, options.query.candidates, to_label[first], "label-studio", "train", votes
-                        )
-                    )
+                samples, left_out = self._annotated(rows, Path(folder))
                 if not samples:
-                    raise UserError("no annotated task has a label that most people chose; nothing can be fitted")
+                    raise UserError(told(["no annotated task can teach anything, so nothing was fitted", *left_out]))
                 answered = list(respond(samples, self.predictor.model))
             found = calibrate(answered)
             if not found.calibrators.questions:
-                raise UserError("; ".join(found.notes) or "no calibrator could be fitted on these annotations")
+                raise UserError(told([*(found.notes or ("no calibrator could be fitted on these annotations",)), *left_out]))
             found.save(self.calibrator)
             self.predictor = self._loaded()
             self.version = self._version()
-            return dict(found.content)
+            return {"calibrator": dict(found.content), "tasks": len(samples), "left_out": left_out, "notes": list(found.notes)}
+
+    def _annotated(self, rows: list[dict[str, Any]], folder: Path) -> tuple[list[Sample], list[str]]:
+        """The annotated tasks as samples, whose images are put into the folder, and why each of the others is none."""
+        images = {str(row["task"]): row["image"] for row in rows}
+        choices = rows[-1]["choices"]
+        options = choice_options(choices)
+        to_label = dict(zip(options.names, options.labels, strict=True))
+        votes = votes_of(row for row in rows if row["choices"] == choices)
+        samples, left_out = [], []
+        for task in images:
+            if task not in votes:
+                if any(row["label"] is not None and str(row["task"]) == task for row in rows):
+                    left_out.append(f"task {task}: it was annotated under other choices than the last annotation")
+                continue  # skipped or withdrawn by everybody
+            if (first := majority_label(votes[task])) is None:
+                left_out.append(f"task {task}: as many people chose one label as another")
+                continue
+            address = images[task]
+            try:
+                if not address:
+                    raise ImageError("not_found", "no image in its data")
+                data = self.sources.read(address)
+                read_image(data, name=address[:80])
+            except ImageError as error:
+                left_out.append(f"task {task}: {error}")
+                continue
+            file = folder / f"{len(samples)}"
+            file.write_bytes(data)
+            counts = {to_label[name]: count for name, count in votes[task].items()}
+            query = options.query
+            samples.append(Sample(task, str(file), query.task, query.candidates, to_label[first], "label-studio", "train", counts))
+        return samples, left_out
+
+
+def told(sentences: Sequence[str], most: int = 10) -> str:
+    """Sentences in one, of which the first `most` are named and the rest counted."""
+    more = [f"and {len(sentences) - most} more"] if len(sentences) > most else []
+    return "; ".join([*sentences[:most], *more])
 
 
 def create_backend_app(backend: Backend, secret: tuple[str, str] | None = None) -> Starlette:
@@ -179,8 +203,13 @@ def create_backend_app(backend: Backend, secret: tuple[str, str] | None = None) 
         return JSONResponse({"result": "ok", "status": "ignored"})
 
     async def fitted(_: Request | None = None) -> Response:
-        content = await asyncio.to_thread(backend.fit)
-        return JSONResponse({"result": "ok", "model_version": backend.version, "calibrator": content}, 201)
+        try:
+            found = await asyncio.to_thread(backend.fit)
+        except UserError as error:
+            say(f"nothing was fitted: {error}")  # Label Studio shows its users little of an answer
+            raise
+        say(told([f"calibrator of {found['tasks']} tasks, {len(found['left_out'])} left out", *found["left_out"], *found["notes"]]))
+        return JSONResponse({"result": "ok", "model_version": backend.version, **found}, 201)
 
     async def health(_: Request) -> Response:
         return JSONResponse({"status": "UP", "model_class": "EmoCaliber", "model_version": backend.version})
