@@ -61,7 +61,7 @@ try-fiftyone: $(VENV)/.ready runs/try/bench
 try-label-studio: $(VENV)/.ready runs/try/bench
 	test -x .venv-label-studio/bin/label-studio || { $(PYTHON) -m venv .venv-label-studio && \
 		.venv-label-studio/bin/python -m pip install --quiet --disable-pip-version-check 'label-studio>=1.23,<2'; }
-	$(TRY_ENV) $(BIN)/python tools/try_label_studio.py runs/try/bench/test.jsonl .venv-label-studio/bin/label-studio
+	$(TRY_ENV) $(BIN)/python tools/try_label_studio.py runs/try/bench .venv-label-studio/bin/label-studio
 
 runs/try/bench: | $(VENV)/.ready
 	$(BIN)/emocaliber bench build --out $@ --scenes 12
