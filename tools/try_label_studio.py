@@ -83,7 +83,7 @@ def main(bench: Path, program: str, picture: Path | None) -> None:
             "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
             "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(root),
             "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "1",
-            "ML_BLOCK_LOCAL_IP": "0",  # it is on this machine
+            **{"ML_BLOCK_LOCAL_IP": "0", "SSRF_PROTECTION_ENABLED": "0"},  # the backend is on this machine
             **{f"ML_TIMEOUT_{what}": str(PATIENCE) for what in ("DEFAULT", "PREDICT", "TRAIN", "HEALTH", "SETUP")},
             **{"ML_CONNECTION_TIMEOUT": "60", "WEBHOOK_TIMEOUT": "60"},
             **{"COLLECT_ANALYTICS": "0", "LATEST_VERSION_CHECK": "0", "SENTRY_DSN": "", "FRONTEND_SENTRY_DSN": ""},

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +190,48 @@ def test_a_request_that_is_none_gets_a_sentence(ask: Ask) -> None:
         status, answer = ask(path, content)
         assert status == 400
         assert answer["error"]
+
+
+@contextlib.contextmanager
+def label_studio(tasks: list[dict[str, Any]], asked: list[tuple[str, str]]) -> Iterator[str]:
+    """The address of a server that answers as Label Studio does to its key and to a personal access token."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.answer(tasks)
+
+        def do_POST(self) -> None:
+            self.answer({"access": "short"})
+
+        def answer(self, content: object) -> None:
+            asked.append((self.path, self.headers.get("Authorization", "")))
+            data = json.dumps(content).encode()
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(("key", "shown"), [("legacy", "Token legacy"), ("a.b.c", "Bearer short")])
+def test_with_its_key_training_reads_the_annotations_of_label_studio_itself(
+    ask: Ask, files: Path, backend: Backend, key: str, shown: str
+) -> None:
+    tasks = []
+    for number in range(60):
+        event = annotated(number, picture(files, f"{number}.png", 230 if number % 2 else 60), "Joy")
+        tasks.append({**event["task"], "annotations": [event["annotation"]]})
+    asked: list[tuple[str, str]] = []
+    with label_studio(tasks, asked) as address:
+        backend.sources = Sources(address, key, files)
+        status, told = ask("/webhook", {"action": "START_TRAINING", "project": {"id": 7, "label_config": CONFIGURATION}})
+    assert (status, told["tasks"]) == (201, 60), told
+    assert asked[-1] == ("/api/projects/7/export?exportType=JSON", shown)

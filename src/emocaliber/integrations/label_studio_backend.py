@@ -85,14 +85,21 @@ class Backend:
         """Keeps an annotation that was created or changed; one without a single label withdraws that person's earlier one."""
         interface = Interface.of(configuration)
         annotation, task = event["annotation"], event["task"]
-        address = (task.get("data") or {}).get(interface.field)
-        label = annotated_label(annotation, interface)
-        row = {"task": task.get("id"), "image": address, "person": _person(annotation), "label": label, "choices": list(interface.choices)}
         with self.lock, RowWriter(self.annotations, resume=True, key="task") as writer:
-            writer.write(row)
+            writer.write(_row(task, annotation, interface))
 
-    def fit(self) -> dict[str, Any]:
+    def _rows(self, project: str, configuration: str) -> list[dict[str, Any]]:
+        """The annotations: of Label Studio itself where its key is known, else those that came by the webhook."""
+        tasks = self.sources.annotated(project) if project and configuration else None
+        if tasks is None:
+            return list(read_rows(self.annotations)) if self.annotations.is_file() else []
+        interface = Interface.of(configuration)
+        return [_row(task, annotation, interface) for task in tasks for annotation in task.get("annotations") or ()]
+
+    def fit(self, project: str = "", configuration: str = "") -> dict[str, Any]:
         """Asks the model about all annotated images, and fits a calibrator on its answers.
+
+        The annotations are those that Label Studio has of the project, if its key is known; else those that came by the webhook.
 
         Returns what `calibrator.json` holds as `calibrator`, the number of tasks the model was asked about as `tasks`, the `notes` of the
         fit, and as `left_out` a sentence for each task that taught nothing: its image cannot be read, as many people chose one label as
@@ -100,9 +107,12 @@ class Backend:
         Raises UserError where there are too few annotations, with the same sentences.
         """
         with self.lock:
-            rows = list(read_rows(self.annotations)) if self.annotations.is_file() else []
+            rows = self._rows(project, configuration)
             if not rows:
-                raise UserError("there are no annotations yet; a calibrator needs at least 50 tasks with a label")
+                earlier = (
+                    "" if self.sources.token else " (those made before this backend was connected are read with LABEL_STUDIO_API_KEY alone)"
+                )
+                raise UserError(f"there are no annotations yet; a calibrator needs at least 50 tasks with a label{earlier}")
             with tempfile.TemporaryDirectory() as folder:
                 samples, left_out = self._annotated(rows, Path(folder))
                 if not samples:
@@ -199,12 +209,17 @@ def create_backend_app(backend: Backend, secret: tuple[str, str] | None = None) 
             await asyncio.to_thread(backend.annotate, content, str(configuration))
             return JSONResponse({"result": "ok", "status": "kept"}, 201)
         if action == "START_TRAINING":
-            return await fitted()
+            return await fit(_project(content), str(configuration))
         return JSONResponse({"result": "ok", "status": "ignored"})
 
-    async def fitted(_: Request | None = None) -> Response:
+    async def train(request: Request) -> Response:
+        content = await body(request)
+        project = _project(content)
+        return await fit(project, str(content.get("label_config") or known.get(project, "")))
+
+    async def fit(project: str, configuration: str) -> Response:
         try:
-            found = await asyncio.to_thread(backend.fit)
+            found = await asyncio.to_thread(backend.fit, project, configuration)
         except UserError as error:
             say(f"nothing was fitted: {error}")  # Label Studio shows its users little of an answer
             raise
@@ -233,7 +248,7 @@ def create_backend_app(backend: Backend, secret: tuple[str, str] | None = None) 
 
         return answer
 
-    routes = {"/setup": setup, "/predict": predict, "/webhook": webhook, "/train": fitted}
+    routes = {"/setup": setup, "/predict": predict, "/webhook": webhook, "/train": train}
     return Starlette(
         routes=[
             *(Route(path, guarded(handler), methods=["POST"]) for path, handler in routes.items()),
@@ -253,6 +268,17 @@ def _project(content: Mapping[str, Any]) -> str:
     """The number of the project: 7 in "7.1667...", which setup and predict send, and in the object that a webhook sends."""
     project = content.get("project")
     return str(project.get("id")) if isinstance(project, Mapping) else str(project).partition(".")[0]
+
+
+def _row(task: Mapping[str, Any], annotation: Mapping[str, Any], interface: Interface) -> dict[str, Any]:
+    """An annotation as a row of annotations.jsonl."""
+    return {
+        "task": task.get("id"),
+        "image": (task.get("data") or {}).get(interface.field),
+        "person": _person(annotation),
+        "label": annotated_label(annotation, interface),
+        "choices": list(interface.choices),
+    }
 
 
 def _person(annotation: Mapping[str, Any]) -> str:
