@@ -156,6 +156,7 @@ def tried(file: Path, work: Path, source: str) -> None:
 def pictured(work: Path, out: Path, width: int = 1300, height: int = 860) -> str:
     """Draws the App with the panel beside the samples; returns the sentence of the panel. Fails where its plots are not shown."""
     import fiftyone as fo
+    from fiftyone.core.service import ServiceListenTimeout
     from PIL import Image
 
     from emocaliber.integrations.fiftyone_model import EmotionModel
@@ -172,8 +173,14 @@ def pictured(work: Path, out: Path, width: int = 1300, height: int = 860) -> str
     dataset.apply_model(EmotionModel("tiny", task=TASK), label_field="evoked", batch_size=32, num_workers=0)
     samples, panel = fo.Panel(type="Samples", pinned=True), fo.Panel(type="emocaliber_reliability")
     sides = [fo.Space(children=[each], active_child=each.component_id) for each in (samples, panel)]
-    port = free_port()
-    fo.launch_app(dataset, port=port, address="127.0.0.1", remote=True, spaces=fo.Space(orientation="horizontal", children=sides))
+    for left in (2, 1, 0):  # on a busy machine FiftyOne does not wait long enough for its own server
+        port = free_port()
+        try:
+            fo.launch_app(dataset, port=port, address="127.0.0.1", remote=True, spaces=fo.Space(orientation="horizontal", children=sides))
+            break
+        except ServiceListenTimeout:
+            if not left:
+                raise
     with Browser(work) as browser:
         browser.look(width=width, height=height)
         browser.call("Page.navigate", url=f"http://127.0.0.1:{port}/")

@@ -103,12 +103,15 @@ def main(bench: Path, program: str, picture: Path | None) -> None:
                 print("the page says:", pictured(there, project, work, picture))
 
 
-def made_project(there: str, title: str, labels: Sequence[str], **settings: object) -> int:
-    """The number of a new project that asks about the emotion of images."""
+def made_project(there: str, root: Path, title: str, labels: Sequence[str], **settings: object) -> int:
+    """The number of a new project that asks about the emotion of images, which lie in the folder `scenes` of what is served."""
     choices = "".join(f'<Choice value="{label}"/>' for label in labels)
-    shown = '<Image name="image" value="$image"/><Choices name="emotion" toName="image">'
+    shown = '<Image name="image" value="$image" maxHeight="240px"/><Choices name="emotion" toName="image">'
     configuration = f'<View>{shown}{choices}</Choices><TextArea name="told" toName="image"/></View>'
-    return int(call(f"{there}/api/projects", {"title": title, "label_config": configuration, **settings})["id"])
+    project = int(call(f"{there}/api/projects", {"title": title, "label_config": configuration, **settings})["id"])
+    storage = {"project": project, "path": str(root / "scenes"), "title": "scenes", "use_blob_urls": True}
+    call(f"{there}/api/storages/localfiles", storage)  # without it, Label Studio shows people no local file
+    return project
 
 
 def predictions(there: str, project: int) -> dict[int, dict[str, Any]]:
@@ -121,7 +124,7 @@ def predictions(there: str, project: int) -> dict[int, dict[str, Any]]:
 
 def learnt(there: str, ours: str, annotations: Path, root: Path, found: list[Sample], log: Path) -> int:
     """The project in which the backend predicted, people annotated, and a calibrator was fitted."""
-    project = made_project(there, "try", found[0].candidates)
+    project = made_project(there, root, "try", found[0].candidates)
     paths = [*(Path(each.image).resolve().relative_to(root).as_posix() for each in found), "gone.png"]
     call(f"{there}/api/projects/{project}/import", [{"image": f"/data/local-files/?d={path}"} for path in paths])
     connected = call(f"{there}/api/ml", {"project": project, "url": ours, "title": "emocaliber"})
@@ -167,7 +170,7 @@ def queued(there: str, work: Path, found: list[Sample], root: Path) -> None:
     tasks = json.loads(file.read_text())
     gains = [task["data"]["expected_gain"] for task in tasks]
     assert gains == sorted(gains, reverse=True)
-    project = made_project(there, "queue", found[0].candidates, sampling="Sequential sampling")
+    project = made_project(there, root, "queue", found[0].candidates, sampling="Sequential sampling")
     call(f"{there}/api/projects/{project}/import", tasks)
     handed = []
     for _ in range(4):
@@ -196,8 +199,14 @@ def pictured(there: str, project: int, work: Path, out: Path) -> str:
         browser.evaluate("document.querySelector('[name=password]').form.submit()")
         until(browser, "!location.href.includes('login') && document.readyState === 'complete'")
         browser.call("Page.navigate", url=f"{there}/projects/{project}/data?task={task}")
-        until(browser, "document.body && /tiny/.test(document.body.innerText) && [...document.images].length > 0")
-        time.sleep(10)
+        until(browser, "document.body && /tiny[+]/.test(document.body.innerText)")
+        place = "[...document.querySelectorAll('*')].findLast(each => /^tiny[+][0-9a-f]+$/.test(each.textContent.trim()))"
+        box = f"(() => {{ const r = {place}.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] }})()"
+        x, y = browser.evaluate(box)
+        for kind in ("mousePressed", "mouseReleased"):
+            browser.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+        until(browser, "/awe 0[.]/.test(document.body.innerText) && [...document.images].some(each => each.naturalHeight > 40)")
+        time.sleep(5)
         browser.screenshot(out, whole=False)
         told = str(browser.evaluate("document.body.innerText"))
     with Image.open(out) as whole:

@@ -133,7 +133,8 @@ class Backend:
         options = choice_options(choices)
         to_label = dict(zip(options.names, options.labels, strict=True))
         votes = votes_of(row for row in rows if row["choices"] == choices)
-        samples, left_out = [], []
+        samples: list[Sample] = []
+        left_out: list[str] = []
         for task in images:
             if task not in votes:
                 if any(row["label"] is not None and str(row["task"]) == task for row in rows):
