@@ -153,7 +153,7 @@ def tried(file: Path, work: Path, source: str) -> None:
     dataset.delete()
 
 
-def pictured(work: Path, out: Path, width: int = 1300, height: int = 860) -> str:
+def pictured(work: Path, out: Path, width: int = 1300, height: int = 940) -> str:
     """Draws the App with the panel beside the samples; returns the sentence of the panel. Fails where its plots are not shown."""
     import fiftyone as fo
     from fiftyone.core.service import ServiceListenTimeout

@@ -191,7 +191,7 @@ def pictured(there: str, project: int, work: Path, out: Path) -> str:
 
     task = min(each["id"] for each in call(f"{there}/api/tasks?project={project}&page_size=100")["tasks"])
     with Browser(work) as browser:
-        browser.look(width=1300, height=860)
+        browser.look(width=1300, height=940)
         browser.call("Page.navigate", url=f"{there}/user/login/")
         until(browser, "document.querySelector('[name=password]')")
         browser.evaluate(f"document.querySelector('[name=email]').value = '{NAME}'")
@@ -202,10 +202,16 @@ def pictured(there: str, project: int, work: Path, out: Path) -> str:
         until(browser, "document.body && /tiny[+]/.test(document.body.innerText)")
         place = "[...document.querySelectorAll('*')].findLast(each => /^tiny[+][0-9a-f]+$/.test(each.textContent.trim()))"
         box = f"(() => {{ const r = {place}.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] }})()"
-        x, y = browser.evaluate(box)
-        for kind in ("mousePressed", "mouseReleased"):
-            browser.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
-        until(browser, "/awe 0[.]/.test(document.body.innerText) && [...document.images].some(each => each.naturalHeight > 40)")
+        shown = "/awe 0[.]/.test(document.body.innerText) && [...document.images].some(each => each.naturalHeight > 40)"
+        for _ in range(60):  # until the page has taken a click
+            x, y = browser.evaluate(box)
+            for kind in ("mousePressed", "mouseReleased"):
+                browser.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+            browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=800, y=850)
+            time.sleep(5)
+            if browser.evaluate(f"Boolean({shown})"):
+                break
+        assert browser.evaluate(f"Boolean({shown})"), "the page does not show the prediction"
         time.sleep(5)
         browser.screenshot(out, whole=False)
         told = str(browser.evaluate("document.body.innerText"))

@@ -18,7 +18,7 @@ from emocaliber.integrations.fiftyone_views import Judged, coverage_traces, judg
 
 # Name, title and what lies across of each plot.
 PLOTS = (
-    ("reliability", "How often answers are right, at each confidence (dotted: calibrated; bars: 95 %)", "confidence"),
+    ("reliability", "How often answers are right, at each confidence", "confidence"),
     ("coverage", "How often answers are right, of the most confident share kept", "share of answers kept"),
 )
 DEFAULTS = {"predicted": "evoked", "truth": "ground_truth", "task": "EmoSet-8"}
@@ -92,7 +92,7 @@ class ReliabilityPanel(foo.Panel):
         form = types.Object()
         for name, value in DEFAULTS.items():
             form.str(name, label=name, default=value, on_change=self.show)
-        panel.define_property("form", form, view=types.GridView(orientation="2d"))
+        panel.define_property("form", form, view=types.GridView(orientation="horizontal"))
         panel.str("summary", view=types.MarkdownView(read_only=True))
         panel.btn("mistakes", label="Show the most overconfident mistakes", on_click=self.mistakes)
         for name, title, across in PLOTS:
@@ -103,7 +103,7 @@ class ReliabilityPanel(foo.Panel):
                 "margin": {"t": 10, "r": 10, "b": 45, "l": 55},
                 "showlegend": False,
             }
-            panel.plot(name, layout=layout, height=300, config={"displayModeBar": False})
+            panel.plot(name, layout=layout, height=270, config={"displayModeBar": False})
         return types.Property(panel)
 
     def _judged(self, ctx: Any) -> Judged:
