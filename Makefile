@@ -54,7 +54,8 @@ try-transformers: $(TRANSFORMERS)/bin/transformers
 	$(TRY_ENV) $(TRANSFORMERS)/bin/python tools/try_transformers.py
 
 # Integrations run inside the real software of the other side, each in an environment of its own (docs/integrations.md). They share a
-# benchmark of synthetic scenes. TRY_ENV may set variables, such as PYTHONPATH.
+# benchmark of synthetic scenes. TRY_ENV may set variables, such as PYTHONPATH; PICTURE=FILE.png
+# also draws the page, in Chromium.
 TRY_WITH = $(abspath $(1))/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[serve]' pytest
 try-inspect: $(VENV)/.ready runs/try/bench
 	@test -x .venv-inspect/bin/inspect || { echo "inspect_ai is installed into .venv-inspect: some minutes";  $(PYTHON) -m venv .venv-inspect && $(call TRY_WITH,.venv-inspect) 'inspect_ai>=0.3.285,<0.4' openai 'cleanlab>=2.9,<3' pandas; }
@@ -67,12 +68,12 @@ try-lmms-eval: $(VENV)/.ready runs/try/bench
 
 try-fiftyone: $(VENV)/.ready runs/try/bench
 	test -x .venv-fiftyone/bin/fiftyone || { $(PYTHON) -m venv .venv-fiftyone && $(call TRY_WITH,.venv-fiftyone) 'fiftyone>=1.22,<2' torchvision; }
-	$(TRY_ENV) .venv-fiftyone/bin/python tools/try_fiftyone.py runs/try/bench/test.jsonl
+	$(TRY_ENV) .venv-fiftyone/bin/python tools/try_fiftyone.py runs/try/bench/test.jsonl $(if $(PICTURE),--picture $(PICTURE))
 
 try-label-studio: $(VENV)/.ready runs/try/bench
 	test -x .venv-label-studio/bin/label-studio || { $(PYTHON) -m venv .venv-label-studio && \
 		.venv-label-studio/bin/python -m pip install --quiet --disable-pip-version-check 'label-studio>=1.23,<2'; }
-	$(TRY_ENV) $(BIN)/python tools/try_label_studio.py runs/try/bench/test.jsonl .venv-label-studio/bin/label-studio
+	$(TRY_ENV) $(BIN)/python tools/try_label_studio.py runs/try/bench .venv-label-studio/bin/label-studio $(if $(PICTURE),--picture $(PICTURE))
 
 # `respond --engine ray` on a Ray cluster on this machine (docs/scale.md): the tests that need Ray, then 2,000 pictures, two workers, one of
 # them killed, and the command killed and given again.

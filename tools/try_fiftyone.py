@@ -1,14 +1,20 @@
 """The zoo model and the plug-in run inside the real FiftyOne, on loopback: `make try-fiftyone`. Fails where what it does differs.
 
+python tools/try_fiftyone.py SAMPLES [--picture FILE.png]
+
+With `--picture`, the App is opened in Chromium too, on 150 synthetic scenes that tiny answered, and its panel drawn.
+
 FiftyOne keeps its data in MongoDB, whose program comes with its package where it can be downloaded; here the one of its package is started,
 unless FIFTYONE_DATABASE_URI names another.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import functools
 import http.server
+import json
 import os
 import shutil
 import socket
@@ -19,6 +25,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import emocaliber
 from emocaliber.core.samples import read_samples
@@ -72,7 +79,7 @@ def served(folder: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def main(samples: Path) -> None:
+def main(samples: Path, picture: Path | None) -> None:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         for setting, folder in {
@@ -86,6 +93,8 @@ def main(samples: Path) -> None:
         with database(work) as address, served(work) as files:
             os.environ["FIFTYONE_DATABASE_URI"] = address
             tried(samples, work, f"{files}/source.zip")
+            if picture:
+                print("the App:", pictured(work, picture))
 
 
 def tried(file: Path, work: Path, source: str) -> None:
@@ -96,6 +105,7 @@ def tried(file: Path, work: Path, source: str) -> None:
 
     print("fiftyone", fo.__version__)
     print("installed", *(each.name for each in install()))
+    assert foz.load_zoo_model("emocaliber-lite").predictor.model.name == "lite"
     shutil.rmtree(work / "zoo")  # once more as a remote source
     foz.register_zoo_model_source(source)
     model = foz.load_zoo_model("emocaliber-tiny", task=TASK)
@@ -140,12 +150,74 @@ def tried(file: Path, work: Path, source: str) -> None:
     assert list(view.values("id")) == seen.mistakes()
     panel = foo.get_operator("@emocaliber/reliability/emocaliber_reliability")
     print("panel:", panel.config.label, "| surfaces:", panel.config.surfaces)
-    if os.environ.get("EMOCALIBER_SHOW"):
-        session = fo.launch_app(dataset, port=5151, address="127.0.0.1", remote=True)
-        print("the App is at http://127.0.0.1:5151; Ctrl-C ends it")
-        session.wait(-1)
     dataset.delete()
 
 
+def pictured(work: Path, out: Path, width: int = 1300, height: int = 940) -> str:
+    """Draws the App with the panel beside the samples; returns the sentence of the panel. Fails where its plots are not shown."""
+    import fiftyone as fo
+    from fiftyone.core.service import ServiceListenTimeout
+    from PIL import Image
+
+    from emocaliber.integrations.fiftyone_model import EmotionModel
+    from emocaliber.scenes.dataset import draw_samples
+
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from browser import Browser
+
+    for _ in draw_samples(work / "scenes", 150, 5, TASK):
+        pass
+    dataset = fo.Dataset("scenes", overwrite=True)
+    found = read_samples(work / "scenes" / "samples.jsonl")
+    dataset.add_samples([fo.Sample(filepath=each.image, ground_truth=fo.Classification(label=each.ground_truth)) for each in found])
+    dataset.apply_model(EmotionModel("tiny", task=TASK), label_field="evoked", batch_size=32, num_workers=0)
+    samples, panel = fo.Panel(type="Samples", pinned=True), fo.Panel(type="emocaliber_reliability")
+    sides = [fo.Space(children=[each], active_child=each.component_id) for each in (samples, panel)]
+    for left in (2, 1, 0):  # on a busy machine FiftyOne does not wait long enough for its own server
+        port = free_port()
+        try:
+            fo.launch_app(dataset, port=port, address="127.0.0.1", remote=True, spaces=fo.Space(orientation="horizontal", children=sides))
+            break
+        except ServiceListenTimeout:
+            if not left:
+                raise
+    with Browser(work) as browser:
+        browser.look(width=width, height=height)
+        browser.call("Page.navigate", url=f"http://127.0.0.1:{port}/")
+        until(browser, "document.body && document.body.innerText.includes('Dismiss')")
+        click(browser, "Dismiss")
+        until(browser, "document.querySelectorAll('.js-plotly-plot').length > 1 && document.body.innerText.includes(' right (')")
+        until(browser, "document.querySelectorAll('[class*=section] img, #flashlight img, canvas').length > 3", 60, needed=False)
+        time.sleep(5)
+        browser.screenshot(out, whole=False)
+        told = browser.evaluate("document.body.innerText.match(/[0-9]+ samples, .* right.*/)[0]")
+    with Image.open(out) as whole:
+        whole.convert("RGB").quantize(256).save(out, optimize=True)
+    dataset.delete()
+    return str(told)
+
+
+def until(browser: Any, script: str, seconds: float = 300, *, needed: bool = True) -> None:
+    """Waits until a script in the page gives what is true; fails if it never does, unless that is not `needed`."""
+    end = time.monotonic() + seconds
+    while not browser.evaluate(f"Boolean({script})"):
+        if time.monotonic() > end:
+            assert not needed, f"waited in vain for {script}"
+            return
+        time.sleep(0.5)
+
+
+def click(browser: Any, text: str) -> None:
+    """Clicks on what bears this text alone."""
+    element = f"[...document.querySelectorAll('*')].findLast(each => each.textContent.trim() === {json.dumps(text)})"
+    x, y = browser.evaluate(f"(() => {{ const r = {element}.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] }})()")
+    for kind in ("mousePressed", "mouseReleased"):
+        browser.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("samples", type=Path)
+    parser.add_argument("--picture", type=Path, metavar="FILE.png")
+    given = parser.parse_args()
+    main(given.samples, given.picture)

@@ -46,7 +46,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="emocaliber",
         description="Which emotion an image evokes, why, and how far to trust the answer.",
-        epilog="Exit codes: 0 all well, 1 unexpected failure, 2 wrong usage, 3 finished but some inputs failed (their rows say why).",
+        epilog="Begin with: emocaliber predict photo.jpg, or emocaliber score answers.csv. "
+        "Exit codes: 0 all well, 1 unexpected failure, 2 wrong usage, 3 finished but some inputs failed (their rows say why).",
     )
     parser.add_argument("-V", "--version", action=_Version, nargs=0, help="print the version and stop")
     parser.add_argument("--debug", action="store_true", help=_DEBUG)
@@ -81,6 +82,9 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code. Raises SystemExit only for --help, --version and arguments that argparse rejects."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if not words:
+        build_parser().print_help()
+        return WRONG_USAGE
     args = build_parser().parse_args([*words[1:], "--help"] if words[:1] == ["help"] else words)
     try:
         load_plugins(getattr(args, "plugin", ()))

@@ -64,3 +64,22 @@ def test_json_is_the_content_of_the_file(table: Path, tmp_path: Path, capsys: py
 def test_a_name_that_rows_cannot_have_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"rows\.txt: rows are written as \.jsonl, \.csv, \.parquet"):
         run("apply", str(tmp_path / "none.csv"), "--calibrator", str(tmp_path / "none.json"), "--out", "rows.txt")
+
+
+def test_without_out_the_table_is_shown_and_nothing_written(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("fit", str(table), "--methods", "platt", "--replicates", "200") == 0
+    shown = capsys.readouterr()
+    assert "custom" in shown.out and "calibrated already" not in shown.out
+    assert "--out calibrator.json keeps them" in shown.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_confidence_that_is_as_calibrated_as_can_be_told_is_said_to_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    random = np.random.default_rng(1)
+    lines = [f"{'awe' if random.random() < p else 'fear'},awe,{p:.3f}" for p in random.uniform(0.1, 1, 200)]
+    (tmp_path / "answers.csv").write_text("\n".join(["answer,truth,confidence", *lines]) + "\n")
+    assert run("fit", str(tmp_path / "answers.csv"), "--methods", "platt", "--replicates", "200") == 0
+    assert "custom: confidence was calibrated already, as far as 200 answers can tell" in capsys.readouterr().out

@@ -72,7 +72,12 @@ def test_version_is_told_and_nothing_else_done(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out.startswith("emocaliber ")
 
 
-@pytest.mark.parametrize("words", [[], ["dream"], ["scenes"], ["score"]])
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert front.main([]) == 2
+    assert "Begin with: emocaliber predict photo.jpg" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["dream"], ["scenes"], ["score"]])
 def test_wrong_usage_is_exit_code_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as leaving:
         front.main(words)

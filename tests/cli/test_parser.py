@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from emocaliber.__main__ import main
@@ -50,3 +52,13 @@ def test_quiet_and_debug_may_stand_before_the_command_or_after(capsys: pytest.Ca
     for words in (["--quiet", "emotions"], ["emotions", "-q", "--debug"]):
         assert main(words) == 0
         assert "mikels-8" in capsys.readouterr().out
+
+
+def test_an_image_in_place_of_a_command_is_met_with_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photo.jpg").touch()
+    with pytest.raises(SystemExit):
+        main(["photo.jpg"])
+    assert "there is no 'photo.jpg', and it is a file or folder; for images: emocaliber predict photo.jpg" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,10 @@ from emocaliber import models
 from emocaliber.core.model import ModelError, Reply, Usage
 from emocaliber.core.samples import Sample
 from emocaliber.errors import UserError
-from emocaliber.inference.plan import Selection, Shard, read_run_config, select
+from emocaliber.inference.plan import Selection, Shard, identity_of_model, read_run_config, select
 from emocaliber.inference.run import Outputs, Run, RunSummary, summarise_run, without_secrets
 from emocaliber.io.rows import read_rows
+from emocaliber.models.available import why_unavailable
 from stand_ins import ColourModel, photo
 
 COLOURS = ("red", "green", "blue", "orange", "teal", "white", "salmon")
@@ -466,3 +468,9 @@ def test_an_api_has_its_journal_beside_the_rows_and_its_address_in_the_record(
 def test_an_empty_selection_asks_nothing(model: ColourModel, tmp_path: Path) -> None:
     run = Run(read_run_config(None, {"model": "m"}), Selection((), {}), Outputs.at(str(tmp_path / "r.jsonl")))
     assert list(run.ask()) == []
+
+
+def test_without_the_hubs_library_a_model_of_others_has_a_name_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert identity_of_model("openai:small") == {"name": "openai:small", "sha256": None, "commit": None}
+    assert why_unavailable("someone/model") is None

@@ -19,6 +19,7 @@ TRUTHS = ("awe", "fear", "anger", "sadness", "awe", None)
 
 def test_the_manifest_names_a_source_and_models_that_can_be_loaded() -> None:
     manifest = json.loads((Path(fiftyone_zoo.__file__).parent / "manifest.json").read_text())
+    assert "://" not in json.dumps(manifest), "FiftyOne writes the address that it downloads from into its copy"
     assert manifest["name"] != "emocaliber"  # FiftyOne imports the folder under this name, and would hide the package
     assert {each["base_name"] for each in manifest["models"]} == set(fiftyone_zoo.MODELS)
     assert all(each["requirements"]["packages"][0] == "emocaliber" for each in manifest["models"])

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +128,9 @@ def annotated(task: int, data: dict[str, str], label: str, person: int = 1) -> d
     return {"action": "ANNOTATION_CREATED", "task": {"id": task, "data": data}, "annotation": annotation, "project": project}
 
 
-def test_a_calibrator_is_fitted_on_what_people_chose_and_used_from_then_on(ask: Ask, files: Path, backend: Backend) -> None:
+def test_a_calibrator_is_fitted_on_what_people_chose_and_used_from_then_on(
+    ask: Ask, files: Path, backend: Backend, capsys: pytest.CaptureFixture[str]
+) -> None:
     # The model is surer than right: it says 0.9, and people agree with two of three pictures.
     for number in range(60):
         level = 230 if number % 2 else 60 + number
@@ -133,6 +138,9 @@ def test_a_calibrator_is_fitted_on_what_people_chose_and_used_from_then_on(ask: 
         right, wrong = ("Joy", "Fear") if level > 127 else ("Fear", "Joy")
         assert ask("/webhook", annotated(number, data, wrong if number % 3 == 0 else right))[0] == 201
     assert ask("/webhook", annotated(59, data, "Fear", person=2))[0] == 201  # a tie, which teaches nothing
+    assert ask("/webhook", annotated(60, {"picture": "/data/local-files/?d=gone.png"}, "Joy"))[0] == 201
+    (files / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert ask("/webhook", annotated(61, {"picture": "/data/local-files/?d=broken.png"}, "Joy"))[0] == 201
     before = ask("/predict", {"tasks": [{"id": 1, "data": data}], "label_config": CONFIGURATION})[1]
     status, told = ask("/webhook", {"action": "START_TRAINING", "project": {"id": 7}})
     assert status == 201, told
@@ -140,8 +148,22 @@ def test_a_calibrator_is_fitted_on_what_people_chose_and_used_from_then_on(ask: 
     assert before["results"][0]["score"] == 0.9
     assert abs(after["results"][0]["score"] - 2 / 3) < 0.1
     assert after["model_version"] != before["model_version"]
-    assert told["calibrator"]["questions"][0]["n"] == 59
-    assert len(list(read_rows(backend.annotations))) == 61
+    assert told["calibrator"]["questions"][0]["n"] == told["tasks"] == 59
+    assert len(list(read_rows(backend.annotations))) == 63
+    tie, gone, broken = told["left_out"]
+    assert tie == "task 59: as many people chose one label as another"
+    assert gone.startswith("task 60: gone.png: is no file below")
+    assert broken.startswith("task 61: /data/local-files/?d=broken.png: the end of the image is missing")
+    assert "calibrator of 59 tasks, 3 left out; task 59: " in capsys.readouterr().err
+
+
+def test_where_no_image_can_be_read_training_says_which(ask: Ask) -> None:
+    for number in range(12):
+        ask("/webhook", annotated(number, {"picture": f"/data/local-files/?d={number}.png"}, "Joy"))
+    status, answer = ask("/train", {})
+    assert status == 400
+    assert "task 0: 0.png: is no file below" in answer["error"]
+    assert answer["error"].endswith("; and 3 more"), "ten sentences are told, and the others counted"
 
 
 def test_too_few_annotations_fit_nothing_and_say_so(ask: Ask, files: Path) -> None:
@@ -168,3 +190,48 @@ def test_a_request_that_is_none_gets_a_sentence(ask: Ask) -> None:
         status, answer = ask(path, content)
         assert status == 400
         assert answer["error"]
+
+
+@contextlib.contextmanager
+def label_studio(tasks: list[dict[str, Any]], asked: list[tuple[str, str]]) -> Iterator[str]:
+    """The address of a server that answers as Label Studio does to its key and to a personal access token."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.answer(tasks)
+
+        def do_POST(self) -> None:
+            self.answer({"access": "short"})
+
+        def answer(self, content: object) -> None:
+            asked.append((self.path, self.headers.get("Authorization", "")))
+            data = json.dumps(content).encode()
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(("key", "shown"), [("legacy", "Token legacy"), ("a.b.c", "Bearer short")])
+def test_with_its_key_training_reads_the_annotations_of_label_studio_itself(
+    ask: Ask, files: Path, backend: Backend, key: str, shown: str
+) -> None:
+    tasks = []
+    for number in range(60):
+        event = annotated(number, picture(files, f"{number}.png", 230 if number % 2 else 60), "Joy")
+        tasks.append({**event["task"], "annotations": [event["annotation"]]})
+    asked: list[tuple[str, str]] = []
+    with label_studio(tasks, asked) as address:
+        backend.sources = Sources(address, key, files)
+        status, told = ask("/webhook", {"action": "START_TRAINING", "project": {"id": 7, "label_config": CONFIGURATION}})
+    assert (status, told["tasks"]) == (201, 60), told
+    assert asked[-1] == ("/api/projects/7/export?exportType=JSON", shown)

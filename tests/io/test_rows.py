@@ -362,3 +362,15 @@ def test_locks_are_no_rows_of_a_folder(tmp_path: Path) -> None:
     with RowWriter(tmp_path / "rows.jsonl") as writer:
         writer.write({"id": "a"})
         assert [row for _, row in located_rows(tmp_path)] == [{"id": "a"}]
+
+
+def test_a_file_that_is_not_there_is_met_with_the_closest_name_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "answers.jsonl").touch()
+    with pytest.raises(UserError, match=r"cannot be read \(No such file or directory\); did you mean answers\.jsonl\.$"):
+        list(read_rows(tmp_path / "answer.jsonl"))
+
+
+def test_a_picture_in_place_of_rows_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0\n")
+    with pytest.raises(UserError, match=r"photo\.jpg, line 1: not text in UTF-8; every line must be one JSON object"):
+        list(read_rows(tmp_path / "photo.jpg"))

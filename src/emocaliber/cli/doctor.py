@@ -26,9 +26,9 @@ _PURPOSES = {
     "vllm": "models named vllm:ID",
     "ray": "many workers (respond --engine ray)",
     "completion": "completion in a shell",
-    "docs": "this documentation as a site (make docs)",
+    "frames": "tables of pandas and Polars",
 }
-_OWN = "dev"  # the tests of EmoCaliber itself, for which make installs what they need
+_OWN = ("dev", "docs")  # the tests and the site of EmoCaliber itself, for which make installs what they need
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -53,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
     if not wanted:
         raise UserError("emocaliber is not installed, only run from its folder; pip install . says what it needs")
     core = wanted.pop("")
-    wanted.pop(_OWN, None)
+    for own in _OWN:
+        wanted.pop(own, None)
     groups = {_PURPOSES[""]: [each for each in core if each.name not in LOCAL_PACKAGES]}
     groups[_MODELS] = [each for each in core if each.name in LOCAL_PACKAGES]
     order = sorted(wanted, key=lambda extra: list(_PURPOSES).index(extra) if extra in _PURPOSES else len(_PURPOSES))

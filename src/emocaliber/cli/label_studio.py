@@ -9,6 +9,7 @@ from pathlib import Path
 
 from emocaliber.cli.arguments import SHORT_MODELS, add_local_settings, local_settings
 from emocaliber.errors import UserError, missing_packages
+from emocaliber.models.shipped import DEFAULT_MODEL
 
 _GRACE = 10.0  # seconds for what was asked before it ends
 
@@ -20,7 +21,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Predicts the tasks of Label Studio, with the calibrated probability as their score, keeps people's annotations, and "
         "fits a calibrator on them when training is started there (docs/integrations.md).",
     )
-    parser.add_argument("model", nargs="?", default="tiny", metavar="MODEL", help=f"{SHORT_MODELS} (default: tiny)")
+    parser.add_argument("model", nargs="?", default=DEFAULT_MODEL, metavar="MODEL", help=f"{SHORT_MODELS} (default: {DEFAULT_MODEL})")
     parser.add_argument(
         "--out", type=Path, default=Path("label-studio"), metavar="DIR", help="annotations and calibrator (default: %(default)s)"
     )

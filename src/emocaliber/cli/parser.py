@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -44,6 +45,8 @@ class CommandParser(argparse.ArgumentParser):
         if match := _CHOICE.search(message):
             typed = _SYNONYMS.get(match["typed"].casefold(), match["typed"])
             meant = did_you_mean(typed, [choice.strip(" '") for choice in match["choices"].split(",")])
+            if not meant and "COMMAND" in message and os.path.exists(match["typed"]):
+                meant = f", and it is a file or folder; for images: {self.prog} predict {match['typed']}"
             message = f"{message[: match.start()]}there is no '{match['typed']}'{meant}" if meant else message
         super().error(message)
 

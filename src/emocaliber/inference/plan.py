@@ -235,9 +235,12 @@ def sha256_of_model(model: str) -> str | None:
 
 
 def commit_of_model(model: str) -> str | None:
-    """The commit of a hub id in the local cache; None for a model that is not cached."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
+    """The commit of a hub id in the local cache; None for a model that is not cached, and where the library of the hub is not installed."""
+    try:
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+    except ImportError:
+        return None
 
     try:
         cached = try_to_load_from_cache(model.removeprefix("vllm:"), "config.json")

@@ -15,6 +15,7 @@ try:
 except ImportError as error:
     raise ImportError(f"a model for FiftyOne needs it and torchvision ({error}): pip install fiftyone torchvision") from error
 
+from emocaliber.models.shipped import DEFAULT_MODEL
 from emocaliber.predict.prediction import Prediction
 from emocaliber.predict.predictor import Query, load
 
@@ -28,7 +29,7 @@ class EmotionModel(fom.Model, fom.SupportsGetItem, fom.TorchModelMixin):
 
     def __init__(
         self,
-        model: str = "tiny",
+        model: str = DEFAULT_MODEL,
         task: str | None = None,
         labels: str | Sequence[str] | None = None,
         min_confidence: float | None = None,

@@ -22,6 +22,7 @@ from emocaliber.io.images import ImageError
 
 _LOCAL = "/data/local-files/"
 _MOST_BYTES = 50_000_000
+_PATIENCE = 30  # seconds
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,31 @@ class Sources:
             raise ImageError("not_found", f"{path}: is no file below {root}")
         return file.read_bytes()
 
+    def annotated(self, project: str) -> list[dict[str, Any]] | None:
+        """The tasks of a project that people have annotated, with their annotations, as Label Studio has them now; None without its key.
+
+        Raises UserError where it cannot be asked.
+        """
+        import httpx2
+
+        if self.url is None or not self.token:
+            return None
+        address = f"{self.url.rstrip('/')}/api/projects/{project}/export?exportType=JSON"
+        try:
+            response = httpx2.get(address, headers=self._headers(), timeout=_PATIENCE)
+            response.raise_for_status()
+            found: list[dict[str, Any]] = response.json()
+        except (httpx2.HTTPError, ValueError) as error:
+            raise UserError(
+                f"the annotations cannot be had from Label Studio ({error}); is its key right (LABEL_STUDIO_API_KEY)?"
+            ) from error
+        return found
+
     def _fetched(self, address: str) -> bytes:
         import httpx2
 
-        headers = {"Authorization": f"Token {self.token}"} if self.token else {}
         try:
-            with httpx2.stream("GET", address, headers=headers, timeout=30) as response:
+            with httpx2.stream("GET", address, headers=self._headers(), timeout=_PATIENCE) as response:
                 response.raise_for_status()
                 found = bytearray()
                 for part in response.iter_bytes():
@@ -96,6 +116,19 @@ class Sources:
         except httpx2.HTTPError as error:
             raise ImageError("not_found", f"{address}: {error}") from error
         return bytes(found)
+
+    def _headers(self) -> dict[str, str]:
+        """What a request to Label Studio needs. Its personal access tokens are exchanged for one that holds for minutes, as it wants it."""
+        import httpx2
+
+        if not self.token:
+            return {}
+        if self.token.count(".") != 2:  # a legacy token
+            return {"Authorization": f"Token {self.token}"}
+        assert self.url is not None
+        response = httpx2.post(f"{self.url.rstrip('/')}/api/token/refresh", json={"refresh": self.token}, timeout=_PATIENCE)
+        response.raise_for_status()
+        return {"Authorization": f"Bearer {response.json()['access']}"}
 
 
 def prediction(row: Mapping[str, Any], interface: Interface, named: Mapping[str, str], version: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import hmac
 import json
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from emocaliber.integrations.label_studio import Interface, Sources, annotated_l
 from emocaliber.io.images import ImageError, OpenedImage, read_image
 from emocaliber.io.rows import RowWriter, read_rows
 from emocaliber.predict.predictor import Predictor
+from emocaliber.render.terminal import say
 from emocaliber.serving.standards.options import Options, choice_options
 from emocaliber.trust.calibrate import calibrate
 from emocaliber.vecbench.sources.reader import majority_label
@@ -84,51 +85,85 @@ class Backend:
         """Keeps an annotation that was created or changed; one without a single label withdraws that person's earlier one."""
         interface = Interface.of(configuration)
         annotation, task = event["annotation"], event["task"]
-        address = (task.get("data") or {}).get(interface.field)
-        label = annotated_label(annotation, interface)
-        row = {"task": task.get("id"), "image": address, "person": _person(annotation), "label": label, "choices": list(interface.choices)}
         with self.lock, RowWriter(self.annotations, resume=True, key="task") as writer:
-            writer.write(row)
+            writer.write(_row(task, annotation, interface))
 
-    def fit(self) -> dict[str, Any]:
-        """Asks the model about all annotated images, and fits a calibrator on its answers; returns what `calibrator.json` holds.
+    def _rows(self, project: str, configuration: str) -> list[dict[str, Any]]:
+        """The annotations: of Label Studio itself where its key is known, else those that came by the webhook."""
+        tasks = self.sources.annotated(project) if project and configuration else None
+        if tasks is None:
+            return list(read_rows(self.annotations)) if self.annotations.is_file() else []
+        interface = Interface.of(configuration)
+        return [_row(task, annotation, interface) for task in tasks for annotation in task.get("annotations") or ()]
 
-        People's majority is the truth; tasks with a tie are left out. Raises UserError where there are too few annotations.
+    def fit(self, project: str = "", configuration: str = "") -> dict[str, Any]:
+        """Asks the model about all annotated images, and fits a calibrator on its answers.
+
+        The annotations are those that Label Studio has of the project, if its key is known; else those that came by the webhook.
+
+        Returns what `calibrator.json` holds as `calibrator`, the number of tasks the model was asked about as `tasks`, the `notes` of the
+        fit, and as `left_out` a sentence for each task that taught nothing: its image cannot be read, as many people chose one label as
+        another, or it was annotated under other choices. People's majority is the truth.
+        Raises UserError where there are too few annotations, with the same sentences.
         """
         with self.lock:
-            rows = list(read_rows(self.annotations)) if self.annotations.is_file() else []
+            rows = self._rows(project, configuration)
             if not rows:
-                raise UserError("there are no annotations yet; a calibrator needs at least 50 tasks with a label")
-            images = {str(row["task"]): str(row["image"]) for row in rows}
-            choices = rows[-1]["choices"]
-            options = choice_options(choices)
-            to_label = dict(zip(options.names, options.labels, strict=True))
+                earlier = (
+                    "" if self.sources.token else " (those made before this backend was connected are read with LABEL_STUDIO_API_KEY alone)"
+                )
+                raise UserError(f"there are no annotations yet; a calibrator needs at least 50 tasks with a label{earlier}")
             with tempfile.TemporaryDirectory() as folder:
-                samples: list[Sample] = []
-                for task, counts in votes_of(row for row in rows if row["choices"] == choices).items():
-                    if (first := majority_label(counts)) is None:
-                        continue
-                    file = Path(folder) / f"{len(samples)}"
-                    try:
-                        file.write_bytes(self.sources.read(images[task]))
-                    except ImageError:
-                        continue
-                    votes = {to_label[name]: count for name, count in counts.items()}
-                    samples.append(
-                        Sample(
-                            task, str(file), options.query.task, options.query.candidates, to_label[first], "label-studio", "train", votes
-                        )
-                    )
+                samples, left_out = self._annotated(rows, Path(folder))
                 if not samples:
-                    raise UserError("no annotated task has a label that most people chose; nothing can be fitted")
+                    raise UserError(told(["no annotated task can teach anything, so nothing was fitted", *left_out]))
                 answered = list(respond(samples, self.predictor.model))
             found = calibrate(answered)
             if not found.calibrators.questions:
-                raise UserError("; ".join(found.notes) or "no calibrator could be fitted on these annotations")
+                raise UserError(told([*(found.notes or ("no calibrator could be fitted on these annotations",)), *left_out]))
             found.save(self.calibrator)
             self.predictor = self._loaded()
             self.version = self._version()
-            return dict(found.content)
+            return {"calibrator": dict(found.content), "tasks": len(samples), "left_out": left_out, "notes": list(found.notes)}
+
+    def _annotated(self, rows: list[dict[str, Any]], folder: Path) -> tuple[list[Sample], list[str]]:
+        """The annotated tasks as samples, whose images are put into the folder, and why each of the others is none."""
+        images = {str(row["task"]): row["image"] for row in rows}
+        choices = rows[-1]["choices"]
+        options = choice_options(choices)
+        to_label = dict(zip(options.names, options.labels, strict=True))
+        votes = votes_of(row for row in rows if row["choices"] == choices)
+        samples: list[Sample] = []
+        left_out: list[str] = []
+        for task in images:
+            if task not in votes:
+                if any(row["label"] is not None and str(row["task"]) == task for row in rows):
+                    left_out.append(f"task {task}: it was annotated under other choices than the last annotation")
+                continue  # skipped or withdrawn by everybody
+            if (first := majority_label(votes[task])) is None:
+                left_out.append(f"task {task}: as many people chose one label as another")
+                continue
+            address = images[task]
+            try:
+                if not address:
+                    raise ImageError("not_found", "no image in its data")
+                data = self.sources.read(address)
+                read_image(data, name=address[:80])
+            except ImageError as error:
+                left_out.append(f"task {task}: {error}")
+                continue
+            file = folder / f"{len(samples)}"
+            file.write_bytes(data)
+            counts = {to_label[name]: count for name, count in votes[task].items()}
+            query = options.query
+            samples.append(Sample(task, str(file), query.task, query.candidates, to_label[first], "label-studio", "train", counts))
+        return samples, left_out
+
+
+def told(sentences: Sequence[str], most: int = 10) -> str:
+    """Sentences in one, of which the first `most` are named and the rest counted."""
+    more = [f"and {len(sentences) - most} more"] if len(sentences) > most else []
+    return "; ".join([*sentences[:most], *more])
 
 
 def create_backend_app(backend: Backend, secret: tuple[str, str] | None = None) -> Starlette:
@@ -175,12 +210,22 @@ def create_backend_app(backend: Backend, secret: tuple[str, str] | None = None) 
             await asyncio.to_thread(backend.annotate, content, str(configuration))
             return JSONResponse({"result": "ok", "status": "kept"}, 201)
         if action == "START_TRAINING":
-            return await fitted()
+            return await fit(_project(content), str(configuration))
         return JSONResponse({"result": "ok", "status": "ignored"})
 
-    async def fitted(_: Request | None = None) -> Response:
-        content = await asyncio.to_thread(backend.fit)
-        return JSONResponse({"result": "ok", "model_version": backend.version, "calibrator": content}, 201)
+    async def train(request: Request) -> Response:
+        content = await body(request)
+        project = _project(content)
+        return await fit(project, str(content.get("label_config") or known.get(project, "")))
+
+    async def fit(project: str, configuration: str) -> Response:
+        try:
+            found = await asyncio.to_thread(backend.fit, project, configuration)
+        except UserError as error:
+            say(f"nothing was fitted: {error}")  # Label Studio shows its users little of an answer
+            raise
+        say(told([f"calibrator of {found['tasks']} tasks, {len(found['left_out'])} left out", *found["left_out"], *found["notes"]]))
+        return JSONResponse({"result": "ok", "model_version": backend.version, **found}, 201)
 
     async def health(_: Request) -> Response:
         return JSONResponse({"status": "UP", "model_class": "EmoCaliber", "model_version": backend.version})
@@ -204,7 +249,7 @@ def create_backend_app(backend: Backend, secret: tuple[str, str] | None = None) 
 
         return answer
 
-    routes = {"/setup": setup, "/predict": predict, "/webhook": webhook, "/train": fitted}
+    routes = {"/setup": setup, "/predict": predict, "/webhook": webhook, "/train": train}
     return Starlette(
         routes=[
             *(Route(path, guarded(handler), methods=["POST"]) for path, handler in routes.items()),
@@ -224,6 +269,17 @@ def _project(content: Mapping[str, Any]) -> str:
     """The number of the project: 7 in "7.1667...", which setup and predict send, and in the object that a webhook sends."""
     project = content.get("project")
     return str(project.get("id")) if isinstance(project, Mapping) else str(project).partition(".")[0]
+
+
+def _row(task: Mapping[str, Any], annotation: Mapping[str, Any], interface: Interface) -> dict[str, Any]:
+    """An annotation as a row of annotations.jsonl."""
+    return {
+        "task": task.get("id"),
+        "image": (task.get("data") or {}).get(interface.field),
+        "person": _person(annotation),
+        "label": annotated_label(annotation, interface),
+        "choices": list(interface.choices),
+    }
 
 
 def _person(annotation: Mapping[str, Any]) -> str:

@@ -30,7 +30,7 @@ class Package:
     @property
     def requirement(self) -> str:
         """What pip is asked for."""
-        return f"{self.name}{self.wanted}"
+        return f"{self.name}{','.join(sorted(self.wanted.split(','), reverse=True))}"
 
 
 def packages() -> dict[str, list[Package]]:

@@ -20,7 +20,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from emocaliber.errors import UserError
+from emocaliber.errors import UserError, did_you_mean
 from emocaliber.io.lock import Lock
 
 if TYPE_CHECKING:
@@ -63,7 +63,18 @@ def opened(path: RowPath) -> Iterator[io.BufferedReader]:
         with open(path, "rb") as file:
             yield file
     except OSError as error:
-        raise UserError(f"{display_name(path)}: cannot be read ({error.strerror or error}).") from error
+        meant = _nearby(path) if isinstance(error, FileNotFoundError) else ""
+        raise UserError(f"{display_name(path)}: cannot be read ({error.strerror or error}){meant}.") from error
+
+
+def _nearby(path: RowPath) -> str:
+    """The end of a message about a file that is not there: "; did you mean NAME", with the closest name beside it; empty if none is."""
+    wanted = Path(os.fsdecode(path))
+    try:
+        names = [display_name(each.name) for each in wanted.parent.iterdir()]
+    except OSError:
+        return ""
+    return did_you_mean(wanted.name, names).rstrip("?")
 
 
 class RowWriter:
@@ -247,7 +258,7 @@ def row_of_line(line: bytes, path: RowPath, number: int) -> Row | None:
             return row
         problem = f"found a JSON {type(row).__name__}"
     except (ValueError, RecursionError) as error:
-        problem = str(error)
+        problem = "not text in UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
         with contextlib.suppress(ValueError, RecursionError):
             problem = "".join(f"field '{name}': " for name in _not_finite(json.loads(text))[:1]) + problem
         if not line.endswith(b"\n"):

@@ -58,8 +58,12 @@ def why_unavailable(place: str) -> str | None:
 def _why_not_from_hub(identity: str) -> str | None:
     """Asks the hub once, as its client would ask six times for each file, for half a minute."""
     import httpx2
-    from huggingface_hub import constants, try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
+
+    try:
+        from huggingface_hub import constants, try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+    except ImportError:
+        return None  # whoever loads it says what to install
 
     if constants.HF_HUB_OFFLINE:
         return None

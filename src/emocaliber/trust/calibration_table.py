@@ -30,6 +30,20 @@ def calibration_table(content: Mapping[str, Any]) -> Table:
     return Table(header, rows, words=1, note=_NOTE, fit=((8, 0), (7, 0), (2, 12), (0, 8)))
 
 
+def calibrated_already(content: Mapping[str, Any]) -> list[str]:
+    """A sentence for each question whose confidence, before, was no farther off than a perfectly calibrated one may be."""
+    found = []
+    for each in content["questions"]:
+        before = each["before"]
+        low, high = before["ece_null"] or (None, None)
+        if before["ece"] is not None and high is not None and before["ece"] <= high:
+            found.append(
+                f"{each['task']}: {before['source']} was calibrated already, as far as {each['n']:,} answers can tell: a perfectly "
+                f"calibrated one would show an ECE of {percent(low)} to {percent(high)}."
+            )
+    return found
+
+
 def people_sentences(content: Mapping[str, Any]) -> list[str]:
     """What was fitted about people, a sentence for each question that has it."""
     return [

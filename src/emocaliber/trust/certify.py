@@ -217,7 +217,10 @@ def _source(scored: ScoredRows, asked: str | None, name: str) -> str:
     """The source of the confidence. Raises UserError if it, or any, is lacking."""
     given = sorted({source for each in scored.outcomes for source, value in each.confidence.items() if value is not None})
     if not given:
-        raise UserError(f"{name}: no answer has a confidence, so there is no threshold on it to certify; name its column, or ask for one.")
+        raise UserError(
+            f"{name}: no answer has a confidence, so there is no threshold on it to certify; name its column "
+            "(--columns confidence=NAME), or ask the model for one."
+        )
     if asked is not None and asked not in given:
         raise UserError(
             f"{name}: no answer has a confidence from {asked!r}; it has confidences from {', '.join(given)}{did_you_mean(asked, given)}."

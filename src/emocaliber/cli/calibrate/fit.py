@@ -18,7 +18,7 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "its labels), chosen by cross-validated Brier score. No model is asked.",
     )
     parser.add_argument("answers", type=Path, metavar="ANSWERS", help="answers with truths and confidences: anything that `score` reads")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.json", help="the file to write")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="keep the calibrators in this file")
     parser.add_argument("--sources", metavar="A,B,...", help="the confidences to use (default: all that nearly every answer has)")
     parser.add_argument("--methods", metavar="A,B,...", help="the maps to try, of platt, beta, isotonic and logistic (default: all)")
     parser.add_argument("--report", type=Path, metavar="DIR", help="write a page with reliability before and after to DIR/index.html")
@@ -48,10 +48,10 @@ def listed(text: str | None) -> list[str]:
 def run(args: argparse.Namespace) -> int:
     from emocaliber.core.calibrators import METHODS
     from emocaliber.render.progress import Progress
-    from emocaliber.render.terminal import say, show
+    from emocaliber.render.terminal import explain, say, show
     from emocaliber.trust.calibrate import calibrate_answers
     from emocaliber.trust.calibration_page import write_calibration_page
-    from emocaliber.trust.calibration_table import calibration_table, people_sentences
+    from emocaliber.trust.calibration_table import calibrated_already, calibration_table, people_sentences
 
     reading = {name: getattr(args, name) for name in ("columns", "task", "truth", "partial", "strict")} | {"labels": listed(args.labels)}
     with Progress("fitting", "questions") as bar:
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         )
     for note in found.notes:
         say(note)
-    written = [found.save(args.out)]
+    written = [found.save(args.out)] if args.out else []
     if args.report:
         written.append(write_calibration_page(found, args.report))
     if args.json:
@@ -75,8 +75,10 @@ def run(args: argparse.Namespace) -> int:
     else:
         show(calibration_table(found.content))
         print()
-        for sentence in people_sentences(found.content):
-            print(sentence)
+        for sentence in (*calibrated_already(found.content), *people_sentences(found.content)):
+            explain(sentence)
     for file in written:
         say(f"wrote {file}") if args.json else print(file)
+    if not args.out:
+        say("--out calibrator.json keeps them for `emocaliber predict --calibrator` and `emocaliber calibrate apply`")
     return 0

@@ -16,6 +16,11 @@ except ImportError as error:
 from emocaliber.errors import UserError
 from emocaliber.integrations.fiftyone_views import Judged, coverage_traces, judged, reliability_traces, save_mistakes
 
+# Name, title and what lies across of each plot.
+PLOTS = (
+    ("reliability", "How often answers are right, at each confidence", "confidence"),
+    ("coverage", "How often answers are right, of the most confident share kept", "share of answers kept"),
+)
 DEFAULTS = {"predicted": "evoked", "truth": "ground_truth", "task": "EmoSet-8"}
 
 
@@ -89,14 +94,16 @@ class ReliabilityPanel(foo.Panel):
             form.str(name, label=name, default=value, on_change=self.show)
         panel.define_property("form", form, view=types.GridView(orientation="horizontal"))
         panel.str("summary", view=types.MarkdownView(read_only=True))
-        axes = {"xaxis": {"range": [0, 1]}, "yaxis": {"range": [0, 1]}}
-        for name, title, across in (
-            ("reliability", "accuracy at each confidence", "confidence"),
-            ("coverage", "accuracy of the answers kept", "share of answers kept"),
-        ):
-            layout = {"title": title, "xaxis": {**axes["xaxis"], "title": across}, "yaxis": {**axes["yaxis"], "title": "accuracy"}}
-            panel.plot(name, layout=layout, height=320)
         panel.btn("mistakes", label="Show the most overconfident mistakes", on_click=self.mistakes)
+        for name, title, across in PLOTS:
+            panel.md(f"**{title}**", name=f"{name}_title")
+            layout = {
+                "xaxis": {"range": [0, 1], "title": {"text": across}},
+                "yaxis": {"range": [0, 1.02], "title": {"text": "accuracy"}},
+                "margin": {"t": 10, "r": 10, "b": 45, "l": 55},
+                "showlegend": False,
+            }
+            panel.plot(name, layout=layout, height=270, config={"displayModeBar": False})
         return types.Property(panel)
 
     def _judged(self, ctx: Any) -> Judged:

@@ -1,9 +1,10 @@
-"""A remote source of models for FiftyOne's zoo: `register_zoo_model_source(...)`, then `load_zoo_model("emocaliber-tiny")`.
+"""A source of models for FiftyOne's zoo: `install()` once, or `register_zoo_model_source(...)`, then `load_zoo_model("emocaliber-lite")`.
 
 FiftyOne copies this folder with its manifest.json into its own zoo and calls the functions below. The package emocaliber, which the
 manifest requires, has everything else. `install` puts this source and the plug-in where FiftyOne looks, without a download.
 
-The manifest's name must not be that of a package: FiftyOne imports the folder under it, in place of the package.
+The manifest names no address: FiftyOne writes the one it came from into its copy. Its name must not be that of a package: FiftyOne
+imports the folder under it, in place of the package.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-MODELS = {"emocaliber-tiny": "tiny", "emocaliber": "tiny"}  # what each loads unless it is told otherwise
+MODELS = {"emocaliber-lite": "lite", "emocaliber-tiny": "tiny", "emocaliber": "lite"}  # what each loads unless it is told otherwise
 
 
 def download_model(model_name: str, model_path: str) -> None:
-    """Notes which model is meant: `tiny` is in the package, and others are loaded from where they are."""
+    """Notes which model is meant: `lite` and `tiny` are in the package, and others are loaded from where they are."""
     Path(model_path).write_text(json.dumps({"model": MODELS[model_name]}) + "\n", "utf-8")
 
 
@@ -25,7 +26,7 @@ def load_model(model_name: str | None = None, model_path: str | None = None, mod
     """The model for `apply_model`: see `emocaliber.integrations.fiftyone_model.EmotionModel` for the settings."""
     from emocaliber.integrations.fiftyone_model import EmotionModel
 
-    return EmotionModel(model or MODELS[model_name or "emocaliber-tiny"], **settings)
+    return EmotionModel(model or MODELS[model_name or "emocaliber-lite"], **settings)
 
 
 def install() -> tuple[Path, Path]:
