@@ -12,7 +12,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
 from emocaliber.errors import UserError
-from emocaliber.io.rows import Form, Row, arrow_rows, arrow_table
+from emocaliber.io.arrow import arrow_rows, arrow_table
+from emocaliber.io.rows import Form, Row
 
 if TYPE_CHECKING:
     import datasets

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from emocaliber.errors import UserError
-from emocaliber.io.rows import Row, RowPath, arrow_rows, display_name, numbered_rows, opened
+from emocaliber.io.arrow import arrow_rows
+from emocaliber.io.rows import Row, RowPath, display_name, numbered_rows, opened
 
 BINARY = (".parquet", ".arrow")
 SHARDS = (".jsonl", *BINARY)

@@ -15,16 +15,13 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, Any, Self
 
 from emocaliber.errors import UserError, did_you_mean
+from emocaliber.io.arrow import arrow_rows, arrow_table
 from emocaliber.io.lock import Lock
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Row = dict[str, Any]
 RowPath = str | os.PathLike[str]
@@ -206,30 +203,6 @@ def _json_rows(file: IO[bytes], path: RowPath) -> Iterator[tuple[int, Row]]:
             yield number, row
 
 
-def arrow_rows(table: pa.Table | pa.RecordBatch) -> list[Row]:
-    """The rows of an Arrow table or batch. A number of single precision is the shortest decimal that it stands for, as when it is printed:
-    the 0.3 of such a column is 0.3, not 0.30000001192.
-    """
-    import pyarrow as pa
-
-    rows: list[Row] = table.to_pylist()
-    for name, column in zip(table.schema.names, table.columns, strict=True):
-        exact = _typed(column.type, pa.float64())
-        if exact != column.type:
-            for row, value in zip(rows, column.cast(_typed(column.type, pa.string())).cast(exact).to_pylist(), strict=True):
-                row[name] = value
-    return rows
-
-
-def _typed(kind: pa.DataType, number: pa.DataType) -> pa.DataType:
-    """The type with `number` in place of single precision, also within lists."""
-    import pyarrow as pa
-
-    if pa.types.is_float32(kind):
-        return number
-    return pa.list_(_typed(kind.value_type, number)) if pa.types.is_list(kind) else kind
-
-
 def _parquet_rows(file: IO[bytes], path: RowPath) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -333,45 +306,6 @@ def _write_parquet(rows_path: RowPath, out: IO[bytes], form: Form) -> None:
     import pyarrow.parquet as pq
 
     pq.write_table(arrow_table(list(read_rows(rows_path)), form), out)
-
-
-def arrow_table(rows: Sequence[Mapping[str, Any]], form: Form | None = None) -> pa.Table:
-    """The rows as an Arrow table: the columns of `form`, in its types, then those that rows have beyond it.
-
-    A column whose values have no common type, or one that Parquet does not have, is JSON text.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    told, table = form or {}, {}
-    for name in dict.fromkeys(chain(told, (name for row in rows for name in row))):
-        values = [_printable(row.get(name)) for row in rows]
-        try:
-            column = pa.array(values, _arrow_type(told[name]) if name in told else None)
-            pq.write_table(pa.table({name: column.slice(0, 0)}), io.BytesIO())  # some types exist in Arrow but not in Parquet
-        except (pa.ArrowException, OverflowError):
-            column = pa.array([None if value is None else json.dumps(value) for value in values], pa.string())
-        table[name] = column
-    return pa.table(table)
-
-
-def _arrow_type(form: Any) -> Any:
-    import pyarrow as pa
-
-    if isinstance(form, Mapping):
-        return pa.struct([(name, _arrow_type(part)) for name, part in form.items()])
-    if isinstance(form, list):
-        return pa.list_(_arrow_type(form[0]))
-    return {str: pa.string(), float: pa.float64(), int: pa.int64(), bool: pa.bool_()}[form]
-
-
-def _printable(value: Any) -> Any:
-    """The value with every lone surrogate escaped, as Arrow's strings are strict UTF-8."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, dict):
-        return {_printable(name): _printable(part) for name, part in value.items()}
-    return [_printable(part) for part in value] if isinstance(value, list) else value
 
 
 def _write_jsonl(rows_path: RowPath, out: IO[bytes], _: Form) -> None:
