@@ -1,7 +1,7 @@
 """`emocaliber serve` on several machines, by Ray Serve: the same routes, answered by replicas that each have the model.
 
     pip install "ray[serve]"
-    serve run deploy.ray_serve:app model=tiny replicas=2
+    serve run deploy.ray_serve:app replicas=2
 
 from the folder above this one; then as from any other server: curl -F images=@photo.png http://127.0.0.1:8000/v1/emotions. Ray's proxy
 answers at 127.0.0.1. Where it is told to answer at another address, give that as `host=ADDRESS` here too: requests then need a key, of the
@@ -17,6 +17,7 @@ from pathlib import Path
 from starlette.applications import Starlette
 
 from emocaliber.errors import UserError
+from emocaliber.models import DEFAULT_MODEL
 from emocaliber.predict.predictor import load
 from emocaliber.serving.app import create_app
 from emocaliber.serving.engine import Engine
@@ -36,7 +37,7 @@ def app(given: dict[str, str]) -> serve.Application:
     """The application for `serve run`. `given` may have `model`, `replicas`, `gpus`, `host` and `keys`, all as text."""
     if unknown := set(given) - {"model", "replicas", "gpus", "host", "keys"}:
         raise UserError(f"there is no setting {min(unknown)!r}; the settings are model, replicas, gpus, host and keys")
-    model, settings = given.get("model", "tiny"), Settings(host=given.get("host", "127.0.0.1"))
+    model, settings = given.get("model", DEFAULT_MODEL), Settings(host=given.get("host", "127.0.0.1"))
     keys = Path(given["keys"]) if "keys" in given else default_file()
     if not settings.is_local and not KeyRing(KeyFile(keys), needed=True).count:
         raise UserError(f"{settings.host} can be reached from other machines, so a key is needed: emocaliber serve keys make NAME")
