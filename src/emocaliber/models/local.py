@@ -177,32 +177,37 @@ class LocalModel(DescribedByCard):
         pad = self._tokenizer.pad_token_id
         self._pad: int = self._ends[0] if pad is None else pad
         self._never = vision_tokens(self._model.config, self._tokenizer)
-        self._before: tuple[Any, str, dict[str, torch.Tensor]] = (None, "", {})  # the last image and question, and their inputs
 
     def answer(self, requests: Iterable[Request]) -> Iterator[Reply]:
         """Replies in order. Within each `window` of requests, those of similar length are batched together."""
         pending = iter(requests)
-        while window := [self._prepare(request) for request in islice(pending, self.window)]:
+        while window := list(self._prepared(islice(pending, self.window))):
             yield from self._answer_window(window)
 
-    def _prepare(self, request: Request) -> _Prompt | Reply:
-        """The preprocessed request; an error reply if it cannot be preprocessed. The same inputs as before if it asks the same again."""
-        start = time.perf_counter()
-        image, question, inputs = self._before
-        if image is not request.image or question != request.question:
-            text = chat_prompt(request.question, self._tokenizer)
-            try:
-                made = self.processor(images=[request.image], text=[text], return_tensors="pt")
-            except ValueError as error:  # such as the sides of an image being too far apart
-                problem = ModelError("bad_request", f"the image cannot be given to the model: {error}")
-                return Reply("", time.perf_counter() - start, error=problem)
-            inputs = {name: each.to(self._model.dtype) if each.is_floating_point() else each for name, each in made.items()}
-            self._before = request.image, request.question, inputs
-        temperature = self._temperature if request.temperature is None else request.temperature
-        limit, seed = request.max_new_tokens or self._max_new_tokens, mixed_seed(self._seed, request.seed)
-        if not self._free:  # labels that the model was never taught may take more tokens than its responses leave for them
-            limit += 2 * max((len(label.encode()) for label in request.candidates), default=0)
-        return _Prompt(inputs, request.candidates, temperature, limit, seed, time.perf_counter() - start)
+    def _prepared(self, requests: Iterable[Request]) -> Iterator[_Prompt | Reply]:
+        """The preprocessed requests; an error reply for one that cannot be. One that asks the same as the last has the same inputs."""
+        last: tuple[Any, str] = None, ""
+        inputs: dict[str, torch.Tensor] = {}
+        for request in requests:
+            start = time.perf_counter()
+            if last[0] is not request.image or last[1] != request.question:
+                try:
+                    inputs = self._inputs(request)
+                except ValueError as error:  # such as the sides of an image being too far apart
+                    problem = ModelError("bad_request", f"the image cannot be given to the model: {error}")
+                    yield Reply("", time.perf_counter() - start, error=problem)
+                    continue
+                last = request.image, request.question
+            temperature = self._temperature if request.temperature is None else request.temperature
+            limit, seed = request.max_new_tokens or self._max_new_tokens, mixed_seed(self._seed, request.seed)
+            if not self._free:  # labels that the model was never taught may take more tokens than its responses leave for them
+                limit += 2 * max((len(label.encode()) for label in request.candidates), default=0)
+            yield _Prompt(inputs, request.candidates, temperature, limit, seed, time.perf_counter() - start)
+
+    def _inputs(self, request: Request) -> dict[str, torch.Tensor]:
+        text = chat_prompt(request.question, self._tokenizer)
+        made = self.processor(images=[request.image], text=[text], return_tensors="pt")
+        return {name: each.to(self._model.dtype) if each.is_floating_point() else each for name, each in made.items()}
 
     def _answer_window(self, window: Sequence[_Prompt | Reply]) -> Iterator[Reply]:
         replies = {place: reply for place, reply in enumerate(window) if isinstance(reply, Reply)}
