@@ -8,7 +8,7 @@ and KEY=VALUE changes them in all stages (`trainer.optim=adafactor`, `lora_rank=
 
     stage1, stage2              a few steps of 8 examples, all weights but the vision encoder's
     stage3, stage3-unshared     a few steps of 2 questions with 8 answers each, with the shared prefix and without
-    respond                     `LocalModel`, transformers' generate, in batches
+    respond                     `LocalModel`, in batches
     vllm                        `VllmModel`; in the environment EMOCALIBER_VLLM, if that is set (docs/vllm.md)
 
 Pictures are synthetic scenes with as many tokens as the largest image of the paper's settings; responses are lengthened to 400 tokens.
