@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import sys
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -28,6 +29,9 @@ else:
 
     def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+_LOOKS, _PAUSE = 20, 0.05  # times and seconds
 
 
 class Lock:
@@ -86,12 +90,15 @@ class Lock:
         with self._file:
             if not isinstance(error, BlockingIOError | PermissionError):
                 return error
-            self._file.seek(0)
-            text = self._file.read()
+            for _ in range(_LOOKS):
+                self._file.seek(0)
+                if (text := self._file.read()).endswith(b"\n"):
+                    break
+                time.sleep(_PAUSE)  # the holder is just writing it
         try:
             holder = json.loads(text)
             who = f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-        except (ValueError, KeyError, TypeError):  # the holder is just writing it
+        except (ValueError, KeyError, TypeError):
             who = "another process"
         return UserError(f"{name} is in use by {who}; wait until that has ended, or use another file or folder")
 
