@@ -11,7 +11,7 @@ alone, for as many replicates as fit in ten seconds; their time is scaled up to 
 
 The second: `emocaliber score --numbers-only` as a command of its own, on files of so many rows, as `respond` writes them (eight sources of
 confidence) and as released (one); seconds, processor seconds, and the most memory that its processes took together (proportional set size,
-looked at five times a second). Other checkouts are run in turn with this one, and must write the same bytes.
+looked at once a second). Other checkouts are run in turn with this one, and must write the same bytes.
 
 The last line is one JSON object.
 """
@@ -125,15 +125,17 @@ def measured(arguments: list[str], source: Path) -> dict[str, float]:
     """Seconds, processor seconds and the most memory of a command and the processes that it starts."""
     import psutil
 
-    start, peak = time.perf_counter(), 0
+    start, looked, peak = time.perf_counter(), 0.0, 0
     command = psutil.Popen([sys.executable, "-m", "emocaliber", *arguments], env={**os.environ, "PYTHONPATH": str(source)}, stdout=-3)
     while True:
-        with contextlib.suppress(psutil.Error):
-            peak = max(peak, sum(each.memory_full_info().pss for each in (command, *command.children(recursive=True))))
+        if time.perf_counter() > looked + 1:  # each look takes processor time of its own
+            with contextlib.suppress(psutil.Error):
+                peak = max(peak, sum(each.memory_full_info().pss for each in (command, *command.children(recursive=True))))
+            looked = time.perf_counter()
         ended, status, used = os.wait4(command.pid, os.WNOHANG)
         if ended:
             break
-        time.sleep(0.2)
+        time.sleep(0.1)
     if status:
         raise SystemExit(f"{arguments} with {source} ended with {status}")
     seconds, processor = time.perf_counter() - start, used.ru_utime + used.ru_stime

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emocaliber.core.outcome_lines import outcome_lines
 from emocaliber.core.outcomes import Outcomes
 from emocaliber.core.scoring import Outcome
 
-LABELS = st.sampled_from(["awe", "fear", "joy"])
+LABELS = st.sampled_from(["awe", "fear", "100 %s"])
 FRACTION = st.floats(0, 1) | st.integers(0, 1)
 
 
@@ -53,6 +54,12 @@ def test_every_outcome_comes_out_as_it_went_in(outcomes: list[Outcome]) -> None:
     assert [json.dumps(row) for row in columns.rows()] == written(outcomes)
     assert written([columns[place] for place in range(len(columns))]) == written(outcomes)
     assert Outcomes.of(columns) is columns
+
+
+@given(SEVERAL, st.integers(0, 9), st.integers(0, 9))
+def test_lines_are_those_of_the_rows(outcomes: list[Outcome], start: int, stop: int) -> None:
+    rows = [(json.dumps(each.to_row()) + "\n").encode() for each in outcomes]
+    assert outcome_lines(Outcomes.of(outcomes), start, stop) == b"".join(rows[start:stop])
 
 
 @settings(max_examples=40)

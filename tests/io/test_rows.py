@@ -59,6 +59,40 @@ def test_a_bad_line_is_named_by_file_and_number(tmp_path: Path, bad: bytes) -> N
         next(reader)
 
 
+LITERALS = (
+    "-0",
+    "-0.0",
+    "1e400",
+    "1E-400",
+    "9" * 30,
+    "0.1234567890123456789",
+    '"\\ud800"',
+    '"\\ud83d\\ude00"',
+    '"\x7f\u2028"',
+    '{"a": 1, "a": 2}',
+)
+
+
+@settings(max_examples=300)
+@given(
+    st.dictionaries(st.text(max_size=5), JSON, max_size=4).map(json.dumps) | st.sampled_from(LITERALS).map('{{"a": {}}}'.format), st.data()
+)
+def test_a_line_is_the_row_that_the_standard_reader_makes_of_it(line: str, data: st.DataObject) -> None:
+    """Also with a byte of it gone or changed."""
+    raw = bytearray(line.encode())
+    if data.draw(st.booleans()):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        expected = json.loads(raw.decode("utf-8"), parse_constant=lambda name: [][0])
+    except (ValueError, IndexError):
+        expected = None
+    try:
+        row = rows.row_of_line(bytes(raw), "rows.jsonl", 1)
+    except UserError:
+        row = None
+    assert repr(row) == repr(expected if isinstance(expected, dict) else None)
+
+
 def test_rows_are_numbered_by_their_lines_blank_ones_included(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('\n{"a": 1}\n\n{"a": 2}\n')

@@ -10,7 +10,7 @@ from typing import Any, Generic, Self, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from emocaliber.core.scoring import Outcome, agreement, people_shares
+from emocaliber.core.scoring import Outcome, OutcomeValues, agreement, people_shares
 
 Ints = NDArray[np.integer[Any]]
 Floats = NDArray[np.float64]
@@ -91,22 +91,28 @@ class Numbers(Sequence["dict[str, Any] | None"]):
 
     def listed(self, start: int, stop: int) -> Iterator[dict[str, Any] | None]:
         """The rows themselves."""
-        if start >= stop:
-            return
-        shape, starts = self.shape[start:stop].tolist(), self.starts[start:stop].tolist()
-        first = starts[0]
-        values = self.values[first : starts[-1] + (len(self.shapes[shape[-1]][0]) if shape[-1] >= 0 else 0)].tolist()
-        for row, (code, at) in enumerate(zip(shape, starts, strict=True), start):
+        for row, (code, numbers) in enumerate(self.coded(start, stop), start):
             if code < 0:
                 yield None
             elif row in self.others:
                 yield dict(self.others[row])
             else:
                 names, types = self.shapes[code]
-                mine = dict(zip(names, values[at - first : at - first + len(names)], strict=True))
+                mine: dict[str, Any] = dict(zip(names, numbers, strict=True))
                 if types.count(float) < len(types):
                     mine = {name: _as(kind, mine[name]) for name, kind in zip(names, types, strict=True)}
                 yield mine
+
+    def coded(self, start: int, stop: int) -> Iterator[tuple[int, list[float]]]:
+        """The place of each row's shape, -1 for None, and its numbers as floats."""
+        if start >= stop:
+            return
+        shape, starts = self.shape[start:stop].tolist(), self.starts[start:stop].tolist()
+        first = starts[0]
+        sizes = [*(len(names) for names, _ in self.shapes), 0]  # the last for None
+        values = self.values[first : starts[-1] + sizes[shape[-1]]].tolist()
+        for code, at in zip(shape, starts, strict=True):
+            yield code, values[at - first : at - first + sizes[code]]
 
     def take(self, rows: Ints) -> Numbers:
         """The rows at these places, in their order."""
@@ -172,7 +178,7 @@ class Outcomes(Sequence[Outcome]):
             return outcomes
         columns = OutcomeColumns()
         for each in outcomes:
-            columns.append(each)
+            columns.append(each.values)
         return columns.done()
 
     @classmethod
@@ -266,7 +272,7 @@ _ORDER = tuple(Outcome.__dataclass_fields__)
 
 
 class OutcomeColumns:
-    """Collects outcomes one by one; `done` gives them."""
+    """Collects outcomes, as their values, one by one; `done` gives them."""
 
     def __init__(self) -> None:
         self._ids: list[str] = []
@@ -278,24 +284,20 @@ class OutcomeColumns:
         self._numbers = {name: _NumberColumn() for name in ("confidence", "posterior", "votes", "people")}
         (self._tasks, self._truths, self._answers, self._malformed) = self._names.values()
 
-    def append(self, outcome: Outcome) -> None:
-        self._ids.append(outcome.id)
-        self._images.append(outcome.image)
-        for (places, codes), name in (
-            (self._tasks, outcome.task),
-            (self._truths, outcome.ground_truth),
-            (self._answers, outcome.answer),
-            (self._malformed, outcome.malformed),
-        ):
+    def append(self, values: OutcomeValues) -> None:
+        identity, task, truth, answer, correct, malformed, distance, confidence, posterior, votes, image, keeps, people = values
+        self._ids.append(identity)
+        self._images.append(image)
+        for (places, codes), name in ((self._tasks, task), (self._truths, truth), (self._answers, answer), (self._malformed, malformed)):
             codes.append(places.setdefault(name, len(places)))
-        self._correct.append(outcome.correct)
-        self._format.append(-1 if outcome.format is None else outcome.format)
-        self._distance.append(_NAN if outcome.distance is None else outcome.distance)
+        self._correct.append(correct)
+        self._format.append(-1 if keeps is None else keeps)
+        self._distance.append(_NAN if distance is None else distance)
         numbers = self._numbers
-        numbers["confidence"].append(outcome.confidence)
-        numbers["posterior"].append(outcome.posterior)
-        numbers["votes"].append(outcome.votes)
-        numbers["people"].append(outcome.people)
+        numbers["confidence"].append(confidence)
+        numbers["posterior"].append(posterior)
+        numbers["votes"].append(votes)
+        numbers["people"].append(people)
 
     def done(self) -> Outcomes:
         """All outcomes so far."""

@@ -7,7 +7,7 @@ A released response row holds `conversations` (messages in Qwen's form, with the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,15 +39,12 @@ def filled_in(row: Row) -> Row:
 
 def _image_of(conversations: object) -> str | None:
     """The path of the first image in a list of messages; None without one."""
-    for message in _mappings(conversations):
-        for part in _mappings(message.get("content")):
-            if isinstance(image := part.get("image"), str):
+    for message in conversations if isinstance(conversations, list) else ():
+        content = message.get("content") if isinstance(message, dict) else None
+        for part in content if isinstance(content, list) else ():
+            if isinstance(part, dict) and isinstance(image := part.get("image"), str):
                 return image
     return None
-
-
-def _mappings(items: object) -> Iterable[Mapping[str, object]]:
-    return (item for item in items if isinstance(item, Mapping)) if isinstance(items, list) else ()
 
 
 # Released files as samples.
@@ -67,7 +64,7 @@ def read_test_metadata(path: Path, *, images: Path | None = None) -> Iterator[Sa
         )
     rows = (
         (
-            replace(place, shard=path.stem),
+            place._replace(shard=path.stem),
             {"task": row["task"], "split": row["split"], "image": row["image_path"], "ground_truth": row["label"]},
         )
         for place, row in table.rows

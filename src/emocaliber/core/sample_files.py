@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,7 +43,7 @@ def examined_rows(source: str | Path, images: str = "") -> Iterator[Examined]:
     seen: dict[str, Place] = {}
     for place, value in _values(file):
         if not place.file.is_relative_to(path):
-            place = replace(place, file=path)  # it was unpacked, and the user knows it by this name
+            place = place._replace(file=path)  # it was unpacked, and the user knows it by this name
         form = form or form_of(value, str(place))
         try:
             ((where, row),) = identified(form.read([(place, value)]), required=True, seen=seen)

@@ -25,8 +25,17 @@ from emocaliber.io.rows import Row, RowPath, display_name, numbered_rows
 NO_ANSWER = "no_answer"
 VERBALIZED = "verb"  # the source of confidences that are stated in the text
 CONFIDENCE = "confidence"  # that of files of others with one column of them
+_PEOPLE = frozenset(PEOPLE_FIELDS)
 _KEPT = 4096  # questions whose candidates are kept
 FIRST_SOURCES = (CALIBRATED, CONFIDENCE, VERBALIZED)  # the one to show first is the first of these that a system has
+
+
+# The fields of an outcome in their order, for code that needs no object for each row.
+_Shares = Mapping[str, float] | None
+_Counts = Mapping[str, int] | None
+_Confidences = Mapping[str, float | None]
+_Text = str | None
+OutcomeValues = tuple[str, str, str, _Text, bool, _Text, float | None, _Confidences, _Shares, _Counts, _Text, bool | None, _Shares]
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,12 @@ class Outcome:
     def agreement(self) -> float | None:
         """The share of people who would give the same answer, in [0, 1]; 0 for no answer, None without posterior and votes."""
         return agreement(self.answer, self.shares)
+
+    @property
+    def values(self) -> OutcomeValues:
+        """The fields in their order."""
+        values: OutcomeValues = tuple(vars(self).values())
+        return values
 
     def to_row(self) -> dict[str, object]:
         """The outcome as a JSON row."""
@@ -143,6 +158,10 @@ class Scorer:
 
     def outcome(self, row: Mapping[str, Any], where: str | Place) -> Outcome:
         """The outcome of a row at the place `where`, which messages name."""
+        return Outcome(*self.values(row, where))
+
+    def values(self, row: Mapping[str, Any], where: str | Place) -> OutcomeValues:
+        """The fields of the outcome, in their order."""
         fields = Fields(row, where)
         asked = self._question(fields, row)
         task, candidates = asked.task, asked.candidates
@@ -167,20 +186,20 @@ class Scorer:
         calibrated = {CALIBRATED: fields.fraction(CALIBRATED)} if CALIBRATED in row else {}
         released = isinstance(stated, str | int | float) and not isinstance(stated, bool)
         correct, distance = (False, None) if answer is None else asked.score(answer, ground_truth)
-        return Outcome(
-            id=fields.text("id"),
-            task=task,
-            ground_truth=ground_truth,
-            answer=answer,
-            correct=correct,
-            malformed=malformed,
-            distance=distance,
-            confidence=({} if released else fields.fractions("confidence")) | ({} if plain else {VERBALIZED: verbalized}) | calibrated,
-            posterior=fields.posterior("posterior", candidates),
-            votes=fields.votes("votes", candidates),
-            image=image if isinstance(image, str) else None,
-            people=_people(fields) if answer is not None else None,
-            format=keeps,
+        return (
+            fields.text("id"),
+            task,
+            ground_truth,
+            answer,
+            correct,
+            malformed,
+            distance,
+            ({} if released else fields.fractions("confidence")) | ({} if plain else {VERBALIZED: verbalized}) | calibrated,
+            fields.posterior("posterior", candidates),
+            fields.votes("votes", candidates),
+            image if isinstance(image, str) else None,
+            keeps,
+            None if answer is None or _PEOPLE.isdisjoint(row) else _people(fields),
         )
 
     def _question(self, fields: Fields, row: Mapping[str, Any]) -> _Question:

@@ -123,7 +123,8 @@ def _numbered(images: Sequence[str] | Ints) -> tuple[int, Ints]:
     if isinstance(images, np.ndarray):
         names, place = np.unique(images, return_inverse=True)
         return names.size, place
-    places = {name: number for number, name in enumerate(sorted(dict.fromkeys(images)))}
+    in_order = sorted(dict.fromkeys(images))
+    places = dict(zip(in_order, range(len(in_order)), strict=True))
     return len(places), np.fromiter(map(places.__getitem__, images), dtype=np.int64, count=len(images))
 
 

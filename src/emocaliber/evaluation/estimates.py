@@ -159,12 +159,13 @@ class OutcomeCounts:
 
     def _confusion(self, task: str) -> Confusion:
         outcomes, rows = self.outcomes, self.rows[task]
-        pairs = np.stack([outcomes.ground_truth.codes[rows], outcomes.answer.codes[rows]], axis=1)
-        distinct, last, which = np.unique(pairs[::-1], axis=0, return_index=True, return_inverse=True)
-        truths = [outcomes.ground_truth.names[code] for code in distinct[:, 0].tolist()]
-        answers = [outcomes.answer.names[code] for code in distinct[:, 1].tolist()]
+        several = len(outcomes.answer.names)
+        pairs = outcomes.ground_truth.codes[rows].astype(np.int64) * several + outcomes.answer.codes[rows]
+        distinct, last, which = np.unique(pairs[::-1], return_index=True, return_inverse=True)
+        truths = [outcomes.ground_truth.names[pair // several] for pair in distinct.tolist()]
+        answers = [outcomes.answer.names[pair % several] for pair in distinct.tolist()]
         labels = confusion_labels(task, {*truths, *answers})
-        k, cells = len(labels), confusion_cells(truths, answers, labels)[which.ravel()[::-1]]
+        k, cells = len(labels), confusion_cells(truths, answers, labels)[which[::-1]]
         known = dict(zip(zip(truths, answers, strict=True), outcomes.distance[rows[::-1][last]].tolist(), strict=True))
         counts = np.bincount(cells, minlength=k * (k + 1)).reshape(k, k + 1).astype(float)
         replicates = self.resampling.counts(self.rows[task], cells, k * (k + 1)).reshape(-1, k, k + 1)
@@ -226,6 +227,12 @@ class _Source:
         self.malformed = ~outcomes.malformed.are(None)
 
     @cached_property
+    def _exact(self) -> tuple[Ints, Floats]:
+        """The place (n,) of each confidence among the values that occur, and those, ascending; the last is 1, that of a missing one."""
+        values, place = np.unique(np.append(np.where(self.present, self.confidences, 1.0), 1.0), return_inverse=True)
+        return place[:-1], values
+
+    @cached_property
     def _levels(self) -> tuple[Ints, Floats]:
         return stated.levels(self.confidences[self.present])
 
@@ -245,11 +252,12 @@ class _Source:
 
     def tally(self, rows: Ints, *, penalised: bool) -> Tally:
         """The tally of the samples `rows`, from the exact confidences."""
+        place, values = self._exact
         if penalised:
             lost = ~self.present[rows] | self.malformed[rows]
-            return Tally.of(np.where(lost, 1.0, self.confidences[rows]), self.correct[rows] & ~lost)
+            return Tally.of_levels(values, np.where(lost, values.size - 1, place[rows]), self.correct[rows] & ~lost)
         rows = rows[self.present[rows]]
-        return Tally.of(self.confidences[rows], self.correct[rows])
+        return Tally.of_levels(values, place[rows], self.correct[rows])
 
     def replicated(self, tasks: Sequence[str], *, penalised: bool) -> Tally:
         """The tallies (R, L) of the replicates of `tasks`, from the levels."""

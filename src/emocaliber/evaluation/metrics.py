@@ -17,6 +17,7 @@ from emocaliber.core.tasks import taxonomy_of
 from emocaliber.emotions.taxonomy import POLARITIES, Taxonomy, polarity_by_family
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 def accuracy(confusion: Floats) -> Floats:
@@ -87,11 +88,17 @@ class Tally:
         stated, hits = np.asarray(confidences, dtype=float), np.asarray(correct, dtype=float)
         if stated.shape != hits.shape or stated.ndim != 1:
             raise ValueError(f"confidences and correct must be two lists of one length, not of shapes {stated.shape} and {hits.shape}")
-        if not np.all((stated >= 0) & (stated <= 1)):  # NaN compares false
+        return cls.of_levels(*np.unique(stated, return_inverse=True), hits)
+
+    @classmethod
+    def of_levels(cls, values: Floats, level: Ints, correct: ArrayLike) -> Tally:
+        """`of`, for the confidences `values[level]`; `values` (L,) are ascending, `level` and `correct` (n,). Raises as it does."""
+        if values.size and not (values[0] >= 0 and values[-1] <= 1):  # NaN, which is sorted to the end, compares false
             raise ValueError("every confidence must be a number in [0, 1]; leave out the missing ones and report their coverage")
-        values, level = np.unique(stated, return_inverse=True)
-        right = np.bincount(level, hits, minlength=values.size).astype(float)
-        return cls(values, right, np.bincount(level, minlength=values.size) - right)
+        count = np.bincount(level, minlength=values.size)
+        right = np.bincount(level, correct, minlength=values.size).astype(float)
+        there = count > 0
+        return cls(values[there], right[there], (count - right)[there])
 
     @property
     def count(self) -> Floats:

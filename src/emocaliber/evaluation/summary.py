@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -109,8 +110,14 @@ def _malformed(why: Names[str | None], share: IntervalEstimate) -> Metrics:
 def _confidences(counts: OutcomeCounts) -> list[Metrics]:
     """The metrics of every source in each scope."""
     counts.resampling.prepare()  # which all sources share
-    by_source = shared_out(lambda source: [_confidence(counts, scope, source) for scope in counts.scopes], counts.sources)
-    return [dict(zip(counts.sources, of_scope, strict=True)) for of_scope in zip(*by_source, strict=True)] or [{} for _ in counts.scopes]
+    asked = [(source, scope) for source in counts.sources for scope in counts.scopes]
+    # A process takes a whole source, whose replicates it draws once; a single source is halved.
+    at_once = max(1, math.ceil(len(asked) / max(2, len(counts.sources))))
+    metrics = shared_out(lambda each: _confidence(counts, each[1], each[0]), asked, at_once=at_once)
+    found: list[Metrics] = [{} for _ in counts.scopes]
+    for (source, _), of_scope, each in zip(asked, cycle(found), metrics, strict=False):
+        of_scope[source] = each
+    return found
 
 
 def _confidence(counts: OutcomeCounts, scope: Scope, source: str) -> Metrics:

@@ -18,15 +18,18 @@ MOST = 4  # processes: each holds what it works on in memory
 _work: Callable[[int], object] | None = None  # of the process that is being copied
 
 
-def shared_out(work: Callable[[Item], Result], items: Sequence[Item], *, processes: int | None = None) -> Iterator[Result]:
+def shared_out(
+    work: Callable[[Item], Result], items: Sequence[Item], *, processes: int | None = None, at_once: int = 1
+) -> Iterator[Result]:
     """The results of `work` for all items, in their order.
 
-    With several cores and items, copies of this process do the work. They see all that it has in memory, so that only results, which must
-    be picklable, are sent. A copy of a process with threads could hang, and one on macOS fail; there the work is done in turn.
+    With several cores and items, copies of this process do the work, each `at_once` items at a time. They see all that it has in memory,
+    so that only results, which must be picklable, are sent. A copy of a process with threads could hang, and one on macOS fail; there the
+    work is done in turn.
     Raises what `work` raises for the first item for which it does, and UserError if a process is killed, as for lack of memory.
     """
     global _work
-    count = min(len(items), MOST, _cores() if processes is None else processes)
+    count = min(-(-len(items) // at_once), MOST, _cores() if processes is None else processes)
     if count < 2 or sys.platform != "linux" or threading.active_count() > 1:
         yield from map(work, items)
         return
@@ -38,7 +41,7 @@ def shared_out(work: Callable[[Item], Result], items: Sequence[Item], *, process
     try:
         with ProcessPoolExecutor(count, mp_context=get_context("fork"), initializer=_ignore_interrupts) as pool:
             try:
-                yield from cast("Iterator[Result]", pool.map(_do, range(len(items))))
+                yield from cast("Iterator[Result]", pool.map(_do, range(len(items)), chunksize=at_once))
             except BrokenProcessPool as error:
                 raise UserError("a process that did a part of the work was killed, probably for lack of memory; free some.") from error
             finally:

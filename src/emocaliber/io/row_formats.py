@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from emocaliber.errors import UserError
 from emocaliber.io.arrow import arrow_rows
@@ -27,8 +27,7 @@ DELIMITED = (".csv", ".tsv")
 _AT_ONCE = 64  # rows of an Arrow file converted at a time: with log-probabilities, a row takes megabytes
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """The place of a row: its file, and its line (JSON Lines, CSV) or row number (binary formats), both from 1.
 
     `shard` distinguishes the files that are read together; it is empty for a single file.

@@ -19,6 +19,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Self
 
+import msgspec
+
 from emocaliber.errors import UserError, did_you_mean
 from emocaliber.io.arrow import arrow_rows, arrow_table
 from emocaliber.io.lock import Lock
@@ -186,14 +188,9 @@ def write_rows(path: RowPath, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def write_lines(path: RowPath, lines: Iterable[bytes]) -> None:
-    """`write_atomically` for parts of a file, such as those of `lines_of`."""
+    """`write_atomically` for the parts of a file."""
     with _replacing(path) as file:
         file.writelines(lines)
-
-
-def lines_of(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """The rows as JSON Lines. Raises ValueError for NaN or infinity, which JSON does not have."""
-    return b"".join(map(_to_line, rows))
 
 
 def _json_rows(file: IO[bytes], path: RowPath) -> Iterator[tuple[int, Row]]:
@@ -222,6 +219,11 @@ def row_text(line: bytes, number: int) -> bytes:
 def row_of_line(line: bytes, path: RowPath, number: int) -> Row | None:
     """The row on a line, or None if the line is blank."""
     text = row_text(line, number)
+    try:
+        if isinstance(row := _quickly(text), dict):
+            return row
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # read again for the reason, or as it is what `json` alone accepts
+        pass
     if not text.strip():
         return None
     try:
@@ -243,6 +245,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON, a missing number is null")
 
 
+_quickly = msgspec.json.Decoder().decode  # reads as `_DECODER` does, in a third of the time; refuses lone surrogates
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 # ASCII, because a file name that is not UTF-8 becomes lone surrogates, which only \u escapes can carry.
 _ENCODER = json.JSONEncoder(ensure_ascii=True, allow_nan=False)

@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, overload
 
+from emocaliber.core.outcome_lines import outcome_lines
 from emocaliber.core.outcomes import OutcomeColumns, Outcomes
 from emocaliber.core.scoring import Scorer
 from emocaliber.errors import UserError
@@ -14,7 +15,7 @@ from emocaliber.evaluation.answers.facts import Facts
 from emocaliber.evaluation.answers.stored import StoredResponses
 from emocaliber.io.parallel import shared_out
 from emocaliber.io.row_formats import Place
-from emocaliber.io.rows import Row, lines_of, write_lines
+from emocaliber.io.rows import Row, write_lines
 
 _LINES = 50_000  # that a process writes at a time
 
@@ -52,7 +53,7 @@ def _scored(rows: Iterable[tuple[str | Place, Row]], strict: bool, lenient: bool
     for where, row in rows:
         if lenient:
             row = row | {"lenient": True}
-        columns.append(scorer.outcome(row, where))
+        columns.append(scorer.values(row, where))
         listed = tuple(row["candidates"])
         candidates.append(same.setdefault(listed, listed))
         facts.add(row)
@@ -85,4 +86,4 @@ def write_outcomes(file: Path, outcomes: Sequence[Any]) -> None:
     """Writes outcomes as JSON Lines, atomically."""
     columns = Outcomes.of(outcomes)
     starts = range(0, len(columns), _LINES)
-    write_lines(file, shared_out(lambda start: lines_of(columns.rows(start, start + _LINES)), starts))
+    write_lines(file, shared_out(lambda start: outcome_lines(columns, start, start + _LINES), starts))
