@@ -76,6 +76,12 @@ def test_a_reply_without_tokens_has_what_it_says_alone() -> None:
     assert read(Reply(REPLY.text, 0.1)) == {name: 0.85 if name == "verb" else None for name in PLAIN}
 
 
+def test_what_the_eyes_read_is_found_by_any_spelling_of_the_label() -> None:
+    shares = {"amusement": 0.1, "anger": 0.2, "awe": 0.3, "fear": 0.4}
+    asked = evidence(replace(REPLY, readout=shares), knowing({}, ("Amusement", "Anger", "Awe", "Fear")))
+    assert confidences(asked)["readout"] == 0.4
+
+
 @pytest.mark.parametrize("bad", [Reply("no tags", 0.1), Reply("", 0.1, error=ModelError("timeout", "it took too long"))])
 def test_a_reply_that_cannot_be_read_has_no_confidence(bad: Reply) -> None:
     assert read(bad) == dict.fromkeys(PLAIN)

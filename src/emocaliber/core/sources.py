@@ -199,8 +199,8 @@ def verb_mean(evidence: Evidence) -> float | None:
 
 def readout(evidence: Evidence) -> float | None:
     """The share of people who would give this answer, by what a lite model's eyes read of the image."""
-    shares = evidence.reply.readout
-    return None if shares is None else shares[evidence.response.answer]
+    shares = evidence.reply.readout or {}  # by the labels as the model was asked, perhaps in another case
+    return next((share for label, share in shares.items() if evidence.labels.named(label) == evidence.response.answer), None)
 
 
 SOURCES: Mapping[str, Callable[[Evidence], float | None]] = {
