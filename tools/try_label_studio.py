@@ -43,11 +43,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(words: list[str], log: Path, **environment: str) -> Iterator[None]:
+def running(words: list[str], log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("w") as out:
         process = subprocess.Popen(words, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, **environment})
     try:
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait(60)
@@ -60,13 +60,15 @@ def call(address: str, content: object = None, method: str | None = None) -> Any
         return json.loads(answer.read() or b"null")
 
 
-def wait_for(address: str) -> None:
+def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + PATIENCE
     while True:
         try:
             with urllib.request.urlopen(address, timeout=60):
                 return
         except (OSError, urllib.error.URLError):
+            if process.poll() is not None:
+                sys.exit(f"it ended by itself; the end of {log}:\n{log.read_text()[-2000:]}")
             if time.monotonic() > end:
                 raise
             time.sleep(1)
@@ -92,10 +94,10 @@ def main(bench: Path, program: str, picture: Path | None) -> None:
         words = [program, "start", "--no-browser", "--internal-host", "127.0.0.1", "-p", there.rpartition(":")[2], *person]
         backend = [sys.executable, "-m", "emocaliber", "label-studio", "tiny", "--port", ours.rpartition(":")[2]]
         backend += ["--out", str(work / "kept"), "--files", str(root), "--label-studio", there]
-        log = Path("runs/try/backend.log")
-        with running(words, Path("runs/try/label-studio.log"), **settings), running(backend, log):
-            wait_for(f"{there}/health")
-            wait_for(f"{ours}/health")
+        theirs, log = Path("runs/try/label-studio.log"), Path("runs/try/backend.log")
+        with running(words, theirs, **settings) as server, running(backend, log) as answering:
+            wait_for(f"{there}/health", server, theirs)
+            wait_for(f"{ours}/health", answering, log)
             print("label-studio", call(f"{there}/api/version")["label-studio-os-package"]["version"])
             project = learnt(there, ours, work / "kept" / "annotations.jsonl", root, found, log)
             queued(there, work, found, root)
