@@ -60,6 +60,17 @@ def test_short_work_leaves_nothing_in_a_log(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr() == ("", "")
 
 
+def test_items_that_are_finished_before_they_are_told_of_are_counted_once() -> None:
+    finished = 0
+    progress = Progress("asking", "samples", 8, count=lambda: finished)
+    shown = []
+    for told in range(8):
+        finished = 4 * (told // 4 + 1)  # a batch of four
+        progress.advance()
+        shown.append(progress.done)
+    assert shown == [4, 4, 4, 4, 8, 8, 8, 8]
+
+
 def test_only_the_outermost_is_shown_and_none_when_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     with Progress("outer", clock=clock), Progress("inner", clock=clock) as inner:

@@ -79,6 +79,7 @@ class Progress:
         clock: Clock = time.monotonic,
     ) -> None:
         self.what, self.unit, self.total, self.done = what, unit, total, done
+        self._told = done  # by `advance` and `to`
         self.note = ""
         self._count, self._clock = count, clock
         self._start = self._logged = clock()
@@ -90,10 +91,11 @@ class Progress:
 
     def advance(self, items: int = 1) -> None:
         """Counts further finished items."""
-        self.to(self.done + items)
+        self.to(self._told + items)
 
     def to(self, done: int) -> None:
         """Sets the number of finished items; those that `count` returns may be more."""
+        self._told = done
         if self._count:
             done = max(done, self.done, self._count())
         if done > self.done:
@@ -106,7 +108,7 @@ class Progress:
 
     def restart(self, what: str, total: int | None = None) -> None:
         """Goes on with another part of the work, counted from 0."""
-        self.what, self.total, self.done = what, total, 0
+        self.what, self.total, self.done, self._told = what, total, 0, 0
         self._start = self._clock()
         self._pace = Pace(self._start)
 
@@ -176,7 +178,7 @@ class Progress:
         from rich.text import Text
 
         if self._count:
-            self.to(self.done)
+            self.to(self._told)
         text = self.text()
         room = (width_of(sys.stderr) or 80) - cells(self.what) - cells(text) - 3
         line = Table.grid(padding=(0, 1))
