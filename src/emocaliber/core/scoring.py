@@ -30,11 +30,11 @@ _KEPT = 4096  # questions whose candidates are kept
 FIRST_SOURCES = (CALIBRATED, CONFIDENCE, VERBALIZED)  # the one to show first is the first of these that a system has
 
 
-# The fields of an outcome in their order, for code that needs no object for each row.
 _Shares = Mapping[str, float] | None
 _Counts = Mapping[str, int] | None
 _Confidences = Mapping[str, float | None]
 _Text = str | None
+# The fields of an outcome in their order, for code that needs no object for each row.
 OutcomeValues = tuple[str, str, str, _Text, bool, _Text, float | None, _Confidences, _Shares, _Counts, _Text, bool | None, _Shares]
 
 
