@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from emocaliber.evaluation import calibration
 from emocaliber.evaluation.metrics import Tally
@@ -63,6 +64,15 @@ def test_the_drawn_expectations_come_near_the_exact_ones() -> None:
     chances = np.random.default_rng(0).uniform(0.3, 0.9, 300)
     _, best = best_possible([{"awe": p, "fear": 1 - p} for p in np.maximum(chances, 1 - chances)])
     assert best["brier"] == pytest.approx(-best["brier_resolution"] + best["brier_reliability"] + best["brier_uncertainty"], abs=0.002)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 1000, 30_000])
+def test_the_ece_of_chance_of_one_confidence_is_the_mean_deviation_of_a_binomial(n: int) -> None:
+    """De Moivre's closed form: 2 k (1 - p) P(k successes), k = floor(n p) + 1, at most n, of a mean of n p."""
+    p = 0.37
+    k = math.floor(n * p) + 1
+    deviation = 2 * k * (1 - p) * float(stats.binom.pmf(k, n, p))
+    assert expected_ece(np.full(n, p)) == pytest.approx(deviation / n, rel=1e-9)
 
 
 def test_a_perfectly_calibrated_model_still_has_the_known_ece_of_chance() -> None:
