@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from itertools import repeat
 
 from emocaliber.core.outcomes import Floats, Names, Numbers, Outcomes
 from emocaliber.core.scoring import Outcome
+from emocaliber.io.rows import json_text
 
 _LINE = "{" + ", ".join(f'"{name}": %s' for name in Outcome.__dataclass_fields__) + "}\n"
 _NULL = "null"
-_text = json.JSONEncoder(ensure_ascii=True, allow_nan=False).encode
 
 
 def outcome_lines(outcomes: Outcomes, start: int, stop: int) -> bytes:
     """The bytes that `write_rows` writes for `outcomes.rows(start, stop)`."""
     columns = (
-        map(_text, outcomes.ids[start:stop]),
+        map(json_text, outcomes.ids[start:stop]),
         _names(outcomes.task, start, stop),
         _names(outcomes.ground_truth, start, stop),
         _names(outcomes.answer, start, stop),
@@ -25,7 +24,7 @@ def outcome_lines(outcomes: Outcomes, start: int, stop: int) -> bytes:
         _names(outcomes.malformed, start, stop),
         _floats(outcomes.distance[start:stop]),
         *(_numbers(column, start, stop) for column in (outcomes.confidence, outcomes.posterior, outcomes.votes)),
-        map(_text, outcomes.images[start:stop]),
+        map(json_text, outcomes.images[start:stop]),
         map({-1: _NULL, 0: "false", 1: "true"}.__getitem__, outcomes.format[start:stop].tolist()),
         _numbers(outcomes.people, start, stop),
     )
@@ -33,7 +32,7 @@ def outcome_lines(outcomes: Outcomes, start: int, stop: int) -> bytes:
 
 
 def _names(column: Names[str] | Names[str | None], start: int, stop: int) -> Iterable[str]:
-    return map([_text(name) for name in column.names].__getitem__, column.codes[start:stop].tolist())
+    return map([json_text(name) for name in column.names].__getitem__, column.codes[start:stop].tolist())
 
 
 def _floats(column: Floats) -> Iterator[str]:
@@ -51,8 +50,8 @@ def _given_numbers(column: Numbers, start: int, stop: int) -> Iterator[str]:
     forms = [_form(names) if set(types) <= {float} else None for names, types in column.shapes]
     for place, (code, numbers) in enumerate(column.coded(start, stop), start):
         form = forms[code] if code >= 0 else _NULL
-        yield _text(column[place]) if form is None else form % tuple(map(repr, numbers))
+        yield json_text(column[place]) if form is None else form % tuple(map(repr, numbers))
 
 
 def _form(names: Iterable[str]) -> str:
-    return "{" + ", ".join(f"{_text(name)}: ".replace("%", "%%") + "%s" for name in names) + "}"
+    return "{" + ", ".join(f"{json_text(name)}: ".replace("%", "%%") + "%s" for name in names) + "}"

@@ -40,9 +40,9 @@ def filled_in(row: Row) -> Row:
 def _image_of(conversations: object) -> str | None:
     """The path of the first image in a list of messages; None without one."""
     for message in conversations if isinstance(conversations, list) else ():
-        content = message.get("content") if isinstance(message, dict) else None
+        content = message.get("content") if isinstance(message, Mapping) else None
         for part in content if isinstance(content, list) else ():
-            if isinstance(part, dict) and isinstance(image := part.get("image"), str):
+            if isinstance(part, Mapping) and isinstance(image := part.get("image"), str):
                 return image
     return None
 
